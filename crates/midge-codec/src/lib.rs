@@ -23,12 +23,13 @@ mod wire;
 pub use decode::{RawPacket, Side, decode, split};
 pub use encode::{encode, encoded_len};
 pub use error::{DecodeError, EncodeError};
+pub use packet::connect::connect_protocol;
 pub use packet::{
-    Ack, Auth, Connack, Connect, Disconnect, Packet, QoS, Suback, Subscribe, SubscribeFilter,
-    SubscriptionOptions, RetainHandling, Unsuback, Unsubscribe, Version, Will,
+    Ack, Auth, Connack, Connect, Disconnect, Packet, QoS, RetainHandling, Suback, Subscribe,
+    SubscribeFilter, SubscriptionOptions, Unsuback, Unsubscribe, Version, Will,
 };
 pub use properties::{MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property};
 pub use publish::{Publish, PublishFrame};
 pub use reason::ReasonCode;
-pub use topic::{TopicError, TopicFilter, TopicName, MAX_TOPIC_BYTES};
+pub use topic::{MAX_TOPIC_BYTES, TopicError, TopicFilter, TopicName};
 pub use wire::{MAX_PACKET_BYTES, MAX_VARINT};

@@ -1,6 +1,16 @@
 //! The packets, as values that borrow from the bytes they were decoded from.
 
-use crate::{Properties, Publish, ReasonCode};
+pub(crate) mod ack;
+pub(crate) mod auth;
+pub(crate) mod connack;
+pub(crate) mod connect;
+pub(crate) mod disconnect;
+pub(crate) mod subscribe;
+pub(crate) mod unsubscribe;
+
+use crate::reason::Carrier;
+use crate::wire::Reader;
+use crate::{DecodeError, Properties, Publish, RawPacket, ReasonCode, Side, TopicFilter};
 
 /// Protocol version of a connection, from protocol name and level of CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -212,4 +222,35 @@ pub enum Packet<'a> {
     Pingresp,
     Disconnect(Disconnect<'a>),
     Auth(Auth<'a>),
+}
+
+/// Flags of PUBREL, SUBSCRIBE and UNSUBSCRIBE. In 3.1 they are sent with QoS 1 like a PUBLISH, and
+/// again with DUP set.
+fn expect_qos1_flags(raw: &RawPacket<'_>, version: Version) -> Result<(), DecodeError> {
+    match raw.flags() {
+        0b0010 => Ok(()),
+        0b1010 if version == Version::V31 => Ok(()),
+        _ => Err(raw.bad_flags()),
+    }
+}
+
+/// A reason code that this sender may put into this packet.
+fn reason(
+    reader: &mut Reader<'_>,
+    carrier: Carrier,
+    sender: Side,
+) -> Result<ReasonCode, DecodeError> {
+    let start = *reader;
+    match ReasonCode::from_u8(reader.u8("reason code: missing")?) {
+        Some(reason) if reason.allowed(carrier, sender) => Ok(reason),
+        Some(_) => Err(start.protocol_error("reason code: not for this packet or sender")),
+        None => Err(start.malformed("reason code: unknown")),
+    }
+}
+
+/// A topic filter (MQTT-3.8.3-1, MQTT-3.10.3-1).
+fn filter<'a>(reader: &mut Reader<'a>) -> Result<TopicFilter<'a>, DecodeError> {
+    let start = *reader;
+    let text = reader.text("topic filter: missing or ill-formed")?;
+    TopicFilter::new(text).map_err(|error| start.error(error.what(), error.reason()))
 }

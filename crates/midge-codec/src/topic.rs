@@ -1,0 +1,218 @@
+//! Topic names and topic filters (section 4.7), valid by construction.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::ReasonCode;
+
+/// Longest topic name or filter in bytes (MQTT-4.7.3-3).
+pub const MAX_TOPIC_BYTES: usize = 65_535;
+
+const SHARE_PREFIX: &str = "$share/";
+
+/// Why a text is no topic name or topic filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicError {
+    /// Not even one character (MQTT-4.7.3-1).
+    Empty,
+    /// Longer than [`MAX_TOPIC_BYTES`] (MQTT-4.7.3-3).
+    TooLong,
+    /// The character U+0000 in it (MQTT-4.7.3-2).
+    NulCharacter,
+    /// `+` or `#` in a topic name (MQTT-4.7.0-1).
+    Wildcard,
+    /// `#` that is not the whole last level, or `+` that is not a whole level (MQTT-4.7.1-1,
+    /// MQTT-4.7.1-2).
+    MisplacedWildcard,
+    /// `$share/` without a share name and a filter behind it (MQTT-4.8.2-1, MQTT-4.8.2-2).
+    BadShare,
+}
+
+impl TopicError {
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Empty => "topic: empty",
+            Self::TooLong => "topic: longer than 65535 bytes",
+            Self::NulCharacter => "topic: character U+0000",
+            Self::Wildcard => "topic name: wildcard",
+            Self::MisplacedWildcard => "topic filter: misplaced wildcard",
+            Self::BadShare => "topic filter: $share without name and filter",
+        }
+    }
+
+    /// What a peer is told that sent it.
+    pub(crate) const fn reason(self) -> ReasonCode {
+        match self {
+            Self::Wildcard => ReasonCode::TopicNameInvalid,
+            Self::MisplacedWildcard => ReasonCode::TopicFilterInvalid,
+            Self::Empty | Self::TooLong | Self::NulCharacter | Self::BadShare => {
+                ReasonCode::MalformedPacket
+            }
+        }
+    }
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what())
+    }
+}
+
+impl Error for TopicError {}
+
+/// A valid topic name: what messages are published to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName<'a>(&'a str);
+
+impl<'a> TopicName<'a> {
+    /// Checks a text (MQTT-4.7.0-1, MQTT-4.7.3-1 to 3).
+    #[inline]
+    pub fn new(text: &'a str) -> Result<Self, TopicError> {
+        // One look at every byte without early exit compiles to vector code.
+        let bad = text.bytes().fold(false, |bad, byte| {
+            bad | (byte == 0) | (byte == b'+') | (byte == b'#')
+        });
+        if bad || text.is_empty() || text.len() > MAX_TOPIC_BYTES {
+            return Err(Self::fault(text));
+        }
+        Ok(Self(text))
+    }
+
+    #[cold]
+    fn fault(text: &str) -> TopicError {
+        if text.is_empty() {
+            TopicError::Empty
+        } else if text.len() > MAX_TOPIC_BYTES {
+            TopicError::TooLong
+        } else if text.contains('\0') {
+            TopicError::NulCharacter
+        } else {
+            TopicError::Wildcard
+        }
+    }
+
+    /// The text.
+    pub const fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
+impl AsRef<str> for TopicName<'_> {
+    fn as_ref(&self) -> &str {
+        self.0
+    }
+}
+
+impl fmt::Display for TopicName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// A valid topic filter: what is subscribed to, a share name included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicFilter<'a> {
+    raw: &'a str,
+    share: Option<&'a str>,
+    filter: &'a str,
+}
+
+impl<'a> TopicFilter<'a> {
+    /// Checks a text (sections 4.7.1 and 4.8.2). `$share` alone is an ordinary filter.
+    pub fn new(text: &'a str) -> Result<Self, TopicError> {
+        if text.is_empty() {
+            return Err(TopicError::Empty);
+        }
+        if text.len() > MAX_TOPIC_BYTES {
+            return Err(TopicError::TooLong);
+        }
+        if text.contains('\0') {
+            return Err(TopicError::NulCharacter);
+        }
+        let (share, filter) = match text.strip_prefix(SHARE_PREFIX) {
+            None => (None, text),
+            Some(tail) => match tail.split_once('/') {
+                Some((name, filter))
+                    if !name.is_empty() && !name.contains(['+', '#']) && !filter.is_empty() =>
+                {
+                    (Some(name), filter)
+                }
+                _ => return Err(TopicError::BadShare),
+            },
+        };
+        check_wildcards(filter)?;
+        Ok(Self {
+            raw: text,
+            share,
+            filter,
+        })
+    }
+
+    /// The share name of `$share/{name}/{filter}`.
+    pub const fn share(&self) -> Option<&'a str> {
+        self.share
+    }
+
+    /// The filter that topics are matched with, without `$share/{name}/`.
+    pub const fn filter(&self) -> &'a str {
+        self.filter
+    }
+
+    /// The whole text.
+    pub const fn as_str(&self) -> &'a str {
+        self.raw
+    }
+
+    /// Whether it can match more than one topic.
+    pub fn has_wildcards(&self) -> bool {
+        self.filter.bytes().any(|byte| byte == b'+' || byte == b'#')
+    }
+
+    /// Whether a topic name matches (section 4.7): level by level, byte for byte (MQTT-4.7.3-4).
+    pub fn matches(&self, topic: &str) -> bool {
+        // A leading wildcard does not match topics that begin with $ (MQTT-4.7.2-1).
+        if topic.starts_with('$') && self.filter.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut levels = topic.split('/');
+        for wanted in self.filter.split('/') {
+            if wanted == "#" {
+                // Also when the topic has ended: "a/#" matches "a" (section 4.7.1.2).
+                return true;
+            }
+            match levels.next() {
+                Some(level) if wanted == "+" || wanted == level => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
+    }
+}
+
+impl AsRef<str> for TopicFilter<'_> {
+    fn as_ref(&self) -> &str {
+        self.raw
+    }
+}
+
+impl fmt::Display for TopicFilter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.raw)
+    }
+}
+
+/// `+` fills a level, `#` fills the last one (MQTT-4.7.1-1, MQTT-4.7.1-2).
+fn check_wildcards(filter: &str) -> Result<(), TopicError> {
+    let mut levels = filter.split('/');
+    while let Some(level) = levels.next() {
+        let fine = match level {
+            "+" => true,
+            "#" => levels.clone().next().is_none(),
+            _ => !level.contains(['+', '#']),
+        };
+        if !fine {
+            return Err(TopicError::MisplacedWildcard);
+        }
+    }
+    Ok(())
+}
