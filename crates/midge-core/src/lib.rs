@@ -1,1 +1,52 @@
-//! midge-core
+//! The rules of MQTT without IO, clock or runtime.
+//!
+//! ```text
+//!   bytes in  -> Connection (one client's protocol) -> Hub (routing, sessions, retained)
+//!   bytes out <- Hub::take_output <- outbox of each session <- direct delivery on the publisher's thread
+//! ```
+//!
+//! Users depend on the crate `midge`, which adds a runtime, listeners and the handle.
+
+#![forbid(unsafe_code)]
+
+mod batch;
+mod config;
+mod conn;
+mod event;
+mod guard;
+mod hooks;
+mod hub;
+mod link;
+mod message;
+mod observer;
+mod outbox;
+mod queue;
+mod rate;
+mod receipt;
+mod retained;
+mod router;
+mod session;
+mod stats;
+mod sys;
+mod time;
+
+pub use batch::Batch;
+pub use config::{Config, HookSettings, Lenient, Limits, Mqtt, Overflow, Shutdown, Strict, Sys};
+pub use conn::Connection;
+pub use event::{DisconnectReason, DropReason, Event, EventMask, Observed};
+pub use guard::is_in_hook;
+pub use hooks::{
+    AuthReply, AuthStep, ClientInfo, ConnectRequest, Deferred, DeliveryVerdict, EnhancedVerdict,
+    HookSet, Hooks, Interception, Refusal, Resolver, Verdict,
+};
+pub use hub::{
+    ClientView, Hub, ObserverHandle, PublishError, SendError, SessionView, SubscriptionView,
+};
+pub use link::{Link, Notify};
+pub use message::{Message, MessageRef, Origin, OwnedMessage};
+pub use observer::Received;
+pub use outbox::Outbox;
+pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, RecvError};
+pub use receipt::{Outcome, Receipt, Tracker};
+pub use stats::Stats;
+pub use time::Tick;

@@ -1,1 +1,62 @@
-//! midge
+//! Midge: a complete MQTT 5.0, 3.1.1 and 3.1 broker that lives in your process.
+//!
+//! ```
+//! use midge::Broker;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let broker = Broker::builder().listen("tcp://127.0.0.1:0").start()?;
+//! println!("clients connect to {}", broker.url());
+//!
+//! let vitals = broker.subscribe("ward/+/spo2")?;
+//! broker.publish("ward/7/spo2", "97")?;
+//! let message = vitals.recv()?;
+//! assert_eq!((message.topic(), &message.payload()[..]), ("ward/7/spo2", &b"97"[..]));
+//! broker.stop(midge::Stop::Now)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```text
+//!  your program ── Broker (handle, any thread) ──┐
+//!                                                ├── Hub (midge-core: sessions, routing, retained)
+//!  clients ── TCP, Unix, memory ── driver ───────┘
+//! ```
+//!
+//! The broker runs on a background runtime of its own (one thread by default) or on yours. A
+//! publish of the host does not go through it: it is routed on the calling thread.
+
+#![forbid(unsafe_code)]
+
+mod broker;
+mod builder;
+mod clock;
+mod driver;
+mod error;
+mod listen;
+mod observe;
+mod options;
+mod outgoing;
+mod outlet;
+mod runtime;
+mod transport;
+
+pub use broker::{Broker, Stop};
+pub use builder::Builder;
+pub use clock::{Clock, ClockHandle};
+pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, Timeout};
+pub use listen::ListenAddr;
+pub use midge_codec::{
+    Properties, PropertiesBuf, Property, QoS, ReasonCode, RetainHandling, SubscriptionOptions,
+    TopicFilter, TopicName, Version,
+};
+pub use midge_core::{
+    AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred, DeliveryVerdict,
+    DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet, Hooks, Interception,
+    Limits, MessageRef, Observed, Origin, Outcome, Overflow, OwnedMessage, PublishError,
+    QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView, Stats,
+    SubscriptionView, Verdict,
+};
+pub use observe::{Callback, Events, Message, SubscribeOptions, Subscription};
+pub use options::{OptionInfo, OptionKind, options};
+pub use outgoing::Outgoing;
+pub use transport::MemoryStream;

@@ -1,0 +1,225 @@
+//! Everything that can be set, with its default.
+
+use midge_codec::{QoS, Version};
+
+/// Settings of a hub. Every bound has a default that is safe for an embedded broker.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Bounds.
+    pub limits: Limits,
+    /// What is offered to clients.
+    pub mqtt: Mqtt,
+    /// What happens to a client whose queue is full.
+    pub overflow: Overflow,
+    /// Leniencies, all off.
+    pub lenient: Lenient,
+    /// Extra strictness, all off.
+    pub strict: Strict,
+    /// `$SYS` topics.
+    pub sys: Sys,
+    /// Hooks.
+    pub hooks: HookSettings,
+    /// What happens at shutdown.
+    pub shutdown: Shutdown,
+}
+
+/// Bounds. 0 means "no limit" only where it says so.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections open at the same time, those before CONNECT included.
+    pub connections: usize,
+    /// Sessions kept, connected or not.
+    pub sessions: usize,
+    /// Largest packet that a client may send, in bytes; announced as Maximum Packet Size.
+    pub packet_bytes: u32,
+    /// Longest topic name or filter in bytes.
+    pub topic_bytes: usize,
+    /// Most levels of a topic name or filter.
+    pub topic_levels: usize,
+    /// Longest client identifier in bytes.
+    pub client_id_bytes: usize,
+    /// Subscriptions of one client.
+    pub subscriptions_per_client: usize,
+    /// QoS 1 and 2 messages in flight towards one client, whatever larger Receive Maximum it sends.
+    pub inflight: u16,
+    /// QoS 2 messages in flight from one client; announced as Receive Maximum if below 65535.
+    pub receive_maximum: u16,
+    /// Messages waiting for one client.
+    pub session_queue_messages: usize,
+    /// Bytes waiting for one client: queued messages and bytes not yet written.
+    pub session_queue_bytes: usize,
+    /// Bytes waiting for all clients together.
+    pub total_queue_bytes: usize,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Bytes of all retained messages.
+    pub retained_bytes: usize,
+    /// Time from accepting a connection to its CONNECT, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// PUBLISH packets a second of one client, 0 for no limit.
+    pub publish_rate: u32,
+    /// New connections a second, 0 for no limit.
+    pub connect_rate: u32,
+    /// Longest session expiry interval in seconds; `u32::MAX` leaves it to the clients.
+    pub session_expiry_s: u32,
+    /// Longest keep alive in seconds, enforced and announced as Server Keep Alive; 0 for no limit.
+    pub keep_alive_s: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            sessions: 100_000,
+            packet_bytes: 16 << 20,
+            topic_bytes: 65_535,
+            topic_levels: 128,
+            client_id_bytes: 1024,
+            subscriptions_per_client: 1_000_000,
+            inflight: 1024,
+            receive_maximum: u16::MAX,
+            session_queue_messages: 100_000,
+            session_queue_bytes: 64 << 20,
+            total_queue_bytes: 1 << 30,
+            retained_messages: 1_000_000,
+            retained_bytes: 256 << 20,
+            connect_timeout_ms: 10_000,
+            publish_rate: 0,
+            connect_rate: 0,
+            session_expiry_s: u32::MAX,
+            keep_alive_s: 0,
+        }
+    }
+}
+
+/// What the broker offers.
+#[derive(Clone, Debug)]
+pub struct Mqtt {
+    /// Accept MQTT 3.1.
+    pub v31: bool,
+    /// Accept MQTT 3.1.1.
+    pub v311: bool,
+    /// Accept MQTT 5.0.
+    pub v5: bool,
+    /// Highest QoS that clients may publish with.
+    pub maximum_qos: QoS,
+    /// Whether retained messages are supported.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards.
+    pub wildcard_available: bool,
+    /// Whether subscription identifiers are supported.
+    pub subscription_identifiers_available: bool,
+    /// Whether shared subscriptions are supported.
+    pub shared_available: bool,
+    /// Whether `$share/...` is a shared subscription for 3.1.1 and 3.1 clients too.
+    pub shared_v3: bool,
+    /// Topic aliases that a client may use.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases used towards a client, at most what it allows.
+    pub topic_alias_outbound: u16,
+    /// Response Information for clients that ask for it, empty for none.
+    pub response_information: String,
+    /// Whether QoS 0 messages are queued for disconnected sessions.
+    pub queue_qos0_offline: bool,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            v31: true,
+            v311: true,
+            v5: true,
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_available: true,
+            subscription_identifiers_available: true,
+            shared_available: true,
+            shared_v3: true,
+            topic_alias_maximum: 32,
+            topic_alias_outbound: 32,
+            response_information: String::new(),
+            queue_qos0_offline: false,
+        }
+    }
+}
+
+impl Mqtt {
+    pub(crate) fn accepts(&self, version: Version) -> bool {
+        match version {
+            Version::V31 => self.v31,
+            Version::V311 => self.v311,
+            Version::V5 => self.v5,
+        }
+    }
+}
+
+/// Policy for a message that finds its client's queue full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The new message is dropped for this client.
+    #[default]
+    DropNewest,
+    /// The oldest message that waits is dropped.
+    DropOldest,
+    /// The client is disconnected with reason 0x97; a persistent session keeps what it has.
+    Disconnect,
+}
+
+/// Leniencies. Each is off by default and tolerates one thing that the specification forbids.
+#[derive(Clone, Debug, Default)]
+pub struct Lenient {
+    /// Tolerate more QoS 2 messages in flight than Receive Maximum allows.
+    pub receive_maximum: bool,
+    /// Let clients publish to topics that begin with `$`, but never to `$SYS`.
+    pub dollar_publish: bool,
+}
+
+/// Strictness beyond what the specification demands.
+#[derive(Clone, Debug, Default)]
+pub struct Strict {
+    /// Refuse client identifiers of 3.1 clients that are longer than 23 bytes.
+    pub v31_client_id: bool,
+    /// Treat control characters in topics, filters and client identifiers as malformed.
+    pub control_characters: bool,
+    /// Check payloads that are marked as UTF-8.
+    pub payload_format: bool,
+}
+
+/// `$SYS` topics.
+#[derive(Clone, Debug)]
+pub struct Sys {
+    /// Seconds between updates of the `$SYS` topics, 0 to have none.
+    pub interval_s: u32,
+}
+
+impl Default for Sys {
+    fn default() -> Self {
+        Self { interval_s: 10 }
+    }
+}
+
+/// Settings for hooks.
+#[derive(Clone, Debug)]
+pub struct HookSettings {
+    /// Time for a deferred answer in milliseconds; then the answer is no.
+    pub timeout_ms: u64,
+}
+
+impl Default for HookSettings {
+    fn default() -> Self {
+        Self { timeout_ms: 5000 }
+    }
+}
+
+/// What happens at shutdown.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    /// Whether the wills of connected clients are published when the broker stops.
+    pub wills: bool,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { wills: true }
+    }
+}

@@ -1,0 +1,196 @@
+//! Enhanced authentication (section 4.12): the exchange before CONNACK, and re-authentication.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, Version};
+
+use super::handshake::Handshake;
+use super::{Connection, Fault, Phase, Step, Then};
+use crate::event::DisconnectReason;
+use crate::hooks::{Answer, AuthReply, AuthStep, ClientInfo, EnhancedVerdict, HookSet, Refusal};
+
+/// The authentication method of a connected client, and whether an exchange is going on.
+pub(super) struct ReAuthentication {
+    method: Arc<str>,
+    ongoing: bool,
+}
+
+fn step(
+    client: &ClientInfo,
+    method: &Arc<str>,
+    data: Option<Bytes>,
+    first: bool,
+    again: bool,
+) -> AuthStep {
+    AuthStep {
+        client: client.clone(),
+        method: method.clone(),
+        data,
+        first,
+        re_authentication: again,
+    }
+}
+
+impl Connection {
+    pub(super) fn remember_method(&mut self, method: Arc<str>) {
+        self.re_authentication = Some(Box::new(ReAuthentication {
+            method,
+            ongoing: false,
+        }));
+    }
+
+    pub(super) fn start_exchange(&mut self, handshake: Box<Handshake>) -> Step {
+        let data = handshake.data.clone();
+        self.ask_enhanced(handshake, data, true)
+    }
+
+    fn ask_enhanced(
+        &mut self,
+        handshake: Box<Handshake>,
+        data: Option<Bytes>,
+        first: bool,
+    ) -> Step {
+        let Some(method) = handshake.method.clone() else {
+            return Ok(());
+        };
+        let Some(hooks) = self.hub.hooks(HookSet::ENHANCED_AUTH).cloned() else {
+            // MQTT-4.12.0-1
+            let refusal = Refusal::new(ReasonCode::BadAuthenticationMethod);
+            return self.refuse(handshake.version, refusal);
+        };
+        let step = step(&handshake.request.client, &method, data, first, false);
+        match crate::guard::in_hook(|| hooks.enhanced_auth(&step)) {
+            EnhancedVerdict::Now(reply) => self.enhanced_answer(handshake, Answer::Auth(reply)),
+            EnhancedVerdict::Defer(deferred) => {
+                self.wait(deferred, Then::EnhancedAnswer(handshake))
+            }
+        }
+    }
+
+    pub(super) fn enhanced_answer(
+        &mut self,
+        mut handshake: Box<Handshake>,
+        answer: Answer,
+    ) -> Step {
+        match answer {
+            Answer::Auth(AuthReply::Continue(data)) => {
+                let Some(method) = handshake.method.clone() else {
+                    return Ok(());
+                };
+                self.send_auth(ReasonCode::ContinueAuthentication, &method, data.as_deref());
+                self.phase = Phase::Exchange(handshake);
+                Ok(())
+            }
+            Answer::Auth(AuthReply::Accept(data)) => {
+                handshake.answer_data = data;
+                self.authorize_will(handshake)
+            }
+            Answer::Auth(AuthReply::Refuse(refusal)) | Answer::Deny(refusal) => {
+                self.refuse(handshake.version, refusal)
+            }
+            Answer::Allow => self.authorize_will(handshake),
+        }
+    }
+
+    /// AUTH of the client before CONNACK (MQTT-4.12.0-3, MQTT-4.12.0-5).
+    pub(super) fn exchange_auth(&mut self, handshake: Box<Handshake>, auth: &Auth<'_>) -> Step {
+        if auth.reason != ReasonCode::ContinueAuthentication {
+            let what = "AUTH must continue the exchange";
+            return self.refuse(
+                handshake.version,
+                Refusal::new(ReasonCode::ProtocolError).text(what),
+            );
+        }
+        if auth.properties.authentication_method() != handshake.method.as_deref() {
+            let what = "AUTH names another Authentication Method";
+            return self.refuse(
+                handshake.version,
+                Refusal::new(ReasonCode::ProtocolError).text(what),
+            );
+        }
+        let data = auth
+            .properties
+            .authentication_data()
+            .map(Bytes::copy_from_slice);
+        self.ask_enhanced(handshake, data, false)
+    }
+
+    /// AUTH of a connected client (section 4.12.1).
+    pub(super) fn auth(&mut self, auth: &Auth<'_>) -> Step {
+        let violation = |what| Err(Fault::violation(ReasonCode::ProtocolError, what));
+        let Some(state) = self.re_authentication.as_deref_mut() else {
+            return violation("AUTH without Authentication Method in CONNECT"); // MQTT-4.12.0-7
+        };
+        if auth.properties.authentication_method() != Some(&*state.method) {
+            return violation("AUTH names another Authentication Method"); // MQTT-4.12.1-1
+        }
+        let first = match (auth.reason, state.ongoing) {
+            (ReasonCode::ReAuthenticate, false) => true,
+            (ReasonCode::ContinueAuthentication, true) => false,
+            _ => return violation("AUTH with a reason code that does not belong here"),
+        };
+        state.ongoing = true;
+        let method = state.method.clone();
+        let (Some(client), Some(hooks)) = (
+            self.info.clone(),
+            self.hub.hooks(HookSet::ENHANCED_AUTH).cloned(),
+        ) else {
+            return violation("no re-authentication here");
+        };
+        let data = auth
+            .properties
+            .authentication_data()
+            .map(Bytes::copy_from_slice);
+        let step = step(&client, &method, data, first, true);
+        match crate::guard::in_hook(|| hooks.enhanced_auth(&step)) {
+            EnhancedVerdict::Now(reply) => self.re_authenticated(Answer::Auth(reply)),
+            EnhancedVerdict::Defer(deferred) => self.wait(deferred, Then::ReAuthenticated),
+        }
+    }
+
+    pub(super) fn re_authenticated(&mut self, answer: Answer) -> Step {
+        let Some(state) = self.re_authentication.as_deref_mut() else {
+            return Ok(());
+        };
+        let method = state.method.clone();
+        match answer {
+            Answer::Auth(AuthReply::Continue(data)) => {
+                self.send_auth(ReasonCode::ContinueAuthentication, &method, data.as_deref());
+                Ok(())
+            }
+            Answer::Auth(AuthReply::Accept(data)) => {
+                state.ongoing = false;
+                self.send_auth(ReasonCode::Success, &method, data.as_deref());
+                Ok(())
+            }
+            Answer::Allow => {
+                state.ongoing = false;
+                self.send_auth(ReasonCode::Success, &method, None);
+                Ok(())
+            }
+            // MQTT-4.12.1-2
+            Answer::Auth(AuthReply::Refuse(refusal)) | Answer::Deny(refusal) => Err(Fault {
+                reason: DisconnectReason::ByServer(refusal.reason),
+                refusal: Some(refusal),
+            }),
+        }
+    }
+
+    fn send_auth(&mut self, reason: ReasonCode, method: &str, data: Option<&[u8]>) {
+        let mut properties = PropertiesBuf::new();
+        let _ = properties.push(Property::AuthenticationMethod(method));
+        if let Some(data) = data {
+            let _ = properties.push(Property::AuthenticationData(data));
+        }
+        let packet = Packet::Auth(Auth {
+            reason,
+            properties: properties.as_properties(),
+        });
+        if self.fits(&packet)
+            && midge_codec::encode(&packet, Version::V5, &mut self.replies).is_ok()
+        {
+            self.batch.packet_sent();
+        }
+    }
+}

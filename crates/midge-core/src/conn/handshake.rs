@@ -1,0 +1,368 @@
+//! CONNECT: checks, authentication, authorization of the will, CONNACK.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use midge_codec::{Connect, DecodeError, MessageProperties, Packet, QoS, ReasonCode, Version};
+
+use super::connack::{encode_refusal, refusal_for_unreadable};
+use super::{Connection, Fault, Phase, Step, Then};
+use crate::event::DisconnectReason;
+use crate::hooks::{
+    Answer, AuthReply, ClientInfo, ConnectRequest, HookSet, Refusal, Verdict, user_properties,
+};
+use crate::hub::AttachPlan;
+use crate::message::{MessageRef, OwnedMessage};
+use crate::rate::Bucket;
+use crate::session::{AttachedSettings, StoredWill};
+
+/// A CONNECT on its way to CONNACK.
+pub(super) struct Handshake {
+    pub(super) request: ConnectRequest,
+    pub(super) version: Version,
+    pub(super) assigned: bool,
+    pub(super) expiry_s: u32,
+    pub(super) receive_maximum: u16,
+    pub(super) maximum_packet: u32,
+    pub(super) alias_maximum: u16,
+    pub(super) problem_information: bool,
+    pub(super) response_information: bool,
+    pub(super) will_delay_s: u32,
+    pub(super) method: Option<Arc<str>>,
+    pub(super) data: Option<Bytes>,
+    /// Authentication Data for CONNACK.
+    pub(super) answer_data: Option<Bytes>,
+}
+
+impl Connection {
+    /// A packet that could not even be split: only a length that is too large is answered.
+    pub(super) fn refuse_malformed(&mut self, error: &DecodeError, bytes: &[u8]) {
+        if bytes.first().is_some_and(|header| header >> 4 == 1)
+            && error.reason == ReasonCode::PacketTooLarge
+        {
+            let skip = 1
+                + bytes
+                    .iter()
+                    .skip(1)
+                    .take(4)
+                    .take_while(|b| **b & 0x80 != 0)
+                    .count()
+                + 1;
+            self.refuse_connect_body(error, bytes.get(skip..).unwrap_or_default());
+        }
+    }
+
+    /// A CONNECT that cannot be decoded is answered only where the specification has an answer.
+    pub(super) fn refuse_connect_body(&mut self, error: &DecodeError, body: &[u8]) {
+        if refusal_for_unreadable(error, body, &mut self.replies) {
+            self.batch.packet_sent();
+        }
+    }
+
+    pub(super) fn connect(&mut self, connect: &Connect<'_>) -> Step {
+        self.version = connect.version;
+        let config = self.hub.config();
+        if !config.mqtt.accepts(connect.version) {
+            return self.refuse(
+                connect.version,
+                Refusal::new(ReasonCode::UnsupportedProtocolVersion),
+            );
+        }
+        let client_id = match self.client_id(connect) {
+            Ok(id) => id,
+            Err(what) => {
+                let refusal = Refusal::new(ReasonCode::ClientIdentifierNotValid).text(what);
+                return self.refuse(connect.version, refusal);
+            }
+        };
+        if let Err(refusal) = self.check_will(connect) {
+            return self.refuse(connect.version, refusal);
+        }
+        let properties = connect.properties;
+        if properties.authentication_method().is_none()
+            && properties.authentication_data().is_some()
+        {
+            let what = "Authentication Data without Authentication Method";
+            return self.refuse(
+                connect.version,
+                Refusal::new(ReasonCode::ProtocolError).text(what),
+            );
+        }
+        let assigned = connect.client_id.is_empty();
+        let handshake = Box::new(self.handshake(connect, client_id, assigned));
+        self.maximum_packet = handshake.maximum_packet;
+        self.problem_information = handshake.problem_information;
+        if handshake.method.is_some() {
+            return self.start_exchange(handshake);
+        }
+        let Some(hooks) = self.hub.hooks(HookSet::AUTHENTICATE).cloned() else {
+            return self.authenticated(handshake, Answer::Allow);
+        };
+        match crate::guard::in_hook(|| hooks.authenticate(&handshake.request)) {
+            Verdict::Allow => self.authenticated(handshake, Answer::Allow),
+            Verdict::Deny(refusal) => self.authenticated(handshake, Answer::Deny(refusal)),
+            Verdict::Defer(deferred) => self.wait(deferred, Then::Authenticated(handshake)),
+        }
+    }
+
+    /// The client identifier: the client's, or an assigned one (MQTT-3.1.3-5 to MQTT-3.1.3-9).
+    fn client_id(&self, connect: &Connect<'_>) -> Result<Arc<str>, &'static str> {
+        let config = self.hub.config();
+        let id = connect.client_id;
+        if id.is_empty() {
+            return match connect.version {
+                Version::V31 => Err("a 3.1 client needs a client identifier"),
+                Version::V311 if !connect.clean_start => {
+                    Err("an empty client identifier needs a clean session")
+                }
+                _ => Ok(self.hub.assign_client_id()),
+            };
+        }
+        if id.len() > config.limits.client_id_bytes {
+            return Err("the client identifier is too long");
+        }
+        if connect.version == Version::V31 && config.strict.v31_client_id && id.chars().count() > 23
+        {
+            return Err("the client identifier is longer than 23 characters");
+        }
+        if config.strict.control_characters && id.chars().any(char::is_control) {
+            return Err("the client identifier has control characters");
+        }
+        Ok(id.into())
+    }
+
+    fn check_will(&self, connect: &Connect<'_>) -> Result<(), Refusal> {
+        let Some(will) = &connect.will else {
+            return Ok(());
+        };
+        let config = self.hub.config();
+        if will.qos > config.mqtt.maximum_qos {
+            return Err(Refusal::new(ReasonCode::QoSNotSupported));
+        }
+        if will.retain && !config.mqtt.retain_available {
+            return Err(Refusal::new(ReasonCode::RetainNotSupported));
+        }
+        self.hub
+            .check_topic(will.topic)
+            .and_then(|()| self.check_client_topic(will.topic))
+            .map_err(|what| Refusal::new(ReasonCode::TopicNameInvalid).text(what))?;
+        let properties = MessageProperties::new(will.properties);
+        if config.strict.payload_format
+            && properties.payload_format == Some(1)
+            && std::str::from_utf8(will.payload).is_err()
+        {
+            return Err(Refusal::new(ReasonCode::PayloadFormatInvalid));
+        }
+        Ok(())
+    }
+
+    fn handshake(&self, connect: &Connect<'_>, client_id: Arc<str>, assigned: bool) -> Handshake {
+        let properties = connect.properties;
+        let config = self.hub.config();
+        let v5 = connect.version == Version::V5;
+        let asked = match (v5, connect.clean_start) {
+            (true, _) => properties.session_expiry().unwrap_or(0),
+            (false, true) => 0,
+            (false, false) => u32::MAX,
+        };
+        let mut will_delay_s = 0;
+        let will = connect.will.as_ref().map(|will| {
+            let properties = MessageProperties::new(will.properties);
+            will_delay_s = properties.will_delay.unwrap_or(0);
+            OwnedMessage::from(&MessageRef {
+                topic: will.topic,
+                payload: will.payload,
+                backing: None,
+                qos: will.qos,
+                retain: will.retain,
+                expiry: properties.message_expiry,
+                properties,
+            })
+        });
+        Handshake {
+            request: ConnectRequest {
+                client: ClientInfo {
+                    client_id,
+                    username: connect.username.map(Arc::from),
+                    peer: self.link.peer.clone(),
+                    listener: self.link.listener.clone(),
+                    version: connect.version,
+                },
+                password: connect.password.map(Bytes::copy_from_slice),
+                clean_start: connect.clean_start,
+                keep_alive: connect.keep_alive,
+                will,
+                user_properties: user_properties(properties),
+            },
+            version: connect.version,
+            assigned,
+            expiry_s: asked,
+            receive_maximum: properties.receive_maximum().unwrap_or(u16::MAX),
+            maximum_packet: properties.maximum_packet_size().unwrap_or(u32::MAX),
+            alias_maximum: properties
+                .topic_alias_maximum()
+                .unwrap_or(0)
+                .min(config.mqtt.topic_alias_outbound),
+            problem_information: properties.request_problem_information().unwrap_or(1) == 1,
+            response_information: properties.request_response_information().unwrap_or(0) == 1,
+            will_delay_s,
+            method: properties.authentication_method().map(Arc::from),
+            data: properties.authentication_data().map(Bytes::copy_from_slice),
+            answer_data: None,
+        }
+    }
+
+    pub(super) fn authenticated(&mut self, handshake: Box<Handshake>, answer: Answer) -> Step {
+        match answer {
+            Answer::Allow => {}
+            Answer::Deny(refusal) => return self.refuse(handshake.version, refusal),
+            Answer::Auth(AuthReply::Accept(data)) => {
+                return self.authorize_will(Box::new(Handshake {
+                    answer_data: data,
+                    ..*handshake
+                }));
+            }
+            Answer::Auth(_) => {
+                return self.refuse(handshake.version, Refusal::new(ReasonCode::NotAuthorized));
+            }
+        }
+        self.authorize_will(handshake)
+    }
+
+    /// Whether the client may publish its will is settled before it is taken in.
+    pub(super) fn authorize_will(&mut self, handshake: Box<Handshake>) -> Step {
+        let (Some(hooks), Some(will)) = (
+            self.hub.hooks(HookSet::AUTHORIZE_PUBLISH).cloned(),
+            handshake.request.will.as_ref(),
+        ) else {
+            return self.accept(handshake);
+        };
+        let client = &handshake.request.client;
+        match crate::guard::in_hook(|| hooks.authorize_publish(client, &will.parts())) {
+            Verdict::Allow => self.accept(handshake),
+            Verdict::Deny(refusal) => self.refuse(handshake.version, refusal),
+            Verdict::Defer(deferred) => self.wait(deferred, Then::WillAuthorized(handshake)),
+        }
+    }
+
+    pub(super) fn will_authorized(&mut self, handshake: Box<Handshake>, answer: Answer) -> Step {
+        match answer {
+            Answer::Allow => self.accept(handshake),
+            Answer::Deny(refusal) => self.refuse(handshake.version, refusal),
+            Answer::Auth(_) => {
+                self.refuse(handshake.version, Refusal::new(ReasonCode::NotAuthorized))
+            }
+        }
+    }
+
+    fn accept(&mut self, handshake: Box<Handshake>) -> Step {
+        let config = self.hub.config();
+        let cap = config.limits.session_expiry_s;
+        // Before 5.0 "never" is all a client can ask for, and the cap cannot be told.
+        let expiry_s = handshake.expiry_s.min(cap);
+        let keep_alive = match (handshake.version, config.limits.keep_alive_s) {
+            (Version::V5, cap @ 1..) if !(1..=cap).contains(&handshake.request.keep_alive) => cap,
+            _ => handshake.request.keep_alive,
+        };
+        let window = handshake.receive_maximum.min(config.limits.inflight).max(1);
+        let settings = AttachedSettings {
+            version: handshake.version,
+            maximum_packet: handshake.maximum_packet,
+            window,
+            alias_maximum: handshake.alias_maximum,
+        };
+        let Handshake {
+            request,
+            will_delay_s,
+            ..
+        } = &*handshake;
+        let plan = AttachPlan {
+            info: request.client.clone(),
+            clean_start: request.clean_start,
+            expiry_s,
+            settings,
+            will: request.will.clone().map(|message| StoredWill {
+                message,
+                delay_s: *will_delay_s,
+            }),
+        };
+        let mut fits = true;
+        let connack = |present: bool, out: &mut Vec<u8>| {
+            fits = super::connack::encode_success(
+                config, &handshake, present, expiry_s, keep_alive, out,
+            );
+        };
+        let attached = self.hub.attach(&self.link, plan, connack, &mut self.batch);
+        let session = match attached {
+            Ok(session) => session,
+            Err(refusal) => return self.refuse(handshake.version, refusal),
+        };
+        if !fits {
+            let what = "not even CONNACK fits into the client's Maximum Packet Size";
+            return Err(Fault::silent(DisconnectReason::ProtocolViolation {
+                reason: ReasonCode::PacketTooLarge,
+                what,
+            }));
+        }
+        self.session = Some(session);
+        self.connect_expiry_s = handshake.expiry_s;
+        let rate = config.limits.publish_rate;
+        self.publish_bucket = (rate > 0).then(|| Bucket::new(rate, self.batch.now()));
+        self.silence_ms = u64::from(keep_alive) * 1500; // MQTT-3.1.2-22
+        if let Some(method) = handshake.method.clone() {
+            self.remember_method(method);
+        }
+        self.info = Some(handshake.request.client);
+        self.phase = Phase::Connected;
+        self.link.received(self.batch.now());
+        self.link.set_silence(self.silence_ms);
+        self.hub.watch(&self.link);
+        Ok(())
+    }
+
+    /// Refuses CONNECT: CONNACK with a reason where there is one, and the end.
+    pub(super) fn refuse(&mut self, version: Version, refusal: Refusal) -> Step {
+        if encode_refusal(version, &refusal, self.maximum_packet, &mut self.replies) {
+            self.batch.packet_sent();
+        }
+        Err(Fault::silent(DisconnectReason::Refused(refusal.reason)))
+    }
+
+    /// Topics that are the broker's own, or reserved (MQTT-4.7.2-1 and the text around it).
+    pub(super) fn check_client_topic(&self, topic: &str) -> Result<(), &'static str> {
+        let config = self.hub.config();
+        if topic.starts_with('$') {
+            let system = topic == "$SYS" || topic.starts_with("$SYS/");
+            if system || !config.lenient.dollar_publish {
+                return Err("clients may not publish to topics that begin with $");
+            }
+        }
+        if config.strict.control_characters && topic.chars().any(char::is_control) {
+            return Err("the topic name has control characters");
+        }
+        Ok(())
+    }
+
+    pub(super) fn exchange_packet(
+        &mut self,
+        handshake: Box<Handshake>,
+        packet: &Packet<'_>,
+    ) -> Step {
+        match packet {
+            Packet::Auth(auth) => self.exchange_auth(handshake, auth),
+            Packet::Disconnect(disconnect) => {
+                Err(Fault::silent(DisconnectReason::ByClient(disconnect.reason)))
+            }
+            // MQTT-3.1.2-30
+            _ => self.refuse(
+                handshake.version,
+                Refusal::new(ReasonCode::ProtocolError).text("only AUTH may come before CONNACK"),
+            ),
+        }
+    }
+}
+
+/// The QoS that a subscription gets.
+pub(super) fn granted(asked: QoS, maximum: QoS) -> QoS {
+    asked.min(maximum)
+}

@@ -1,0 +1,463 @@
+//! One client's protocol machine: packets in, decisions and acknowledgements out. No locks of its
+//! own, no IO, no clock.
+
+mod auth;
+mod connack;
+mod handshake;
+mod publish;
+mod subscribe;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use midge_codec::{
+    Ack, DecodeError, Disconnect, Packet, Properties, PropertiesBuf, Property, RawPacket,
+    ReasonCode, Side, Version,
+};
+
+use crate::batch::Batch;
+use crate::event::DisconnectReason;
+use crate::hooks::{Answer, Awaiting, ClientInfo, Deferred, Refusal};
+use crate::hub::{Hub, RouteCache};
+use crate::link::Link;
+use crate::rate::Bucket;
+use crate::session::{AckKind, Received, Session, encode_ack};
+use crate::time::Tick;
+use auth::ReAuthentication;
+use handshake::Handshake;
+use publish::HeldPublish;
+use subscribe::HeldSubscribe;
+
+/// Why a packet ends its connection.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    reason: DisconnectReason,
+    refusal: Option<Refusal>,
+}
+
+impl Fault {
+    fn violation(reason: ReasonCode, what: &'static str) -> Self {
+        Self {
+            reason: DisconnectReason::ProtocolViolation { reason, what },
+            refusal: Some(Refusal::new(reason).text(what)),
+        }
+    }
+
+    fn silent(reason: DisconnectReason) -> Self {
+        Self {
+            reason,
+            refusal: None,
+        }
+    }
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        Self::violation(error.reason, error.what)
+    }
+}
+
+type Step = Result<(), Fault>;
+
+/// Where a connection is in its life.
+enum Phase {
+    /// Nothing has come yet.
+    Fresh,
+    /// An exchange of AUTH packets before CONNACK.
+    Exchange(Box<Handshake>),
+    /// CONNACK with success was sent.
+    Connected,
+    /// Nothing that comes matters any more.
+    Closed,
+}
+
+/// What goes on when a hook has answered.
+enum Then {
+    Authenticated(Box<Handshake>),
+    WillAuthorized(Box<Handshake>),
+    EnhancedAnswer(Box<Handshake>),
+    ReAuthenticated,
+    Publish(Box<HeldPublish>),
+    Subscribe(Box<HeldSubscribe>),
+}
+
+/// One connection's protocol machine. Feed it with [`Connection::receive`]; while
+/// [`Connection::is_waiting`], drive it with [`Connection::poll`] instead and read nothing.
+pub struct Connection {
+    hub: Arc<Hub>,
+    link: Arc<Link>,
+    phase: Phase,
+    batch: Batch,
+    /// Acknowledgements of this batch, written together at its end.
+    replies: Vec<u8>,
+    session: Option<Arc<Session>>,
+    info: Option<ClientInfo>,
+    version: Version,
+    maximum_packet: u32,
+    problem_information: bool,
+    /// Session Expiry Interval of CONNECT, which decides what DISCONNECT may say.
+    connect_expiry_s: u32,
+    aliases: HashMap<u16, Arc<str>>,
+    routes: RouteCache,
+    publish_bucket: Option<Bucket>,
+    re_authentication: Option<Box<ReAuthentication>>,
+    waiting: Option<Box<(Awaiting, Then)>>,
+    silence_ms: u64,
+    unwritten_replies: usize,
+}
+
+impl Connection {
+    /// The machine for an accepted link.
+    pub fn new(hub: Arc<Hub>, link: Arc<Link>) -> Self {
+        Self {
+            hub,
+            link,
+            phase: Phase::Fresh,
+            batch: Batch::default(),
+            replies: Vec::new(),
+            session: None,
+            info: None,
+            version: Version::V311,
+            maximum_packet: u32::MAX,
+            problem_information: true,
+            connect_expiry_s: 0,
+            aliases: HashMap::new(),
+            routes: RouteCache::default(),
+            publish_bucket: None,
+            re_authentication: None,
+            waiting: None,
+            silence_ms: 0,
+            unwritten_replies: 0,
+        }
+    }
+
+    /// The link of this connection.
+    pub fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Whether a hook's answer is awaited. No input is taken until it has come.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Bytes of acknowledgements that may not be written yet.
+    pub fn unwritten_replies(&self) -> usize {
+        self.unwritten_replies
+    }
+
+    /// All output has been written.
+    pub fn replies_written(&mut self) {
+        self.unwritten_replies = 0;
+    }
+
+    /// Size of the incomplete packet at the start of `input`, once its length is known. Whether it
+    /// is allowed was checked by [`Connection::receive`].
+    pub fn missing(&self, input: &[u8]) -> Option<usize> {
+        let mut length = 0;
+        for (at, byte) in input.iter().skip(1).take(4).enumerate() {
+            length |= usize::from(byte & 0x7F) << (7 * at);
+            if byte & 0x80 == 0 {
+                return Some(length + at + 2);
+            }
+        }
+        None
+    }
+
+    /// Handles all whole packets at the start of `input` and gives the number of bytes that were
+    /// used. `backing` is the buffer that `input` lies in, for sharing large payloads.
+    ///
+    /// Stops early when a hook defers its answer or the connection ends.
+    pub fn receive(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
+        self.hub.restart(&mut self.batch, now);
+        let mut used = 0;
+        let mut packets = 0;
+        while self.waiting.is_none() && self.link.ended().is_none() {
+            let rest = input.get(used..).unwrap_or_default();
+            let raw = match midge_codec::split(rest, self.hub.config().limits.packet_bytes) {
+                Ok(Some(raw)) => raw,
+                Ok(None) => break,
+                Err(error) => {
+                    let fault = self.decode_fault(&error, rest);
+                    self.fail(fault);
+                    break;
+                }
+            };
+            used += raw.len;
+            packets += 1;
+            if let Err(fault) = self.packet(raw, backing) {
+                self.fail(fault);
+                break;
+            }
+        }
+        if packets > 0 {
+            self.batch.local.messages_received += packets;
+            if self.session.is_some() {
+                self.link.received(now);
+            }
+        }
+        self.finish();
+        if self.link.ended().is_some() {
+            input.len()
+        } else {
+            used
+        }
+    }
+
+    /// Goes on when the hook that is waited for has answered.
+    pub fn poll(&mut self, cx: &mut Context<'_>, now: Tick) -> Poll<()> {
+        let Some(waiting) = self.waiting.as_mut() else {
+            return Poll::Ready(());
+        };
+        let answer = match std::pin::Pin::new(&mut waiting.0).poll(cx) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending if self.link.ended().is_some() => {
+                Answer::Deny(Refusal::new(ReasonCode::NotAuthorized))
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        self.hub.restart(&mut self.batch, now);
+        if let Some(waiting) = self.waiting.take()
+            && self.link.ended().is_none()
+        {
+            if self.session.is_some() {
+                self.link.received(now);
+                self.link.set_silence(self.silence_ms);
+                self.hub.watch(&self.link);
+            }
+            if let Err(fault) = self.resume(waiting.1, answer) {
+                self.fail(fault);
+            }
+        }
+        self.finish();
+        Poll::Ready(())
+    }
+
+    fn resume(&mut self, then: Then, answer: Answer) -> Step {
+        match then {
+            Then::Authenticated(handshake) => self.authenticated(handshake, answer),
+            Then::WillAuthorized(handshake) => self.will_authorized(handshake, answer),
+            Then::EnhancedAnswer(handshake) => self.enhanced_answer(handshake, answer),
+            Then::ReAuthenticated => self.re_authenticated(answer),
+            Then::Publish(held) => self.publish_held(*held, answer),
+            Then::Subscribe(held) => self.subscribe_held(*held, answer),
+        }
+    }
+
+    /// Waits for a hook. Meanwhile the silence is ours, not the client's.
+    fn wait(&mut self, deferred: Deferred, then: Then) -> Step {
+        self.hub.limit(&deferred, self.batch.now());
+        if self.session.is_some() {
+            self.link.set_silence(0);
+        }
+        self.waiting = Some(Box::new((Awaiting(deferred), then)));
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        if !self.replies.is_empty() {
+            self.unwritten_replies += self.replies.len();
+            self.hub.push_output(&self.link, &self.replies);
+            if self.replies.capacity() > 16 * 1024 {
+                self.replies = Vec::new();
+            }
+            self.replies.clear();
+        }
+        self.hub.finish(&mut self.batch);
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.phase = Phase::Closed;
+        if !self.replies.is_empty() {
+            self.hub.push_output(&self.link, &self.replies);
+            self.replies.clear();
+        }
+        self.hub.end_with(
+            &self.link,
+            fault.reason,
+            fault.refusal.as_ref(),
+            &mut self.batch,
+        );
+    }
+
+    /// What a packet that cannot be decoded means here: after CONNACK a DISCONNECT, before it a
+    /// CONNACK for 5.0 clients and silence for others.
+    fn decode_fault(&mut self, error: &DecodeError, bytes: &[u8]) -> Fault {
+        if self.session.is_none() {
+            if matches!(self.phase, Phase::Fresh) {
+                self.refuse_malformed(error, bytes);
+            }
+            return Fault::silent(DisconnectReason::ProtocolViolation {
+                reason: error.reason,
+                what: error.what,
+            });
+        }
+        Fault::violation(error.reason, error.what)
+    }
+
+    fn packet(&mut self, raw: RawPacket<'_>, backing: Option<&Bytes>) -> Step {
+        let packet = match midge_codec::decode(raw, self.version, Side::Client) {
+            Ok(packet) => packet,
+            Err(error) => return Err(self.decode_fault_raw(&error, raw)),
+        };
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Connected => {
+                self.phase = Phase::Connected;
+                self.connected_packet(&packet, backing)
+            }
+            Phase::Fresh => match packet {
+                Packet::Connect(connect) => self.connect(&connect),
+                // MQTT-3.1.0-1, MQTT-3.14.0-1: close without a word.
+                _ => Err(Fault::silent(DisconnectReason::ProtocolViolation {
+                    reason: ReasonCode::ProtocolError,
+                    what: "the first packet is not CONNECT",
+                })),
+            },
+            Phase::Exchange(handshake) => self.exchange_packet(handshake, &packet),
+            Phase::Closed => Ok(()),
+        }
+    }
+
+    fn decode_fault_raw(&mut self, error: &DecodeError, raw: RawPacket<'_>) -> Fault {
+        // Only CONNECT is answered before there is a session.
+        let connect = raw.header >> 4 == 1;
+        if self.session.is_none() && matches!(self.phase, Phase::Fresh) && connect {
+            self.refuse_connect_body(error, raw.body);
+        }
+        if self.session.is_some() {
+            return Fault::violation(error.reason, error.what);
+        }
+        Fault::silent(DisconnectReason::ProtocolViolation {
+            reason: error.reason,
+            what: error.what,
+        })
+    }
+
+    fn connected_packet(&mut self, packet: &Packet<'_>, backing: Option<&Bytes>) -> Step {
+        let Some(session) = self.session.clone() else {
+            return Ok(());
+        };
+        match packet {
+            Packet::Publish(publish) => self.publish(publish, backing),
+            Packet::Puback(ack) => {
+                let result =
+                    session.puback(ack.packet_id, ack.reason, &self.hub.shared, &mut self.batch);
+                result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
+            }
+            Packet::Pubrec(ack) => self.pubrec(&session, ack),
+            Packet::Pubrel(ack) => {
+                let reason = match session.release_qos2(ack.packet_id) {
+                    Received::Known => ReasonCode::Success,
+                    Received::Unknown => ReasonCode::PacketIdentifierNotFound,
+                };
+                self.reply_ack(AckKind::Pubcomp, ack.packet_id, reason, None);
+                Ok(())
+            }
+            Packet::Pubcomp(ack) => {
+                let result = session.pubcomp(ack.packet_id, &self.hub.shared, &mut self.batch);
+                result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
+            }
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&session, unsubscribe),
+            Packet::Pingreq => {
+                let _ = midge_codec::encode(&Packet::Pingresp, self.version, &mut self.replies);
+                self.batch.packet_sent();
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.disconnect(disconnect),
+            Packet::Auth(auth) => self.auth(auth),
+            Packet::Connect(_) => Err(Fault::violation(
+                ReasonCode::ProtocolError,
+                "a second CONNECT",
+            )),
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => Err(
+                Fault::violation(ReasonCode::ProtocolError, "a packet that only servers send"),
+            ),
+        }
+    }
+
+    fn pubrec(&mut self, session: &Arc<Session>, ack: &Ack<'_>) -> Step {
+        let result = session.pubrec(ack.packet_id, ack.reason, &self.hub.shared, &mut self.batch);
+        match result {
+            Ok(Received::Known) if ack.reason.is_error() => {}
+            Ok(Received::Known) => {
+                self.reply_ack(AckKind::Pubrel, ack.packet_id, ReasonCode::Success, None);
+            }
+            Ok(Received::Unknown) if ack.reason.is_error() => {}
+            Ok(Received::Unknown) => {
+                let reason = ReasonCode::PacketIdentifierNotFound;
+                self.reply_ack(AckKind::Pubrel, ack.packet_id, reason, None);
+            }
+            Err(error) => return Err(Fault::violation(ReasonCode::ProtocolError, error.0)),
+        }
+        Ok(())
+    }
+
+    fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Step {
+        if let Some(expiry) = disconnect.properties.session_expiry() {
+            if self.connect_expiry_s == 0 && expiry != 0 {
+                return Err(Fault::violation(
+                    ReasonCode::ProtocolError,
+                    "DISCONNECT gives a session an expiry that it did not have",
+                ));
+            }
+            if let Some(session) = &self.session {
+                self.hub.set_expiry(session, expiry);
+            }
+        }
+        Err(Fault::silent(DisconnectReason::ByClient(disconnect.reason)))
+    }
+
+    /// Answers with an acknowledgement, explained as far as the client wants and takes it.
+    fn reply_ack(&mut self, kind: AckKind, packet_id: u16, reason: ReasonCode, text: Option<&str>) {
+        self.batch.packet_sent();
+        if let Some(text) = text.filter(|_| self.version == Version::V5 && self.problem_information)
+        {
+            let mut properties = PropertiesBuf::new();
+            if properties.push(Property::ReasonString(text)).is_ok() {
+                let ack = Ack {
+                    packet_id,
+                    reason,
+                    properties: properties.as_properties(),
+                };
+                if self.fits(&kind.packet(ack)) {
+                    let _ = midge_codec::encode(&kind.packet(ack), self.version, &mut self.replies);
+                    return;
+                }
+            }
+        }
+        // Before 5.0 there is no way to say no.
+        let reason = if self.version == Version::V5 {
+            reason
+        } else {
+            ReasonCode::Success
+        };
+        encode_ack(kind, packet_id, reason, self.version, &mut self.replies);
+    }
+
+    fn fits(&self, packet: &Packet<'_>) -> bool {
+        midge_codec::encoded_len(packet, self.version)
+            .is_ok_and(|len| len <= self.maximum_packet as usize)
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("link", &self.link)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The properties of a packet with a Reason String, if there is one to give.
+fn reason_string(text: Option<&str>) -> PropertiesBuf {
+    let mut properties = PropertiesBuf::new();
+    if let Some(text) = text {
+        let _ = properties.push(Property::ReasonString(text));
+    }
+    properties
+}
+
+const NO_PROPERTIES: Properties<'static> = Properties::EMPTY;

@@ -1,0 +1,247 @@
+//! PUBLISH from a client: aliases, limits, duplicates, authorization, routing, acknowledgement.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, Version};
+
+use super::{Connection, Fault, Step, Then};
+use crate::event::DropReason;
+use crate::hooks::{Answer, HookSet, Refusal, Verdict};
+use crate::hub::Publisher;
+use crate::message::{MessageRef, OwnedMessage};
+use crate::session::{AckKind, Received};
+
+/// A PUBLISH whose authorization is awaited.
+pub(super) struct HeldPublish {
+    message: OwnedMessage,
+    packet_id: u16,
+}
+
+impl Connection {
+    pub(super) fn publish(&mut self, publish: &Publish<'_>, backing: Option<&Bytes>) -> Step {
+        self.batch.local.publish_received += 1;
+        self.batch.local.publish_bytes_received += publish.payload.len() as u64;
+        if let Some(bucket) = &mut self.publish_bucket
+            && !bucket.take(self.batch.now())
+        {
+            let client_id = self.session.as_ref().map(|session| &session.client_id);
+            let reason = DropReason::RateExceeded;
+            self.batch
+                .dropped(&self.hub.shared, client_id, publish.topic, reason);
+            return Err(Fault::violation(
+                ReasonCode::MessageRateTooHigh,
+                "more messages a second than limits.publish_rate",
+            ));
+        }
+        let properties = if publish.properties.is_empty() {
+            MessageProperties::default()
+        } else {
+            MessageProperties::new(publish.properties)
+        };
+        let aliased;
+        let topic = match properties.topic_alias {
+            Some(alias) => {
+                aliased = self.resolve_alias(alias, publish.topic)?;
+                &*aliased
+            }
+            None if publish.topic.is_empty() => {
+                return Err(Fault::violation(
+                    ReasonCode::ProtocolError,
+                    "an empty topic name without topic alias",
+                ));
+            }
+            None => publish.topic,
+        };
+        self.check_publish(publish, topic)?;
+        let message = MessageRef {
+            topic,
+            payload: publish.payload,
+            backing,
+            qos: publish.qos,
+            retain: publish.retain,
+            expiry: properties.message_expiry,
+            properties,
+        };
+        if publish.qos == QoS::ExactlyOnce && !self.is_new_qos2(publish.packet_id)? {
+            self.reply_ack(
+                AckKind::Pubrec,
+                publish.packet_id,
+                ReasonCode::Success,
+                None,
+            );
+            return Ok(());
+        }
+        if let Some(refusal) = self.refuse_publish(&message) {
+            self.refused(&message, publish.packet_id, &refusal);
+            return Ok(());
+        }
+        let Some(hooks) = self.hub.hooks(HookSet::AUTHORIZE_PUBLISH).cloned() else {
+            self.route(&message, publish.packet_id);
+            return Ok(());
+        };
+        let Some(client) = &self.info else {
+            return Ok(());
+        };
+        match crate::guard::in_hook(|| hooks.authorize_publish(client, &message)) {
+            Verdict::Allow => self.route(&message, publish.packet_id),
+            Verdict::Deny(refusal) => self.refused(&message, publish.packet_id, &refusal),
+            Verdict::Defer(deferred) => {
+                let held = HeldPublish {
+                    message: (&message).into(),
+                    packet_id: publish.packet_id,
+                };
+                return self.wait(deferred, Then::Publish(Box::new(held)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish_held(&mut self, held: HeldPublish, answer: Answer) -> Step {
+        let message = held.message.parts();
+        match answer {
+            Answer::Allow => self.route(&message, held.packet_id),
+            Answer::Deny(refusal) => self.refused(&message, held.packet_id, &refusal),
+            Answer::Auth(_) => {
+                let refusal = Refusal::new(ReasonCode::NotAuthorized);
+                self.refused(&message, held.packet_id, &refusal);
+            }
+        }
+        Ok(())
+    }
+
+    /// The topic name that an alias stands for, after setting it if a topic name came with it
+    /// (section 3.3.2.3.4).
+    fn resolve_alias(&mut self, alias: u16, topic: &str) -> Result<Arc<str>, Fault> {
+        if alias == 0 || alias > self.hub.config().mqtt.topic_alias_maximum {
+            return Err(Fault::violation(
+                ReasonCode::TopicAliasInvalid,
+                "a topic alias above Topic Alias Maximum",
+            ));
+        }
+        if !topic.is_empty() {
+            let topic: Arc<str> = topic.into();
+            self.aliases.insert(alias, topic.clone());
+            return Ok(topic);
+        }
+        self.aliases.get(&alias).cloned().ok_or_else(|| {
+            Fault::violation(
+                ReasonCode::ProtocolError,
+                "a topic alias that stands for nothing",
+            )
+        })
+    }
+
+    /// What a client was told not to do ends the connection.
+    fn check_publish(&self, publish: &Publish<'_>, topic: &str) -> Step {
+        let config = self.hub.config();
+        if publish.qos > config.mqtt.maximum_qos {
+            let what = "QoS above Maximum QoS";
+            return Err(Fault::violation(ReasonCode::QoSNotSupported, what));
+        }
+        if publish.retain && !config.mqtt.retain_available {
+            let what = "retained messages are not supported here";
+            return Err(Fault::violation(ReasonCode::RetainNotSupported, what));
+        }
+        if topic.len() > config.limits.topic_bytes.min(config.limits.topic_levels)
+            && let Err(what) = self.hub.check_topic(topic)
+        {
+            return Err(Fault::violation(ReasonCode::TopicNameInvalid, what));
+        }
+        Ok(())
+    }
+
+    /// What is answered with a refusal and leaves the connection open.
+    fn refuse_publish(&self, message: &MessageRef<'_>) -> Option<Refusal> {
+        let config = self.hub.config();
+        if (message.topic.starts_with('$') || config.strict.control_characters)
+            && let Err(what) = self.check_client_topic(message.topic)
+        {
+            return Some(Refusal::new(ReasonCode::NotAuthorized).text(what));
+        }
+        if config.strict.payload_format
+            && message.properties.payload_format == Some(1)
+            && std::str::from_utf8(message.payload).is_err()
+        {
+            let what = "the payload is marked as UTF-8 and is not";
+            return Some(Refusal::new(ReasonCode::PayloadFormatInvalid).text(what));
+        }
+        None
+    }
+
+    /// Whether a QoS 2 message is new; a repetition is acknowledged again and not delivered
+    /// (MQTT-4.3.3-10).
+    fn is_new_qos2(&self, packet_id: u16) -> Result<bool, Fault> {
+        let config = self.hub.config();
+        let lenient = config.lenient.receive_maximum || self.version != Version::V5;
+        let maximum = if lenient {
+            u16::MAX
+        } else {
+            config.limits.receive_maximum.max(1)
+        };
+        let Some(session) = &self.session else {
+            return Ok(false);
+        };
+        match session.receive_qos2(packet_id, maximum) {
+            Some(Received::Known) => Ok(false),
+            Some(Received::Unknown) => Ok(true),
+            None => Err(Fault::violation(
+                ReasonCode::ReceiveMaximumExceeded, // MQTT-3.3.4-7
+                "more QoS 2 messages in flight than Receive Maximum",
+            )),
+        }
+    }
+
+    fn route(&mut self, message: &MessageRef<'_>, packet_id: u16) {
+        let Some(session) = &self.session else { return };
+        let publisher = Publisher::Client(session);
+        let result = self.hub.publish(
+            &publisher,
+            *message,
+            Some(&mut self.routes),
+            None,
+            &mut self.batch,
+        );
+        match result {
+            Ok(matched) => {
+                let reason = if matched == 0 {
+                    ReasonCode::NoMatchingSubscribers
+                } else {
+                    ReasonCode::Success
+                };
+                self.acknowledge(message.qos, packet_id, reason, None);
+            }
+            Err(refusal) => {
+                self.acknowledge_refusal(message.qos, packet_id, &refusal);
+            }
+        }
+    }
+
+    /// A message that the client may not publish: counted, told, answered.
+    fn refused(&mut self, message: &MessageRef<'_>, packet_id: u16, refusal: &Refusal) {
+        let client_id = self.session.as_ref().map(|session| &session.client_id);
+        let reason = DropReason::NotAuthorized;
+        self.batch
+            .dropped(&self.hub.shared, client_id, message.topic, reason);
+        self.acknowledge_refusal(message.qos, packet_id, refusal);
+    }
+
+    fn acknowledge_refusal(&mut self, qos: QoS, packet_id: u16, refusal: &Refusal) {
+        if qos == QoS::ExactlyOnce
+            && self.version == Version::V5
+            && let Some(session) = &self.session
+        {
+            // MQTT-4.3.3-9: the identifier is free again.
+            session.release_qos2(packet_id);
+        }
+        self.acknowledge(qos, packet_id, refusal.reason, refusal.text.as_deref());
+    }
+
+    fn acknowledge(&mut self, qos: QoS, packet_id: u16, reason: ReasonCode, text: Option<&str>) {
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.reply_ack(AckKind::Puback, packet_id, reason, text),
+            QoS::ExactlyOnce => self.reply_ack(AckKind::Pubrec, packet_id, reason, text),
+        }
+    }
+}

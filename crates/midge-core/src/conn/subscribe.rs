@@ -1,0 +1,237 @@
+//! SUBSCRIBE and UNSUBSCRIBE from a client.
+
+use std::sync::Arc;
+
+use midge_codec::{
+    Packet, ReasonCode, Suback, Subscribe, SubscribeFilter, Unsuback, Unsubscribe, Version,
+};
+
+use super::handshake::granted;
+use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
+use crate::event::DisconnectReason;
+use crate::hooks::{Answer, HookSet, Refusal, Verdict};
+use crate::hub::Grant;
+use crate::router::{has_wildcards, is_shared};
+use crate::session::Session;
+
+/// A SUBSCRIBE whose authorization is awaited, filter by filter.
+pub(super) struct HeldSubscribe {
+    packet_id: u16,
+    grants: Vec<Grant>,
+    /// The filter that is asked about.
+    at: usize,
+    text: Option<String>,
+}
+
+impl Connection {
+    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) -> Step {
+        let id = subscribe.properties.subscription_id().unwrap_or(0);
+        if id != 0 && !self.hub.config().mqtt.subscription_identifiers_available {
+            let what = "subscription identifiers are not supported here";
+            let reason = ReasonCode::SubscriptionIdentifiersNotSupported;
+            return Err(Fault::violation(reason, what));
+        }
+        let mut held = HeldSubscribe {
+            packet_id: subscribe.packet_id,
+            grants: Vec::with_capacity(subscribe.filters.len()),
+            at: 0,
+            text: None,
+        };
+        for filter in &subscribe.filters {
+            let grant = self.check_filter(filter, id, &mut held.text)?;
+            held.grants.push(grant);
+        }
+        self.authorize_subscribe(held)
+    }
+
+    /// Checks one filter against what is offered here.
+    fn check_filter(
+        &self,
+        filter: &SubscribeFilter<'_>,
+        id: u32,
+        text: &mut Option<String>,
+    ) -> Result<Grant, Fault> {
+        let mqtt = &self.hub.config().mqtt;
+        let v5 = self.version == Version::V5;
+        let shared = is_shared(filter.filter) && (v5 || mqtt.shared_v3);
+        let mut grant = Grant {
+            filter: filter.filter.into(),
+            options: filter.options,
+            id,
+            shared,
+            answer: None,
+        };
+        grant.options.qos = granted(grant.options.qos, mqtt.maximum_qos);
+        let mut refuse = |reason, what: &'static str| {
+            grant.answer = Some(reason);
+            text.get_or_insert_with(|| what.to_owned());
+        };
+        if shared && filter.options.no_local {
+            let what = "No Local on a shared subscription"; // MQTT-3.8.3-4
+            return Err(Fault::violation(ReasonCode::ProtocolError, what));
+        }
+        if shared && !mqtt.shared_available {
+            let (reason, what) = (
+                ReasonCode::SharedSubscriptionsNotSupported,
+                "shared subscriptions are not supported here",
+            );
+            if v5 {
+                return Err(Fault::violation(reason, what));
+            }
+            refuse(reason, what);
+        }
+        if has_wildcards(filter.filter) && !mqtt.wildcard_available {
+            let (reason, what) = (
+                ReasonCode::WildcardSubscriptionsNotSupported,
+                "filters with wildcards are not supported here",
+            );
+            if v5 {
+                return Err(Fault::violation(reason, what));
+            }
+            refuse(reason, what);
+        }
+        if let Err(what) = self.hub.check_filter(filter.filter) {
+            refuse(ReasonCode::TopicFilterInvalid, what);
+        }
+        if self.hub.config().strict.control_characters
+            && filter.filter.chars().any(char::is_control)
+        {
+            refuse(
+                ReasonCode::TopicFilterInvalid,
+                "the filter has control characters",
+            );
+        }
+        Ok(grant)
+    }
+
+    fn authorize_subscribe(&mut self, mut held: HeldSubscribe) -> Step {
+        if let (Some(hooks), Some(client)) = (
+            self.hub.hooks(HookSet::AUTHORIZE_SUBSCRIBE).cloned(),
+            self.info.clone(),
+        ) {
+            while let Some(grant) = held.grants.get_mut(held.at) {
+                if grant.answer.is_none() {
+                    let verdict = crate::guard::in_hook(|| {
+                        hooks.authorize_subscribe(&client, &grant.filter, &grant.options)
+                    });
+                    match verdict {
+                        Verdict::Allow => {}
+                        Verdict::Deny(refusal) => held.deny(refusal),
+                        Verdict::Defer(deferred) => {
+                            return self.wait(deferred, Then::Subscribe(Box::new(held)));
+                        }
+                    }
+                }
+                held.at += 1;
+            }
+        }
+        self.make_subscriptions(held)
+    }
+
+    pub(super) fn subscribe_held(&mut self, mut held: HeldSubscribe, answer: Answer) -> Step {
+        match answer {
+            Answer::Allow => {}
+            Answer::Deny(refusal) => held.deny(refusal),
+            Answer::Auth(_) => held.deny(Refusal::new(ReasonCode::NotAuthorized)),
+        }
+        held.at += 1;
+        self.authorize_subscribe(held)
+    }
+
+    fn make_subscriptions(&mut self, mut held: HeldSubscribe) -> Step {
+        let Some(session) = self.session.clone() else {
+            return Ok(());
+        };
+        let (version, maximum) = (self.version, self.maximum_packet);
+        let text = held
+            .text
+            .take()
+            .filter(|_| self.problem_information && version == Version::V5);
+        let packet_id = held.packet_id;
+        let mut fits = true;
+        let suback = |grants: &[Grant], out: &mut Vec<u8>| {
+            let reasons: Vec<ReasonCode> = grants.iter().map(|g| suback_code(g, version)).collect();
+            let explained = reason_string(text.as_deref());
+            fits = false;
+            for properties in [explained.as_properties(), NO_PROPERTIES] {
+                let packet = Packet::Suback(Suback {
+                    packet_id,
+                    properties,
+                    reasons: reasons.clone(),
+                });
+                if midge_codec::encoded_len(&packet, version)
+                    .is_ok_and(|len| len <= maximum as usize)
+                {
+                    fits = midge_codec::encode(&packet, version, out).is_ok();
+                    break;
+                }
+            }
+        };
+        // What was put together before is to go out before.
+        self.hub.push_output(&self.link, &self.replies);
+        self.replies.clear();
+        self.hub.subscribe(
+            &self.link,
+            &session,
+            &mut held.grants,
+            suback,
+            &mut self.batch,
+        );
+        if fits { Ok(()) } else { Err(too_large()) }
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        session: &Arc<Session>,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Step {
+        let filters = unsubscribe.filters.iter().copied();
+        let reasons = self.hub.unsubscribe(session, filters, &mut self.batch);
+        let reasons = if self.version == Version::V5 {
+            reasons
+        } else {
+            Vec::new()
+        };
+        let packet = Packet::Unsuback(Unsuback {
+            packet_id: unsubscribe.packet_id,
+            properties: NO_PROPERTIES,
+            reasons,
+        });
+        if !self.fits(&packet) {
+            return Err(too_large());
+        }
+        let _ = midge_codec::encode(&packet, self.version, &mut self.replies);
+        self.batch.packet_sent();
+        Ok(())
+    }
+}
+
+impl HeldSubscribe {
+    fn deny(&mut self, refusal: Refusal) {
+        if let Some(grant) = self.grants.get_mut(self.at) {
+            grant.answer = Some(refusal.reason);
+        }
+        if self.text.is_none() {
+            self.text = refusal.text;
+        }
+    }
+}
+
+/// The code in SUBACK: 3.1.1 knows one failure, 3.1 none, so that a refused 3.1 subscription is
+/// answered with the QoS that was asked for.
+fn suback_code(grant: &Grant, version: Version) -> ReasonCode {
+    let answer = grant.answer.unwrap_or(ReasonCode::UnspecifiedError);
+    match version {
+        Version::V5 => answer,
+        _ if !answer.is_error() => answer,
+        Version::V311 => ReasonCode::UnspecifiedError,
+        Version::V31 => ReasonCode::granted(grant.options.qos),
+    }
+}
+
+fn too_large() -> Fault {
+    Fault::silent(DisconnectReason::ProtocolViolation {
+        reason: ReasonCode::PacketTooLarge,
+        what: "not even the acknowledgement fits into the client's Maximum Packet Size",
+    })
+}

@@ -1,0 +1,351 @@
+//! What can be observed: one list of events, one list of reasons for a drop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use midge_codec::{QoS, ReasonCode, Version};
+use parking_lot::RwLock;
+
+use crate::message::Message;
+use crate::queue::Queue;
+use crate::time::Tick;
+
+/// Why a message did not reach a receiver. The same names in events, counters and documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The client's queue is full (`limits.session_queue_*`).
+    QueueFull,
+    /// All queues together are full (`limits.total_queue_bytes`).
+    TotalQueueFull,
+    /// The packet is larger than the client's Maximum Packet Size (MQTT-3.1.2-25).
+    PacketTooLarge,
+    /// QoS 0 and the client is not connected.
+    NotConnected,
+    /// The message expired before it could be sent.
+    Expired,
+    /// A hook refused it for this receiver.
+    RefusedByHook,
+    /// The publisher may not publish to this topic.
+    NotAuthorized,
+    /// The session ended with the message still waiting.
+    SessionEnded,
+    /// The retained store is full (`limits.retained_*`).
+    RetainedFull,
+    /// The publisher sends faster than `limits.publish_rate`.
+    RateExceeded,
+    /// An in-process subscriber's queue is full.
+    ObserverFull,
+    /// The receiver refused it with a reason code of 0x80 or above.
+    RefusedByReceiver,
+}
+
+impl DropReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 12] = [
+        Self::QueueFull,
+        Self::TotalQueueFull,
+        Self::PacketTooLarge,
+        Self::NotConnected,
+        Self::Expired,
+        Self::RefusedByHook,
+        Self::NotAuthorized,
+        Self::SessionEnded,
+        Self::RetainedFull,
+        Self::RateExceeded,
+        Self::ObserverFull,
+        Self::RefusedByReceiver,
+    ];
+
+    /// Its name in counters and bindings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::TotalQueueFull => "total_queue_full",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::NotConnected => "not_connected",
+            Self::Expired => "expired",
+            Self::RefusedByHook => "refused_by_hook",
+            Self::NotAuthorized => "not_authorized",
+            Self::SessionEnded => "session_ended",
+            Self::RetainedFull => "retained_full",
+            Self::RateExceeded => "rate_exceeded",
+            Self::ObserverFull => "observer_full",
+            Self::RefusedByReceiver => "refused_by_receiver",
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// The client sent DISCONNECT with this reason code.
+    ByClient(ReasonCode),
+    /// The connection was closed or broke without DISCONNECT.
+    ConnectionLost,
+    /// Nothing came for one and a half times the keep alive (MQTT-3.1.2-22).
+    KeepAliveTimeout,
+    /// No CONNECT came in time.
+    ConnectTimeout,
+    /// The same client identifier connected again (MQTT-3.1.4-3).
+    TakenOver,
+    /// The client broke the protocol.
+    ProtocolViolation {
+        /// The reason code that it was answered with.
+        reason: ReasonCode,
+        /// What was wrong.
+        what: &'static str,
+    },
+    /// CONNECT was refused.
+    Refused(ReasonCode),
+    /// The host or a hook ended it.
+    ByServer(ReasonCode),
+    /// The client did not read fast enough and `overflow.session` says to disconnect.
+    TooSlow,
+    /// The broker stops.
+    Shutdown,
+    /// Something in the broker failed; the connection was ended to contain it.
+    InternalError,
+}
+
+/// What happened, in order, as seen by an observer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client was accepted (CONNACK with success).
+    ClientConnected {
+        /// Client identifier.
+        client_id: Arc<str>,
+        /// User name.
+        username: Option<Arc<str>>,
+        /// Protocol version.
+        version: Version,
+        /// Where it came from, as the transport names it.
+        peer: Arc<str>,
+        /// Whether a session was resumed.
+        session_present: bool,
+    },
+    /// A connection was refused or given up before a session was attached.
+    ConnectionRefused {
+        /// Client identifier, empty if CONNECT did not come or could not be read.
+        client_id: Arc<str>,
+        /// Where it came from.
+        peer: Arc<str>,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// A connected client's connection ended.
+    ClientDisconnected {
+        /// Client identifier.
+        client_id: Arc<str>,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// A subscription was made or replaced.
+    Subscribed {
+        /// Client identifier.
+        client_id: Arc<str>,
+        /// Topic filter as sent.
+        filter: Arc<str>,
+        /// Granted QoS.
+        qos: QoS,
+    },
+    /// A subscription was refused.
+    SubscribeRefused {
+        /// Client identifier.
+        client_id: Arc<str>,
+        /// Topic filter as sent.
+        filter: Arc<str>,
+        /// Reason code in SUBACK.
+        reason: ReasonCode,
+    },
+    /// A subscription was removed.
+    Unsubscribed {
+        /// Client identifier.
+        client_id: Arc<str>,
+        /// Topic filter as sent.
+        filter: Arc<str>,
+    },
+    /// A message was accepted and routed.
+    Published {
+        /// The message.
+        message: Arc<Message>,
+        /// Receivers that matched.
+        matched: usize,
+    },
+    /// A message was written towards a client.
+    Delivered {
+        /// Receiver.
+        client_id: Arc<str>,
+        /// The message.
+        message: Arc<Message>,
+        /// QoS of this delivery.
+        qos: QoS,
+    },
+    /// A client finished the acknowledgement of a QoS 1 or 2 message.
+    Acknowledged {
+        /// Receiver.
+        client_id: Arc<str>,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// A message was dropped, for one receiver or (without one) altogether.
+    Dropped {
+        /// Receiver, if it is about one.
+        client_id: Option<Arc<str>>,
+        /// Topic name.
+        topic: Arc<str>,
+        /// Why.
+        reason: DropReason,
+    },
+    /// A retained message expired.
+    RetainedExpired {
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// A session ended: its expiry interval passed, or it was cleared or replaced.
+    SessionEnded {
+        /// Client identifier.
+        client_id: Arc<str>,
+    },
+    /// A will was published.
+    WillSent {
+        /// Whose will.
+        client_id: Arc<str>,
+        /// Its topic name.
+        topic: Arc<str>,
+    },
+}
+
+/// A set of kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventMask(pub u32);
+
+#[allow(missing_docs)] // named like the events
+impl EventMask {
+    pub const NONE: Self = Self(0);
+    pub const CLIENT_CONNECTED: Self = Self(1);
+    pub const CONNECTION_REFUSED: Self = Self(1 << 1);
+    pub const CLIENT_DISCONNECTED: Self = Self(1 << 2);
+    pub const SUBSCRIBED: Self = Self(1 << 3);
+    pub const UNSUBSCRIBED: Self = Self(1 << 4);
+    pub const PUBLISHED: Self = Self(1 << 5);
+    pub const DELIVERED: Self = Self(1 << 6);
+    pub const ACKNOWLEDGED: Self = Self(1 << 7);
+    pub const DROPPED: Self = Self(1 << 8);
+    pub const EXPIRED: Self = Self(1 << 9);
+    pub const SESSION_ENDED: Self = Self(1 << 10);
+    pub const WILL_SENT: Self = Self(1 << 11);
+    pub const SUBSCRIBE_REFUSED: Self = Self(1 << 12);
+    /// Everything.
+    pub const ALL: Self = Self((1 << 13) - 1);
+    /// Everything but the events that come with each message.
+    pub const LIFECYCLE: Self =
+        Self(Self::ALL.0 & !(Self::PUBLISHED.0 | Self::DELIVERED.0 | Self::ACKNOWLEDGED.0));
+
+    /// Whether any kind of `other` is in this set.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl Event {
+    /// The kind of this event.
+    pub fn kind(&self) -> EventMask {
+        match self {
+            Self::ClientConnected { .. } => EventMask::CLIENT_CONNECTED,
+            Self::ConnectionRefused { .. } => EventMask::CONNECTION_REFUSED,
+            Self::ClientDisconnected { .. } => EventMask::CLIENT_DISCONNECTED,
+            Self::Subscribed { .. } => EventMask::SUBSCRIBED,
+            Self::SubscribeRefused { .. } => EventMask::SUBSCRIBE_REFUSED,
+            Self::Unsubscribed { .. } => EventMask::UNSUBSCRIBED,
+            Self::Published { .. } => EventMask::PUBLISHED,
+            Self::Delivered { .. } => EventMask::DELIVERED,
+            Self::Acknowledged { .. } => EventMask::ACKNOWLEDGED,
+            Self::Dropped { .. } => EventMask::DROPPED,
+            Self::RetainedExpired { .. } => EventMask::EXPIRED,
+            Self::SessionEnded { .. } => EventMask::SESSION_ENDED,
+            Self::WillSent { .. } => EventMask::WILL_SENT,
+        }
+    }
+}
+
+/// An event with the moment when it happened.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// When it happened.
+    pub at: Tick,
+    /// What happened.
+    pub event: Event,
+}
+
+/// The observers of a hub. When nobody looks, an event costs one atomic load.
+#[derive(Default)]
+pub(crate) struct Taps {
+    mask: AtomicU32,
+    taps: RwLock<Vec<(EventMask, Arc<Queue<Observed>>)>>,
+}
+
+impl Taps {
+    #[inline]
+    pub(crate) fn mask(&self) -> u32 {
+        self.mask.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, mask: EventMask, queue: Arc<Queue<Observed>>) {
+        let mut taps = self.taps.write();
+        taps.push((mask, queue));
+        self.refresh(&taps);
+    }
+
+    fn refresh(&self, taps: &[(EventMask, Arc<Queue<Observed>>)]) {
+        let mask = taps.iter().fold(0, |all, (mask, _)| all | mask.0);
+        self.mask.store(mask, Ordering::Relaxed);
+    }
+
+    /// Hands an event to everybody who wants it, with no lock held.
+    pub(crate) fn emit(&self, at: Tick, event: Event) {
+        let kind = event.kind();
+        let mut closed = false;
+        let mut wake = Vec::new();
+        for (mask, queue) in self.taps.read().iter() {
+            if mask.intersects(kind) {
+                let (_, ready) = queue.push(
+                    Observed {
+                        at,
+                        event: event.clone(),
+                    },
+                    0,
+                );
+                if ready {
+                    wake.push(queue.clone());
+                }
+            }
+            closed |= queue.is_closed();
+        }
+        for queue in wake {
+            queue.wake();
+        }
+        if closed {
+            let mut taps = self.taps.write();
+            taps.retain(|(_, queue)| !queue.is_closed());
+            self.refresh(&taps);
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        let taps = std::mem::take(&mut *self.taps.write());
+        for (_, queue) in taps {
+            queue.close();
+        }
+        self.mask.store(0, Ordering::Relaxed);
+    }
+}

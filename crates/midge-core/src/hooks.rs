@@ -1,0 +1,397 @@
+//! Hooks: what the host sees and decides.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use midge_codec::{Properties, QoS, ReasonCode, SubscriptionOptions, Version};
+use parking_lot::{Condvar, Mutex};
+
+use crate::event::DisconnectReason;
+use crate::message::{Message, MessageRef, Origin, OwnedMessage};
+
+/// A set of hooks that are to be called. What is not in the set costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HookSet(pub u32);
+
+#[allow(missing_docs)] // named like the methods of `Hooks`
+impl HookSet {
+    pub const NONE: Self = Self(0);
+    pub const AUTHENTICATE: Self = Self(1);
+    pub const ENHANCED_AUTH: Self = Self(1 << 1);
+    pub const AUTHORIZE_PUBLISH: Self = Self(1 << 2);
+    pub const AUTHORIZE_SUBSCRIBE: Self = Self(1 << 3);
+    pub const AUTHORIZE_RECEIVE: Self = Self(1 << 4);
+    pub const INTERCEPT_PUBLISH: Self = Self(1 << 5);
+    pub const INTERCEPT_DELIVERY: Self = Self(1 << 6);
+    pub const LIFE: Self = Self(1 << 7);
+    /// Every hook.
+    pub const ALL: Self = Self((1 << 8) - 1);
+
+    /// Whether any hook of `other` is in this set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A connected client as hooks see it.
+#[derive(Clone, Debug)]
+pub struct ClientInfo {
+    /// Client identifier.
+    pub client_id: Arc<str>,
+    /// User name.
+    pub username: Option<Arc<str>>,
+    /// Where it comes from, as the transport names it (`127.0.0.1:50412`, `unix`, `memory`).
+    pub peer: Arc<str>,
+    /// Name of the listener that accepted it.
+    pub listener: Arc<str>,
+    /// Protocol version.
+    pub version: Version,
+}
+
+/// CONNECT as the authenticator sees it. Owned, so that an answer can be deferred.
+#[derive(Clone)]
+pub struct ConnectRequest {
+    /// The client.
+    pub client: ClientInfo,
+    /// Password.
+    pub password: Option<bytes::Bytes>,
+    /// Clean Start.
+    pub clean_start: bool,
+    /// Keep Alive in seconds.
+    pub keep_alive: u16,
+    /// The will's topic, QoS and RETAIN flag.
+    pub will: Option<OwnedMessage>,
+    /// User properties of CONNECT, in order.
+    pub user_properties: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for ConnectRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The password stays out of logs.
+        f.debug_struct("ConnectRequest")
+            .field("client", &self.client)
+            .field("clean_start", &self.clean_start)
+            .field("keep_alive", &self.keep_alive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One step of enhanced authentication (section 4.12).
+#[derive(Clone, Debug)]
+pub struct AuthStep {
+    /// The client.
+    pub client: ClientInfo,
+    /// Authentication Method.
+    pub method: Arc<str>,
+    /// Authentication Data.
+    pub data: Option<bytes::Bytes>,
+    /// Whether this starts an exchange (CONNECT or AUTH 0x19) or continues it (AUTH 0x18).
+    pub first: bool,
+    /// Whether the client is connected already and authenticates again.
+    pub re_authentication: bool,
+}
+
+/// Answer to a step of enhanced authentication.
+#[derive(Clone, Debug)]
+pub enum AuthReply {
+    /// Send AUTH 0x18 with this data and wait for the client.
+    Continue(Option<bytes::Bytes>),
+    /// Authenticated; the data goes into CONNACK or AUTH 0x00.
+    Accept(Option<bytes::Bytes>),
+    /// Refused.
+    Refuse(Refusal),
+}
+
+/// A refusal: reason code, text for the client, another server to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Reason code, 0x80 or above.
+    pub reason: ReasonCode,
+    /// Reason String for 5.0 clients.
+    pub text: Option<String>,
+    /// Server Reference for 5.0 clients, with 0x9C and 0x9D.
+    pub server_reference: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with a reason code alone.
+    pub fn new(reason: ReasonCode) -> Self {
+        Self {
+            reason,
+            text: None,
+            server_reference: None,
+        }
+    }
+
+    /// Adds a Reason String.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.text = Some(text.into());
+        self
+    }
+
+    /// Adds a Server Reference.
+    #[must_use]
+    pub fn server_reference(mut self, server: impl Into<String>) -> Self {
+        self.server_reference = Some(server.into());
+        self
+    }
+}
+
+/// Answer of a hook that decides.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Yes.
+    Allow,
+    /// No.
+    Deny(Refusal),
+    /// Later, through the [`Resolver`] that came with it. Holds back this client only.
+    Defer(Deferred),
+}
+
+impl Verdict {
+    /// A refusal with [`ReasonCode::NotAuthorized`].
+    pub fn deny() -> Self {
+        Self::Deny(Refusal::new(ReasonCode::NotAuthorized))
+    }
+
+    /// A verdict that is given later, from any thread. No answer within `hooks.timeout_ms`, or a
+    /// dropped resolver, means no.
+    pub fn defer() -> (Resolver, Self) {
+        let (resolver, deferred) = Deferred::new();
+        (resolver, Self::Defer(deferred))
+    }
+}
+
+/// What becomes of a message that was published.
+#[derive(Debug)]
+pub enum Interception {
+    /// It goes on unchanged.
+    Forward,
+    /// This goes on in its place; topic, payload, properties and flags may all differ.
+    Replace(Box<OwnedMessage>),
+    /// It is dropped, and the publisher sees success.
+    Drop,
+    /// It is dropped, and the publisher sees this reason code (5.0; others see success).
+    Refuse(Refusal),
+}
+
+/// What becomes of a message on its way to one client.
+#[derive(Debug)]
+pub enum DeliveryVerdict {
+    /// It goes on unchanged.
+    Deliver,
+    /// This goes to the client in its place. QoS is still limited by the subscription.
+    Replace(Box<OwnedMessage>),
+    /// The client does not get it.
+    Drop,
+}
+
+/// The host's hooks. Every method has a default; only those in [`Hooks::set`] are called.
+///
+/// They are called on the thread that handles the packet (or publishes), with no lock of the
+/// broker held, and may call the broker. Those that return a [`Verdict`] may defer their answer;
+/// the others must be quick.
+pub trait Hooks: Send + Sync + 'static {
+    /// The hooks that are to be called. Asked once, at start.
+    fn set(&self) -> HookSet;
+
+    /// Whether a client may connect, and as who: user name and password, addresses.
+    fn authenticate(&self, _request: &ConnectRequest) -> Verdict {
+        Verdict::Allow
+    }
+
+    /// One step of enhanced authentication. Without this hook every method is refused with 0x8C.
+    fn enhanced_auth(&self, _step: &AuthStep) -> EnhancedVerdict {
+        EnhancedVerdict::Now(AuthReply::Refuse(Refusal::new(
+            ReasonCode::BadAuthenticationMethod,
+        )))
+    }
+
+    /// Whether a client may publish this message, its will included (asked at CONNECT).
+    fn authorize_publish(&self, _client: &ClientInfo, _message: &MessageRef<'_>) -> Verdict {
+        Verdict::Allow
+    }
+
+    /// Whether a client may subscribe to a filter, and with which QoS at most.
+    fn authorize_subscribe(
+        &self,
+        _client: &ClientInfo,
+        _filter: &str,
+        _options: &SubscriptionOptions,
+    ) -> Verdict {
+        Verdict::Allow
+    }
+
+    /// Whether a client may receive this message. Asked per receiver: must be cheap.
+    fn authorize_receive(&self, _client_id: &str, _message: &MessageRef<'_>) -> bool {
+        true
+    }
+
+    /// Sees every message before it is routed, whatever its origin, and may change it.
+    fn intercept_publish(&self, _origin: &Origin, _message: &MessageRef<'_>) -> Interception {
+        Interception::Forward
+    }
+
+    /// Sees every message on its way to each client and may change it for this one.
+    fn intercept_delivery(
+        &self,
+        _client_id: &str,
+        _message: &Message,
+        _qos: QoS,
+    ) -> DeliveryVerdict {
+        DeliveryVerdict::Deliver
+    }
+
+    /// A client connected.
+    fn connected(&self, _client: &ClientInfo, _session_present: bool) {}
+
+    /// A client's connection ended.
+    fn disconnected(&self, _client: &ClientInfo, _reason: &DisconnectReason) {}
+
+    /// A session began.
+    fn session_started(&self, _client_id: &str) {}
+
+    /// A session ended.
+    fn session_ended(&self, _client_id: &str) {}
+}
+
+/// Answer to a step of enhanced authentication, now or later.
+#[derive(Debug)]
+pub enum EnhancedVerdict {
+    /// Now.
+    Now(AuthReply),
+    /// Later.
+    Defer(Deferred),
+}
+
+/// What a deferred hook answers in the end.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Allow,
+    Deny(Refusal),
+    Auth(AuthReply),
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    state: Mutex<(Option<Answer>, Option<Waker>)>,
+    answered: Condvar,
+}
+
+impl Slot {
+    fn answer(&self, answer: Answer) -> bool {
+        let mut state = self.state.lock();
+        if state.0.is_some() {
+            return false;
+        }
+        state.0 = Some(answer);
+        let waker = state.1.take();
+        drop(state);
+        self.answered.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+}
+
+/// The waiting half of a deferred answer.
+#[derive(Clone, Debug)]
+pub struct Deferred {
+    slot: Arc<Slot>,
+}
+
+/// The answering half of a deferred answer. Dropped without an answer it says no.
+#[derive(Debug)]
+pub struct Resolver {
+    slot: Arc<Slot>,
+}
+
+impl Deferred {
+    /// A new pair.
+    pub fn new() -> (Resolver, Self) {
+        let slot = Arc::new(Slot::default());
+        (Resolver { slot: slot.clone() }, Self { slot })
+    }
+
+    /// Ends the waiting with a no; used when time is up.
+    pub(crate) fn expire(&self) {
+        self.slot.answer(Answer::Deny(
+            Refusal::new(ReasonCode::NotAuthorized)
+                .text("no answer from the authorization in time"),
+        ));
+    }
+
+    /// Waits for the answer on the calling thread.
+    pub(crate) fn wait(&self, timeout: Duration) -> Answer {
+        let mut state = self.slot.state.lock();
+        if state.0.is_none() {
+            let has = |state: &mut (Option<Answer>, Option<Waker>)| state.0.is_none();
+            self.slot.answered.wait_while_for(&mut state, has, timeout);
+        }
+        state
+            .0
+            .clone()
+            .unwrap_or_else(|| Answer::Deny(Refusal::new(ReasonCode::NotAuthorized)))
+    }
+}
+
+/// Resolves to the answer.
+pub(crate) struct Awaiting(pub(crate) Deferred);
+
+impl Future for Awaiting {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let mut state = self.0.slot.state.lock();
+        match &state.0 {
+            Some(answer) => Poll::Ready(answer.clone()),
+            None => {
+                state.1 = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Resolver {
+    /// Yes.
+    pub fn allow(self) {
+        self.slot.answer(Answer::Allow);
+    }
+
+    /// No.
+    pub fn deny(self, refusal: Refusal) {
+        self.slot.answer(Answer::Deny(refusal));
+    }
+
+    /// Answers a step of enhanced authentication.
+    pub fn auth(self, reply: AuthReply) {
+        self.slot.answer(Answer::Auth(reply));
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.slot
+            .answer(Answer::Deny(Refusal::new(ReasonCode::NotAuthorized)));
+    }
+}
+
+/// User properties of a packet as owned pairs.
+pub(crate) fn user_properties(properties: Properties<'_>) -> Vec<(String, String)> {
+    properties
+        .user_properties()
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
+}

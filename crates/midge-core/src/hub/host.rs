@@ -1,0 +1,359 @@
+//! The host's side: publish without a connection, watch without a client.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use midge_codec::{QoS, ReasonCode, TopicFilter};
+
+use super::{Hub, Publisher, RouteCache};
+use crate::batch::Batch;
+use crate::event::DropReason;
+use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
+use crate::message::{Message, MessageRef, Origin, OwnedMessage};
+use crate::observer::{Observer, Received};
+use crate::queue::{Queue, QueueLimits};
+use crate::receipt::{Receipt, Tracker};
+use crate::router::{Subscriber, is_shared};
+use crate::session::SubRecord;
+use crate::time::Tick;
+
+/// Why a message of the host was not published. Nothing has happened then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The topic name is not valid: empty, with wildcards, too long, too many levels.
+    InvalidTopic(&'static str),
+    /// The message is larger than `limits.packet_bytes`.
+    TooLarge,
+    /// A property is not valid.
+    InvalidProperty(&'static str),
+    /// A hook refused it.
+    Refused(Refusal),
+    /// Hooks publish messages that call hooks that publish, too many levels deep.
+    TooDeep,
+    /// The broker has stopped.
+    Stopped,
+}
+
+impl std::fmt::Display for PublishError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InvalidTopic(what) => f.write_str(what),
+            Self::TooLarge => f.write_str("the message is larger than limits.packet_bytes"),
+            Self::InvalidProperty(what) => f.write_str(what),
+            Self::Refused(refusal) => write!(f, "refused by a hook: {}", refusal.reason.name()),
+            Self::TooDeep => f.write_str("hooks publish from inside hooks without end"),
+            Self::Stopped => f.write_str("the broker has stopped"),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+/// Why a message could not be handed to one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The message itself is at fault.
+    Publish(PublishError),
+    /// There is no session with this client identifier.
+    NoSession,
+}
+
+impl std::fmt::Display for SendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Publish(error) => error.fmt(f),
+            Self::NoSession => f.write_str("no session with this client identifier"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// An in-process subscription. Dropping it ends it.
+pub struct ObserverHandle {
+    hub: std::sync::Weak<Hub>,
+    observer: Arc<Observer>,
+    filters: Vec<(Arc<str>, bool)>,
+}
+
+impl ObserverHandle {
+    /// The queue that messages arrive in.
+    pub fn queue(&self) -> &Arc<Queue<Received>> {
+        &self.observer.queue
+    }
+}
+
+impl Drop for ObserverHandle {
+    fn drop(&mut self) {
+        self.observer.queue.close();
+        let Some(hub) = self.hub.upgrade() else {
+            return;
+        };
+        let subscriber = Subscriber::Observer(self.observer.clone());
+        let mut router = hub.router.write();
+        for (filter, shared) in &self.filters {
+            router.remove(filter, &subscriber, *shared);
+        }
+        router.forget_observer(&self.observer);
+    }
+}
+
+impl std::fmt::Debug for ObserverHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObserverHandle")
+            .field("filters", &self.filters)
+            .finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// Memory of the last publish on this thread: the batch's buffers and the route.
+    static HOST: RefCell<Option<(u64, Batch, RouteCache)>> = const { RefCell::new(None) };
+}
+
+impl Hub {
+    /// Publishes a message of the host, on the calling thread. When it returns, every matching
+    /// session has it, or a counted drop.
+    pub fn publish_from_host(
+        self: &Arc<Self>,
+        message: MessageRef<'_>,
+        client_id: Option<&str>,
+        now: Tick,
+        want_receipt: bool,
+    ) -> Result<Receipt, PublishError> {
+        self.check_host_message(&message)?;
+        let origin = match client_id {
+            Some(id) => {
+                self.authorize_host(id, &message)?;
+                Origin::Client(id.into())
+            }
+            None => Origin::Host,
+        };
+        let acknowledged = message.qos != QoS::AtMostOnce;
+        let mut receipt = Receipt {
+            tracker: (want_receipt && acknowledged).then(|| Arc::new(Tracker::default())),
+            ..Receipt::default()
+        };
+        let instance = self.instance;
+        // Taken out while it is used: a hook or a notified reader may publish, too.
+        let stored = HOST
+            .try_with(|host| host.borrow_mut().take())
+            .ok()
+            .flatten();
+        let (mut batch, mut cache) = match stored {
+            Some((owner, batch, cache)) if owner == instance => (batch, cache),
+            _ => (Batch::default(), RouteCache::default()),
+        };
+        self.restart(&mut batch, now);
+        batch.local.publish_received += 1;
+        batch.local.publish_bytes_received += message.payload.len() as u64;
+        let publisher = Publisher::Other(origin);
+        let slot = want_receipt.then_some(&mut receipt);
+        let result = self.publish(&publisher, message, Some(&mut cache), slot, &mut batch);
+        self.finish(&mut batch);
+        let _ = HOST.try_with(|host| *host.borrow_mut() = Some((instance, batch, cache)));
+        receipt.matched = result.map_err(PublishError::Refused)?;
+        Ok(receipt)
+    }
+
+    /// Hands a message to one session, whatever it subscribed to.
+    pub fn send_to(
+        self: &Arc<Self>,
+        client_id: &str,
+        message: MessageRef<'_>,
+        now: Tick,
+    ) -> Result<Receipt, SendError> {
+        self.check_host_message(&message)
+            .map_err(SendError::Publish)?;
+        let session = self.session_of(client_id).ok_or(SendError::NoSession)?;
+        let mut receipt = Receipt {
+            tracker: Some(Arc::new(Tracker::default())),
+            ..Receipt::default()
+        };
+        let mut batch = self.batch(now);
+        self.offer_direct(&session, message, Origin::Host, &mut receipt, &mut batch);
+        self.finish(&mut batch);
+        Ok(receipt)
+    }
+
+    fn check_host_message(&self, message: &MessageRef<'_>) -> Result<(), PublishError> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(PublishError::Stopped);
+        }
+        if crate::guard::too_deep() {
+            return Err(PublishError::TooDeep);
+        }
+        self.check_topic(message.topic)
+            .map_err(PublishError::InvalidTopic)?;
+        let size = message.payload.len() + message.topic.len() + message.properties.block_len();
+        if size > self.config().limits.packet_bytes as usize {
+            return Err(PublishError::TooLarge);
+        }
+        if let Some(topic) = message.properties.response_topic
+            && midge_codec::TopicName::new(topic).is_err()
+        {
+            return Err(PublishError::InvalidProperty(
+                "response topic is not a valid topic name",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A message in the name of a client passes the same authorization as the client's own.
+    fn authorize_host(
+        &self,
+        client_id: &str,
+        message: &MessageRef<'_>,
+    ) -> Result<(), PublishError> {
+        let Some(hooks) = self.hooks(HookSet::AUTHORIZE_PUBLISH) else {
+            return Ok(());
+        };
+        let client = self.info_of(client_id);
+        let refusal = match crate::guard::in_hook(|| hooks.authorize_publish(&client, message)) {
+            Verdict::Allow => return Ok(()),
+            Verdict::Deny(refusal) => refusal,
+            Verdict::Defer(deferred) => {
+                let timeout = std::time::Duration::from_millis(self.config().hooks.timeout_ms);
+                match deferred.wait(timeout) {
+                    Answer::Allow => return Ok(()),
+                    Answer::Deny(refusal) => refusal,
+                    Answer::Auth(_) => Refusal::new(ReasonCode::NotAuthorized),
+                }
+            }
+        };
+        self.shared.counters.dropped(DropReason::NotAuthorized, 1);
+        Err(PublishError::Refused(refusal))
+    }
+
+    fn info_of(&self, client_id: &str) -> ClientInfo {
+        self.session_of(client_id)
+            .and_then(|session| session.lock().info.clone())
+            .unwrap_or_else(|| ClientInfo {
+                client_id: client_id.into(),
+                username: None,
+                peer: "host".into(),
+                listener: "host".into(),
+                version: midge_codec::Version::V5,
+            })
+    }
+
+    /// Subscribes the host itself. The queue is bounded by `limits`; retained messages that match
+    /// come first if `retained` says so. `Err` names the filter that is not valid.
+    pub fn observe_messages(
+        self: &Arc<Self>,
+        filters: &[&str],
+        qos: QoS,
+        retained: bool,
+        limits: QueueLimits,
+        now: Tick,
+    ) -> Result<ObserverHandle, String> {
+        for filter in filters {
+            if TopicFilter::new(filter).is_err() || self.check_filter(filter).is_err() {
+                return Err((*filter).to_owned());
+            }
+        }
+        let observer = Arc::new(Observer::new(limits));
+        let mut handle = ObserverHandle {
+            hub: Arc::downgrade(self),
+            observer: observer.clone(),
+            filters: Vec::new(),
+        };
+        let mut router = self.router.write();
+        router.add_observer(observer.clone());
+        let store = self.retained.read();
+        for filter in filters {
+            let shared = is_shared(filter);
+            let options = Self::observer_options(qos);
+            let record = SubRecord {
+                options,
+                id: 0,
+                shared,
+            };
+            let filter: Arc<str> = (*filter).into();
+            router.insert(
+                &filter,
+                Subscriber::Observer(observer.clone()),
+                record,
+                shared,
+            );
+            if retained && !shared {
+                for message in store.matching(&filter) {
+                    if !message.is_expired(now) {
+                        let qos = qos.min(message.qos());
+                        let expiry = message.remaining_expiry(now);
+                        observer.push(Received {
+                            message,
+                            retained: true,
+                            qos,
+                            expiry,
+                        });
+                    }
+                }
+            }
+            handle.filters.push((filter, shared));
+        }
+        drop(store);
+        drop(router);
+        observer.wake();
+        Ok(handle)
+    }
+
+    /// The retained messages that match a filter.
+    pub fn retained(&self, filter: &str, now: Tick) -> Vec<Arc<Message>> {
+        let mut found = self.retained.read().matching(filter);
+        found.retain(|message| !message.is_expired(now));
+        found
+    }
+
+    /// The retained message of a topic.
+    pub fn retained_on(&self, topic: &str, now: Tick) -> Option<Arc<Message>> {
+        self.retained
+            .read()
+            .get(topic)
+            .filter(|message| !message.is_expired(now))
+            .cloned()
+    }
+
+    /// Sets the retained message of a topic without delivering it to anybody; an empty payload
+    /// removes it.
+    pub fn set_retained(&self, message: &OwnedMessage, now: Tick) -> Result<(), PublishError> {
+        let parts = MessageRef {
+            retain: true,
+            ..message.parts()
+        };
+        self.check_host_message(&parts)?;
+        let mut batch = self.batch(now);
+        let stored = self.store_retained(parts, Origin::Host, &mut batch);
+        self.finish(&mut batch);
+        if stored {
+            Ok(())
+        } else {
+            Err(PublishError::Refused(Refusal::new(
+                ReasonCode::QuotaExceeded,
+            )))
+        }
+    }
+
+    /// Removes the retained messages that match a filter; how many they were. `$SYS` stays unless
+    /// the filter names it.
+    pub fn clear_retained(&self, filter: &str) -> usize {
+        let mut store = self.retained.write();
+        let found = store.matching(filter);
+        let mut timers = Vec::new();
+        for message in &found {
+            timers.extend(
+                store
+                    .remove(message.topic())
+                    .and_then(|replaced| replaced.timer),
+            );
+        }
+        drop(store);
+        timers
+            .into_iter()
+            .for_each(|timer| self.timers.cancel(timer));
+        found.len()
+    }
+}

@@ -1,0 +1,166 @@
+//! Looking at what is there.
+
+use std::sync::Arc;
+
+use midge_codec::{ReasonCode, SubscriptionOptions};
+
+use super::Hub;
+use crate::event::DisconnectReason;
+use crate::hooks::ClientInfo;
+use crate::stats::Stats;
+use crate::time::Tick;
+
+/// A connected client.
+#[derive(Clone, Debug)]
+pub struct ClientView {
+    /// Who it is.
+    pub info: ClientInfo,
+    /// Messages that wait for it.
+    pub queued: usize,
+    /// QoS 1 and 2 messages in flight towards it.
+    pub inflight: usize,
+    /// Its subscriptions.
+    pub subscriptions: usize,
+}
+
+/// A session, connected or not.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// Client identifier.
+    pub client_id: Arc<str>,
+    /// Whether a client is connected.
+    pub connected: bool,
+    /// Session expiry interval in seconds, `u32::MAX` for never.
+    pub expiry_s: u32,
+    /// When the client was last connected, for a session without connection.
+    pub disconnected_at: Option<Tick>,
+    /// Messages that wait.
+    pub queued: usize,
+    /// Bytes of the messages that wait or are in flight.
+    pub queued_bytes: usize,
+    /// QoS 1 and 2 messages in flight.
+    pub inflight: usize,
+    /// Its subscriptions.
+    pub subscriptions: usize,
+    /// Whether it has a will that was not published.
+    pub has_will: bool,
+}
+
+/// A subscription.
+#[derive(Clone, Debug)]
+pub struct SubscriptionView {
+    /// Client identifier.
+    pub client_id: Arc<str>,
+    /// Topic filter as sent, `$share/` included.
+    pub filter: Arc<str>,
+    /// Options as granted.
+    pub options: SubscriptionOptions,
+    /// Subscription identifier.
+    pub id: Option<u32>,
+}
+
+impl Hub {
+    /// The connected clients.
+    pub fn clients(&self) -> Vec<ClientView> {
+        let look = |session: Arc<crate::session::Session>| {
+            let state = session.lock();
+            state.attached.as_ref()?;
+            Some(ClientView {
+                info: state.info.clone()?,
+                queued: state.queue.len(),
+                inflight: state.inflight.len(),
+                subscriptions: state.subscriptions.len(),
+            })
+        };
+        self.all_sessions().into_iter().filter_map(look).collect()
+    }
+
+    /// The sessions.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        self.all_sessions()
+            .into_iter()
+            .map(|session| {
+                let state = session.lock();
+                SessionView {
+                    client_id: session.client_id.clone(),
+                    connected: state.attached.is_some(),
+                    expiry_s: state.expiry_s,
+                    disconnected_at: state.disconnected_at,
+                    queued: state.queue.len(),
+                    queued_bytes: state.queued_bytes,
+                    inflight: state.inflight.len(),
+                    subscriptions: state.subscriptions.len(),
+                    has_will: state.will.is_some(),
+                }
+            })
+            .collect()
+    }
+
+    /// The subscriptions of one session, or of all.
+    pub fn subscriptions(&self, client_id: Option<&str>) -> Vec<SubscriptionView> {
+        let sessions = match client_id {
+            Some(id) => self.session_of(id).into_iter().collect(),
+            None => self.all_sessions(),
+        };
+        let mut found = Vec::new();
+        for session in sessions {
+            let state = session.lock();
+            found.extend(
+                state
+                    .subscriptions
+                    .iter()
+                    .map(|(filter, record)| SubscriptionView {
+                        client_id: session.client_id.clone(),
+                        filter: filter.clone(),
+                        options: record.options,
+                        id: (record.id != 0).then_some(record.id),
+                    }),
+            );
+        }
+        found
+    }
+
+    /// A snapshot of all counters.
+    pub fn stats(&self, now: Tick) -> Stats {
+        let sessions = self.sessions.lock().len() as u64;
+        let (retained, retained_bytes) = {
+            let retained = self.retained.read();
+            (retained.count() as u64, retained.bytes() as u64)
+        };
+        Stats {
+            uptime_ms: now.0,
+            sessions,
+            retained,
+            retained_bytes,
+            queued_bytes: self.shared.queued_bytes() as u64,
+            ..self.shared.counters.snapshot()
+        }
+    }
+
+    /// Whether nothing is queued, in flight or unwritten for any connected client.
+    pub fn is_settled(&self) -> bool {
+        self.all_sessions()
+            .iter()
+            .all(|session| session.lock().is_settled())
+    }
+
+    /// Disconnects a client with a reason code; its will is published. `false` if it is not
+    /// connected.
+    pub fn disconnect(&self, client_id: &str, reason: ReasonCode, now: Tick) -> bool {
+        let Some(link) = self.link_of(client_id) else {
+            return false;
+        };
+        let mut batch = self.batch(now);
+        self.end(&link, DisconnectReason::ByServer(reason), &mut batch);
+        self.finish(&mut batch);
+        true
+    }
+
+    /// Ends a session and its connection, if any. `false` if there is none.
+    pub fn clear_session(&self, client_id: &str, now: Tick) -> bool {
+        let mut batch = self.batch(now);
+        let cleared = self.clear(client_id, ReasonCode::AdministrativeAction, &mut batch);
+        self.finish(&mut batch);
+        cleared
+    }
+}

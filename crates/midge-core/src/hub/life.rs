@@ -1,0 +1,556 @@
+//! Connections and sessions: begin, resume, take over, end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use midge_codec::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode, Version};
+use parking_lot::MutexGuard;
+
+use super::{After, Hub};
+use crate::batch::Batch;
+use crate::event::{DisconnectReason, Event, EventMask};
+use crate::hooks::{ClientInfo, HookSet, Refusal};
+use crate::link::Link;
+use crate::outbox::Outbox;
+use crate::router::Subscriber;
+use crate::session::{Attached, AttachedSettings, Session, Stage, State, StoredWill, SubRecord};
+use crate::time::Due;
+
+/// Subscriptions removed under one hold of the router's lock.
+const TEAR_DOWN_SLICE: usize = 128;
+
+type Sessions = HashMap<Arc<str>, Arc<Session>>;
+
+/// What CONNECT settled.
+pub(crate) struct AttachPlan {
+    pub(crate) info: ClientInfo,
+    pub(crate) clean_start: bool,
+    pub(crate) expiry_s: u32,
+    pub(crate) settings: AttachedSettings,
+    pub(crate) will: Option<StoredWill>,
+}
+
+impl Hub {
+    /// Gives a connection its session: a stored one, or a new one. An older connection with the
+    /// same client identifier is ended first (MQTT-3.1.4-3). `connack` encodes the answer, given
+    /// whether a session is present; it is the first thing in the outbox.
+    pub(crate) fn attach(
+        &self,
+        link: &Arc<Link>,
+        plan: AttachPlan,
+        connack: impl FnOnce(bool, &mut Vec<u8>),
+        batch: &mut Batch,
+    ) -> Result<Arc<Session>, Refusal> {
+        let client_id = plan.info.client_id.clone();
+        let mut sessions = self.sessions.lock();
+        if link.ended.get().is_some() || self.stopping.load(Ordering::Acquire) {
+            return Err(Refusal::new(ReasonCode::ServerShuttingDown));
+        }
+        if let Some(old) = sessions.get(&client_id).cloned() {
+            let holder = old
+                .lock()
+                .attached
+                .as_ref()
+                .map(|attached| attached.link.clone());
+            if let Some(holder) = holder {
+                self.detach(
+                    &mut sessions,
+                    &old,
+                    &holder,
+                    DisconnectReason::TakenOver,
+                    batch,
+                );
+            }
+            if plan.clean_start {
+                self.bury(&mut sessions, &old, batch);
+            }
+        }
+        let count = sessions.len();
+        let (session, present) = match sessions.entry(client_id.clone()) {
+            Entry::Occupied(entry) => (entry.get().clone(), true),
+            Entry::Vacant(entry) => {
+                if count >= self.config().limits.sessions {
+                    return Err(Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions"));
+                }
+                (
+                    entry
+                        .insert(Arc::new(Session::new(client_id.clone())))
+                        .clone(),
+                    false,
+                )
+            }
+        };
+        let (version, username) = (plan.info.version, plan.info.username.clone());
+        let info = plan.info.clone();
+        self.enter(&session, link, plan, present, connack, batch);
+        drop(sessions);
+
+        self.shared.counters.client_connected();
+        if !present {
+            batch.after.push(After::SessionStarted(client_id.clone()));
+        }
+        if batch.wants(EventMask::CLIENT_CONNECTED) {
+            batch.event(Event::ClientConnected {
+                client_id,
+                username,
+                version,
+                peer: link.peer.clone(),
+                session_present: present,
+            });
+        }
+        if self.hook_set.has(HookSet::LIFE) {
+            batch.after.push(After::Connected {
+                info,
+                session_present: present,
+            });
+        }
+        Ok(session)
+    }
+
+    fn enter(
+        &self,
+        session: &Arc<Session>,
+        link: &Arc<Link>,
+        plan: AttachPlan,
+        present: bool,
+        connack: impl FnOnce(bool, &mut Vec<u8>),
+        batch: &mut Batch,
+    ) {
+        let mut state = session.lock();
+        self.cancel_timers(&mut state);
+        state.epoch += 1;
+        state.expiry_s = plan.expiry_s;
+        // A new connection before the will delay has passed suppresses the old will
+        // (MQTT-3.1.3-9); from now on the new one counts.
+        state.will = plan.will.map(Box::new);
+        state.disconnected_at = None;
+        state.info = Some(plan.info);
+        Session::prepare_resume(&mut state);
+        let mut attached = Box::new(Attached::new(link.clone(), plan.settings));
+        connack(present, attached.outbox.buffer());
+        batch.packet_sent();
+        batch.touch(&mut attached);
+        state.attached = Some(attached);
+        session.set_online(true);
+        let _ = link.session.set(session.clone());
+    }
+
+    /// Ends a connection, once; who comes later changes nothing.
+    pub(crate) fn end(&self, link: &Arc<Link>, reason: DisconnectReason, batch: &mut Batch) {
+        self.end_with(link, reason, None, batch);
+    }
+
+    /// As [`Hub::end`], with a DISCONNECT that has more than the reason code.
+    pub(crate) fn end_with(
+        &self,
+        link: &Arc<Link>,
+        reason: DisconnectReason,
+        refusal: Option<&Refusal>,
+        batch: &mut Batch,
+    ) {
+        if link.ended.get().is_some() {
+            return;
+        }
+        let Some(session) = link.session.get() else {
+            if link.ended.set(reason.clone()).is_ok() {
+                self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+                if batch.wants(EventMask::CONNECTION_REFUSED) {
+                    let client_id: Arc<str> = "".into();
+                    let peer = link.peer.clone();
+                    batch.event(Event::ConnectionRefused {
+                        client_id,
+                        peer,
+                        reason,
+                    });
+                }
+                batch.links.push(link.clone());
+            }
+            return;
+        };
+        let mut sessions = self.sessions.lock();
+        if let Some(refusal) = refusal {
+            let mut state = session.lock();
+            if let Some(attached) = state.attached.as_deref_mut()
+                && Arc::ptr_eq(&attached.link, link)
+            {
+                write_disconnect(attached, refusal.reason, Some(refusal));
+                batch.packet_sent();
+                attached.settings.version = Version::V311; // it has been said: not again below
+            }
+        }
+        self.detach(&mut sessions, session, link, reason, batch);
+    }
+
+    /// Takes a session's connection away: DISCONNECT, will, expiry.
+    fn detach(
+        &self,
+        sessions: &mut Sessions,
+        session: &Arc<Session>,
+        link: &Arc<Link>,
+        reason: DisconnectReason,
+        batch: &mut Batch,
+    ) {
+        let mut state = session.lock();
+        if !state
+            .attached
+            .as_ref()
+            .is_some_and(|attached| Arc::ptr_eq(&attached.link, link))
+            || link.ended.set(reason.clone()).is_err()
+        {
+            return;
+        }
+        let Some(mut attached) = state.attached.take() else {
+            return;
+        };
+        session.set_online(false);
+        if let Some(code) = disconnect_code(&reason) {
+            write_disconnect(&mut attached, code, None);
+            batch.packet_sent();
+        }
+        self.shared.sub_backlog(attached.charged);
+        let rest = std::mem::take(&mut attached.outbox);
+        link.spill.lock().append(rest);
+        batch.links.push(link.clone());
+        state.disconnected_at = Some(batch.now);
+        state.resend.clear();
+        let info = state.info.clone();
+        let ends = state.expiry_s == 0;
+        self.settle_will(session, &mut state, &reason, ends, batch);
+        if !ends && state.expiry_s != u32::MAX {
+            let at = batch.now.after_s(u64::from(state.expiry_s));
+            let epoch = state.epoch;
+            state.expiry_timer = Some(self.arm(at, Due::SessionExpiry(session.clone(), epoch)));
+        }
+        drop(state);
+        drop(attached);
+
+        self.shared.counters.clients.fetch_sub(1, Ordering::Relaxed);
+        if batch.wants(EventMask::CLIENT_DISCONNECTED) {
+            let client_id = session.client_id.clone();
+            batch.event(Event::ClientDisconnected {
+                client_id,
+                reason: reason.clone(),
+            });
+        }
+        if let (true, Some(info)) = (self.hook_set.has(HookSet::LIFE), info) {
+            batch.after.push(After::Disconnected { info, reason });
+        }
+        if ends {
+            self.bury(sessions, session, batch);
+        }
+    }
+
+    /// The will when a connection ends: gone, now, or after its delay (section 3.1.3.2.2).
+    fn settle_will(
+        &self,
+        session: &Arc<Session>,
+        state: &mut State,
+        reason: &DisconnectReason,
+        ends: bool,
+        batch: &mut Batch,
+    ) {
+        let withdrawn = match reason {
+            DisconnectReason::ByClient(code) => *code == ReasonCode::Success, // MQTT-3.14.4-3
+            DisconnectReason::Shutdown => !self.config().shutdown.wills,
+            _ => false,
+        };
+        if withdrawn {
+            state.will = None;
+        }
+        let Some(will) = &state.will else { return };
+        let at_once = ends || will.delay_s == 0 || *reason == DisconnectReason::Shutdown;
+        if at_once {
+            self.release_will(session, state, batch);
+        } else if will.delay_s < state.expiry_s {
+            // A longer delay ends with the session.
+            let at = batch.now.after_s(u64::from(will.delay_s));
+            let epoch = state.epoch;
+            state.will_timer = Some(self.arm(at, Due::WillDelay(session.clone(), epoch)));
+        }
+    }
+
+    /// Takes the will out of the session for publication (MQTT-3.1.2-10).
+    pub(super) fn release_will(
+        &self,
+        session: &Arc<Session>,
+        state: &mut State,
+        batch: &mut Batch,
+    ) {
+        if let Some(will) = state.will.take() {
+            let client_id = session.client_id.clone();
+            batch.after.push(After::Will {
+                client_id,
+                message: will.message,
+            });
+        }
+    }
+
+    fn cancel_timers(&self, state: &mut State) {
+        for key in [state.expiry_timer.take(), state.will_timer.take()]
+            .into_iter()
+            .flatten()
+        {
+            self.timers.cancel(key);
+        }
+    }
+
+    /// Ends a session: nobody finds it any more, its will is published, its messages are given up,
+    /// its subscriptions are removed later, in slices.
+    fn bury(&self, sessions: &mut Sessions, session: &Arc<Session>, batch: &mut Batch) {
+        let known = sessions
+            .get(&session.client_id)
+            .is_some_and(|s| Arc::ptr_eq(s, session));
+        if known {
+            sessions.remove(&session.client_id);
+        }
+        let mut state = session.lock();
+        if state.dead {
+            return;
+        }
+        state.dead = true;
+        self.cancel_timers(&mut state);
+        self.release_will(session, &mut state, batch);
+        self.give_up_messages(&mut state, batch);
+        let subscriptions = std::mem::take(&mut state.subscriptions);
+        state.inbound.clear();
+        state.retained.clear();
+        drop(state);
+        if !subscriptions.is_empty() {
+            batch.after.push(After::Teardown {
+                session: session.clone(),
+                subscriptions,
+            });
+        }
+        batch
+            .after
+            .push(After::SessionEnded(session.client_id.clone()));
+    }
+
+    /// Gives up what waits or is in flight. Messages of shared groups go to other members, but for
+    /// QoS 2 messages that were sent already (MQTT-4.8.2-5).
+    fn give_up_messages(&self, state: &mut MutexGuard<'_, State>, batch: &mut Batch) {
+        let mut orphans = Vec::new();
+        let mut inflight: Vec<_> = state.inflight.drain().map(|(_, entry)| entry).collect();
+        inflight.sort_unstable_by_key(|entry| entry.sequence);
+        for entry in inflight {
+            let again = entry.stage == Stage::Published
+                && entry.delivery.qos == midge_codec::QoS::AtLeastOnce;
+            orphans.push((entry.delivery, again));
+        }
+        while let Some(delivery) = state.take_queued(&self.shared) {
+            orphans.push((delivery, true));
+        }
+        for (delivery, again) in orphans {
+            let again = again && delivery.group().is_some();
+            crate::session::release(state, &delivery, &self.shared);
+            if again {
+                batch.orphans.push(delivery);
+            } else {
+                let reason = crate::event::DropReason::SessionEnded;
+                batch.dropped(&self.shared, None, delivery.message.topic(), reason);
+            }
+        }
+    }
+
+    /// Removes the subscriptions of an ended session without holding up the others for long.
+    pub(super) fn tear_down(
+        &self,
+        session: &Arc<Session>,
+        subscriptions: HashMap<Arc<str>, SubRecord>,
+    ) {
+        let subscriber = Subscriber::Session(session.clone());
+        let mut rest = subscriptions.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut router = self.router.write();
+            for (filter, record) in rest.by_ref().take(TEAR_DOWN_SLICE) {
+                router.remove(&filter, &subscriber, record.shared);
+                self.count_subscriptions(record.shared, -1);
+            }
+        }
+    }
+
+    pub(super) fn count_subscriptions(&self, shared: bool, change: i64) {
+        let counters = &self.shared.counters;
+        counters.subscriptions.fetch_add(change, Ordering::Relaxed);
+        if shared {
+            counters
+                .shared_subscriptions
+                .fetch_add(change, Ordering::Relaxed);
+        }
+    }
+
+    /// The session expiry interval of a disconnected session has passed.
+    pub(super) fn session_expired(&self, session: &Arc<Session>, epoch: u64, batch: &mut Batch) {
+        let mut sessions = self.sessions.lock();
+        {
+            let mut state = session.lock();
+            if state.epoch != epoch || state.attached.is_some() || state.dead {
+                return;
+            }
+            state.expiry_timer = None;
+        }
+        self.shared
+            .counters
+            .sessions_expired
+            .fetch_add(1, Ordering::Relaxed);
+        self.bury(&mut sessions, session, batch);
+    }
+
+    /// The will delay of a disconnected session has passed.
+    pub(super) fn will_due(&self, session: &Arc<Session>, epoch: u64, batch: &mut Batch) {
+        let mut state = session.lock();
+        if state.epoch == epoch && state.attached.is_none() && !state.dead {
+            state.will_timer = None;
+            self.release_will(session, &mut state, batch);
+        }
+    }
+
+    /// Ends a session and its connection, as the host asks. `false` if there is none.
+    pub(super) fn clear(&self, client_id: &str, reason: ReasonCode, batch: &mut Batch) -> bool {
+        let mut sessions = self.sessions.lock();
+        let Some(session) = sessions.get(client_id).cloned() else {
+            return false;
+        };
+        let holder = session
+            .lock()
+            .attached
+            .as_ref()
+            .map(|attached| attached.link.clone());
+        if let Some(link) = holder {
+            self.detach(
+                &mut sessions,
+                &session,
+                &link,
+                DisconnectReason::ByServer(reason),
+                batch,
+            );
+        }
+        self.bury(&mut sessions, &session, batch);
+        true
+    }
+
+    /// The link of a connected client.
+    pub(super) fn link_of(&self, client_id: &str) -> Option<Arc<Link>> {
+        let session = self.sessions.lock().get(client_id).cloned()?;
+        let state = session.lock();
+        state
+            .attached
+            .as_ref()
+            .map(|attached| attached.link.clone())
+    }
+
+    pub(super) fn session_of(&self, client_id: &str) -> Option<Arc<Session>> {
+        self.sessions.lock().get(client_id).cloned()
+    }
+
+    pub(super) fn all_sessions(&self) -> Vec<Arc<Session>> {
+        self.sessions.lock().values().cloned().collect()
+    }
+
+    /// Changes the session expiry interval of a connected session (MQTT-3.14.2-2 and after).
+    pub(crate) fn set_expiry(&self, session: &Session, expiry_s: u32) {
+        let cap = self.config().limits.session_expiry_s;
+        session.lock().expiry_s = expiry_s.min(cap);
+    }
+
+    /// Ends every connection; wills go out before. New ones are refused from now on.
+    pub fn shut_down(&self, now: crate::time::Tick) {
+        self.stopping.store(true, Ordering::Release);
+        let mut batch = self.batch(now);
+        let links: Vec<_> = self
+            .all_sessions()
+            .iter()
+            .filter_map(|session| session.lock().attached.as_ref().map(|a| a.link.clone()))
+            .collect();
+        if self.config().shutdown.wills {
+            // Everybody is still there to see the wills.
+            for session in self.all_sessions() {
+                let mut state = session.lock();
+                if state.attached.is_some() {
+                    self.release_will(&session, &mut state, &mut batch);
+                }
+            }
+            self.finish(&mut batch);
+        }
+        for link in links {
+            self.end(&link, DisconnectReason::Shutdown, &mut batch);
+        }
+        self.finish(&mut batch);
+    }
+
+    /// Lets go of everything: sessions, deadlines, observers. After [`Hub::shut_down`], when all
+    /// connections are closed.
+    pub fn dispose(&self) {
+        self.timers.clear();
+        self.shared.taps.close();
+        let sessions = std::mem::take(&mut *self.sessions.lock());
+        for session in sessions.into_values() {
+            let mut state = session.lock();
+            state.dead = true;
+            while let Some(delivery) = state.take_queued(&self.shared) {
+                crate::session::release(&mut state, &delivery, &self.shared);
+            }
+            let inflight = std::mem::take(&mut state.inflight);
+            for entry in inflight.into_values() {
+                crate::session::release(&mut state, &entry.delivery, &self.shared);
+            }
+        }
+        let router = std::mem::take(&mut *self.router.write());
+        router.close_observers();
+        *self.retained.write() = crate::retained::Retained::default();
+    }
+}
+
+/// The reason code that a 5.0 client is told, if any.
+fn disconnect_code(reason: &DisconnectReason) -> Option<ReasonCode> {
+    match reason {
+        DisconnectReason::ByClient(_) | DisconnectReason::ConnectionLost => None,
+        DisconnectReason::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
+        DisconnectReason::ConnectTimeout => None,
+        DisconnectReason::TakenOver => Some(ReasonCode::SessionTakenOver),
+        DisconnectReason::ProtocolViolation { reason, .. } => Some(*reason),
+        DisconnectReason::Refused(_) => None,
+        DisconnectReason::ByServer(reason) => Some(*reason),
+        DisconnectReason::TooSlow => Some(ReasonCode::QuotaExceeded),
+        DisconnectReason::Shutdown => Some(ReasonCode::ServerShuttingDown),
+        DisconnectReason::InternalError => Some(ReasonCode::UnspecifiedError),
+    }
+}
+
+/// Writes DISCONNECT to a 5.0 client, with as much of the explanation as its Maximum Packet Size
+/// allows (MQTT-3.14.2-3).
+fn write_disconnect(attached: &mut Attached, reason: ReasonCode, refusal: Option<&Refusal>) {
+    if attached.settings.version != Version::V5 {
+        return;
+    }
+    let mut full = PropertiesBuf::new();
+    if let Some(text) = refusal.and_then(|refusal| refusal.text.as_deref()) {
+        let _ = full.push(Property::ReasonString(text));
+    }
+    if let Some(server) = refusal.and_then(|refusal| refusal.server_reference.as_deref()) {
+        let _ = full.push(Property::ServerReference(server));
+    }
+    let bare = PropertiesBuf::new();
+    let maximum = attached.settings.maximum_packet as usize;
+    for properties in [&full, &bare] {
+        let packet = Packet::Disconnect(Disconnect {
+            reason,
+            properties: properties.as_properties(),
+        });
+        if midge_codec::encoded_len(&packet, Version::V5).is_ok_and(|len| len <= maximum) {
+            let _ = midge_codec::encode(&packet, Version::V5, attached.outbox.buffer());
+            return;
+        }
+    }
+}
+
+/// Everything that waits for a connection before it has a session.
+pub(crate) fn spill(link: &Link, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        let mut outbox = Outbox::default();
+        outbox.push(bytes);
+        link.spill.lock().append(outbox);
+    }
+}

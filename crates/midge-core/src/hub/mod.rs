@@ -1,0 +1,376 @@
+//! The only place with locks (but for each session's own), and the synchronous API that everything
+//! calls. See `LOCKS.md` for the order of the locks.
+
+mod host;
+mod inspect;
+mod life;
+mod output;
+mod publish;
+mod subscribe;
+mod timers;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+
+pub use host::{ObserverHandle, PublishError, SendError};
+pub use inspect::{ClientView, SessionView, SubscriptionView};
+pub(crate) use life::AttachPlan;
+pub(crate) use publish::{Publisher, RouteCache};
+pub(crate) use subscribe::Grant;
+
+use crate::batch::Batch;
+use crate::config::{Config, Overflow};
+use crate::event::{DisconnectReason, Event, EventMask, Observed, Taps};
+use crate::hooks::{ClientInfo, HookSet, Hooks};
+use crate::link::{Link, Notify};
+use crate::queue::Queue;
+use crate::retained::Retained;
+use crate::router::Router;
+use crate::session::{Session, SubRecord};
+use crate::stats::Counters;
+use crate::time::{Due, Tick, Timers};
+
+static INSTANCES: AtomicU64 = AtomicU64::new(1);
+
+/// What every part of the hub may use without a lock.
+pub(crate) struct Shared {
+    pub(crate) config: Settings,
+    pub(crate) counters: Counters,
+    pub(crate) taps: Taps,
+    /// Cost of all messages queued or in flight.
+    queued: AtomicUsize,
+    /// Bytes of large outboxes.
+    backlog: AtomicUsize,
+}
+
+/// The configuration, with what is needed per message at hand.
+pub(crate) struct Settings {
+    inner: Config,
+    pub(crate) overflow: Overflow,
+}
+
+impl std::ops::Deref for Settings {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.inner
+    }
+}
+
+impl Shared {
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn charge(&self, bytes: usize) {
+        self.queued.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn release(&self, bytes: usize) {
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_backlog(&self, bytes: usize) {
+        self.backlog.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub_backlog(&self, bytes: usize) {
+        self.backlog.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The rules of MQTT for all clients of one broker. Every method may be called from any thread.
+///
+/// The hub does no IO and reads no clock: time comes in with each call, output is taken with
+/// [`Hub::take_output`] when a connection's [`Notify`] says so.
+pub struct Hub {
+    pub(crate) shared: Shared,
+    pub(crate) hooks: Option<Arc<dyn Hooks>>,
+    pub(crate) hook_set: HookSet,
+    sessions: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    router: RwLock<Router>,
+    retained: RwLock<Retained>,
+    pub(crate) timers: Timers,
+    on_deadline: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// Unlike an address never the same for two hubs of a process.
+    pub(crate) instance: u64,
+    next_link: AtomicU64,
+    next_message: AtomicU64,
+    next_client: AtomicU64,
+    client_prefix: Box<str>,
+    connect_bucket: Mutex<crate::rate::Bucket>,
+    pub(crate) stopping: AtomicBool,
+}
+
+/// What a batch has to do once its locks are released.
+pub(crate) enum After {
+    Will {
+        client_id: Arc<str>,
+        message: crate::message::OwnedMessage,
+    },
+    Teardown {
+        session: Arc<Session>,
+        subscriptions: HashMap<Arc<str>, SubRecord>,
+    },
+    Connected {
+        info: ClientInfo,
+        session_present: bool,
+    },
+    Disconnected {
+        info: ClientInfo,
+        reason: DisconnectReason,
+    },
+    SessionStarted(Arc<str>),
+    SessionEnded(Arc<str>),
+}
+
+impl Hub {
+    /// A hub with these settings. `instance` makes assigned client identifiers unique between
+    /// brokers: any text.
+    pub fn new(
+        config: Config,
+        hooks: Option<Arc<dyn Hooks>>,
+        instance: &str,
+        now: Tick,
+    ) -> Arc<Self> {
+        let hook_set = hooks.as_ref().map_or(HookSet::NONE, |hooks| hooks.set());
+        let overflow = config.overflow;
+        let connect_bucket = crate::rate::Bucket::new(config.limits.connect_rate, now);
+        let hub = Arc::new(Self {
+            shared: Shared {
+                config: Settings {
+                    inner: config,
+                    overflow,
+                },
+                counters: Counters::default(),
+                taps: Taps::default(),
+                queued: AtomicUsize::new(0),
+                backlog: AtomicUsize::new(0),
+            },
+            hooks,
+            hook_set,
+            sessions: Mutex::default(),
+            router: RwLock::default(),
+            retained: RwLock::default(),
+            timers: Timers::default(),
+            on_deadline: Mutex::new(None),
+            instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
+            next_link: AtomicU64::new(1),
+            next_message: AtomicU64::new(1),
+            next_client: AtomicU64::new(1),
+            client_prefix: format!("midge-{instance}-").into(),
+            connect_bucket: Mutex::new(connect_bucket),
+            stopping: AtomicBool::new(false),
+        });
+        hub.start_sys(now);
+        hub
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The hooks that are called in `set`, if any of it is registered.
+    pub(crate) fn hooks(&self, set: HookSet) -> Option<&Arc<dyn Hooks>> {
+        if self.hook_set.has(set) {
+            self.hooks.as_ref()
+        } else {
+            None
+        }
+    }
+
+    /// Begins a batch of work at `now`.
+    pub fn batch(&self, now: Tick) -> Batch {
+        let mut batch = Batch::default();
+        batch.start(now, &self.shared);
+        batch
+    }
+
+    /// Begins the next batch of work with an old batch's memory.
+    pub fn restart(&self, batch: &mut Batch, now: Tick) {
+        batch.start(now, &self.shared);
+    }
+
+    /// Accepts a connection. `notify` is called whenever there is something to do for it.
+    /// `None` if `limits.connections` are open, or `limits.connect_rate` is exceeded.
+    pub fn accept(
+        &self,
+        peer: Arc<str>,
+        listener: Arc<str>,
+        notify: Arc<dyn Notify>,
+        now: Tick,
+    ) -> Option<Arc<Link>> {
+        let counters = &self.shared.counters;
+        let limit = i64::try_from(self.config().limits.connections).unwrap_or(i64::MAX);
+        let open = counters.connections.fetch_add(1, Ordering::AcqRel);
+        let allowed = open < limit
+            && !self.stopping.load(Ordering::Acquire)
+            && self.connect_bucket.lock().take(now);
+        if !allowed {
+            counters.connections.fetch_sub(1, Ordering::AcqRel);
+            counters.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        counters.connects.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_link.fetch_add(1, Ordering::Relaxed);
+        let link = Arc::new(Link::new(id, peer, listener, notify, now));
+        link.set_silence(self.config().limits.connect_timeout_ms);
+        self.watch(&link);
+        Some(link)
+    }
+
+    /// The transport of a connection is gone. Call it exactly once for each accepted link, last.
+    pub fn closed(&self, link: &Arc<Link>, now: Tick) {
+        self.lost(link, now);
+        self.unwatch(link);
+        self.shared
+            .counters
+            .connections
+            .fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Ends a batch: does what had to wait for the locks, wakes each touched receiver once.
+    pub fn finish(&self, batch: &mut Batch) {
+        batch.local.settle(&self.shared.counters);
+        while batch.has_more() {
+            for (link, reason) in std::mem::take(&mut batch.kicks) {
+                self.end(&link, reason, batch);
+            }
+            for delivery in std::mem::take(&mut batch.orphans) {
+                self.redeliver(&delivery, batch);
+            }
+            for after in std::mem::take(&mut batch.after) {
+                self.run_after(after, batch);
+            }
+            for event in batch.events.drain(..) {
+                self.shared.taps.emit(batch.now, event);
+            }
+            batch.local.settle(&self.shared.counters);
+            for observer in std::mem::take(&mut batch.observers) {
+                observer.wake();
+            }
+            // Notifying may write to sockets: one round, and the rest of the list in the next.
+            let mut links = std::mem::take(&mut batch.links);
+            for link in links.drain(..) {
+                link.notify.notify();
+            }
+            if batch.links.is_empty() {
+                batch.links = links;
+            }
+        }
+    }
+
+    fn run_after(&self, after: After, batch: &mut Batch) {
+        match after {
+            After::Will { client_id, message } => self.publish_will(&client_id, &message, batch),
+            After::Teardown {
+                session,
+                subscriptions,
+            } => self.tear_down(&session, subscriptions),
+            After::Connected {
+                info,
+                session_present,
+            } => {
+                if let Some(hooks) = self.hooks(HookSet::LIFE) {
+                    hooks.connected(&info, session_present);
+                }
+            }
+            After::Disconnected { info, reason } => {
+                if let Some(hooks) = self.hooks(HookSet::LIFE) {
+                    hooks.disconnected(&info, &reason);
+                }
+            }
+            After::SessionStarted(client_id) => {
+                if let Some(hooks) = self.hooks(HookSet::LIFE) {
+                    hooks.session_started(&client_id);
+                }
+            }
+            After::SessionEnded(client_id) => {
+                if batch.wants(EventMask::SESSION_ENDED) {
+                    batch.event(Event::SessionEnded {
+                        client_id: client_id.clone(),
+                    });
+                }
+                if let Some(hooks) = self.hooks(HookSet::LIFE) {
+                    hooks.session_ended(&client_id);
+                }
+            }
+        }
+    }
+
+    /// Observes events of the kinds in `mask`.
+    pub fn observe(&self, mask: EventMask, queue: Arc<Queue<Observed>>) {
+        self.shared.taps.add(mask, queue);
+    }
+
+    /// The transport of a connection broke, or the other side closed it.
+    pub fn lost(&self, link: &Arc<Link>, now: Tick) {
+        let mut batch = self.batch(now);
+        self.end(link, DisconnectReason::ConnectionLost, &mut batch);
+        self.finish(&mut batch);
+    }
+
+    /// A panic was caught on the way of a connection: it is counted, and the connection ends.
+    pub fn caught_panic(&self, link: &Arc<Link>, now: Tick) {
+        self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);
+        let mut batch = self.batch(now);
+        self.end(link, DisconnectReason::InternalError, &mut batch);
+        self.finish(&mut batch);
+    }
+
+    /// Counts bytes that were read and written.
+    pub fn count_io(&self, read: u64, written: u64) {
+        let counters = &self.shared.counters;
+        if read > 0 {
+            counters.bytes_received.fetch_add(read, Ordering::Relaxed);
+        }
+        if written > 0 {
+            counters.bytes_sent.fetch_add(written, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn next_message_id(&self) -> u64 {
+        self.next_message.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A client identifier that no session has (MQTT-3.1.3-6).
+    pub(crate) fn assign_client_id(&self) -> Arc<str> {
+        loop {
+            let number = self.next_client.fetch_add(1, Ordering::Relaxed);
+            let id: Arc<str> = format!("{}{number}", self.client_prefix).into();
+            if !self.sessions.lock().contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Sets what is called when an earlier deadline than all others has been armed.
+    pub fn on_deadline(&self, notify: Option<Arc<dyn Fn() + Send + Sync>>) {
+        *self.on_deadline.lock() = notify;
+    }
+
+    pub(crate) fn arm(&self, at: Tick, due: Due) -> crate::time::TimerKey {
+        let (key, earliest) = self.timers.arm(at, due);
+        if earliest {
+            let notify = self.on_deadline.lock().clone();
+            if let Some(notify) = notify {
+                notify();
+            }
+        }
+        key
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! Output of a connection: appended by the protocol, taken by whoever writes it.
+
+use std::sync::Arc;
+
+use super::Hub;
+use crate::batch::Batch;
+use crate::link::Link;
+use crate::outbox::Outbox;
+use crate::router::{Sub, SubTarget, Subscriber};
+use crate::session::{OUTBOX_HIGH, RetainedCursor, Session};
+use crate::time::Tick;
+
+impl Hub {
+    /// Takes all bytes that are to be written to a connection now, and lets what waits behind them
+    /// move up. Call it when the connection is notified and whenever all taken before is written.
+    /// `into` is to be empty. A batch that comes back is to be given to [`Hub::finish`] once the
+    /// caller has released its own locks.
+    pub fn take_output(&self, link: &Link, into: &mut Outbox, now: Tick) -> Option<Batch> {
+        {
+            let mut spill = link.spill.lock();
+            if !spill.is_empty() {
+                into.append(std::mem::take(&mut *spill));
+            }
+        }
+        let session = link.session.get()?;
+        let mut batch = None;
+        loop {
+            let mut state = session.lock();
+            let state = &mut *state;
+            let Some(attached) = state
+                .attached
+                .as_deref_mut()
+                .filter(|a| a.link.id == link.id)
+            else {
+                break;
+            };
+            attached.in_write = 0;
+            if attached.charged > 0 {
+                self.shared
+                    .sub_backlog(std::mem::take(&mut attached.charged));
+            }
+            let waits = !state.queue.is_empty() || !state.resend.is_empty();
+            if waits || !state.retained.is_empty() {
+                attached.dirty = true; // it is being flushed: no need to notify
+                let batch = batch.get_or_insert_with(|| self.batch(now));
+                if waits {
+                    session.pump(state, &self.shared, batch);
+                }
+                let ready = state.queue.is_empty()
+                    && state.resend.is_empty()
+                    && state
+                        .attached
+                        .as_ref()
+                        .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
+                if ready && let Some(cursor) = state.retained.pop_front() {
+                    let _ = state;
+                    self.send_retained(session, cursor, batch);
+                    continue;
+                }
+            }
+            let Some(attached) = state.attached.as_deref_mut() else {
+                break;
+            };
+            attached.dirty = false;
+            into.append(std::mem::take(&mut attached.outbox));
+            attached.in_write = into.len();
+            break;
+        }
+        batch.filter(Batch::has_more)
+    }
+
+    /// Appends bytes to what a connection is to send.
+    pub(crate) fn push_output(&self, link: &Link, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if let Some(session) = link.session.get() {
+            let mut state = session.lock();
+            if let Some(attached) = state
+                .attached
+                .as_deref_mut()
+                .filter(|a| a.link.id == link.id)
+            {
+                attached.outbox.push(bytes);
+                return;
+            }
+        }
+        super::life::spill(link, bytes);
+    }
+
+    /// Sends one page of retained messages; what is left of them waits its turn again.
+    fn send_retained(&self, session: &Arc<Session>, cursor: RetainedCursor, batch: &mut Batch) {
+        let page = self
+            .retained
+            .read()
+            .page(&cursor.filter, cursor.after.as_deref(), cursor.until);
+        let sub = Sub::new(Subscriber::Session(session.clone()), cursor.record);
+        let target = SubTarget::new(&sub, None);
+        for message in &page.messages {
+            self.offer_retained(message, &target, batch);
+        }
+        if page.after.is_some() {
+            let mut state = session.lock();
+            // An UNSUBSCRIBE in between has ended it.
+            if !state.dead && state.subscriptions.contains_key(&cursor.filter) {
+                state.retained.push_front(RetainedCursor {
+                    after: page.after,
+                    ..cursor
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use std::sync::Arc;
+
+use hashbrown::hash_map::Entry;
+use midge_codec::{QoS, ReasonCode, SubscriptionOptions};
+
+use super::Hub;
+use crate::batch::Batch;
+use crate::event::{Event, EventMask};
+use crate::link::Link;
+use crate::router::Subscriber;
+use crate::session::{RetainedCursor, Session, State, SubRecord};
+
+/// One filter of a SUBSCRIBE, and what was decided about it.
+pub(crate) struct Grant {
+    pub(crate) filter: Arc<str>,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) id: u32,
+    pub(crate) shared: bool,
+    /// A refusal that came before; otherwise the answer is filled in.
+    pub(crate) answer: Option<ReasonCode>,
+}
+
+impl Hub {
+    /// Makes the granted subscriptions and writes SUBACK with `suback`, before anything that the
+    /// new subscriptions bring, retained messages included.
+    pub(crate) fn subscribe(
+        &self,
+        link: &Link,
+        session: &Arc<Session>,
+        grants: &mut [Grant],
+        suback: impl FnOnce(&[Grant], &mut Vec<u8>),
+        batch: &mut Batch,
+    ) {
+        let limit = self.config().limits.subscriptions_per_client;
+        let mut router = self.router.write();
+        let until = self.retained.read().stamp();
+        let mut state = session.lock();
+        let ours = state
+            .attached
+            .as_ref()
+            .is_some_and(|attached| attached.link.id == link.id);
+        if state.dead || !ours {
+            return;
+        }
+        let mut cursors = Vec::new();
+        for grant in grants.iter_mut().filter(|grant| grant.answer.is_none()) {
+            let count = state.subscriptions.len();
+            let record = SubRecord {
+                options: grant.options,
+                id: grant.id,
+                shared: grant.shared,
+            };
+            let existed = match state.subscriptions.entry(grant.filter.clone()) {
+                Entry::Occupied(mut known) => {
+                    // The router and the session share one copy of the filter.
+                    grant.filter = known.key().clone();
+                    known.insert(record);
+                    true
+                }
+                Entry::Vacant(_) if count >= limit => {
+                    grant.answer = Some(ReasonCode::QuotaExceeded);
+                    continue;
+                }
+                Entry::Vacant(new) => {
+                    new.insert(record);
+                    false
+                }
+            };
+            let subscriber = Subscriber::Session(session.clone());
+            router.insert(&grant.filter, subscriber, record, grant.shared);
+            if !existed {
+                self.count_subscriptions(grant.shared, 1);
+            }
+            grant.answer = Some(ReasonCode::granted(grant.options.qos));
+            let retained = self.config().mqtt.retain_available
+                && !grant.shared
+                && State::wants_retained(&grant.options, existed);
+            if retained {
+                let filter = grant.filter.clone();
+                cursors.push(RetainedCursor {
+                    filter,
+                    record,
+                    after: None,
+                    until,
+                });
+            }
+        }
+        if let Some(attached) = state.attached.as_deref_mut() {
+            suback(grants, attached.outbox.buffer());
+            batch.packet_sent();
+            batch.touch(attached);
+        }
+        // A filter that is subscribed again starts its retained messages over.
+        state
+            .retained
+            .retain(|old| !cursors.iter().any(|new| new.filter == old.filter));
+        state.retained.extend(cursors);
+        drop(state);
+        drop(router);
+        self.tell_subscribed(session, grants, batch);
+    }
+
+    fn tell_subscribed(&self, session: &Session, grants: &[Grant], batch: &mut Batch) {
+        for grant in grants {
+            let (client_id, filter) = (session.client_id.clone(), grant.filter.clone());
+            match grant.answer {
+                Some(reason) if reason.is_error() => {
+                    if batch.wants(EventMask::SUBSCRIBE_REFUSED) {
+                        batch.event(Event::SubscribeRefused {
+                            client_id,
+                            filter,
+                            reason,
+                        });
+                    }
+                }
+                _ if batch.wants(EventMask::SUBSCRIBED) => {
+                    let qos = grant.options.qos;
+                    batch.event(Event::Subscribed {
+                        client_id,
+                        filter,
+                        qos,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Removes subscriptions; one reason code per filter (MQTT-3.11.3-2). Messages that wait stay.
+    pub(crate) fn unsubscribe<'a>(
+        &self,
+        session: &Arc<Session>,
+        filters: impl Iterator<Item = &'a str>,
+        batch: &mut Batch,
+    ) -> Vec<ReasonCode> {
+        let subscriber = Subscriber::Session(session.clone());
+        let mut answers = Vec::new();
+        for filter in filters {
+            let mut router = self.router.write();
+            let mut state = session.lock();
+            let Some((name, record)) = state.subscriptions.remove_entry(filter) else {
+                answers.push(ReasonCode::NoSubscriptionExisted);
+                continue;
+            };
+            if state.subscriptions.is_empty() {
+                state.subscriptions = hashbrown::HashMap::new();
+            }
+            state.retained.retain(|cursor| cursor.filter != name);
+            drop(state);
+            router.remove(filter, &subscriber, record.shared);
+            drop(router);
+            self.count_subscriptions(record.shared, -1);
+            answers.push(ReasonCode::Success);
+            if batch.wants(EventMask::UNSUBSCRIBED) {
+                batch.event(Event::Unsubscribed {
+                    client_id: session.client_id.clone(),
+                    filter: name,
+                });
+            }
+        }
+        answers
+    }
+
+    /// What a filter must keep to beyond being well formed.
+    pub(crate) fn check_filter(&self, filter: &str) -> Result<(), &'static str> {
+        let limits = &self.config().limits;
+        if filter.len() > limits.topic_bytes {
+            return Err("topic filter is too long");
+        }
+        if levels(filter) > limits.topic_levels {
+            return Err("topic filter has too many levels");
+        }
+        Ok(())
+    }
+
+    /// What a topic name must keep to.
+    pub(crate) fn check_topic(&self, topic: &str) -> Result<(), &'static str> {
+        let limits = &self.config().limits;
+        if midge_codec::TopicName::new(topic).is_err() {
+            return Err("not a valid topic name");
+        }
+        if topic.len() > limits.topic_bytes {
+            return Err("topic name is too long");
+        }
+        if topic.len() > limits.topic_levels && levels(topic) > limits.topic_levels {
+            return Err("topic name has too many levels");
+        }
+        Ok(())
+    }
+
+    /// The subscription options that in-process subscribers have.
+    pub(super) fn observer_options(qos: QoS) -> SubscriptionOptions {
+        SubscriptionOptions {
+            qos,
+            retain_as_published: true,
+            ..Default::default()
+        }
+    }
+}
+
+fn levels(topic: &str) -> usize {
+    topic.bytes().filter(|byte| *byte == b'/').count() + 1
+}

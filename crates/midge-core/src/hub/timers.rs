@@ -1,0 +1,85 @@
+//! Deadlines: fired by whoever has the clock.
+
+use std::sync::Arc;
+
+use super::Hub;
+use crate::batch::Batch;
+use crate::event::{DisconnectReason, Event, EventMask};
+use crate::link::Link;
+use crate::time::{Due, Tick};
+
+impl Hub {
+    /// The next moment at which something is due.
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.timers.next()
+    }
+
+    /// Does everything that is due at `now`, in order. Each thing happens at its own moment, so
+    /// that a large step of a manual clock gives the same result as many small ones.
+    pub fn fire(&self, now: Tick) {
+        while let Some((at, due)) = self.timers.pop(now) {
+            let mut batch = self.batch(at);
+            self.handle_due(due, &mut batch);
+            self.finish(&mut batch);
+        }
+    }
+
+    fn handle_due(&self, due: Due, batch: &mut Batch) {
+        match due {
+            Due::Silence(link) => self.check_silence(&link, batch),
+            Due::SessionExpiry(session, epoch) => self.session_expired(&session, epoch, batch),
+            Due::WillDelay(session, epoch) => self.will_due(&session, epoch, batch),
+            Due::RetainedExpiry(message) => {
+                let removed = self.retained.write().remove_exact(&message);
+                if removed && batch.wants(EventMask::EXPIRED) {
+                    batch.event(Event::RetainedExpired { message });
+                }
+            }
+            Due::HookTimeout(deferred) => deferred.expire(),
+            Due::Sys => self.publish_sys(batch),
+        }
+    }
+
+    /// Arms the silence deadline of a connection, after its allowed silence was set.
+    pub(crate) fn watch(&self, link: &Arc<Link>) {
+        let mut timer = link.timer.lock();
+        if let Some(old) = timer.take() {
+            self.timers.cancel(old);
+        }
+        if link.ended.get().is_none()
+            && let Some(at) = link.silent_at()
+        {
+            *timer = Some(self.arm(at, Due::Silence(link.clone())));
+        }
+    }
+
+    pub(super) fn unwatch(&self, link: &Link) {
+        if let Some(old) = link.timer.lock().take() {
+            self.timers.cancel(old);
+        }
+    }
+
+    /// A connection may have been silent for too long (MQTT-3.1.2-22); packets only note when they
+    /// came, so mostly it has not, and the deadline moves on.
+    fn check_silence(&self, link: &Arc<Link>, batch: &mut Batch) {
+        *link.timer.lock() = None;
+        match link.silent_at() {
+            Some(at) if at <= batch.now => {
+                let reason = if link.has_session() {
+                    DisconnectReason::KeepAliveTimeout
+                } else {
+                    DisconnectReason::ConnectTimeout
+                };
+                self.end(link, reason, batch);
+            }
+            Some(_) => self.watch(link),
+            None => {}
+        }
+    }
+
+    /// Gives a deferred answer its time limit.
+    pub(crate) fn limit(&self, deferred: &crate::hooks::Deferred, now: Tick) {
+        let at = now.after_ms(self.config().hooks.timeout_ms);
+        self.arm(at, Due::HookTimeout(deferred.clone()));
+    }
+}

@@ -1,0 +1,99 @@
+//! One connection, as the hub and the one who does its IO share it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::event::DisconnectReason;
+use crate::outbox::Outbox;
+use crate::session::Session;
+use crate::time::{Tick, TimerKey};
+
+/// How the hub tells whoever does the IO of a connection that there is something to do: bytes to
+/// write, or the end of the connection. Called with no lock held, from any thread, once per batch.
+pub trait Notify: Send + Sync {
+    /// There is output to take with [`crate::Hub::take_output`], or the link has ended.
+    fn notify(&self);
+}
+
+/// One connection. Its end is decided exactly once, by whoever comes first: the client, a deadline,
+/// another connection with the same client identifier, the host.
+pub struct Link {
+    pub(crate) id: u64,
+    pub(crate) peer: Arc<str>,
+    pub(crate) listener: Arc<str>,
+    pub(crate) notify: Arc<dyn Notify>,
+    /// Output before a session is attached and after it was detached.
+    pub(crate) spill: Mutex<Outbox>,
+    pub(crate) session: OnceLock<Arc<Session>>,
+    pub(crate) ended: OnceLock<DisconnectReason>,
+    last_received: AtomicU64,
+    /// Longest silence in milliseconds, 0 for any.
+    silence_ms: AtomicU64,
+    pub(crate) timer: Mutex<Option<TimerKey>>,
+}
+
+impl Link {
+    pub(crate) fn new(
+        id: u64,
+        peer: Arc<str>,
+        listener: Arc<str>,
+        notify: Arc<dyn Notify>,
+        now: Tick,
+    ) -> Self {
+        Self {
+            id,
+            peer,
+            listener,
+            notify,
+            spill: Mutex::default(),
+            session: OnceLock::new(),
+            ended: OnceLock::new(),
+            last_received: AtomicU64::new(now.0),
+            silence_ms: AtomicU64::new(0),
+            timer: Mutex::new(None),
+        }
+    }
+
+    /// Why the connection ended, if it has. What is still in the outbox is to be written, then the
+    /// transport is to be closed.
+    pub fn ended(&self) -> Option<&DisconnectReason> {
+        self.ended.get()
+    }
+
+    /// Whether a session is or was attached: the client got CONNACK with success.
+    pub fn has_session(&self) -> bool {
+        self.session.get().is_some()
+    }
+
+    /// Where the connection comes from.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    pub(crate) fn received(&self, now: Tick) {
+        self.last_received.store(now.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_silence(&self, ms: u64) {
+        self.silence_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// When the connection has been silent for too long, unless something comes before.
+    pub(crate) fn silent_at(&self) -> Option<Tick> {
+        match self.silence_ms.load(Ordering::Relaxed) {
+            0 => None,
+            ms => Some(Tick(self.last_received.load(Ordering::Relaxed)).after_ms(ms)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("id", &self.id)
+            .field("peer", &self.peer)
+            .finish()
+    }
+}

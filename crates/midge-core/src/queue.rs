@@ -1,0 +1,346 @@
+//! A bounded queue between the broker and its host: for in-process subscriptions and events.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// What happens when a queue to the host is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueOverflow {
+    /// The oldest item makes room.
+    #[default]
+    DropOldest,
+    /// The new item is dropped.
+    DropNewest,
+}
+
+/// Bounds and policy of a queue to the host.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Most items, at least 1.
+    pub items: usize,
+    /// Most bytes of payload and topic.
+    pub bytes: usize,
+    /// What gives way.
+    pub overflow: QueueOverflow,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self {
+            items: 1024,
+            bytes: 16 << 20,
+            overflow: QueueOverflow::DropOldest,
+        }
+    }
+}
+
+/// The queue is closed and empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+/// Why nothing was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecvError {
+    /// Nothing came in time.
+    Timeout,
+    /// The queue is closed and empty.
+    Closed,
+}
+
+impl std::fmt::Display for RecvError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "nothing came in time",
+            Self::Closed => "the broker has stopped",
+        })
+    }
+}
+
+impl std::error::Error for RecvError {}
+
+type OnReady = Arc<dyn Fn() + Send + Sync>;
+
+struct Inner<T> {
+    items: VecDeque<(T, usize)>,
+    bytes: usize,
+    wakers: Vec<Waker>,
+    on_ready: Option<OnReady>,
+    sleepers: usize,
+    closed: bool,
+}
+
+/// A bounded queue that never blocks who pushes. What it had to drop is counted.
+pub struct Queue<T> {
+    limits: QueueLimits,
+    inner: Mutex<Inner<T>>,
+    ready: Condvar,
+    lost: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl<T> Queue<T> {
+    /// An empty queue.
+    pub fn new(limits: QueueLimits) -> Self {
+        Self {
+            limits: QueueLimits {
+                items: limits.items.max(1),
+                ..limits
+            },
+            inner: Mutex::new(Inner {
+                items: VecDeque::new(),
+                bytes: 0,
+                wakers: Vec::new(),
+                on_ready: None,
+                sleepers: 0,
+                closed: false,
+            }),
+            ready: Condvar::new(),
+            lost: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Appends an item of that many bytes. Gives the number of items lost by it and whether a
+    /// reader is to be woken with [`Queue::wake`] (once all is pushed, with no lock held).
+    pub(crate) fn push(&self, item: T, bytes: usize) -> (usize, bool) {
+        let mut dropped = Vec::new();
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return (0, false);
+        }
+        let full = |inner: &Inner<T>| {
+            inner.items.len() >= self.limits.items
+                || (!inner.items.is_empty() && inner.bytes + bytes > self.limits.bytes)
+        };
+        if full(&inner) && self.limits.overflow == QueueOverflow::DropNewest {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return (1, false);
+        }
+        while full(&inner) {
+            let Some((old, size)) = inner.items.pop_front() else {
+                break;
+            };
+            inner.bytes -= size;
+            dropped.push(old);
+        }
+        let was_empty = inner.items.is_empty();
+        inner.items.push_back((item, bytes));
+        inner.bytes += bytes;
+        drop(inner);
+        self.lost.fetch_add(dropped.len() as u64, Ordering::Relaxed);
+        (dropped.len(), was_empty)
+    }
+
+    /// Wakes whoever waits.
+    pub(crate) fn wake(&self) {
+        let mut inner = self.inner.lock();
+        let wakers = std::mem::take(&mut inner.wakers);
+        let on_ready = inner.on_ready.clone();
+        let sleepers = inner.sleepers > 0;
+        drop(inner);
+        if sleepers {
+            self.ready.notify_all();
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        if let Some(on_ready) = on_ready {
+            on_ready();
+        }
+    }
+
+    /// Takes the next item if there is one.
+    pub fn try_recv(&self) -> Result<Option<T>, Closed> {
+        let mut inner = self.inner.lock();
+        match inner.items.pop_front() {
+            Some((item, size)) => {
+                inner.bytes -= size;
+                Ok(Some(item))
+            }
+            None if inner.closed => Err(Closed),
+            None => Ok(None),
+        }
+    }
+
+    /// Moves up to `max` items to the end of `into`; the number moved.
+    pub fn drain_into(&self, into: &mut Vec<T>, max: usize) -> Result<usize, Closed> {
+        let mut inner = self.inner.lock();
+        if inner.items.is_empty() && inner.closed {
+            return Err(Closed);
+        }
+        let count = inner.items.len().min(max);
+        let mut freed = 0;
+        into.extend(inner.items.drain(..count).map(|(item, size)| {
+            freed += size;
+            item
+        }));
+        inner.bytes -= freed;
+        Ok(count)
+    }
+
+    /// Takes the next item, waiting for it up to `timeout` (`None`: as long as it takes). Blocks
+    /// the calling thread.
+    pub fn recv_timeout(&self, timeout: Option<Duration>) -> Result<T, RecvError> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut inner = self.inner.lock();
+        loop {
+            if let Some((item, size)) = inner.items.pop_front() {
+                inner.bytes -= size;
+                return Ok(item);
+            }
+            if inner.closed {
+                return Err(RecvError::Closed);
+            }
+            inner.sleepers += 1;
+            let timed_out = match deadline {
+                Some(deadline) => self.ready.wait_until(&mut inner, deadline).timed_out(),
+                None => {
+                    self.ready.wait(&mut inner);
+                    false
+                }
+            };
+            inner.sleepers -= 1;
+            if timed_out && inner.items.is_empty() {
+                return Err(if inner.closed {
+                    RecvError::Closed
+                } else {
+                    RecvError::Timeout
+                });
+            }
+        }
+    }
+
+    /// Takes the next item, or has the task woken when there is one.
+    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
+        let mut inner = self.inner.lock();
+        if let Some((item, size)) = inner.items.pop_front() {
+            inner.bytes -= size;
+            return Poll::Ready(Ok(item));
+        }
+        if inner.closed {
+            return Poll::Ready(Err(Closed));
+        }
+        if !inner.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            inner.wakers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Calls `notify` after each batch of items, on the thread that brought it, and when the queue
+    /// closes; `None` ends that. For bridging to another event loop. It must not block.
+    pub fn set_on_ready(&self, notify: Option<OnReady>) {
+        let ready = {
+            let mut inner = self.inner.lock();
+            inner.on_ready.clone_from(&notify);
+            !inner.items.is_empty() || inner.closed
+        };
+        if let (true, Some(notify)) = (ready, notify) {
+            notify();
+        }
+    }
+
+    /// Items that wait.
+    pub fn len(&self) -> usize {
+        self.inner.lock().items.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Items dropped because the queue was full.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was closed; items may still wait.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Closes it: nothing is taken in any more, what waits can still be received.
+    pub fn close(&self) {
+        self.inner.lock().closed = true;
+        self.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+}
+
+impl<T> std::fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue")
+            .field("limits", &self.limits)
+            .field("lost", &self.lost())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(items: usize, bytes: usize, overflow: QueueOverflow) -> Queue<u32> {
+        Queue::new(QueueLimits {
+            items,
+            bytes,
+            overflow,
+        })
+    }
+
+    #[test]
+    fn the_oldest_gives_way() {
+        let queue = queue(2, 100, QueueOverflow::DropOldest);
+        for n in 0..4 {
+            queue.push(n, 1);
+        }
+        assert_eq!(queue.lost(), 2);
+        assert_eq!(queue.try_recv(), Ok(Some(2)));
+        assert_eq!(queue.try_recv(), Ok(Some(3)));
+        assert_eq!(queue.try_recv(), Ok(None));
+    }
+
+    #[test]
+    fn the_newest_gives_way() {
+        let queue = queue(2, 100, QueueOverflow::DropNewest);
+        for n in 0..4 {
+            queue.push(n, 1);
+        }
+        assert_eq!((queue.lost(), queue.try_recv()), (2, Ok(Some(0))));
+    }
+
+    #[test]
+    fn bytes_are_bounded_but_one_item_always_fits() {
+        let queue = queue(10, 10, QueueOverflow::DropOldest);
+        queue.push(1, 50);
+        assert_eq!(queue.len(), 1);
+        queue.push(2, 5);
+        queue.push(3, 5);
+        assert_eq!((queue.len(), queue.lost()), (2, 1));
+    }
+
+    #[test]
+    fn closing_lets_the_rest_be_read() {
+        let queue = queue(10, 10, QueueOverflow::DropOldest);
+        queue.push(1, 0);
+        queue.close();
+        queue.push(2, 0);
+        assert_eq!(queue.recv_timeout(None), Ok(1));
+        assert_eq!(queue.recv_timeout(None), Err(RecvError::Closed));
+    }
+
+    #[test]
+    fn a_waiting_thread_is_woken() {
+        let queue = Arc::new(queue(10, 10, QueueOverflow::DropOldest));
+        let reader = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.recv_timeout(None)
+        });
+        queue.push(7, 0);
+        queue.wake();
+        assert_eq!(reader.join().unwrap(), Ok(7));
+    }
+}

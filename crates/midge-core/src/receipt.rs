@@ -1,0 +1,121 @@
+//! What became of a message that the host published.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::event::DropReason;
+
+/// What one session did with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Written towards the client.
+    Sent,
+    /// Waiting in the session's queue.
+    Queued,
+    /// Not taken, and why.
+    Dropped(DropReason),
+}
+
+/// Counts the receivers that have not finished with a message.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    open: AtomicUsize,
+    waiting: Mutex<Vec<Waker>>,
+    done: Condvar,
+}
+
+impl Tracker {
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn closed(&self) {
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let wakers = std::mem::take(&mut *self.waiting.lock());
+            self.done.notify_all();
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+}
+
+/// The answer to a publish by the host: which sessions took the message, and when all of them are
+/// done with it.
+#[derive(Clone, Debug, Default)]
+pub struct Receipt {
+    pub(crate) outcomes: Vec<(Arc<str>, Outcome)>,
+    pub(crate) matched: usize,
+    pub(crate) tracker: Option<Arc<Tracker>>,
+}
+
+impl Receipt {
+    /// Receivers that matched: sessions, one member for each shared group, subscriptions of the host.
+    pub fn matched(&self) -> usize {
+        self.matched
+    }
+
+    /// What each session did, by client identifier.
+    pub fn outcomes(&self) -> &[(Arc<str>, Outcome)] {
+        &self.outcomes
+    }
+
+    /// Sessions that did not take the message.
+    pub fn dropped(&self) -> impl Iterator<Item = (&str, DropReason)> {
+        self.outcomes
+            .iter()
+            .filter_map(|(id, outcome)| match outcome {
+                Outcome::Dropped(reason) => Some((&**id, *reason)),
+                Outcome::Sent | Outcome::Queued => None,
+            })
+    }
+
+    /// Whether no session has a QoS 1 or 2 copy of it to acknowledge any more.
+    pub fn is_acknowledged(&self) -> bool {
+        self.tracker
+            .as_ref()
+            .is_none_or(|tracker| tracker.is_done())
+    }
+
+    /// Waits until all QoS 1 and 2 copies are acknowledged or dropped; `false` after `timeout`.
+    /// Blocks the calling thread.
+    pub fn wait_acknowledged(&self, timeout: Duration) -> bool {
+        let Some(tracker) = &self.tracker else {
+            return true;
+        };
+        let deadline = Instant::now().checked_add(timeout);
+        let mut waiting = tracker.waiting.lock();
+        while !tracker.is_done() {
+            match deadline {
+                Some(deadline) => {
+                    if tracker.done.wait_until(&mut waiting, deadline).timed_out() {
+                        return tracker.is_done();
+                    }
+                }
+                None => tracker.done.wait(&mut waiting),
+            }
+        }
+        true
+    }
+
+    /// The asynchronous form of [`Receipt::wait_acknowledged`].
+    pub fn poll_acknowledged(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(tracker) = &self.tracker else {
+            return Poll::Ready(());
+        };
+        let mut waiting = tracker.waiting.lock();
+        if tracker.is_done() {
+            return Poll::Ready(());
+        }
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}

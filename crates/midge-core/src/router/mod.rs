@@ -1,0 +1,235 @@
+//! Who gets a message: exact filters in one map, filters with wildcards in a trie, shared groups
+//! beside both.
+
+mod shared_group;
+mod subs;
+mod trie;
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use midge_codec::QoS;
+
+pub(crate) use shared_group::Group;
+use subs::Slot;
+pub(crate) use subs::{Sub, Subscriber};
+use trie::Trie;
+
+use crate::observer::Observer;
+use crate::session::{Extra, Session, SubRecord};
+
+/// Who one message goes to, and how. Overlapping subscriptions of one session are one target.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A session or an in-process subscriber.
+    One(SubTarget),
+    /// One member of a shared group.
+    Group(Arc<Group>),
+}
+
+/// One receiver with the sum of its matching subscriptions.
+#[derive(Clone, Debug)]
+pub(crate) struct SubTarget {
+    pub(crate) subscriber: Subscriber,
+    /// Maximum of the granted QoS (MQTT-3.3.4-2).
+    pub(crate) qos: QoS,
+    pub(crate) retain_as_published: bool,
+    pub(crate) id: u32,
+    pub(crate) extra: Option<Arc<Extra>>,
+}
+
+impl SubTarget {
+    pub(crate) fn new(sub: &Sub, group: Option<&Arc<Group>>) -> Self {
+        let extra = group.map(|group| {
+            let ids = if sub.id == 0 {
+                Vec::new()
+            } else {
+                vec![sub.id]
+            };
+            Arc::new(Extra {
+                ids,
+                group: Some(group.clone()),
+            })
+        });
+        Self {
+            subscriber: sub.subscriber.clone(),
+            qos: sub.qos(),
+            retain_as_published: sub.retain_as_published(),
+            id: sub.id,
+            extra,
+        }
+    }
+
+    /// Adds another matching subscription of the same session (MQTT-3.3.4-3 to MQTT-3.3.4-5).
+    fn merge(&mut self, sub: &Sub) {
+        self.qos = self.qos.max(sub.qos());
+        self.retain_as_published |= sub.retain_as_published();
+        if sub.id == 0 {
+            return;
+        }
+        if self.id == 0 {
+            self.id = sub.id;
+            return;
+        }
+        let mut ids = match &self.extra {
+            Some(extra) => extra.ids.clone(),
+            None => vec![self.id],
+        };
+        ids.push(sub.id);
+        self.extra = Some(Arc::new(Extra { ids, group: None }));
+    }
+}
+
+/// The subscriptions of all sessions.
+#[derive(Default)]
+pub(crate) struct Router {
+    exact: HashMap<Arc<str>, Slot>,
+    wild: Trie,
+    groups: HashMap<Arc<str>, Arc<Group>>,
+    observers: Vec<Arc<Observer>>,
+    /// Grows with every change, so that cached routes find out that they are stale.
+    generation: u64,
+}
+
+impl Router {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Adds or replaces a subscription. `filter` is as the client sent it, `$share/` included when
+    /// `shared`.
+    pub(crate) fn insert(
+        &mut self,
+        filter: &Arc<str>,
+        subscriber: Subscriber,
+        record: SubRecord,
+        shared: bool,
+    ) {
+        self.generation += 1;
+        let sub = Sub::new(subscriber, record);
+        if shared && let Some((_, inner)) = split_share(filter) {
+            if let Some(group) = self.groups.get(filter) {
+                group.insert(sub);
+                return;
+            }
+            let group = Arc::new(Group::new(filter.clone()));
+            group.insert(sub);
+            self.groups.insert(filter.clone(), group.clone());
+            if has_wildcards(inner) {
+                self.wild.slot_mut(inner).add_group(group);
+            } else {
+                self.exact.entry_ref(inner).or_default().add_group(group);
+            }
+        } else if has_wildcards(filter) {
+            self.wild.slot_mut(filter).insert(sub);
+        } else {
+            match self.exact.get_mut(filter) {
+                Some(slot) => slot.insert(sub),
+                None => self.exact.entry(filter.clone()).or_default().insert(sub),
+            }
+        }
+    }
+
+    /// Removes a subscription.
+    pub(crate) fn remove(&mut self, filter: &str, subscriber: &Subscriber, shared: bool) {
+        self.generation += 1;
+        if shared && let Some((_, inner)) = split_share(filter) {
+            let Some(group) = self.groups.get(filter) else {
+                return;
+            };
+            if !group.remove(subscriber) {
+                return;
+            }
+            let group = group.clone();
+            self.groups.remove(filter);
+            self.edit(inner, |slot| slot.remove_group(&group));
+        } else {
+            self.edit(filter, |slot| slot.remove(subscriber));
+        }
+    }
+
+    fn edit(&mut self, filter: &str, change: impl FnOnce(&mut Slot)) {
+        if has_wildcards(filter) {
+            self.wild.edit(filter, change);
+        } else if let Some(slot) = self.exact.get_mut(filter) {
+            change(slot);
+            if slot.is_empty() {
+                self.exact.remove(filter);
+                if self.exact.is_empty() {
+                    self.exact = HashMap::new();
+                }
+            }
+        }
+    }
+
+    /// All receivers of a message on `topic`. `publisher` does not get it through subscriptions
+    /// with No Local (MQTT-3.8.3-3).
+    pub(crate) fn resolve(&self, topic: &str, publisher: Option<&Arc<Session>>) -> Vec<Target> {
+        let mut subs: Vec<&Sub> = Vec::new();
+        let mut targets = Vec::new();
+        let mut visit = |slot: &'_ Slot| {
+            targets.extend(slot.groups().iter().cloned().map(Target::Group));
+        };
+        let mut slots: Vec<&Slot> = Vec::new();
+        slots.extend(self.exact.get(topic));
+        self.wild.matches(topic, &mut slots);
+        for slot in &slots {
+            visit(slot);
+            subs.extend(slot.subs().iter().filter(|sub| !sub.hidden_from(publisher)));
+        }
+        targets.reserve(subs.len());
+        if slots.len() > 1 {
+            // Several filters matched: subscriptions of one session become neighbours. The sort is
+            // stable, so identifiers stay in the order of the filters.
+            subs.sort_by_key(|sub| sub.subscriber.key());
+        }
+        let mut last: Option<SubTarget> = None;
+        for sub in subs {
+            match &mut last {
+                Some(target) if target.subscriber.same(&sub.subscriber) => target.merge(sub),
+                _ => targets.extend(last.replace(SubTarget::new(sub, None)).map(Target::One)),
+            }
+        }
+        targets.extend(last.map(Target::One));
+        targets
+    }
+
+    /// Closes the queues of all in-process subscribers.
+    pub(crate) fn close_observers(&self) {
+        for observer in &self.observers {
+            observer.queue.close();
+        }
+    }
+
+    /// Remembers an in-process subscriber.
+    pub(crate) fn add_observer(&mut self, observer: Arc<Observer>) {
+        self.observers.push(observer);
+    }
+
+    /// Forgets an in-process subscriber.
+    pub(crate) fn forget_observer(&mut self, observer: &Arc<Observer>) {
+        self.observers.retain(|known| !Arc::ptr_eq(known, observer));
+    }
+
+    pub(crate) fn group(&self, filter: &str) -> Option<&Arc<Group>> {
+        self.groups.get(filter)
+    }
+}
+
+/// Whether a valid filter has wildcards.
+pub(crate) fn has_wildcards(filter: &str) -> bool {
+    filter.bytes().any(|byte| byte == b'+' || byte == b'#')
+}
+
+/// Share name and filter of a valid `$share/name/filter`.
+pub(crate) fn split_share(filter: &str) -> Option<(&str, &str)> {
+    filter.strip_prefix("$share/")?.split_once('/')
+}
+
+/// Whether a filter as sent names a shared subscription.
+pub(crate) fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
+
+#[cfg(test)]
+mod tests;

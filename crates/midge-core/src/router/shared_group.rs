@@ -1,0 +1,91 @@
+//! A shared group: the members of one `$share/name/filter` (section 4.8.2).
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Sub, Subscriber};
+
+/// The members of a shared subscription. Each message goes to one of them: round robin over the
+/// connected ones, and over the others if none is connected.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// `$share/name/filter`.
+    pub(crate) filter: Arc<str>,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    subs: Vec<Sub>,
+    next: usize,
+}
+
+impl Group {
+    pub(crate) fn new(filter: Arc<str>) -> Self {
+        Self {
+            filter,
+            members: Mutex::default(),
+        }
+    }
+
+    /// Adds a member or replaces its subscription.
+    pub(crate) fn insert(&self, sub: Sub) {
+        let mut members = self.members.lock();
+        match members
+            .subs
+            .iter_mut()
+            .find(|known| known.subscriber.same(&sub.subscriber))
+        {
+            Some(known) => *known = sub,
+            None => members.subs.push(sub),
+        }
+    }
+
+    /// Removes a member; whether the group is empty now.
+    pub(crate) fn remove(&self, subscriber: &Subscriber) -> bool {
+        let mut members = self.members.lock();
+        members.subs.retain(|sub| !sub.subscriber.same(subscriber));
+        members.subs.is_empty()
+    }
+
+    /// The members in the order in which the next message is to be offered to them.
+    pub(crate) fn candidates(&self) -> Candidates {
+        let mut members = self.members.lock();
+        let count = members.subs.len();
+        let start = if count == 0 { 0 } else { members.next % count };
+        let online = |sub: &Sub| match &sub.subscriber {
+            Subscriber::Session(session) => session.is_online(),
+            Subscriber::Observer(_) => true,
+        };
+        let first = (0..count)
+            .map(|n| (start + n) % count)
+            .find(|at| online(&members.subs[*at]));
+        let start = first.unwrap_or(start);
+        members.next = start + 1;
+        Candidates {
+            first: members.subs.get(start).cloned(),
+            start,
+        }
+    }
+
+    /// Everybody but the first candidate, connected members first.
+    pub(crate) fn others(&self, candidates: &Candidates) -> Vec<Sub> {
+        let members = self.members.lock();
+        let count = members.subs.len();
+        let mut others: Vec<Sub> = (1..count)
+            .map(|n| members.subs[(candidates.start + n) % count].clone())
+            .collect();
+        others.sort_by_key(|sub| match &sub.subscriber {
+            Subscriber::Session(session) => !session.is_online(),
+            Subscriber::Observer(_) => false,
+        });
+        others
+    }
+}
+
+/// The member that a message is offered to first.
+pub(crate) struct Candidates {
+    pub(crate) first: Option<Sub>,
+    start: usize,
+}

@@ -1,0 +1,157 @@
+//! The subscriptions to one filter.
+
+use std::sync::Arc;
+
+use midge_codec::QoS;
+
+use super::Group;
+use crate::observer::Observer;
+use crate::session::{Session, SubRecord};
+
+/// Somebody who subscribes.
+#[derive(Clone, Debug)]
+pub(crate) enum Subscriber {
+    Session(Arc<Session>),
+    Observer(Arc<Observer>),
+}
+
+impl Subscriber {
+    /// The same number for the same subscriber.
+    pub(crate) fn key(&self) -> usize {
+        match self {
+            Self::Session(session) => Arc::as_ptr(session).addr(),
+            Self::Observer(observer) => Arc::as_ptr(observer).addr(),
+        }
+    }
+
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+/// One subscription in the router.
+#[derive(Clone, Debug)]
+pub(crate) struct Sub {
+    pub(crate) subscriber: Subscriber,
+    /// Subscription identifier, 0 for none.
+    pub(crate) id: u32,
+    flags: u8,
+}
+
+const NO_LOCAL: u8 = 4;
+const RETAIN_AS_PUBLISHED: u8 = 8;
+
+impl Sub {
+    pub(crate) fn new(subscriber: Subscriber, record: SubRecord) -> Self {
+        let mut flags = record.options.qos as u8;
+        if record.options.no_local {
+            flags |= NO_LOCAL;
+        }
+        if record.options.retain_as_published {
+            flags |= RETAIN_AS_PUBLISHED;
+        }
+        Self {
+            subscriber,
+            id: record.id,
+            flags,
+        }
+    }
+
+    pub(crate) fn qos(&self) -> QoS {
+        QoS::from_u8(self.flags & 3).unwrap_or(QoS::AtMostOnce)
+    }
+
+    pub(crate) fn retain_as_published(&self) -> bool {
+        self.flags & RETAIN_AS_PUBLISHED != 0
+    }
+
+    /// Whether No Local hides the publisher's own message from this subscription.
+    pub(crate) fn hidden_from(&self, publisher: Option<&Arc<Session>>) -> bool {
+        self.flags & NO_LOCAL != 0
+            && match (&self.subscriber, publisher) {
+                (Subscriber::Session(own), Some(publisher)) => Arc::ptr_eq(own, publisher),
+                _ => false,
+            }
+    }
+}
+
+/// A list that is short nearly always.
+#[derive(Debug, Default)]
+enum List {
+    #[default]
+    None,
+    One(Sub),
+    Many(Vec<Sub>),
+}
+
+/// The subscriptions and shared groups of one filter.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    subs: List,
+    #[allow(clippy::box_collection)] // most slots have none, and there are many slots
+    groups: Option<Box<Vec<Arc<Group>>>>,
+}
+
+impl Slot {
+    pub(crate) fn subs(&self) -> &[Sub] {
+        match &self.subs {
+            List::None => &[],
+            List::One(sub) => std::slice::from_ref(sub),
+            List::Many(subs) => subs,
+        }
+    }
+
+    pub(crate) fn groups(&self) -> &[Arc<Group>] {
+        self.groups.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.subs, List::None) && self.groups.is_none()
+    }
+
+    /// Adds a subscription, or replaces the one of the same subscriber.
+    pub(crate) fn insert(&mut self, sub: Sub) {
+        match &mut self.subs {
+            List::None => self.subs = List::One(sub),
+            List::One(known) if known.subscriber.same(&sub.subscriber) => *known = sub,
+            List::One(known) => self.subs = List::Many(vec![known.clone(), sub]),
+            List::Many(subs) => {
+                match subs
+                    .iter_mut()
+                    .find(|known| known.subscriber.same(&sub.subscriber))
+                {
+                    Some(known) => *known = sub,
+                    None => subs.push(sub),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, subscriber: &Subscriber) {
+        match &mut self.subs {
+            List::One(sub) if sub.subscriber.same(subscriber) => self.subs = List::None,
+            List::Many(subs) => {
+                if let Some(at) = subs.iter().position(|sub| sub.subscriber.same(subscriber)) {
+                    subs.swap_remove(at);
+                }
+                if subs.len() == 1 {
+                    self.subs = subs.pop().map_or(List::None, List::One);
+                }
+            }
+            List::None | List::One(_) => {}
+        }
+    }
+
+    pub(crate) fn add_group(&mut self, group: Arc<Group>) {
+        self.groups.get_or_insert_default().push(group);
+    }
+
+    pub(crate) fn remove_group(&mut self, group: &Arc<Group>) {
+        if let Some(groups) = &mut self.groups {
+            groups.retain(|known| !Arc::ptr_eq(known, group));
+            if groups.is_empty() {
+                self.groups = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! A message comes to a session: straight into the outbox, into the queue, or dropped by name.
+
+use std::sync::Arc;
+
+use midge_codec::{PublishFrame, QoS, Version};
+
+use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
+use crate::batch::Batch;
+use crate::config::{Config, Overflow};
+use crate::event::{DisconnectReason, DropReason, Event, EventMask};
+use crate::hub::Shared;
+use crate::message::{Message, MessageRef};
+use crate::receipt::Outcome;
+use crate::session::attached::OUTBOX_HIGH;
+use crate::time::Tick;
+
+/// A message with what it needs on its way through the receivers: made into a kept [`Message`]
+/// when the first one has to keep it, encoded once for those that get the very same bytes.
+pub(crate) trait Offering {
+    /// The message's parts.
+    fn parts(&self) -> MessageRef<'_>;
+    /// The message as it is kept.
+    fn keep(&mut self) -> Arc<Message>;
+    /// The message as it is kept, if somebody has kept it already.
+    fn kept(&self) -> Option<&Arc<Message>>;
+    /// The encoded QoS 0 packet without anything that differs by receiver, if it pays.
+    fn frame(&mut self, version: Version) -> Option<&[u8]>;
+}
+
+/// How a message goes to one session.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) id: u32,
+    pub(crate) extra: Option<&'a Arc<Extra>>,
+}
+
+impl Session {
+    /// Offers a message to the session.
+    pub(crate) fn offer<O: Offering>(
+        self: &Arc<Self>,
+        offering: &mut O,
+        terms: Terms<'_>,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> Outcome {
+        let mut state = self.lock();
+        if state.dead {
+            return Outcome::Dropped(DropReason::SessionEnded);
+        }
+        if terms.qos == QoS::AtMostOnce {
+            self.offer_qos0(&mut state, offering, terms, shared, batch)
+        } else {
+            let delivery = Delivery {
+                message: offering.keep(),
+                extra: terms.extra.cloned(),
+                id: terms.id,
+                qos: terms.qos,
+                retain: terms.retain,
+            };
+            self.offer_acknowledged(&mut state, delivery, shared, batch)
+        }
+    }
+
+    fn offer_qos0<O: Offering>(
+        self: &Arc<Self>,
+        state: &mut State,
+        offering: &mut O,
+        terms: Terms<'_>,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> Outcome {
+        let Some(attached) = state.attached.as_deref_mut() else {
+            if !shared.config.mqtt.queue_qos0_offline {
+                return Outcome::Dropped(DropReason::NotConnected);
+            }
+            let delivery = Delivery {
+                message: offering.keep(),
+                extra: terms.extra.cloned(),
+                id: terms.id,
+                qos: terms.qos,
+                retain: terms.retain,
+            };
+            return self.enqueue(state, delivery, shared, batch);
+        };
+        let size = offering.parts().payload.len() + offering.parts().topic.len();
+        if attached.outbox.len() + size > OUTBOX_HIGH {
+            if let Some(reason) = over_budget(attached, size, shared) {
+                return self.refuse(attached, reason, &shared.config, batch);
+            }
+            attached.charged += size;
+            shared.add_backlog(size);
+        }
+        let ids = subscription_ids(&terms.id, terms.extra.map(|extra| &**extra));
+        let settings = attached.settings;
+        let plain = ids.is_empty()
+            && !terms.retain
+            && settings.alias_maximum == 0
+            && settings.maximum_packet == u32::MAX;
+        match plain.then(|| offering.frame(settings.version)).flatten() {
+            Some(frame) => attached.outbox.push(frame),
+            None => {
+                let parts = offering.parts();
+                let block = block_of(offering, settings.version, batch.scratch());
+                let frame = PublishFrame {
+                    dup: false, // MQTT-3.3.1-2
+                    qos: QoS::AtMostOnce,
+                    retain: terms.retain,
+                    topic: parts.topic,
+                    packet_id: 0,
+                    topic_alias: None,
+                    message_expiry: parts.expiry,
+                    subscription_ids: ids,
+                    block,
+                    payload_len: parts.payload.len(),
+                };
+                if !attached.publish(frame, parts.payload, parts.backing) {
+                    return Outcome::Dropped(DropReason::PacketTooLarge);
+                }
+            }
+        }
+        batch.local.publish_sent += 1;
+        batch.local.publish_bytes_sent += offering.parts().payload.len() as u64;
+        batch.touch(attached);
+        if batch.wants(EventMask::DELIVERED) {
+            batch.event(Event::Delivered {
+                client_id: self.client_id.clone(),
+                message: offering.keep(),
+                qos: QoS::AtMostOnce,
+            });
+        }
+        Outcome::Sent
+    }
+
+    /// A QoS 1 or 2 message: sent at once if the window allows and nothing waits before it.
+    pub(crate) fn offer_acknowledged(
+        self: &Arc<Self>,
+        state: &mut State,
+        delivery: Delivery,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> Outcome {
+        let direct = state.queue.is_empty()
+            && state.resend.is_empty()
+            && state.attached.as_ref().is_some_and(|attached| {
+                attached.has_window() && attached.outbox.len() < OUTBOX_HIGH
+            });
+        if !direct
+            || state.queued_bytes + delivery.message.cost()
+                > shared.config.limits.session_queue_bytes
+        {
+            return self.enqueue(state, delivery, shared, batch);
+        }
+        if let Some(tracker) = delivery.message.tracker() {
+            tracker.opened();
+        }
+        charge(state, &delivery, shared);
+        match self.send(state, delivery, shared, batch) {
+            Some(reason) => Outcome::Dropped(reason),
+            None => Outcome::Sent,
+        }
+    }
+
+    /// Puts a message into the queue, within its bounds.
+    fn enqueue(
+        self: &Arc<Self>,
+        state: &mut State,
+        delivery: Delivery,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> Outcome {
+        let limits = &shared.config.limits;
+        // MQTT leaves the meaning of an interval of 0 open: it is for those who are there.
+        if state.attached.is_none() && delivery.message.is_expired(batch.now) {
+            return Outcome::Dropped(DropReason::Expired);
+        }
+        let cost = delivery.message.cost();
+        loop {
+            let full = state.queue.len() >= limits.session_queue_messages
+                || state.queued_bytes + cost > limits.session_queue_bytes;
+            let total = shared.queued_bytes() + cost > limits.total_queue_bytes;
+            if !full && !total {
+                break;
+            }
+            let reason = if full {
+                DropReason::QueueFull
+            } else {
+                DropReason::TotalQueueFull
+            };
+            if drop_expired(self, state, shared, batch) {
+                continue;
+            }
+            match (shared.config.overflow, &state.attached) {
+                (Overflow::DropOldest, _) => {
+                    let Some(oldest) = state.take_queued(shared) else {
+                        return Outcome::Dropped(reason);
+                    };
+                    self.dropped(state, &oldest, reason, shared, batch, true);
+                }
+                (Overflow::Disconnect, Some(attached)) => {
+                    return self.refuse(attached, reason, &shared.config, batch);
+                }
+                _ => return Outcome::Dropped(reason),
+            }
+        }
+        if let Some(tracker) = delivery.message.tracker() {
+            tracker.opened();
+        }
+        charge(state, &delivery, shared);
+        shared
+            .counters
+            .queued_messages
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        state.queue.push_back(delivery);
+        if let Some(attached) = state.attached.as_deref_mut() {
+            batch.touch(attached);
+        }
+        Outcome::Queued
+    }
+
+    /// Encodes a message for the connection and puts it in flight; the reason if it was dropped.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        state: &mut State,
+        delivery: Delivery,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> Option<DropReason> {
+        let acknowledged = delivery.qos != QoS::AtMostOnce;
+        let packet_id = if acknowledged {
+            state.free_packet_id()
+        } else {
+            Some(0)
+        };
+        let (Some(packet_id), Some(attached)) = (packet_id, state.attached.as_deref_mut()) else {
+            self.dropped(state, &delivery, DropReason::QueueFull, shared, batch, true);
+            return Some(DropReason::QueueFull);
+        };
+        if !encode(attached, &delivery, packet_id, false, batch.now) {
+            // MQTT-3.1.2-25: as if it had been sent.
+            self.dropped(
+                state,
+                &delivery,
+                DropReason::PacketTooLarge,
+                shared,
+                batch,
+                true,
+            );
+            return Some(DropReason::PacketTooLarge);
+        }
+        batch.touch(attached);
+        batch.local.publish_sent += 1;
+        batch.local.publish_bytes_sent += delivery.message.payload().len() as u64;
+        if batch.wants(EventMask::DELIVERED) {
+            batch.event(Event::Delivered {
+                client_id: self.client_id.clone(),
+                message: delivery.message.clone(),
+                qos: delivery.qos,
+            });
+        }
+        if acknowledged {
+            attached.in_window += 1;
+            let sequence = state.next_sequence();
+            let entry = Inflight {
+                delivery,
+                sequence,
+                stage: Stage::Published,
+                counted: true,
+            };
+            state.inflight.insert(packet_id, entry);
+        } else {
+            release(state, &delivery, shared);
+        }
+        None
+    }
+
+    /// Gives up a message that was taken: accounts, counts, tells.
+    pub(crate) fn dropped(
+        &self,
+        state: &mut State,
+        delivery: &Delivery,
+        reason: DropReason,
+        shared: &Shared,
+        batch: &mut Batch,
+        count: bool,
+    ) {
+        release(state, delivery, shared);
+        if count {
+            batch.dropped(
+                shared,
+                Some(&self.client_id),
+                delivery.message.topic(),
+                reason,
+            );
+        }
+    }
+
+    /// Refuses a message for a full client, as the policy says.
+    fn refuse(
+        &self,
+        attached: &Attached,
+        reason: DropReason,
+        config: &Config,
+        batch: &mut Batch,
+    ) -> Outcome {
+        if config.overflow == Overflow::Disconnect {
+            batch.kick(attached.link.clone(), DisconnectReason::TooSlow);
+        }
+        Outcome::Dropped(reason)
+    }
+}
+
+fn over_budget(attached: &Attached, size: usize, shared: &Shared) -> Option<DropReason> {
+    let limits = &shared.config.limits;
+    let waiting = attached.outbox.len() + attached.in_write + size;
+    if waiting > limits.session_queue_bytes {
+        Some(DropReason::QueueFull)
+    } else if shared.backlog() + shared.queued_bytes() + size > limits.total_queue_bytes {
+        Some(DropReason::TotalQueueFull)
+    } else {
+        None
+    }
+}
+
+/// Drops one expired message from the head of the queue to make room.
+fn drop_expired(session: &Session, state: &mut State, shared: &Shared, batch: &mut Batch) -> bool {
+    if !state
+        .queue
+        .front()
+        .is_some_and(|head| head.message.is_expired(batch.now))
+    {
+        return false;
+    }
+    let Some(head) = state.take_queued(shared) else {
+        return false;
+    };
+    session.dropped(state, &head, DropReason::Expired, shared, batch, true);
+    true
+}
+
+fn charge(state: &mut State, delivery: &Delivery, shared: &Shared) {
+    let cost = delivery.message.cost();
+    state.queued_bytes += cost;
+    shared.charge(cost);
+}
+
+/// Ends the accounting of a message that was taken.
+pub(crate) fn release(state: &mut State, delivery: &Delivery, shared: &Shared) {
+    let cost = delivery.message.cost();
+    state.queued_bytes = state.queued_bytes.saturating_sub(cost);
+    shared.release(cost);
+    if let Some(tracker) = delivery.message.tracker() {
+        tracker.closed();
+    }
+}
+
+/// Encodes a PUBLISH for a kept message.
+pub(crate) fn encode(
+    attached: &mut Attached,
+    delivery: &Delivery,
+    packet_id: u16,
+    dup: bool,
+    now: Tick,
+) -> bool {
+    let message = &delivery.message;
+    let frame = PublishFrame {
+        dup,
+        qos: delivery.qos,
+        retain: delivery.retain,
+        topic: message.topic(),
+        packet_id,
+        topic_alias: None,
+        message_expiry: message.remaining_expiry(now),
+        subscription_ids: delivery.subscription_ids(),
+        block: message.block(),
+        payload_len: message.payload().len(),
+    };
+    attached.publish(frame, message.payload(), Some(message.payload()))
+}
+
+/// The forwarded properties of a message, encoded into `scratch` unless a kept message has them.
+fn block_of<'a, O: Offering>(
+    offering: &'a O,
+    version: Version,
+    scratch: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    if version != Version::V5 {
+        return &[];
+    }
+    if let Some(message) = offering.kept() {
+        return message.block();
+    }
+    scratch.clear();
+    offering.parts().properties.append_block(scratch);
+    scratch
+}

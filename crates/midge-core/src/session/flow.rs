@@ -1,0 +1,306 @@
+//! Flow of QoS 1 and 2: acknowledgements, the window, sending what waits, resuming.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use midge_codec::{Ack, Packet, Properties, ReasonCode, Version};
+
+use super::deliver::{encode, release};
+use super::{Delivery, Inflight, Session, Stage, State};
+use crate::batch::Batch;
+use crate::event::{DropReason, Event, EventMask};
+use crate::hub::Shared;
+use crate::session::attached::OUTBOX_HIGH;
+
+/// Messages looked at in one go when a queue drains, so that one session cannot hold up a thread.
+const PUMP_BUDGET: usize = 4096;
+
+/// An acknowledgement that does not belong to the state of its packet identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlowError(pub(crate) &'static str);
+
+/// What a PUBLISH or PUBREC means for its packet identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Known: go on with the flow.
+    Known,
+    /// Not known.
+    Unknown,
+}
+
+impl State {
+    /// Takes the first message of the queue.
+    pub(crate) fn take_queued(&mut self, shared: &Shared) -> Option<Delivery> {
+        let head = self.queue.pop_front();
+        if head.is_some() {
+            shared
+                .counters
+                .queued_messages
+                .fetch_sub(1, Ordering::Relaxed);
+            if self.queue.is_empty() && self.queue.capacity() > 64 {
+                self.queue = std::collections::VecDeque::new();
+            }
+        }
+        head
+    }
+
+    fn window_back(&mut self, entry: &Inflight) {
+        if let (true, Some(attached)) = (entry.counted, self.attached.as_deref_mut()) {
+            attached.in_window = attached.in_window.saturating_sub(1);
+        }
+    }
+
+    fn finish(
+        &mut self,
+        client_id: &Arc<str>,
+        packet_id: u16,
+        reason: ReasonCode,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) {
+        let Some(entry) = self.inflight.remove(&packet_id) else {
+            return;
+        };
+        self.window_back(&entry);
+        release(self, &entry.delivery, shared);
+        if reason.is_error() {
+            let topic = entry.delivery.message.topic();
+            batch.dropped(
+                shared,
+                Some(client_id),
+                topic,
+                DropReason::RefusedByReceiver,
+            );
+        } else if batch.wants(EventMask::ACKNOWLEDGED) {
+            batch.event(Event::Acknowledged {
+                client_id: client_id.clone(),
+                message: entry.delivery.message,
+            });
+        }
+    }
+}
+
+impl Session {
+    /// PUBACK from the client. Unknown identifiers are ignored.
+    pub(crate) fn puback(
+        &self,
+        packet_id: u16,
+        reason: ReasonCode,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> Result<(), FlowError> {
+        let mut state = self.lock();
+        match state.inflight.get(&packet_id) {
+            Some(entry) if entry.delivery.qos == midge_codec::QoS::ExactlyOnce => {
+                Err(FlowError("PUBACK for a QoS 2 message"))
+            }
+            Some(_) => {
+                state.finish(&self.client_id, packet_id, reason, shared, batch);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// PUBREC from the client (MQTT-4.3.3-4): whether PUBREL is to follow with success.
+    pub(crate) fn pubrec(
+        &self,
+        packet_id: u16,
+        reason: ReasonCode,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> Result<Received, FlowError> {
+        let mut state = self.lock();
+        match state.inflight.get_mut(&packet_id) {
+            Some(entry) if entry.delivery.qos != midge_codec::QoS::ExactlyOnce => {
+                Err(FlowError("PUBREC for a QoS 1 message"))
+            }
+            Some(_) if reason.is_error() => {
+                // MQTT-4.4.0-2: the message is done, no PUBREL.
+                state.finish(&self.client_id, packet_id, reason, shared, batch);
+                Ok(Received::Known)
+            }
+            Some(entry) => {
+                entry.stage = Stage::Released;
+                Ok(Received::Known)
+            }
+            None => Ok(Received::Unknown),
+        }
+    }
+
+    /// PUBCOMP from the client.
+    pub(crate) fn pubcomp(
+        &self,
+        packet_id: u16,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> Result<(), FlowError> {
+        let mut state = self.lock();
+        match state.inflight.get(&packet_id) {
+            Some(entry) if entry.stage == Stage::Published => {
+                Err(FlowError("PUBCOMP without PUBREC"))
+            }
+            Some(_) => {
+                state.finish(
+                    &self.client_id,
+                    packet_id,
+                    ReasonCode::Success,
+                    shared,
+                    batch,
+                );
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A QoS 2 PUBLISH from the client: whether its identifier is in use, and so the message a
+    /// repetition (MQTT-4.3.3-10). `None` if more are open than `maximum`.
+    pub(crate) fn receive_qos2(&self, packet_id: u16, maximum: u16) -> Option<Received> {
+        let mut state = self.lock();
+        if state.inbound.contains(&packet_id) {
+            return Some(Received::Known);
+        }
+        if state.inbound.len() >= usize::from(maximum) {
+            return None;
+        }
+        state.inbound.insert(packet_id);
+        Some(Received::Unknown)
+    }
+
+    /// PUBREL from the client, or the refusal of its PUBLISH: the identifier is free again.
+    pub(crate) fn release_qos2(&self, packet_id: u16) -> Received {
+        let mut state = self.lock();
+        if state.inbound.remove(&packet_id) {
+            if state.inbound.is_empty() {
+                state.inbound = hashbrown::HashSet::new();
+            }
+            Received::Known
+        } else {
+            Received::Unknown
+        }
+    }
+
+    /// Prepares the state for a new connection: what is in flight is to be sent again, in the
+    /// original order (MQTT-4.4.0-1, MQTT-4.6.0-1).
+    pub(crate) fn prepare_resume(state: &mut State) {
+        let mut order: Vec<(u64, u16)> = Vec::with_capacity(state.inflight.len());
+        for (packet_id, entry) in &mut state.inflight {
+            entry.counted = false;
+            order.push((entry.sequence, *packet_id));
+        }
+        order.sort_unstable();
+        state.resend = order.into_iter().map(|(_, packet_id)| packet_id).collect();
+    }
+
+    /// Sends what waits, as far as the window and the outbox allow.
+    pub(crate) fn pump(self: &Arc<Self>, state: &mut State, shared: &Shared, batch: &mut Batch) {
+        self.pump_resend(state, batch);
+        if !state.resend.is_empty() {
+            return;
+        }
+        for _ in 0..PUMP_BUDGET {
+            let Some(attached) = state.attached.as_deref() else {
+                return;
+            };
+            if attached.outbox.len() >= OUTBOX_HIGH || !attached.has_window() {
+                return;
+            }
+            let Some(delivery) = state.take_queued(shared) else {
+                return;
+            };
+            // An interval that ran out while waiting (MQTT-3.3.2-5).
+            if delivery.message.is_expired(batch.now) {
+                self.dropped(state, &delivery, DropReason::Expired, shared, batch, true);
+                continue;
+            }
+            self.send(state, delivery, shared, batch);
+        }
+    }
+
+    fn pump_resend(&self, state: &mut State, batch: &mut Batch) {
+        while let Some(packet_id) = state.resend.front().copied() {
+            let State {
+                attached,
+                inflight,
+                resend,
+                ..
+            } = &mut *state;
+            let Some(attached) = attached.as_deref_mut() else {
+                return;
+            };
+            let Some(entry) = inflight.get_mut(&packet_id) else {
+                resend.pop_front();
+                continue;
+            };
+            if attached.outbox.len() >= OUTBOX_HIGH {
+                return;
+            }
+            match entry.stage {
+                Stage::Released => {
+                    let version = attached.settings.version;
+                    let out = attached.outbox.buffer();
+                    encode_ack(
+                        AckKind::Pubrel,
+                        packet_id,
+                        ReasonCode::Success,
+                        version,
+                        out,
+                    );
+                    batch.packet_sent();
+                }
+                Stage::Published => {
+                    if !attached.has_window() {
+                        return;
+                    }
+                    // A message once sent is sent again even if it is expired (MQTT-4.3.3-7). One
+                    // that is too large for this connection counts as sent.
+                    if encode(attached, &entry.delivery, packet_id, true, batch.now) {
+                        attached.in_window += 1;
+                        entry.counted = true;
+                        batch.local.publish_sent += 1;
+                    }
+                }
+            }
+            resend.pop_front();
+            batch.touch(attached);
+        }
+    }
+}
+
+/// The four acknowledgements of a PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AckKind {
+    Puback,
+    Pubrec,
+    Pubrel,
+    Pubcomp,
+}
+
+impl AckKind {
+    pub(crate) fn packet(self, ack: Ack<'_>) -> Packet<'_> {
+        match self {
+            Self::Puback => Packet::Puback(ack),
+            Self::Pubrec => Packet::Pubrec(ack),
+            Self::Pubrel => Packet::Pubrel(ack),
+            Self::Pubcomp => Packet::Pubcomp(ack),
+        }
+    }
+}
+
+/// Encodes an acknowledgement without properties.
+pub(crate) fn encode_ack(
+    kind: AckKind,
+    packet_id: u16,
+    reason: ReasonCode,
+    version: Version,
+    out: &mut Vec<u8>,
+) {
+    let ack = Ack {
+        packet_id,
+        reason,
+        properties: Properties::EMPTY,
+    };
+    // Without properties it always fits.
+    let _ = midge_codec::encode(&kind.packet(ack), version, out);
+}

@@ -1,0 +1,221 @@
+//! One client's state: what it subscribed to, what waits for it, what is in flight.
+//!
+//! A session has one lock. It is the innermost one: nothing else is locked under it.
+
+mod attached;
+mod deliver;
+mod flow;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::{HashMap, HashSet};
+use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
+use parking_lot::{Mutex, MutexGuard};
+
+pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
+pub(crate) use deliver::{Offering, Terms, release};
+pub(crate) use flow::{AckKind, Received, encode_ack};
+
+use crate::hooks::ClientInfo;
+use crate::message::{Message, OwnedMessage};
+use crate::router::Group;
+use crate::time::{Tick, TimerKey};
+
+/// A session. Shared by the registry, the router's entries and the connection.
+pub(crate) struct Session {
+    pub(crate) client_id: Arc<str>,
+    /// A hint for choosing members of shared groups without taking the lock.
+    online: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// One subscription as the session keeps it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SubRecord {
+    pub(crate) options: SubscriptionOptions,
+    /// Subscription identifier, 0 for none.
+    pub(crate) id: u32,
+    /// It is a member of a shared group.
+    pub(crate) shared: bool,
+}
+
+/// What only few deliveries have: several subscription identifiers, a shared group.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) group: Option<Arc<Group>>,
+}
+
+/// A message that is on its way to this session.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    pub(crate) message: Arc<Message>,
+    pub(crate) extra: Option<Arc<Extra>>,
+    /// Subscription identifier, 0 for none; unused if `extra` has some.
+    pub(crate) id: u32,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+}
+
+impl Delivery {
+    pub(crate) fn subscription_ids(&self) -> &[u32] {
+        subscription_ids(&self.id, self.extra.as_deref())
+    }
+
+    pub(crate) fn group(&self) -> Option<&Arc<Group>> {
+        self.extra.as_ref().and_then(|extra| extra.group.as_ref())
+    }
+}
+
+pub(crate) fn subscription_ids<'a>(id: &'a u32, extra: Option<&'a Extra>) -> &'a [u32] {
+    match extra {
+        Some(extra) if !extra.ids.is_empty() => &extra.ids,
+        _ if *id != 0 => std::slice::from_ref(id),
+        _ => &[],
+    }
+}
+
+/// How far the delivery of a QoS 1 or 2 message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// PUBLISH sent, PUBACK or PUBREC awaited.
+    Published,
+    /// PUBREL sent, PUBCOMP awaited.
+    Released,
+}
+
+/// A QoS 1 or 2 message in flight, by packet identifier.
+#[derive(Debug)]
+pub(crate) struct Inflight {
+    pub(crate) delivery: Delivery,
+    /// Order of the first sending.
+    pub(crate) sequence: u64,
+    pub(crate) stage: Stage,
+    /// Counts against the send quota of the present connection.
+    pub(crate) counted: bool,
+}
+
+/// A part of the retained messages that a new subscription asked for and that was not sent yet.
+#[derive(Debug)]
+pub(crate) struct RetainedCursor {
+    pub(crate) filter: Arc<str>,
+    pub(crate) record: SubRecord,
+    /// The last topic name that was looked at.
+    pub(crate) after: Option<Arc<Message>>,
+    /// Messages retained later than this were seen live.
+    pub(crate) until: u64,
+}
+
+/// The will of a connected, or lately connected, client.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredWill {
+    pub(crate) message: OwnedMessage,
+    pub(crate) delay_s: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) attached: Option<Box<Attached>>,
+    /// The session has ended: nothing may be added any more.
+    pub(crate) dead: bool,
+    /// Session expiry interval in seconds, `u32::MAX` for never.
+    pub(crate) expiry_s: u32,
+    pub(crate) subscriptions: HashMap<Arc<str>, SubRecord>,
+    pub(crate) queue: VecDeque<Delivery>,
+    /// Cost of the messages in the queue and in flight.
+    pub(crate) queued_bytes: usize,
+    pub(crate) inflight: HashMap<u16, Inflight>,
+    /// Packet identifiers in flight that were not sent on this connection yet, in order.
+    pub(crate) resend: VecDeque<u16>,
+    next_packet_id: u16,
+    next_sequence: u64,
+    /// Packet identifiers of QoS 2 messages from the client between PUBREC and PUBCOMP.
+    pub(crate) inbound: HashSet<u16>,
+    pub(crate) retained: VecDeque<RetainedCursor>,
+    pub(crate) will: Option<Box<StoredWill>>,
+    /// Grows with every connection, so that a late deadline finds out that it is late.
+    pub(crate) epoch: u64,
+    pub(crate) expiry_timer: Option<TimerKey>,
+    pub(crate) will_timer: Option<TimerKey>,
+    /// When the client was last seen, for sessions without connection.
+    pub(crate) disconnected_at: Option<Tick>,
+    pub(crate) info: Option<ClientInfo>,
+}
+
+impl Session {
+    pub(crate) fn new(client_id: Arc<str>) -> Self {
+        Self {
+            client_id,
+            online: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(crate) fn is_online(&self) -> bool {
+        self.online.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_online(&self, online: bool) {
+        self.online.store(online, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The next packet identifier that is free in this direction, never 0 (MQTT-2.2.1-4). There is
+    /// always one: at most 65,535 messages are in flight, and the caller checked for room.
+    pub(crate) fn free_packet_id(&mut self) -> Option<u16> {
+        if self.inflight.len() >= usize::from(u16::MAX) {
+            return None;
+        }
+        loop {
+            self.next_packet_id = self.next_packet_id.checked_add(1).unwrap_or(1);
+            if !self.inflight.contains_key(&self.next_packet_id) {
+                return Some(self.next_packet_id);
+            }
+        }
+    }
+
+    pub(crate) fn next_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence
+    }
+
+    /// Whether retained messages are to be sent for a new or replaced subscription
+    /// (MQTT-3.3.1-9 to MQTT-3.3.1-11).
+    pub(crate) fn wants_retained(options: &SubscriptionOptions, existed: bool) -> bool {
+        match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !existed,
+            RetainHandling::DoNotSend => false,
+        }
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    pub(crate) fn is_settled(&self) -> bool {
+        match &self.attached {
+            Some(attached) => {
+                self.queue.is_empty()
+                    && self.inflight.is_empty()
+                    && self.retained.is_empty()
+                    && attached.outbox.is_empty()
+                    && attached.in_write == 0
+            }
+            None => true,
+        }
+    }
+}

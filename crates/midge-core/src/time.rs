@@ -1,0 +1,145 @@
+//! Time as the core knows it: a number handed in. The core never reads a clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::hooks::Deferred;
+use crate::link::Link;
+use crate::message::Message;
+use crate::session::Session;
+
+/// Milliseconds since the broker started, by the clock of whoever drives the hub.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick(pub u64);
+
+impl Tick {
+    /// A moment that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// This moment plus a number of milliseconds.
+    pub const fn after_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// This moment plus a number of seconds.
+    pub const fn after_s(self, seconds: u64) -> Self {
+        self.after_ms(seconds.saturating_mul(1000))
+    }
+
+    /// This moment plus a duration, rounded down to milliseconds.
+    pub fn after(self, duration: Duration) -> Self {
+        self.after_ms(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Milliseconds from this moment to a later one, 0 if it has passed.
+    pub const fn until(self, later: Self) -> u64 {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+/// What happens when a deadline is reached.
+pub(crate) enum Due {
+    /// Check a connection for silence: time to CONNECT, or keep alive.
+    Silence(Arc<Link>),
+    /// The session expiry interval of a disconnected session.
+    SessionExpiry(Arc<Session>, u64),
+    /// The will delay of a disconnected session.
+    WillDelay(Arc<Session>, u64),
+    /// A retained message with a message expiry interval.
+    RetainedExpiry(Arc<Message>),
+    /// A hook's answer that did not come.
+    HookTimeout(Deferred),
+    /// Publish the `$SYS` topics.
+    Sys,
+}
+
+/// Names an armed deadline so that it can be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TimerKey(Tick, u64);
+
+/// All deadlines of a hub, in one ordered structure. As many entries as there are things alive.
+#[derive(Default)]
+pub(crate) struct Timers {
+    inner: Mutex<TimersInner>,
+}
+
+#[derive(Default)]
+struct TimersInner {
+    due: BTreeMap<TimerKey, Due>,
+    sequence: u64,
+}
+
+impl Timers {
+    /// Arms a deadline. The flag tells whether it is now the earliest one.
+    pub(crate) fn arm(&self, at: Tick, due: Due) -> (TimerKey, bool) {
+        let mut inner = self.inner.lock();
+        inner.sequence += 1;
+        let key = TimerKey(at, inner.sequence);
+        let earliest = inner
+            .due
+            .first_key_value()
+            .is_none_or(|(first, _)| key < *first);
+        inner.due.insert(key, due);
+        (key, earliest)
+    }
+
+    pub(crate) fn cancel(&self, key: TimerKey) {
+        // The value may own the last reference to a session: drop it outside the lock.
+        let gone = self.inner.lock().due.remove(&key);
+        drop(gone);
+    }
+
+    pub(crate) fn next(&self) -> Option<Tick> {
+        self.inner
+            .lock()
+            .due
+            .first_key_value()
+            .map(|(key, _)| key.0)
+    }
+
+    /// Takes the earliest deadline that is due at `now`, with its own moment.
+    pub(crate) fn pop(&self, now: Tick) -> Option<(Tick, Due)> {
+        let mut inner = self.inner.lock();
+        let (key, _) = inner.due.first_key_value()?;
+        if key.0 > now {
+            return None;
+        }
+        inner.due.pop_first().map(|(key, due)| (key.0, due))
+    }
+
+    pub(crate) fn clear(&self) {
+        let gone = std::mem::take(&mut self.inner.lock().due);
+        drop(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_come_in_order_and_can_be_taken_back() {
+        let timers = Timers::default();
+        let (_, first) = timers.arm(Tick(5), Due::Sys);
+        assert!(first);
+        let (early, first) = timers.arm(Tick(3), Due::Sys);
+        assert!(first);
+        let (_, first) = timers.arm(Tick(5), Due::Sys);
+        assert!(!first);
+        timers.cancel(early);
+        assert_eq!(timers.next(), Some(Tick(5)));
+        assert!(timers.pop(Tick(4)).is_none());
+        assert!(timers.pop(Tick(5)).is_some());
+        assert!(timers.pop(Tick(5)).is_some());
+        assert!(timers.pop(Tick::NEVER).is_none());
+    }
+
+    #[test]
+    fn ticks_saturate() {
+        assert_eq!(Tick(1).after_s(u64::MAX), Tick::NEVER);
+        assert_eq!(Tick(9).until(Tick(3)), 0);
+    }
+}

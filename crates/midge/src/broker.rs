@@ -1,0 +1,408 @@
+//! The handle of a running broker.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use midge_codec::ReasonCode;
+use midge_core::{
+    ClientView, EventMask, Hub, OwnedMessage, PublishError, Queue, QueueLimits, Receipt, SendError,
+    SessionView, Stats, SubscriptionView,
+};
+use parking_lot::Mutex;
+
+use crate::builder::Builder;
+use crate::clock::ClockHandle;
+use crate::error::{ConnectError, FilterError, StopError, Timeout};
+use crate::listen::ListenAddr;
+use crate::observe::{Events, Message, SubscribeOptions, Subscription};
+use crate::outgoing::Outgoing;
+use crate::runtime::{Background, Core};
+use crate::transport::{MemoryStream, Unix, memory_pair};
+
+/// Events that wait for their reader by default.
+const EVENT_CAPACITY: usize = 4096;
+
+/// How a broker stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// At once. Clients get DISCONNECT (5.0) and what was on its way to them.
+    Now,
+    /// New connections are refused at once; connected clients get up to this long to take and
+    /// acknowledge what waits for them.
+    Drain(Duration),
+}
+
+/// A running broker. A cheap handle: clone it and use it from any thread. The last one to be
+/// dropped stops the broker at once.
+#[derive(Clone)]
+pub struct Broker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    background: Option<Background>,
+    addresses: Vec<ListenAddr>,
+    moving: Mutex<()>,
+    stopped: Mutex<bool>,
+}
+
+impl Broker {
+    /// Settings for a new broker.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(
+        core: Arc<Core>,
+        background: Option<Background>,
+        addresses: Vec<ListenAddr>,
+    ) -> Self {
+        let (moving, stopped) = (Mutex::default(), Mutex::default());
+        Self {
+            inner: Arc::new(Inner {
+                core,
+                background,
+                addresses,
+                moving,
+                stopped,
+            }),
+        }
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        &self.inner.core.hub
+    }
+
+    /// Where it listens, in the order of [`Builder::listen`].
+    pub fn addrs(&self) -> &[ListenAddr] {
+        &self.inner.addresses
+    }
+
+    /// The first TCP address.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.inner
+            .addresses
+            .iter()
+            .find_map(|address| match address {
+                ListenAddr::Tcp(addr) => Some(*addr),
+                ListenAddr::Unix(_) => None,
+            })
+    }
+
+    /// The port of the first TCP address, 0 without any.
+    pub fn port(&self) -> u16 {
+        self.addr().map_or(0, |addr| addr.port())
+    }
+
+    /// The first address as a URL, empty without any.
+    pub fn url(&self) -> String {
+        self.inner
+            .addresses
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+
+    /// The clock; a manual one can be moved.
+    pub fn clock(&self) -> ClockHandle<'_> {
+        let Inner { core, moving, .. } = &*self.inner;
+        ClockHandle {
+            hub: &core.hub,
+            time: &core.time,
+            moving,
+        }
+    }
+
+    /// Publishes at QoS 0. Routed on the calling thread: when this returns, every matching session
+    /// has the message, or a counted drop.
+    ///
+    /// # Errors
+    /// A topic name that is not valid, a message that is too large, a hook's refusal, a stopped
+    /// broker. Nothing has happened then.
+    pub fn publish(
+        &self,
+        topic: impl AsRef<str>,
+        payload: impl Into<Bytes>,
+    ) -> Result<Receipt, PublishError> {
+        let payload = payload.into();
+        let message = midge_core::MessageRef {
+            topic: topic.as_ref(),
+            payload: &payload,
+            backing: Some(&payload),
+            qos: midge_codec::QoS::AtMostOnce,
+            retain: false,
+            expiry: None,
+            properties: Default::default(),
+        };
+        self.hub()
+            .publish_from_host(message, None, self.inner.core.now(), true)
+    }
+
+    /// A message with all its properties, to be sent.
+    pub fn message(&self, topic: impl Into<String>) -> Outgoing<'_> {
+        Outgoing::new(self, topic.into())
+    }
+
+    pub(crate) fn send(
+        &self,
+        message: &OwnedMessage,
+        client_id: Option<&str>,
+    ) -> Result<Receipt, PublishError> {
+        self.hub()
+            .publish_from_host(message.parts(), client_id, self.inner.core.now(), true)
+    }
+
+    pub(crate) fn send_to(
+        &self,
+        client_id: &str,
+        message: &OwnedMessage,
+    ) -> Result<Receipt, SendError> {
+        self.hub()
+            .send_to(client_id, message.parts(), self.inner.core.now())
+    }
+
+    /// Subscribes the host, with the default queue: 1,024 messages or 16 MiB, the oldest dropped
+    /// first, counted in [`Subscription::lost`].
+    ///
+    /// # Errors
+    /// A filter that is not valid.
+    pub fn subscribe(&self, filter: &str) -> Result<Subscription, FilterError> {
+        self.subscribe_with(&[filter], SubscribeOptions::default())
+    }
+
+    /// Subscribes the host to several filters with one queue.
+    ///
+    /// # Errors
+    /// A filter that is not valid.
+    pub fn subscribe_with(
+        &self,
+        filters: &[&str],
+        options: SubscribeOptions,
+    ) -> Result<Subscription, FilterError> {
+        let limits = QueueLimits {
+            items: options.capacity,
+            bytes: options.bytes,
+            overflow: options.overflow,
+        };
+        let now = self.inner.core.now();
+        self.hub()
+            .observe_messages(filters, options.qos, options.retained, limits, now)
+            .map(Subscription::new)
+            .map_err(|filter| FilterError { filter })
+    }
+
+    /// Observes everything that happens but the events of single messages: at most 4,096 wait, the
+    /// oldest are dropped first.
+    pub fn events(&self) -> Events {
+        self.events_with(EventMask::LIFECYCLE, EVENT_CAPACITY)
+    }
+
+    /// Observes the events of the kinds in `mask`; at most `capacity` wait.
+    pub fn events_with(&self, mask: EventMask, capacity: usize) -> Events {
+        let limits = QueueLimits {
+            items: capacity,
+            bytes: usize::MAX,
+            ..Default::default()
+        };
+        let queue = Arc::new(Queue::new(limits));
+        self.hub().observe(mask, queue.clone());
+        Events::new(queue)
+    }
+
+    /// The connected clients.
+    pub fn clients(&self) -> Vec<ClientView> {
+        self.hub().clients()
+    }
+
+    /// The sessions, connected or not.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        self.hub().sessions()
+    }
+
+    /// The subscriptions of one client, or of all.
+    pub fn subscriptions(&self, client_id: Option<&str>) -> Vec<SubscriptionView> {
+        self.hub().subscriptions(client_id)
+    }
+
+    /// The retained messages that match a filter, ordered by topic name.
+    pub fn retained(&self, filter: &str) -> Vec<Message> {
+        let now = self.inner.core.now();
+        let kept = self.hub().retained(filter, now);
+        kept.into_iter()
+            .map(|message| Message::retained(message, now))
+            .collect()
+    }
+
+    /// Sets the retained message of a topic without delivering it; an empty payload removes it.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub fn set_retained(
+        &self,
+        topic: impl Into<String>,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), PublishError> {
+        self.hub()
+            .set_retained(&OwnedMessage::new(topic, payload), self.inner.core.now())
+    }
+
+    /// Removes the retained messages that match a filter; how many they were.
+    pub fn clear_retained(&self, filter: &str) -> usize {
+        self.hub().clear_retained(filter)
+    }
+
+    /// A snapshot of all counters.
+    pub fn stats(&self) -> Stats {
+        self.hub().stats(self.inner.core.now())
+    }
+
+    /// Disconnects a client with a reason code of 0x80 or above; its will is published. `false` if
+    /// it is not connected.
+    pub fn disconnect(&self, client_id: &str, reason: ReasonCode) -> bool {
+        self.hub()
+            .disconnect(client_id, reason, self.inner.core.now())
+    }
+
+    /// Ends a session and its connection. `false` if there is none.
+    pub fn clear_session(&self, client_id: &str) -> bool {
+        self.hub().clear_session(client_id, self.inner.core.now())
+    }
+
+    /// Connects in memory: a stream that speaks MQTT.
+    ///
+    /// # Errors
+    /// No more connections are taken.
+    pub fn connect_in_memory(&self) -> Result<MemoryStream, ConnectError> {
+        let (client, broker) = memory_pair();
+        self.inner.core.connect_checked(broker, "memory")?;
+        Ok(client)
+    }
+
+    /// Connects through a socket pair: a connected, blocking socket that speaks MQTT, for code that
+    /// needs a file descriptor. It is close-on-exec.
+    ///
+    /// # Errors
+    /// No more connections are taken, or no descriptor is left.
+    pub fn connect_fd(&self) -> Result<OwnedFd, ConnectError> {
+        let (client, broker) = std::os::unix::net::UnixStream::pair().map_err(ConnectError::Io)?;
+        broker.set_nonblocking(true).map_err(ConnectError::Io)?;
+        let broker = {
+            let _entered = self.inner.core.handle.enter();
+            tokio::net::UnixStream::from_std(broker).map_err(ConnectError::Io)?
+        };
+        self.inner
+            .core
+            .connect_checked(Unix::new(broker), "memory")?;
+        Ok(client.into())
+    }
+
+    /// Waits until nothing is queued, in flight or unwritten for any connected client. Blocks the
+    /// calling thread.
+    ///
+    /// # Errors
+    /// It did not come to rest in time.
+    pub fn settle(&self, timeout: Duration) -> Result<(), Timeout> {
+        let deadline = Instant::now() + timeout;
+        while !self.hub().is_settled() {
+            if Instant::now() >= deadline {
+                return Err(Timeout(timeout));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok(())
+    }
+
+    /// Whether it has been told to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.core.is_closing()
+    }
+
+    /// Stops the broker. When this returns its threads and tasks have ended and its ports are free.
+    /// Blocks the calling thread; stopping again is nothing.
+    ///
+    /// # Errors
+    /// Called on a thread of the broker itself (a hook, a task on its runtime): it has been told to
+    /// stop, but cannot be waited for.
+    pub fn stop(&self, how: Stop) -> Result<(), StopError> {
+        self.inner.stop(how)
+    }
+
+    /// Stops a broker from asynchronous code, without blocking its thread.
+    pub async fn stop_async(&self, how: Stop) {
+        let drain = match how {
+            Stop::Now => None,
+            Stop::Drain(time) => Some(time),
+        };
+        let core = self.inner.core.clone();
+        let ended = self
+            .inner
+            .core
+            .handle
+            .spawn(async move { core.shut_down(drain).await });
+        let _ = ended.await;
+        *self.inner.stopped.lock() = true;
+        if let Some(background) = &self.inner.background {
+            background.end();
+        }
+    }
+}
+
+impl Inner {
+    fn stop(&self, how: Stop) -> Result<(), StopError> {
+        let drain = match how {
+            Stop::Now => None,
+            Stop::Drain(time) => Some(time),
+        };
+        let own = match &self.background {
+            Some(background) => background.is_own_thread(),
+            None => tokio::runtime::Handle::try_current().is_ok(),
+        };
+        if own || midge_core::is_in_hook() {
+            let core = self.core.clone();
+            let end = self.background.as_ref().map(Background::ender);
+            self.core.handle.spawn(async move {
+                core.shut_down(drain).await;
+                if let Some(end) = end {
+                    end.cancel();
+                }
+            });
+            return Err(StopError::OnBrokerThread);
+        }
+        let mut stopped = self.stopped.lock();
+        if !*stopped {
+            let (done, wait) = std::sync::mpsc::sync_channel(1);
+            let core = self.core.clone();
+            self.core.handle.spawn(async move {
+                core.shut_down(drain).await;
+                let _ = done.send(());
+            });
+            // An error means that the host has ended its runtime: then all tasks are gone too.
+            let _ = wait.recv();
+            *stopped = true;
+        }
+        if let Some(background) = &self.background {
+            background.end();
+            background.join();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.stop(Stop::Now);
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("addresses", &self.inner.addresses)
+            .finish_non_exhaustive()
+    }
+}

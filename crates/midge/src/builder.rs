@@ -1,0 +1,177 @@
+//! Settings before the start.
+
+use std::fmt;
+use std::sync::Arc;
+
+use midge_core::{Config, Hooks, Hub};
+use tokio::runtime::Handle;
+
+use crate::broker::Broker;
+use crate::clock::{Clock, TimeSource};
+use crate::error::{OptionError, StartError};
+use crate::listen::bind;
+use crate::options;
+use crate::runtime::{Background, Core};
+
+type OnThread = Arc<dyn Fn() + Send + Sync>;
+
+/// What to run at the start and the end of each broker thread.
+#[derive(Clone, Default)]
+pub(crate) struct ThreadHook {
+    start: Option<OnThread>,
+    stop: Option<OnThread>,
+}
+
+impl ThreadHook {
+    pub(crate) fn started(&self) {
+        if let Some(run) = &self.start {
+            run();
+        }
+    }
+
+    pub(crate) fn stopped(&self) {
+        if let Some(run) = &self.stop {
+            run();
+        }
+    }
+}
+
+/// Builds a [`Broker`].
+#[derive(Default)]
+#[must_use]
+pub struct Builder {
+    config: Config,
+    listen: Vec<String>,
+    hooks: Option<Arc<dyn Hooks>>,
+    clock: Clock,
+    threads: usize,
+    runtime: Option<Handle>,
+    thread_hook: ThreadHook,
+}
+
+impl Builder {
+    /// Adds a listener: `tcp://host:port` (port 0 takes a free one) or `unix:///path`. Without any,
+    /// clients connect in memory only.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen.push(address.into());
+        self
+    }
+
+    /// Sets an option by its key, as in `docs/configuration.md`.
+    ///
+    /// # Errors
+    /// An unknown key, or a value that the option does not take.
+    pub fn set(mut self, key: &str, value: &str) -> Result<Self, OptionError> {
+        options::set(&mut self.config, key, value)?;
+        Ok(self)
+    }
+
+    /// Changes the settings directly.
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Registers the hooks.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.hooks = Some(Arc::new(hooks));
+        self
+    }
+
+    /// Registers hooks that are shared.
+    pub fn shared_hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
+    /// Chooses the clock; the system's by default.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Number of threads of the background runtime, 1 by default.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Runs on this runtime instead of one of its own. Its IO and time drivers must be enabled.
+    pub fn runtime(mut self, handle: Handle) -> Self {
+        self.runtime = Some(handle);
+        self
+    }
+
+    /// Runs `start` first and `stop` last on every thread of the background runtime.
+    pub fn on_thread(
+        mut self,
+        start: impl Fn() + Send + Sync + 'static,
+        stop: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        self.thread_hook = ThreadHook {
+            start: Some(Arc::new(start)),
+            stop: Some(Arc::new(stop)),
+        };
+        self
+    }
+
+    /// Starts the broker. All listeners are bound when this returns.
+    ///
+    /// # Errors
+    /// An address that cannot be read or bound, or no resources for a thread. Nothing is left
+    /// behind then.
+    pub fn start(self) -> Result<Broker, StartError> {
+        let mut bound = Vec::with_capacity(self.listen.len());
+        let mut addresses = Vec::with_capacity(self.listen.len());
+        for address in &self.listen {
+            let listener = bind(address)?;
+            let real = listener.address().map_err(|source| StartError::Bind {
+                address: address.clone(),
+                source,
+            })?;
+            addresses.push(real);
+            bound.push(listener);
+        }
+        let background = match &self.runtime {
+            Some(_) => None,
+            None => Some(
+                Background::start(self.threads.max(1), &self.thread_hook)
+                    .map_err(StartError::Runtime)?,
+            ),
+        };
+        let handle = match (&self.runtime, &background) {
+            (Some(handle), _) => handle.clone(),
+            (None, Some(background)) => background.handle().clone(),
+            (None, None) => return Err(StartError::Runtime(std::io::ErrorKind::NotFound.into())),
+        };
+        let time = TimeSource::new(self.clock);
+        let hub = Hub::new(self.config, self.hooks, &instance_name(), time.now());
+        let core = Core::new(hub, time, handle);
+        for listener in bound {
+            let served = core.clone();
+            core.spawn(async move {
+                if let Err(error) = listener.serve(served).await {
+                    tracing::error!(%error, "a listener ended");
+                }
+            });
+        }
+        Ok(Broker::new(core, background, addresses))
+    }
+}
+
+/// Tells the client identifiers that this broker assigns from those of other runs.
+fn instance_name() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    format!("{random:016x}")
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}

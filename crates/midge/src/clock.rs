@@ -1,0 +1,74 @@
+//! The broker's clock: the system's, or one that a test moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use midge_core::{Hub, Tick};
+use parking_lot::Mutex;
+
+/// Which clock a broker has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// The system's monotonic clock.
+    #[default]
+    System,
+    /// A clock that stands still until [`ClockHandle::advance`] moves it: keep alive, wills,
+    /// expiry and time limits of hooks in milliseconds instead of minutes.
+    Manual,
+}
+
+/// Reads the time for the core.
+#[derive(Clone, Debug)]
+pub(crate) enum TimeSource {
+    System(Instant),
+    Manual(Arc<AtomicU64>),
+}
+
+impl TimeSource {
+    pub(crate) fn new(clock: Clock) -> Self {
+        match clock {
+            Clock::System => Self::System(Instant::now()),
+            Clock::Manual => Self::Manual(Arc::default()),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        match self {
+            Self::System(start) => Tick::default().after(start.elapsed()),
+            Self::Manual(now) => Tick(now.load(Ordering::Acquire)),
+        }
+    }
+}
+
+/// The clock of a running broker.
+#[derive(Debug)]
+pub struct ClockHandle<'a> {
+    pub(crate) hub: &'a Hub,
+    pub(crate) time: &'a TimeSource,
+    pub(crate) moving: &'a Mutex<()>,
+}
+
+impl ClockHandle<'_> {
+    /// Time since the broker started.
+    pub fn now(&self) -> Duration {
+        Duration::from_millis(self.time.now().0)
+    }
+
+    /// Moves a manual clock. Everything that comes due on the way happens in order and each at its
+    /// own moment, on the calling thread, before this returns; what goes to clients is then on its
+    /// way. Without effect on the system's clock.
+    pub fn advance(&self, by: Duration) {
+        let TimeSource::Manual(now) = self.time else {
+            return;
+        };
+        let _one_at_a_time = self.moving.lock();
+        let target = Tick(now.load(Ordering::Acquire)).after(by);
+        while let Some(due) = self.hub.next_deadline().filter(|due| *due <= target) {
+            let at = due.0.max(now.load(Ordering::Acquire));
+            now.store(at, Ordering::Release);
+            self.hub.fire(Tick(at));
+        }
+        now.store(target.0, Ordering::Release);
+    }
+}

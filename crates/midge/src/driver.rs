@@ -1,0 +1,285 @@
+//! The IO of one connection: one `poll`, no `select!`.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use midge_core::{Connection, Hub, Link};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Sleep;
+use tokio_util::io::poll_read_buf;
+
+use crate::clock::TimeSource;
+use crate::outlet::{Flushed, Outlet};
+use crate::transport::Transport;
+
+/// Bytes read in one go. The buffer belongs to the thread, not to the connection.
+const READ_BUFFER: usize = 64 * 1024;
+/// Reads before other connections get their turn.
+const READ_BUDGET: usize = 16;
+/// Memory reserved at once for a large packet; beyond that it grows with what really arrives.
+const RESERVE: usize = 1 << 20;
+/// Acknowledgements that may wait unsent before nothing more is read from the client.
+const REPLIES_HIGH: usize = 64 * 1024;
+/// Time for the last bytes of an ended connection to get out.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes thrown away while waiting for the other side to close.
+const DISCARD: usize = 1 << 20;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What is left of the last read: the beginning of a packet.
+enum Stash {
+    /// Less than a packet, and the whole packet fits into the read buffer.
+    Small(Vec<u8>),
+    /// A packet that is read into a buffer of its own, of that many bytes in the end.
+    Large(BytesMut, usize),
+}
+
+enum Stage {
+    Running,
+    /// The connection has ended: the last bytes go out.
+    Flushing,
+    /// Nothing more is written; waiting for the other side to close.
+    Closing(usize),
+}
+
+/// Drives one connection from its first byte to its last.
+pub(crate) struct Driver<T> {
+    transport: T,
+    connection: Connection,
+    outlet: Arc<Outlet>,
+    hub: Arc<Hub>,
+    time: TimeSource,
+    stash: Stash,
+    stage: Stage,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T: Transport> Driver<T> {
+    pub(crate) fn new(
+        transport: T,
+        hub: Arc<Hub>,
+        outlet: Arc<Outlet>,
+        link: Arc<Link>,
+        time: TimeSource,
+    ) -> Self {
+        outlet.bind(link.clone());
+        let connection = Connection::new(hub.clone(), link);
+        let stash = Stash::Small(Vec::new());
+        Self {
+            transport,
+            connection,
+            outlet,
+            hub,
+            time,
+            stash,
+            stage: Stage::Running,
+            linger: None,
+        }
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.outlet.register(cx);
+        for _ in 0..READ_BUDGET {
+            match self.stage {
+                Stage::Running => ready!(self.run(cx)),
+                Stage::Flushing => ready!(self.flush_last(cx)),
+                Stage::Closing(discarded) => return self.close(cx, discarded),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One round: write, ask a hook, read. Pending when nothing can go on.
+    fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let flushed = self.transport.poll_flush(cx, &self.outlet);
+        if flushed == Poll::Ready(Flushed::Failed) {
+            self.lost();
+        } else if flushed.is_ready() {
+            self.connection.replies_written();
+        }
+        if self.connection.link().ended().is_some() {
+            self.stage = Stage::Flushing;
+            return Poll::Ready(());
+        }
+        if self.connection.is_waiting() {
+            ready!(self.connection.poll(cx, self.time.now()));
+            self.reuse_stash();
+            return Poll::Ready(());
+        }
+        if flushed.is_pending() && self.connection.unwritten_replies() > REPLIES_HIGH {
+            return Poll::Pending;
+        }
+        match ready!(self.read(cx)) {
+            Ok(true) => {}
+            Ok(false) | Err(_) => self.lost(),
+        }
+        Poll::Ready(())
+    }
+
+    /// The other side closed, or the transport broke.
+    fn lost(&mut self) {
+        self.stage = Stage::Closing(DISCARD);
+        self.hub.lost(self.connection.link(), self.time.now());
+    }
+
+    /// Reads once and handles what came. `false` at the end of the stream.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if let Stash::Large(buffer, whole) = &mut self.stash {
+            let missing = whole.saturating_sub(buffer.len());
+            buffer.reserve(missing.min(RESERVE));
+            let mut room = buffer.limit(missing);
+            let count = ready!(poll_read_buf(
+                Pin::new(self.transport.reader()),
+                cx,
+                &mut room
+            ))?;
+            self.hub.count_io(count as u64, self.outlet.take_written());
+            if buffer.len() == *whole {
+                self.handle_large();
+            }
+            return Poll::Ready(Ok(count > 0));
+        }
+        let mut scratch = SCRATCH.take();
+        scratch.resize(READ_BUFFER, 0);
+        let result = self.read_small(cx, &mut scratch);
+        SCRATCH.set(scratch);
+        result
+    }
+
+    fn read_small(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<bool>> {
+        let Stash::Small(stash) = &mut self.stash else {
+            return Poll::Ready(Ok(true));
+        };
+        let kept = stash.len();
+        let Some((head, tail)) = scratch.split_at_mut_checked(kept) else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        };
+        let mut buffer = ReadBuf::new(tail);
+        ready!(Pin::new(self.transport.reader()).poll_read(cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        if count == 0 {
+            return Poll::Ready(Ok(false));
+        }
+        head.copy_from_slice(stash);
+        self.hub.count_io(count as u64, self.outlet.take_written());
+        let filled = scratch.get(..kept + count).unwrap_or_default();
+        self.handle(filled);
+        Poll::Ready(Ok(true))
+    }
+
+    /// Feeds bytes to the connection and keeps what is left.
+    fn handle(&mut self, bytes: &[u8]) {
+        let used = self.connection.receive(bytes, None, self.time.now());
+        let rest = bytes.get(used..).unwrap_or_default();
+        self.stash = match self.connection.missing(rest) {
+            Some(whole) if whole > READ_BUFFER / 2 => {
+                let mut buffer = BytesMut::with_capacity(whole.min(RESERVE).max(rest.len()));
+                buffer.extend_from_slice(rest);
+                Stash::Large(buffer, whole)
+            }
+            _ => Stash::Small(rest.to_vec()),
+        };
+    }
+
+    fn handle_large(&mut self) {
+        let Stash::Large(buffer, _) = std::mem::replace(&mut self.stash, Stash::Small(Vec::new()))
+        else {
+            return;
+        };
+        let bytes = buffer.freeze();
+        let used = self
+            .connection
+            .receive(&bytes, Some(&bytes), self.time.now());
+        // A hook that defers leaves nothing behind: its packet is used.
+        self.stash = Stash::Small(bytes.get(used..).unwrap_or_default().to_vec());
+    }
+
+    /// Goes on with packets that were read before a hook deferred its answer.
+    fn reuse_stash(&mut self) {
+        if let Stash::Small(stash) = &mut self.stash
+            && !stash.is_empty()
+        {
+            let stash = std::mem::take(stash);
+            self.handle(&stash);
+        }
+    }
+
+    /// Time is up for an ended connection.
+    fn lingered(&mut self, cx: &mut Context<'_>) -> bool {
+        let linger = self
+            .linger
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        linger.as_mut().poll(cx).is_ready()
+    }
+
+    fn flush_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let flushed = self.transport.poll_flush(cx, &self.outlet);
+        if flushed.is_pending() && !self.lingered(cx) {
+            return Poll::Pending;
+        }
+        let failed = flushed != Poll::Ready(Flushed::Empty);
+        let shut = self.transport.poll_shutdown(cx);
+        let discarded = if failed || matches!(shut, Poll::Ready(Err(_))) {
+            DISCARD
+        } else {
+            0
+        };
+        self.stage = Stage::Closing(discarded);
+        Poll::Ready(())
+    }
+
+    /// Waits for the other side to close, so that what was written last is not lost in a reset.
+    fn close(&mut self, cx: &mut Context<'_>, mut discarded: usize) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        while discarded < DISCARD {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(self.transport.reader()).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    discarded += buffer.filled().len();
+                }
+                Poll::Ready(_) => discarded = DISCARD,
+                Poll::Pending if self.lingered(cx) => discarded = DISCARD,
+                Poll::Pending => {
+                    self.stage = Stage::Closing(discarded);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<T: Transport> Future for Driver<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let driver = &mut *self;
+        // A panic ends this connection and no other.
+        match catch_unwind(AssertUnwindSafe(|| driver.drive(cx))) {
+            Ok(done) => done,
+            Err(_) => {
+                self.hub
+                    .caught_panic(self.connection.link(), self.time.now());
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        self.hub.closed(self.connection.link(), self.time.now());
+        self.hub.count_io(0, self.outlet.take_written());
+    }
+}

@@ -1,0 +1,153 @@
+//! Errors of the handle: small, by operation.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why a broker did not start. Nothing is left behind then.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A listener's address cannot be read.
+    Address {
+        /// The address as given.
+        address: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A listener could not be bound.
+    Bind {
+        /// The address as given.
+        address: String,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// The runtime or one of its threads could not be started.
+    Runtime(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address, what } => write!(f, "cannot listen on {address}: {what}"),
+            Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Self::Runtime(source) => write!(f, "cannot start the runtime: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Address { .. } => None,
+            Self::Bind { source, .. } | Self::Runtime(source) => Some(source),
+        }
+    }
+}
+
+/// Why a broker could not be stopped by this call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopError {
+    /// Called on a thread of the broker itself, which cannot wait for its own end. The broker has
+    /// been told to stop.
+    OnBrokerThread,
+}
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnBrokerThread => f.write_str("a broker's own thread cannot wait for its end"),
+        }
+    }
+}
+
+impl std::error::Error for StopError {}
+
+/// An option that does not exist or a value that it does not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionError {
+    /// There is no such option.
+    Unknown {
+        /// The key as given.
+        key: String,
+        /// The key that comes closest.
+        nearest: &'static str,
+    },
+    /// The value does not fit.
+    Value {
+        /// The key.
+        key: &'static str,
+        /// The value as given.
+        value: String,
+        /// What is accepted.
+        accepted: &'static str,
+    },
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { key, nearest } => {
+                write!(f, "unknown option {key:?}; did you mean {nearest:?}?")
+            }
+            Self::Value {
+                key,
+                value,
+                accepted,
+            } => {
+                write!(f, "{key} does not take {value:?}; accepted: {accepted}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OptionError {}
+
+/// A topic filter that is not valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterError {
+    /// The filter as given.
+    pub filter: String,
+}
+
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not a valid topic filter", self.filter)
+    }
+}
+
+impl std::error::Error for FilterError {}
+
+/// Why an in-memory connection was not made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// `limits.connections` are open, `limits.connect_rate` is exceeded, or the broker has stopped.
+    Refused,
+    /// The operating system gave no socket.
+    Io(std::io::Error),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("the broker takes no more connections"),
+            Self::Io(source) => source.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// Something did not happen in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeout(pub Duration);
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not within {:?}", self.0)
+    }
+}
+
+impl std::error::Error for Timeout {}

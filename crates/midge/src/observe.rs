@@ -1,0 +1,299 @@
+//! In-process subscriptions and events.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use midge_codec::{Properties, QoS};
+use midge_core::{
+    Closed, Observed, ObserverHandle, Origin, Queue, QueueLimits, QueueOverflow, Received,
+    RecvError, Tick,
+};
+
+/// A message as the host receives it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Message {
+    inner: Received,
+}
+
+impl Message {
+    pub(crate) fn retained(message: Arc<midge_core::Message>, now: Tick) -> Self {
+        let (qos, expiry) = (message.qos(), message.remaining_expiry(now));
+        Self {
+            inner: Received {
+                message,
+                retained: true,
+                qos,
+                expiry,
+            },
+        }
+    }
+
+    /// Topic name.
+    pub fn topic(&self) -> &str {
+        self.inner.message.topic()
+    }
+
+    /// Payload.
+    pub fn payload(&self) -> &Bytes {
+        self.inner.message.payload()
+    }
+
+    /// QoS of this delivery.
+    pub fn qos(&self) -> QoS {
+        self.inner.qos
+    }
+
+    /// Whether the message was there, retained, before the subscription was made.
+    pub fn retain(&self) -> bool {
+        self.inner.retained
+    }
+
+    /// Whether the publisher asked to retain it.
+    pub fn published_retained(&self) -> bool {
+        self.inner.message.retain()
+    }
+
+    /// Where it came from.
+    pub fn origin(&self) -> &Origin {
+        self.inner.message.origin()
+    }
+
+    /// Properties, in the order of the publisher.
+    pub fn properties(&self) -> Properties<'_> {
+        self.inner.message.properties()
+    }
+
+    /// Remaining message expiry interval in seconds, when it was delivered.
+    pub fn message_expiry(&self) -> Option<u32> {
+        self.inner.expiry
+    }
+}
+
+/// How the host subscribes.
+#[derive(Clone, Copy, Debug)]
+pub struct SubscribeOptions {
+    /// Messages that may wait, 1,024 by default.
+    pub capacity: usize,
+    /// Bytes that may wait, 16 MiB by default.
+    pub bytes: usize,
+    /// What gives way when the queue is full.
+    pub overflow: QueueOverflow,
+    /// Maximum QoS, 2 by default.
+    pub qos: QoS,
+    /// Whether retained messages come first; `true` by default.
+    pub retained: bool,
+}
+
+impl Default for SubscribeOptions {
+    fn default() -> Self {
+        let QueueLimits {
+            items,
+            bytes,
+            overflow,
+        } = QueueLimits::default();
+        Self {
+            capacity: items,
+            bytes,
+            overflow,
+            qos: QoS::ExactlyOnce,
+            retained: true,
+        }
+    }
+}
+
+macro_rules! receiver {
+    ($name:ident, $item:ty, $convert:expr) => {
+        impl $name {
+            /// Waits for the next one. Blocks the calling thread.
+            ///
+            /// # Errors
+            /// [`RecvError::Closed`]: the broker has stopped and everything was received.
+            pub fn recv(&self) -> Result<$item, RecvError> {
+                self.queue().recv_timeout(None).map($convert)
+            }
+
+            /// Waits for the next one, but not for ever. Blocks the calling thread.
+            ///
+            /// # Errors
+            /// Nothing came in time, or the broker has stopped and everything was received.
+            pub fn recv_timeout(&self, timeout: Duration) -> Result<$item, RecvError> {
+                self.queue().recv_timeout(Some(timeout)).map($convert)
+            }
+
+            /// Takes the next one if it is there.
+            pub fn try_recv(&self) -> Option<$item> {
+                self.queue().try_recv().ok().flatten().map($convert)
+            }
+
+            /// Moves up to `max` to the end of `into` and gives their number: the fastest way to
+            /// receive many.
+            ///
+            /// # Errors
+            /// The broker has stopped and everything was received.
+            pub fn drain_into(
+                &self,
+                into: &mut Vec<$item>,
+                max: usize,
+            ) -> Result<usize, RecvError> {
+                let mut items = Vec::new();
+                let count = self
+                    .queue()
+                    .drain_into(&mut items, max)
+                    .map_err(|Closed| RecvError::Closed)?;
+                into.extend(items.into_iter().map($convert));
+                Ok(count)
+            }
+
+            /// Waits for the next one without blocking; `None` when the broker has stopped.
+            pub async fn recv_async(&self) -> Option<$item> {
+                std::future::poll_fn(|cx| self.poll_recv(cx)).await
+            }
+
+            /// The next one, or a wake-up when it comes: what a stream is made of.
+            pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<$item>> {
+                self.queue()
+                    .poll_recv(cx)
+                    .map(|result| result.ok().map($convert))
+            }
+
+            /// Calls `notify` whenever something has come, on the thread that brought it, to bridge
+            /// to another event loop. It must not block.
+            pub fn on_ready(&self, notify: impl Fn() + Send + Sync + 'static) {
+                self.queue().set_on_ready(Some(Arc::new(notify)));
+            }
+
+            /// How many were dropped because the queue was full.
+            pub fn lost(&self) -> u64 {
+                self.queue().lost()
+            }
+
+            /// How many wait.
+            pub fn len(&self) -> usize {
+                self.queue().len()
+            }
+
+            /// Whether none waits.
+            pub fn is_empty(&self) -> bool {
+                self.queue().is_empty()
+            }
+        }
+    };
+}
+
+/// A subscription of the host. Dropping it ends it.
+pub struct Subscription {
+    handle: ObserverHandle,
+}
+
+impl Subscription {
+    pub(crate) fn new(handle: ObserverHandle) -> Self {
+        Self { handle }
+    }
+
+    fn queue(&self) -> &Arc<Queue<Received>> {
+        self.handle.queue()
+    }
+
+    /// Calls `callback` for each message, in order, on a thread of its own named `midge-callback`.
+    /// It may call the broker. A panic of `callback` is caught and ends the subscription.
+    ///
+    /// # Errors
+    /// No thread could be started.
+    pub fn on_message(
+        self,
+        mut callback: impl FnMut(Message) + Send + 'static,
+    ) -> std::io::Result<Callback> {
+        let queue = self.queue().clone();
+        let thread = thread::Builder::new()
+            .name("midge-callback".into())
+            .spawn({
+                let queue = queue.clone();
+                move || {
+                    while let Ok(inner) = queue.recv_timeout(None) {
+                        callback(Message { inner });
+                    }
+                }
+            })?;
+        Ok(Callback {
+            subscription: Some(self),
+            queue,
+            thread: Some(thread),
+        })
+    }
+}
+
+receiver!(Subscription, Message, |inner| Message { inner });
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
+    }
+}
+
+/// A callback of the host. When it has been dropped the callback does not run any more: dropping
+/// waits for a call that is under way, unless it happens inside that call.
+pub struct Callback {
+    subscription: Option<Subscription>,
+    queue: Arc<Queue<Received>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Callback {
+    /// Messages dropped because the callback was too slow.
+    pub fn lost(&self) -> u64 {
+        self.queue.lost()
+    }
+}
+
+impl Drop for Callback {
+    fn drop(&mut self) {
+        self.subscription = None;
+        while let Ok(Some(_)) = self.queue.try_recv() {}
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callback")
+            .field("subscription", &self.subscription)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A view of what happens in the broker. Dropping it ends it.
+pub struct Events {
+    queue: Arc<Queue<Observed>>,
+}
+
+impl Events {
+    pub(crate) fn new(queue: Arc<Queue<Observed>>) -> Self {
+        Self { queue }
+    }
+
+    fn queue(&self) -> &Arc<Queue<Observed>> {
+        &self.queue
+    }
+}
+
+receiver!(Events, Observed, |observed| observed);
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.queue.fmt(f)
+    }
+}

@@ -1,0 +1,319 @@
+//! The one table of options: keys, values, defaults, documentation. The configuration file, the
+//! bindings and `docs/configuration.md` are made from it.
+
+use midge_codec::QoS;
+use midge_core::{Config, Overflow};
+
+use crate::error::OptionError;
+
+/// What kind of value an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionKind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Integer,
+    /// Text.
+    Text,
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionInfo {
+    /// Its key, `section.name`.
+    pub key: &'static str,
+    /// What kind of value it takes.
+    pub kind: OptionKind,
+    /// The accepted values in words.
+    pub accepted: &'static str,
+    /// What it does, with its unit.
+    pub doc: &'static str,
+    set: fn(&mut Config, &str) -> Option<()>,
+    get: fn(&Config) -> String,
+}
+
+impl OptionInfo {
+    /// Its value in a configuration.
+    pub fn value(&self, config: &Config) -> String {
+        (self.get)(config)
+    }
+
+    /// Its default value.
+    pub fn default_value(&self) -> String {
+        self.value(&Config::default())
+    }
+}
+
+fn parse_bool(value: &str) -> Option<bool> {
+    match value {
+        "true" | "on" | "yes" | "1" => Some(true),
+        "false" | "off" | "no" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+macro_rules! option {
+    (int $key:literal, $($field:ident).+ : $type:ty, $range:expr, $accepted:literal, $doc:literal) => {
+        OptionInfo {
+            key: $key,
+            kind: OptionKind::Integer,
+            accepted: $accepted,
+            doc: $doc,
+            set: |config, value| {
+                let number: $type = value.trim().replace('_', "").parse().ok()?;
+                let range = $range;
+                range.contains(&number).then(|| config.$($field).+ = number)
+            },
+            get: |config| config.$($field).+.to_string(),
+        }
+    };
+    (bool $key:literal, $($field:ident).+, $doc:literal) => {
+        OptionInfo {
+            key: $key,
+            kind: OptionKind::Bool,
+            accepted: "true or false",
+            doc: $doc,
+            set: |config, value| parse_bool(value.trim()).map(|value| config.$($field).+ = value),
+            get: |config| config.$($field).+.to_string(),
+        }
+    };
+}
+
+const TABLE: &[OptionInfo] = &[
+    option!(int "limits.connections", limits.connections: usize, 1.., "1 or more",
+        "Connections open at the same time. More are closed at once, counted as refused."),
+    option!(int "limits.sessions", limits.sessions: usize, 1.., "1 or more",
+        "Sessions kept, connected or not. More are refused with 0x97 Quota exceeded."),
+    option!(int "limits.packet_bytes", limits.packet_bytes: u32, 128..=268_435_460, "128 to 268435460",
+        "Largest packet that a client may send, in bytes; announced as Maximum Packet Size. Larger ones end the connection with 0x95."),
+    option!(int "limits.topic_bytes", limits.topic_bytes: usize, 1..=65_535, "1 to 65535",
+        "Longest topic name or filter, in bytes."),
+    option!(int "limits.topic_levels", limits.topic_levels: usize, 1..=1024, "1 to 1024",
+        "Most levels of a topic name or filter."),
+    option!(int "limits.client_id_bytes", limits.client_id_bytes: usize, 23..=65_535, "23 to 65535",
+        "Longest client identifier, in bytes. Longer ones are refused with 0x85."),
+    option!(int "limits.subscriptions_per_client", limits.subscriptions_per_client: usize, 1.., "1 or more",
+        "Subscriptions of one client. More are refused with 0x97."),
+    option!(int "limits.inflight", limits.inflight: u16, 1.., "1 to 65535",
+        "QoS 1 and 2 messages in flight towards one client, unless its Receive Maximum is lower."),
+    option!(int "limits.receive_maximum", limits.receive_maximum: u16, 1.., "1 to 65535",
+        "QoS 2 messages in flight from one client; announced as Receive Maximum if below 65535."),
+    option!(int "limits.session_queue_messages", limits.session_queue_messages: usize, 1.., "1 or more",
+        "Messages waiting for one client. What happens beyond is `overflow.session`."),
+    option!(int "limits.session_queue_bytes", limits.session_queue_bytes: usize, 1024.., "1024 or more",
+        "Bytes waiting for one client: messages queued or in flight, and separately bytes not yet written."),
+    option!(int "limits.total_queue_bytes", limits.total_queue_bytes: usize, 1024.., "1024 or more",
+        "Bytes waiting for all clients together."),
+    option!(int "limits.retained_messages", limits.retained_messages: usize, 0.., "0 or more",
+        "Retained messages. More are delivered but not retained."),
+    option!(int "limits.retained_bytes", limits.retained_bytes: usize, 0.., "0 or more",
+        "Bytes of all retained messages."),
+    option!(int "limits.connect_timeout_ms", limits.connect_timeout_ms: u64, 1..=86_400_000, "1 to 86400000",
+        "Time from accepting a connection to its CONNECT, authentication included, in milliseconds."),
+    option!(int "limits.publish_rate", limits.publish_rate: u32, 0.., "0 or more; 0 is no limit",
+        "PUBLISH packets a second of one client, with one second's worth of burst. More end the connection with 0x96."),
+    option!(int "limits.connect_rate", limits.connect_rate: u32, 0.., "0 or more; 0 is no limit",
+        "New connections a second, with one second's worth of burst. More are closed at once."),
+    option!(int "limits.session_expiry_s", limits.session_expiry_s: u32, 0.., "0 to 4294967295; the largest is no limit",
+        "Longest session expiry interval, in seconds; a 5.0 client that asks for more is told in CONNACK."),
+    option!(int "limits.keep_alive_s", limits.keep_alive_s: u16, 0.., "0 to 65535; 0 is no limit",
+        "Longest keep alive of 5.0 clients, in seconds, announced as Server Keep Alive."),
+    OptionInfo {
+        key: "overflow.session",
+        kind: OptionKind::Text,
+        accepted: "drop_newest, drop_oldest or disconnect",
+        doc: "What happens when a client's queue is full. QoS 0 messages to a connected client are always the newest that is dropped, unless it is disconnected.",
+        set: |config, value| {
+            config.overflow = match value.trim() {
+                "drop_newest" => Overflow::DropNewest,
+                "drop_oldest" => Overflow::DropOldest,
+                "disconnect" => Overflow::Disconnect,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| {
+            match config.overflow {
+                Overflow::DropNewest => "drop_newest",
+                Overflow::DropOldest => "drop_oldest",
+                Overflow::Disconnect => "disconnect",
+            }
+            .to_owned()
+        },
+    },
+    OptionInfo {
+        key: "mqtt.versions",
+        kind: OptionKind::Text,
+        accepted: "a list of 3.1, 3.1.1 and 5",
+        doc: "Protocol versions that are accepted.",
+        set: |config, value| {
+            let (mut v31, mut v311, mut v5) = (false, false, false);
+            for version in value.split(',') {
+                match version.trim() {
+                    "3.1" => v31 = true,
+                    "3.1.1" => v311 = true,
+                    "5" | "5.0" => v5 = true,
+                    _ => return None,
+                }
+            }
+            (config.mqtt.v31, config.mqtt.v311, config.mqtt.v5) = (v31, v311, v5);
+            Some(())
+        },
+        get: |config| {
+            let mqtt = &config.mqtt;
+            let all = [(mqtt.v31, "3.1"), (mqtt.v311, "3.1.1"), (mqtt.v5, "5")];
+            let on: Vec<_> = all
+                .iter()
+                .filter(|(on, _)| *on)
+                .map(|(_, name)| *name)
+                .collect();
+            on.join(",")
+        },
+    },
+    OptionInfo {
+        key: "mqtt.maximum_qos",
+        kind: OptionKind::Integer,
+        accepted: "0, 1 or 2",
+        doc: "Highest QoS that clients may publish with and are granted.",
+        set: |config, value| {
+            config.mqtt.maximum_qos = QoS::from_u8(value.trim().parse().ok()?)?;
+            Some(())
+        },
+        get: |config| (config.mqtt.maximum_qos as u8).to_string(),
+    },
+    option!(bool "mqtt.retain_available", mqtt.retain_available,
+        "Whether retained messages are supported."),
+    option!(bool "mqtt.wildcard_available", mqtt.wildcard_available,
+        "Whether filters may have wildcards."),
+    option!(bool "mqtt.subscription_identifiers_available", mqtt.subscription_identifiers_available,
+        "Whether subscription identifiers are supported."),
+    option!(bool "mqtt.shared_available", mqtt.shared_available,
+        "Whether shared subscriptions are supported."),
+    option!(bool "mqtt.shared_v3", mqtt.shared_v3,
+        "Whether $share/... is a shared subscription for 3.1.1 and 3.1 clients too, or an ordinary filter."),
+    option!(int "mqtt.topic_alias_maximum", mqtt.topic_alias_maximum: u16, 0.., "0 to 65535",
+        "Topic aliases that a client may use; announced as Topic Alias Maximum."),
+    option!(int "mqtt.topic_alias_outbound", mqtt.topic_alias_outbound: u16, 0.., "0 to 65535",
+        "Topic aliases used towards a client, at most what it allows."),
+    OptionInfo {
+        key: "mqtt.response_information",
+        kind: OptionKind::Text,
+        accepted: "text of at most 65535 bytes",
+        doc: "Response Information for clients that ask for it; empty for none.",
+        set: |config, value| {
+            (value.len() <= 65_535 && !value.contains('\0'))
+                .then(|| config.mqtt.response_information = value.to_owned())
+        },
+        get: |config| config.mqtt.response_information.clone(),
+    },
+    option!(bool "mqtt.queue_qos0_offline", mqtt.queue_qos0_offline,
+        "Whether QoS 0 messages are queued for disconnected sessions."),
+    option!(bool "lenient.receive_maximum", lenient.receive_maximum,
+        "Tolerate more QoS 2 messages in flight than Receive Maximum allows, instead of 0x93."),
+    option!(bool "lenient.dollar_publish", lenient.dollar_publish,
+        "Let clients publish to topics that begin with $, but never to $SYS."),
+    option!(bool "strict.v31_client_id", strict.v31_client_id,
+        "Refuse client identifiers of 3.1 clients that are longer than 23 characters."),
+    option!(bool "strict.control_characters", strict.control_characters,
+        "Refuse control characters in topics, filters and client identifiers."),
+    option!(bool "strict.payload_format", strict.payload_format,
+        "Check payloads that are marked as UTF-8; 0x99 if they are not."),
+    option!(int "sys.interval_s", sys.interval_s: u32, 0..=86_400, "0 to 86400; 0 is never",
+        "Seconds between updates of the $SYS topics."),
+    option!(int "hooks.timeout_ms", hooks.timeout_ms: u64, 1..=3_600_000, "1 to 3600000",
+        "Time for a deferred answer of a hook, in milliseconds; then the answer is no."),
+    option!(bool "shutdown.wills", shutdown.wills,
+        "Whether the wills of connected clients are published when the broker stops."),
+];
+
+/// All options, in the order of the documentation.
+pub fn options() -> &'static [OptionInfo] {
+    TABLE
+}
+
+/// Sets an option by its key.
+pub(crate) fn set(config: &mut Config, key: &str, value: &str) -> Result<(), OptionError> {
+    let Some(option) = TABLE.iter().find(|option| option.key == key) else {
+        return Err(OptionError::Unknown {
+            key: key.to_owned(),
+            nearest: nearest(key),
+        });
+    };
+    (option.set)(config, value).ok_or_else(|| OptionError::Value {
+        key: option.key,
+        value: value.to_owned(),
+        accepted: option.accepted,
+    })
+}
+
+/// The key that takes the fewest changes.
+fn nearest(key: &str) -> &'static str {
+    let key: Vec<char> = key.chars().take(64).collect();
+    TABLE
+        .iter()
+        .map(|option| option.key)
+        .min_by_key(|known| distance(&key, known))
+        .unwrap_or("")
+}
+
+/// Levenshtein distance.
+fn distance(a: &[char], b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=a.len()).collect();
+    for (i, other) in b.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, own) in row.iter_mut().skip(1).zip(a) {
+            let change = diagonal + usize::from(*own != other);
+            diagonal = *cell;
+            left = change.min(left + 1).min(*cell + 1);
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_can_be_set_again_and_changes_nothing() {
+        let mut config = Config::default();
+        for option in options() {
+            let value = option.default_value();
+            set(&mut config, option.key, &value).unwrap();
+            assert_eq!(option.value(&config), value, "{}", option.key);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let mut config = Config::default();
+        let error = set(&mut config, "limit.inflght", "1").unwrap_err();
+        assert_eq!(
+            error,
+            OptionError::Unknown {
+                key: "limit.inflght".into(),
+                nearest: "limits.inflight"
+            }
+        );
+        for (key, value) in [
+            ("limits.inflight", "0"),
+            ("limits.inflight", "65536"),
+            ("limits.packet_bytes", "x"),
+            ("mqtt.maximum_qos", "3"),
+            ("mqtt.versions", "4"),
+            ("overflow.session", "block"),
+            ("sys.interval_s", "-1"),
+            ("shutdown.wills", "perhaps"),
+        ] {
+            assert!(
+                matches!(set(&mut config, key, value), Err(OptionError::Value { .. })),
+                "{key}"
+            );
+        }
+    }
+}

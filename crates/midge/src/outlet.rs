@@ -1,0 +1,193 @@
+//! The writing side of a connection. Whoever has output for a client writes it at once, on its own
+//! thread; the connection's driver is woken only when the socket is full.
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+
+use midge_core::{Hub, Link, Notify, Outbox};
+use parking_lot::Mutex;
+
+use crate::clock::TimeSource;
+
+/// Slices of one vectored write.
+const SLICES: usize = 32;
+
+/// Something that can be written to from any thread without waiting.
+pub(crate) trait DirectWrite: Send + Sync {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// The writing side of one connection, shared by its driver and everybody who publishes to it.
+pub(crate) struct Outlet {
+    hub: Arc<Hub>,
+    time: TimeSource,
+    link: OnceLock<Arc<Link>>,
+    /// `None`: the driver writes.
+    direct: Option<Box<dyn DirectWrite>>,
+    state: Mutex<State>,
+    waker: Mutex<Option<Waker>>,
+    written: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    out: Outbox,
+    /// The socket was full; the driver goes on when it is writable.
+    blocked: bool,
+    failed: bool,
+}
+
+/// What became of a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// All is written.
+    Empty,
+    /// The transport takes no more for now.
+    Blocked,
+    /// The transport is broken.
+    Failed,
+}
+
+impl Outlet {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        time: TimeSource,
+        direct: Option<Box<dyn DirectWrite>>,
+    ) -> Self {
+        Self {
+            hub,
+            time,
+            link: OnceLock::new(),
+            direct,
+            state: Mutex::default(),
+            waker: Mutex::new(None),
+            written: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn bind(&self, link: Arc<Link>) {
+        let _ = self.link.set(link);
+    }
+
+    /// Registers the driver's task, before it looks at anything.
+    pub(crate) fn register(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.lock();
+        if !waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.waker.lock().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Writes all that there is with `write`, which says `WouldBlock` when it takes no more.
+    pub(crate) fn flush_with(
+        &self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Flushed {
+        let Some(link) = self.link.get() else {
+            return Flushed::Empty;
+        };
+        let mut leftovers = Vec::new();
+        let mut written = 0;
+        let result = {
+            let mut state = self.state.lock();
+            state.blocked = false;
+            let result = loop {
+                if state.failed {
+                    break Flushed::Failed;
+                }
+                if state.out.is_empty() {
+                    leftovers.extend(self.hub.take_output(link, &mut state.out, self.time.now()));
+                    if state.out.is_empty() {
+                        break Flushed::Empty;
+                    }
+                }
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let used = state.out.io_slices(&mut slices);
+                match write(slices.get(..used).unwrap_or_default()) {
+                    Ok(0) => state.failed = true,
+                    Ok(count) => {
+                        written += count as u64;
+                        state.out.advance(count);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        state.blocked = true;
+                        break Flushed::Blocked;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => state.failed = true,
+                }
+            };
+            if result == Flushed::Failed {
+                state.out.release();
+            }
+            result
+        };
+        if written > 0 {
+            self.written.fetch_add(written, Ordering::Relaxed);
+        }
+        for mut batch in leftovers {
+            self.hub.finish(&mut batch);
+        }
+        result
+    }
+
+    /// Writes directly, if this transport can; `Blocked` if it can't.
+    pub(crate) fn flush_direct(&self) -> Flushed {
+        match &self.direct {
+            Some(direct) => self.flush_with(|slices| direct.try_write(slices)),
+            None => Flushed::Blocked,
+        }
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// Bytes written since the last call.
+    pub(crate) fn take_written(&self) -> u64 {
+        self.written.swap(0, Ordering::Relaxed)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.state.lock().blocked
+    }
+}
+
+impl Notify for Outlet {
+    fn notify(&self) {
+        let ended = self.link.get().is_some_and(|link| link.ended().is_some());
+        if self.is_direct() && !self.is_blocked() && self.flush_direct() == Flushed::Empty && !ended
+        {
+            return;
+        }
+        self.wake();
+    }
+}
+
+/// Polls a future-less write: tries, and registers for writability when it is full.
+pub(crate) fn poll_until_writable(
+    mut poll_ready: impl FnMut() -> Poll<io::Result<()>>,
+    mut flush: impl FnMut() -> Flushed,
+) -> Poll<Flushed> {
+    loop {
+        match flush() {
+            Flushed::Blocked => match poll_ready() {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Flushed::Failed),
+                Poll::Pending => return Poll::Pending,
+            },
+            other => return Poll::Ready(other),
+        }
+    }
+}
