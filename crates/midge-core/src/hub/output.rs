@@ -24,49 +24,56 @@ impl Hub {
         }
         let session = link.session.get()?;
         let mut batch = None;
-        loop {
-            let mut state = session.lock();
-            let state = &mut *state;
-            let Some(attached) = state
-                .attached
-                .as_deref_mut()
-                .filter(|a| a.link.id == link.id)
-            else {
-                break;
-            };
-            attached.in_write = 0;
-            if attached.charged > 0 {
-                self.shared
-                    .sub_backlog(std::mem::take(&mut attached.charged));
-            }
-            let waits = !state.queue.is_empty() || !state.resend.is_empty();
-            if waits || !state.retained.is_empty() {
-                attached.dirty = true; // it is being flushed: no need to notify
-                let batch = batch.get_or_insert_with(|| self.batch(now));
-                if waits {
-                    session.pump(state, &self.shared, batch);
-                }
-                let ready = state.queue.is_empty()
-                    && state.resend.is_empty()
-                    && state
-                        .attached
-                        .as_ref()
-                        .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
-                if ready && let Some(cursor) = state.retained.pop_front() {
-                    let _ = state;
-                    self.send_retained(session, cursor, batch);
-                    continue;
-                }
-            }
-            let Some(attached) = state.attached.as_deref_mut() else {
-                break;
-            };
-            attached.dirty = false;
-            into.append(std::mem::take(&mut attached.outbox));
-            attached.in_write = into.len();
-            break;
+        while let Some(cursor) = self.take_attached(link, session, into, &mut batch, now) {
+            let batch = batch.get_or_insert_with(|| self.batch(now));
+            self.send_retained(session, cursor, batch);
         }
         batch.filter(Batch::has_more)
+    }
+
+    /// Lets what waits move up and takes the outbox; or gives the retained messages that are to be
+    /// sent first, with the lock released.
+    fn take_attached(
+        &self,
+        link: &Link,
+        session: &Arc<Session>,
+        into: &mut Outbox,
+        batch: &mut Option<Batch>,
+        now: Tick,
+    ) -> Option<RetainedCursor> {
+        let mut guard = session.lock();
+        let state = &mut *guard;
+        let attached = state
+            .attached
+            .as_deref_mut()
+            .filter(|a| a.link.id == link.id)?;
+        attached.in_write = 0;
+        if attached.charged > 0 {
+            self.shared
+                .sub_backlog(std::mem::take(&mut attached.charged));
+        }
+        let waits = !state.queue.is_empty() || !state.resend.is_empty();
+        if waits || !state.retained.is_empty() {
+            attached.dirty = true; // it is being flushed: no need to notify
+            if waits {
+                let batch = batch.get_or_insert_with(|| self.batch(now));
+                session.pump(state, &self.shared, batch);
+            }
+            let ready = state.queue.is_empty()
+                && state.resend.is_empty()
+                && state
+                    .attached
+                    .as_ref()
+                    .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
+            if ready && let Some(cursor) = state.retained.pop_front() {
+                return Some(cursor);
+            }
+        }
+        let attached = state.attached.as_deref_mut()?;
+        attached.dirty = false;
+        into.append(std::mem::take(&mut attached.outbox));
+        attached.in_write = into.len();
+        None
     }
 
     /// Appends bytes to what a connection is to send.
