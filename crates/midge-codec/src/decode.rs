@@ -4,7 +4,7 @@ use crate::packet::{ack, auth, connack, connect, disconnect, subscribe, unsubscr
 use crate::publish;
 use crate::reason::Carrier;
 use crate::wire::{Reader, Varint, varint};
-use crate::{DecodeError, MAX_PACKET_BYTES, Packet, ReasonCode, Version};
+use crate::{DecodeError, Packet, ReasonCode, Version};
 
 /// Who sent some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,7 +113,6 @@ pub fn decode<'a>(
     version: Version,
     sender: Side,
 ) -> Result<Packet<'a>, DecodeError> {
-    debug_assert!(raw.len <= MAX_PACKET_BYTES);
     if raw.header >> 4 == 3 {
         return publish::decode(raw, version, sender).map(Packet::Publish);
     }
@@ -155,4 +154,200 @@ fn decode_other<'a>(
 fn decode_ping(raw: RawPacket<'_>) -> Result<(), DecodeError> {
     raw.expect_flags(0)?;
     raw.reader().finish("ping: bytes behind the end")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{ALL_VERSIONS, V3, packet, read, refused};
+    use crate::{DecodeError, Packet, ReasonCode, Side, Version, split};
+
+    fn reason<T>(result: Result<T, DecodeError>) -> Option<ReasonCode> {
+        result.err().map(|error| error.reason)
+    }
+
+    #[test]
+    fn split_is_incremental() {
+        let bytes = [0x30, 0x05, 0x00, 0x01, b'a', 1, 2, 0xC0, 0x00];
+        for cut in 0..7 {
+            assert_eq!(split(&bytes[..cut], 100), Ok(None));
+        }
+        for end in 7..bytes.len() {
+            let raw = split(&bytes[..end], 100)
+                .expect("well formed")
+                .expect("whole");
+            assert_eq!((raw.header, raw.len, raw.body), (0x30, 7, &bytes[2..7]));
+        }
+    }
+
+    #[test]
+    fn mqtt_1_5_5_1_remaining_length_is_minimal() {
+        for bytes in [
+            &[0xC0, 0x80, 0x00][..],
+            &[0x30, 0xFF, 0x80, 0x00],
+            &[0x30, 0x80, 0x80, 0x80, 0x00],
+        ] {
+            assert_eq!(
+                reason(split(bytes, u32::MAX)),
+                Some(ReasonCode::MalformedPacket)
+            );
+        }
+    }
+
+    #[test]
+    fn a_fifth_length_byte_is_not_waited_for() {
+        assert_eq!(split(&[0x30, 0xFF, 0xFF, 0xFF], u32::MAX), Ok(None));
+        assert_eq!(
+            reason(split(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF], u32::MAX)),
+            Some(ReasonCode::MalformedPacket)
+        );
+    }
+
+    #[test]
+    fn mqtt_3_2_2_15_too_large_before_the_body_is_there() {
+        // 127 and 128 bytes behind the header: 129 and 131 bytes in all.
+        assert_eq!(split(&[0x30, 0x7F], 129), Ok(None));
+        assert_eq!(
+            reason(split(&[0x30, 0x7F], 128)),
+            Some(ReasonCode::PacketTooLarge)
+        );
+        assert_eq!(split(&[0x30, 0x80, 0x01], 131), Ok(None));
+        assert_eq!(
+            reason(split(&[0x30, 0x80, 0x01], 130)),
+            Some(ReasonCode::PacketTooLarge)
+        );
+        assert_eq!(
+            split(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F], 268_435_460),
+            Ok(None)
+        );
+    }
+
+    #[test]
+    fn mqtt_2_1_3_1_flags_of_every_packet() {
+        // Bodies are fine, or fail later than the flags.
+        let table: [(u8, u8, Side, &[u8]); 13] = [
+            (1, 0, Side::Client, b"\x00\x04MQTT\x04\x02\x00\x00\x00\x01a"),
+            (2, 0, Side::Server, &[0, 0]),
+            (4, 0, Side::Client, &[0, 1]),
+            (5, 0, Side::Client, &[0, 1]),
+            (6, 2, Side::Client, &[0, 1]),
+            (7, 0, Side::Client, &[0, 1]),
+            (8, 2, Side::Client, b"\x00\x01\x00\x01a\x00"),
+            (9, 0, Side::Server, &[0, 1, 0]),
+            (10, 2, Side::Client, b"\x00\x01\x00\x01a"),
+            (11, 0, Side::Server, &[0, 1]),
+            (12, 0, Side::Client, &[]),
+            (13, 0, Side::Server, &[]),
+            (14, 0, Side::Client, &[]),
+        ];
+        for (kind, good, sender, body) in table {
+            for flags in 0..16 {
+                let bytes = packet(kind << 4 | flags, body);
+                if flags == good {
+                    assert!(read(&bytes, Version::V311, sender).is_ok(), "{bytes:02X?}");
+                } else {
+                    let reason = refused(&bytes, Version::V311, sender);
+                    assert_eq!(reason, ReasonCode::MalformedPacket, "{bytes:02X?}");
+                    let reason = refused(&bytes, Version::V5, sender);
+                    assert_eq!(reason, ReasonCode::MalformedPacket, "{bytes:02X?}");
+                }
+            }
+        }
+        for flags in 1..16 {
+            // MQTT-3.15.1-1
+            let bytes = packet(0xF0 | flags, b"\x18\x04\x15\x00\x01a");
+            assert_eq!(
+                refused(&bytes, Version::V5, Side::Client),
+                ReasonCode::MalformedPacket
+            );
+        }
+    }
+
+    #[test]
+    fn v31_09_dup_of_pubrel_subscribe_and_unsubscribe() {
+        for (header, body) in [
+            (0x6A, &b"\x00\x01"[..]),
+            (0x8A, b"\x00\x01\x00\x01a\x00"),
+            (0xAA, b"\x00\x01\x00\x01a"),
+        ] {
+            let bytes = packet(header, body);
+            assert!(read(&bytes, Version::V31, Side::Client).is_ok());
+            assert_eq!(
+                refused(&bytes, Version::V311, Side::Client),
+                ReasonCode::MalformedPacket
+            );
+        }
+    }
+
+    #[test]
+    fn packets_of_the_other_side_are_protocol_errors() {
+        for version in ALL_VERSIONS {
+            for header in [0x20, 0x90, 0xB0, 0xD0] {
+                let bytes = packet(header, &[]);
+                assert_eq!(
+                    refused(&bytes, version, Side::Client),
+                    ReasonCode::ProtocolError
+                );
+            }
+            for header in [0x10, 0x82, 0xA2, 0xC0] {
+                let bytes = packet(header, &[]);
+                assert_eq!(
+                    refused(&bytes, version, Side::Server),
+                    ReasonCode::ProtocolError
+                );
+            }
+        }
+        for version in V3 {
+            let bytes = packet(0xE0, &[]);
+            assert_eq!(
+                refused(&bytes, version, Side::Server),
+                ReasonCode::ProtocolError
+            );
+        }
+    }
+
+    #[test]
+    fn reserved_types_are_malformed() {
+        for sender in [Side::Client, Side::Server] {
+            for version in ALL_VERSIONS {
+                let bytes = packet(0x00, &[]);
+                assert_eq!(
+                    refused(&bytes, version, sender),
+                    ReasonCode::MalformedPacket
+                );
+            }
+            for version in V3 {
+                let bytes = packet(0xF0, b"\x18\x04\x15\x00\x01a");
+                assert_eq!(
+                    refused(&bytes, version, sender),
+                    ReasonCode::MalformedPacket
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn mqtt_3_12_4_1_pings_are_empty() {
+        for version in ALL_VERSIONS {
+            assert_eq!(read(&[0xC0, 0], version, Side::Client), Ok(Packet::Pingreq));
+            assert_eq!(
+                read(&[0xD0, 0], version, Side::Server),
+                Ok(Packet::Pingresp)
+            );
+            let reason = refused(&[0xC0, 1, 0], version, Side::Client);
+            assert_eq!(reason, ReasonCode::MalformedPacket);
+        }
+    }
+
+    #[test]
+    fn errors_say_where() {
+        let error = read(b"\x30\x05\x00\x03a/#", Version::V5, Side::Client).expect_err("wildcard");
+        assert_eq!(
+            (error.offset, error.reason),
+            (2, ReasonCode::TopicNameInvalid)
+        );
+        assert_eq!(
+            error.to_string(),
+            "Topic Name invalid (0x90): topic name: wildcard (at byte 2)"
+        );
+    }
 }

@@ -17,6 +17,8 @@ mod packet;
 mod properties;
 mod publish;
 mod reason;
+#[cfg(test)]
+mod testing;
 mod topic;
 mod wire;
 

@@ -60,7 +60,9 @@ pub struct PublishFrame<'a> {
     pub payload_len: usize,
 }
 
-#[inline]
+// The hot path of a broker. As a call it costs twice as much, because the result is copied into
+// the `Packet`.
+#[inline(always)]
 pub(crate) fn decode<'a>(
     raw: RawPacket<'a>,
     version: Version,
@@ -256,4 +258,289 @@ struct Lengths {
 #[inline]
 fn clamp(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ALL_VERSIONS, V3, packet, read, refused, write};
+    use crate::{Packet, PropertiesBuf, Property, ReasonCode};
+
+    const PLAIN: Publish<'static> = Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: "a/b",
+        packet_id: 0,
+        properties: Properties::EMPTY,
+        payload: b"hi",
+    };
+
+    const FRAME: PublishFrame<'static> = PublishFrame {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: "a/b",
+        packet_id: 7,
+        topic_alias: None,
+        message_expiry: None,
+        subscription_ids: &[],
+        block: &[],
+        payload_len: 2,
+    };
+
+    #[test]
+    fn mqtt_2_2_1_2_no_identifier_at_qos_0() {
+        for version in V3 {
+            let bytes = b"\x30\x07\x00\x03a/bhi";
+            assert_eq!(
+                write(&Packet::Publish(PLAIN), version).as_deref(),
+                Ok(&bytes[..])
+            );
+            assert_eq!(
+                read(bytes, version, Side::Client),
+                Ok(Packet::Publish(PLAIN))
+            );
+        }
+        let bytes = b"\x30\x08\x00\x03a/b\x00hi";
+        assert_eq!(
+            write(&Packet::Publish(PLAIN), Version::V5).as_deref(),
+            Ok(&bytes[..])
+        );
+        assert_eq!(
+            read(bytes, Version::V5, Side::Server),
+            Ok(Packet::Publish(PLAIN))
+        );
+    }
+
+    #[test]
+    fn all_flags() {
+        for flags in 0..16 {
+            let qos = (flags >> 1) & 3;
+            let mut body = b"\x00\x03a/b".to_vec();
+            if qos > 0 {
+                body.extend([0x12, 0x34]);
+            }
+            let bytes = packet(0x30 | flags, &body);
+            for version in V3 {
+                // MQTT-3.3.1-4, MQTT-3.3.1-2
+                if qos == 3 || flags & 0x0E == 0x08 {
+                    let reason = refused(&bytes, version, Side::Client);
+                    assert_eq!(reason, ReasonCode::MalformedPacket);
+                    continue;
+                }
+                let Ok(Packet::Publish(publish)) = read(&bytes, version, Side::Client) else {
+                    panic!("{bytes:02X?}");
+                };
+                assert_eq!(publish.dup, flags & 8 != 0);
+                assert_eq!(publish.qos as u8, qos);
+                assert_eq!(publish.retain, flags & 1 != 0);
+                assert_eq!(publish.packet_id, if qos > 0 { 0x1234 } else { 0 });
+                assert!(publish.payload.is_empty());
+                assert_eq!(write(&Packet::Publish(publish), version), Ok(bytes.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn mqtt_2_2_1_3_packet_identifier_0() {
+        for version in ALL_VERSIONS {
+            for header in [0x32, 0x34] {
+                let bytes = packet(header, b"\x00\x01a\x00\x00\x00");
+                assert_eq!(
+                    refused(&bytes, version, Side::Client),
+                    ReasonCode::ProtocolError
+                );
+            }
+            let publish = Publish {
+                qos: QoS::AtLeastOnce,
+                ..PLAIN
+            };
+            let result = write(&Packet::Publish(publish), version);
+            assert_eq!(result, Err(EncodeError::PacketIdZero));
+        }
+    }
+
+    #[test]
+    fn topics() {
+        for (topic, reason) in [
+            (&b"\x00\x03a/+\x00"[..], ReasonCode::TopicNameInvalid), // MQTT-3.3.2-2
+            (b"\x00\x01#\x00", ReasonCode::TopicNameInvalid),
+            (b"\x00\x03a+b\x00", ReasonCode::TopicNameInvalid),
+            (b"\x00\x02a\x00\x00", ReasonCode::MalformedPacket), // MQTT-4.7.3-2
+            (b"\x00\x02\xC0\x80\x00", ReasonCode::MalformedPacket), // MQTT-3.3.2-1
+            (b"\x00\x09a\x00", ReasonCode::MalformedPacket),
+            (b"\x00", ReasonCode::MalformedPacket),
+            (b"", ReasonCode::MalformedPacket),
+            (b"\x00\x00\x00", ReasonCode::ProtocolError), // MQTT-4.7.3-1
+        ] {
+            for version in ALL_VERSIONS {
+                let bytes = packet(0x30, topic);
+                assert_eq!(refused(&bytes, version, Side::Client), reason, "{topic:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_alias_stands_for_a_topic() {
+        let bytes = b"\x30\x08\x00\x00\x03\x23\x00\x05hi";
+        let Ok(Packet::Publish(publish)) = read(bytes, Version::V5, Side::Client) else {
+            panic!("refused");
+        };
+        assert_eq!(
+            (publish.topic, publish.properties.topic_alias()),
+            ("", Some(5))
+        );
+        // MQTT-3.3.2-8
+        let bytes = b"\x30\x08\x00\x00\x03\x23\x00\x00hi";
+        let reason = refused(bytes, Version::V5, Side::Client);
+        assert_eq!(reason, ReasonCode::TopicAliasInvalid);
+    }
+
+    #[test]
+    fn mqtt_3_3_4_6_no_subscription_identifier_from_a_client() {
+        let bytes = b"\x30\x06\x00\x01a\x02\x0B\x05";
+        assert_eq!(
+            refused(bytes, Version::V5, Side::Client),
+            ReasonCode::ProtocolError
+        );
+        assert!(read(bytes, Version::V5, Side::Server).is_ok());
+    }
+
+    #[test]
+    fn mqtt_2_2_2_1_property_length_is_there() {
+        let reason = refused(b"\x30\x03\x00\x01a", Version::V5, Side::Client);
+        assert_eq!(reason, ReasonCode::MalformedPacket);
+        let reason = refused(b"\x32\x05\x00\x01a\x00\x01", Version::V5, Side::Client);
+        assert_eq!(reason, ReasonCode::MalformedPacket);
+    }
+
+    #[test]
+    fn frames_before_5_have_no_properties() {
+        let frame = PublishFrame {
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            dup: true,
+            topic_alias: Some(1),
+            message_expiry: Some(2),
+            subscription_ids: &[3],
+            block: &[0x01, 0x01],
+            ..FRAME
+        };
+        for version in V3 {
+            let mut out = Vec::new();
+            frame.encode_with(version, b"hi", &mut out);
+            assert_eq!(out, b"\x3D\x09\x00\x03a/b\x00\x07hi");
+            assert_eq!(frame.encoded_len(version), out.len());
+        }
+    }
+
+    #[test]
+    fn frames_of_5_decode_to_their_parts() {
+        let mut block = PropertiesBuf::new();
+        block
+            .push(Property::ContentType("text/plain"))
+            .expect("fits");
+        block.push(Property::UserProperty("k", "v")).expect("fits");
+        let frame = PublishFrame {
+            qos: QoS::AtLeastOnce,
+            topic: "",
+            topic_alias: Some(1),
+            message_expiry: Some(2),
+            subscription_ids: &[3, 200, 268_435_455],
+            block: block.as_properties().as_bytes(),
+            ..FRAME
+        };
+        let mut out = Vec::new();
+        frame.encode_with(Version::V5, b"hi", &mut out);
+        assert_eq!(frame.encoded_len(Version::V5), out.len());
+        let Ok(Packet::Publish(publish)) = read(&out, Version::V5, Side::Server) else {
+            panic!("refused: {out:02X?}");
+        };
+        assert_eq!((publish.packet_id, publish.payload), (7, &b"hi"[..]));
+        let properties: Vec<_> = publish.properties.iter().collect();
+        assert_eq!(
+            properties,
+            [
+                Property::TopicAlias(1),
+                Property::MessageExpiryInterval(2),
+                Property::SubscriptionIdentifier(3),
+                Property::SubscriptionIdentifier(200),
+                Property::SubscriptionIdentifier(268_435_455),
+                Property::ContentType("text/plain"),
+                Property::UserProperty("k", "v"),
+            ]
+        );
+    }
+
+    #[test]
+    fn frames_of_every_length_of_length() {
+        for payload_len in [
+            0, 1, 121, 122, 123, 16_376, 16_377, 16_378, 2_097_144, 2_097_145,
+        ] {
+            let payload = vec![9; payload_len];
+            for version in ALL_VERSIONS {
+                let frame = PublishFrame {
+                    payload_len,
+                    ..FRAME
+                };
+                let mut out = Vec::new();
+                frame.encode_with(version, &payload, &mut out);
+                let publish = Packet::Publish(Publish {
+                    payload: &payload,
+                    ..PLAIN
+                });
+                assert_eq!(write(&publish, version).as_ref(), Ok(&out));
+                assert_eq!(frame.encoded_len(version), out.len());
+            }
+        }
+    }
+
+    #[test]
+    fn mqtt_3_3_1_2_dup_is_never_sent_at_qos_0() {
+        let mut out = Vec::new();
+        PublishFrame { dup: true, ..FRAME }.encode_with(Version::V311, b"hi", &mut out);
+        assert_eq!(out[0], 0x30);
+        let publish = Publish { dup: true, ..PLAIN };
+        assert!(write(&Packet::Publish(publish), Version::V5).is_ok_and(|bytes| bytes[0] == 0x30));
+    }
+
+    #[test]
+    fn a_head_reserves_once() {
+        let mut out = Vec::new();
+        FRAME.encode_with(Version::V5, b"hi", &mut out);
+        let capacity = out.capacity();
+        let mut head = Vec::with_capacity(capacity);
+        FRAME.encode_head(Version::V5, &mut head);
+        assert_eq!(head.capacity(), capacity);
+        assert_eq!(out.strip_suffix(b"hi"), Some(&head[..]));
+    }
+
+    #[test]
+    fn too_long_to_be_sent() {
+        let topic = "x".repeat(65_536);
+        let publish = Publish {
+            topic: &topic,
+            ..PLAIN
+        };
+        let result = write(&Packet::Publish(publish), Version::V311);
+        assert_eq!(result, Err(EncodeError::FieldTooLong));
+        // 5 bytes are the topic; the longest payload of 3.1.1 fits, of 5.0 it does not.
+        let payload = vec![0; MAX_VARINT as usize - 5];
+        let packet = Packet::Publish(Publish {
+            payload: &payload,
+            ..PLAIN
+        });
+        let len = crate::encoded_len(&packet, Version::V311);
+        assert_eq!(len, Ok(crate::MAX_PACKET_BYTES));
+        assert_eq!(
+            write(&packet, Version::V5),
+            Err(EncodeError::PacketTooLarge)
+        );
+        let frame = PublishFrame {
+            payload_len: payload.len(),
+            ..FRAME
+        };
+        assert!(frame.encoded_len(Version::V5) > crate::MAX_PACKET_BYTES);
+    }
 }

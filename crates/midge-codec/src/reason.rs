@@ -246,3 +246,44 @@ const SUBACK: u16 = Carrier::Suback.bit();
 const UNSUBACK: u16 = Carrier::Unsuback.bit();
 const DISCONNECT: u16 = Carrier::Disconnect.bit();
 const AUTH: u16 = Carrier::Auth.bit();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names() {
+        for code in 0..=255 {
+            if let Some(reason) = ReasonCode::from_u8(code) {
+                assert_eq!(reason as u8, code);
+                assert!(!reason.name().is_empty());
+                assert_eq!(reason.is_error(), code >= 128);
+            }
+        }
+        assert_eq!(ReasonCode::ALL.len(), 43);
+        assert!(ReasonCode::ALL.is_sorted());
+        assert_eq!(ReasonCode::ServerBusy.to_string(), "Server busy (0x89)");
+    }
+
+    #[test]
+    fn v3_connack_and_back() {
+        for code in 0..=255 {
+            let reason = ReasonCode::from_v3_connack(code);
+            assert_eq!(reason.is_some(), code <= 5);
+            assert_eq!(
+                reason.and_then(ReasonCode::v3_connack),
+                reason.map(|_| code)
+            );
+        }
+        assert_eq!(ReasonCode::ProtocolError.v3_connack(), None);
+        assert_eq!(ReasonCode::Banned.v3_connack(), Some(5));
+        assert_eq!(ReasonCode::QuotaExceeded.v3_connack(), Some(3));
+    }
+
+    #[test]
+    fn granted_is_the_qos() {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            assert_eq!(ReasonCode::granted(qos) as u8, qos as u8);
+        }
+    }
+}

@@ -216,3 +216,164 @@ fn check_wildcards(filter: &str) -> Result<(), TopicError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(filter: &str, topic: &str) -> bool {
+        TopicFilter::new(filter).expect("a filter").matches(topic)
+    }
+
+    #[test]
+    fn mqtt_4_7_0_1_no_wildcards_in_topic_names() {
+        for text in ["a/+", "a/#", "#", "+", "a+b", "a#"] {
+            assert_eq!(TopicName::new(text), Err(TopicError::Wildcard), "{text}");
+        }
+        for text in [
+            "a",
+            "/",
+            "//",
+            "a b",
+            "$SYS/x",
+            "$share/g/a",
+            "\u{FEFF}a",
+            "räum",
+        ] {
+            assert_eq!(TopicName::new(text).map(TopicName::as_str), Ok(text));
+        }
+    }
+
+    #[test]
+    fn mqtt_4_7_3_1_at_least_one_character() {
+        assert_eq!(TopicName::new(""), Err(TopicError::Empty));
+        assert_eq!(TopicFilter::new(""), Err(TopicError::Empty));
+    }
+
+    #[test]
+    fn mqtt_4_7_3_2_no_nul() {
+        assert_eq!(TopicName::new("a\0b"), Err(TopicError::NulCharacter));
+        assert_eq!(TopicName::new("#\0"), Err(TopicError::NulCharacter));
+        assert_eq!(TopicFilter::new("a\0b"), Err(TopicError::NulCharacter));
+    }
+
+    #[test]
+    fn mqtt_4_7_3_3_at_most_65535_bytes() {
+        let longest = "x".repeat(MAX_TOPIC_BYTES);
+        assert!(TopicName::new(&longest).is_ok());
+        assert!(TopicFilter::new(&longest).is_ok());
+        let longer = "x".repeat(MAX_TOPIC_BYTES + 1);
+        assert_eq!(TopicName::new(&longer), Err(TopicError::TooLong));
+        assert_eq!(TopicFilter::new(&longer), Err(TopicError::TooLong));
+    }
+
+    #[test]
+    fn mqtt_4_7_1_1_multi_level_wildcard() {
+        for text in ["a#", "a/#/b", "#/a", "##", "a/##", "/#a"] {
+            assert_eq!(
+                TopicFilter::new(text),
+                Err(TopicError::MisplacedWildcard),
+                "{text}"
+            );
+        }
+        for text in ["#", "a/#", "/#", "+/#", "a//#"] {
+            assert!(TopicFilter::new(text).is_ok(), "{text}");
+        }
+        assert!(matches("a/#", "a"));
+        assert!(matches("a/#", "a/"));
+        assert!(matches("a/#", "a/b/c"));
+        assert!(!matches("a/#", "ab"));
+        assert!(matches("#", "/"));
+        assert!(matches("+/#", "a"));
+    }
+
+    #[test]
+    fn mqtt_4_7_1_2_single_level_wildcard() {
+        for text in ["a+", "+a", "a/b+", "a/+b/c", "++", "+#"] {
+            assert_eq!(
+                TopicFilter::new(text),
+                Err(TopicError::MisplacedWildcard),
+                "{text}"
+            );
+        }
+        for text in ["+", "/+", "+/+", "a/+/b", "+/"] {
+            assert!(TopicFilter::new(text).is_ok(), "{text}");
+        }
+        assert!(!matches("+", "/a"));
+        assert!(matches("/+", "/a"));
+        assert!(matches("+/+", "/a"));
+        assert!(matches("a/+", "a/"));
+        assert!(!matches("a/+", "a"));
+        assert!(!matches("a/+", "a/b/c"));
+        assert!(matches("a/+/b", "a//b"));
+    }
+
+    #[test]
+    fn mqtt_4_7_2_1_leading_wildcards_and_dollar() {
+        for (filter, topic) in [
+            ("#", "$SYS/x"),
+            ("+/x", "$SYS/x"),
+            ("+/#", "$foo"),
+            ("$share/g/#", "$SYS/x"),
+            ("$share/g/+", "$x"),
+        ] {
+            assert!(!matches(filter, topic), "{filter} {topic}");
+        }
+        assert!(matches("$SYS/#", "$SYS/x"));
+        assert!(matches("$SYS/+", "$SYS/x"));
+        assert!(matches("#", "a/$SYS"));
+        assert!(matches("+/$SYS", "a/$SYS"));
+    }
+
+    #[test]
+    fn mqtt_4_7_3_4_byte_for_byte() {
+        for (filter, topic) in [
+            ("A", "a"),
+            ("a//b", "a/b"),
+            ("a", "a/"),
+            ("a", "/a"),
+            ("a ", "a"),
+            ("é", "e\u{301}"),
+        ] {
+            assert!(!matches(filter, topic), "{filter} {topic}");
+        }
+        assert!(!matches("\u{FEFF}a", "a")); // MQTT-1.5.4-3
+    }
+
+    #[test]
+    fn mqtt_4_8_2_1_share_needs_a_name() {
+        for text in ["$share//a", "$share/", "$share//"] {
+            assert_eq!(TopicFilter::new(text), Err(TopicError::BadShare), "{text}");
+        }
+        for text in ["$share", "$sharex/a", "a/$share/g/a"] {
+            assert_eq!(
+                TopicFilter::new(text).map(|filter| filter.share()),
+                Ok(None),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn mqtt_4_8_2_2_share_name_and_filter() {
+        for text in [
+            "$share/g",
+            "$share/g/",
+            "$share/+/a",
+            "$share/g#/a",
+            "$share/#",
+        ] {
+            assert_eq!(TopicFilter::new(text), Err(TopicError::BadShare), "{text}");
+        }
+        assert_eq!(
+            TopicFilter::new("$share/g/a#"),
+            Err(TopicError::MisplacedWildcard)
+        );
+        let filter = TopicFilter::new("$share/g//a").expect("a filter");
+        assert_eq!((filter.share(), filter.filter()), (Some("g"), "/a"));
+        assert_eq!(filter.as_str(), "$share/g//a");
+        assert!(filter.matches("/a"));
+        assert!(!filter.has_wildcards());
+        assert!(TopicFilter::new("$share/g/a/+").is_ok_and(|filter| filter.has_wildcards()));
+    }
+}

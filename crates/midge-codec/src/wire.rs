@@ -301,3 +301,78 @@ pub(crate) fn block_len(len: usize) -> Result<usize, EncodeError> {
         _ => Err(EncodeError::PacketTooLarge),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Option<u32> {
+        match varint(bytes) {
+            Varint::Value(value, []) => Some(value),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn varint_boundaries() {
+        let table: [(u32, &[u8]); 8] = [
+            (0, &[0x00]),
+            (127, &[0x7F]),
+            (128, &[0x80, 0x01]),
+            (16_383, &[0xFF, 0x7F]),
+            (16_384, &[0x80, 0x80, 0x01]),
+            (2_097_151, &[0xFF, 0xFF, 0x7F]),
+            (2_097_152, &[0x80, 0x80, 0x80, 0x01]),
+            (MAX_VARINT, &[0xFF, 0xFF, 0xFF, 0x7F]),
+        ];
+        for (value, bytes) in table {
+            assert_eq!(read(bytes), Some(value));
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(out, bytes);
+            assert_eq!(varint_len(value), bytes.len());
+            for cut in 0..bytes.len() {
+                assert!(matches!(varint(&bytes[..cut]), Varint::Partial));
+            }
+        }
+    }
+
+    #[test]
+    fn mqtt_1_5_5_1_longer_than_needed_is_refused() {
+        for bytes in [
+            &[0x80, 0x00][..],
+            &[0xFF, 0x00],
+            &[0x80, 0x80, 0x00],
+            &[0x80, 0x80, 0x80, 0x00],
+            &[0x80, 0x80, 0x80, 0x80, 0x01],
+            &[0xFF, 0xFF, 0xFF, 0xFF],
+        ] {
+            assert!(matches!(varint(bytes), Varint::Bad), "{bytes:02X?}");
+        }
+    }
+
+    #[test]
+    fn failing_reads_consume_nothing() {
+        let mut reader = Reader::new(&[0x00, 0x05, b'a'], 10);
+        assert_eq!(reader.offset(), 7);
+        assert!(reader.string("").is_err());
+        assert!(reader.binary("").is_err());
+        assert!(reader.u32("").is_err());
+        assert!(reader.sub(4, "").is_err());
+        assert_eq!(reader.offset(), 7);
+        assert_eq!(reader.u16(""), Ok(5));
+        assert_eq!(reader.malformed("x").offset, 9);
+    }
+
+    #[test]
+    fn fields_that_are_too_long_are_not_measured() {
+        assert_eq!(field_len(&[0; 65_535]), Ok(65_537));
+        assert_eq!(field_len(&[0; 65_536]), Err(EncodeError::FieldTooLong));
+        assert_eq!(string_len("a\0b"), Err(EncodeError::NulCharacter));
+        assert_eq!(block_len(MAX_VARINT as usize), Ok(MAX_VARINT as usize + 4));
+        assert_eq!(
+            block_len(MAX_VARINT as usize + 1),
+            Err(EncodeError::PacketTooLarge)
+        );
+    }
+}

@@ -222,3 +222,334 @@ pub(crate) fn put(connect: &Connect<'_>, out: &mut Vec<u8>) {
         put_field(out, password);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{V3, packet, read, refused, write};
+    use crate::{Packet, PropertiesBuf, Property, Side, split};
+
+    /// CONNECT of this version with these flags and payload, without properties.
+    fn connect(version: Version, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut body = Vec::new();
+        let (name, level) = version.protocol();
+        put_field(&mut body, name.as_bytes());
+        body.extend([level, flags, 0, 60]);
+        if version == Version::V5 {
+            body.push(0);
+        }
+        body.extend(payload);
+        packet(0x10, &body)
+    }
+
+    fn accepted(bytes: &[u8]) -> Connect<'_> {
+        match read(bytes, Version::V5, Side::Client) {
+            Ok(Packet::Connect(connect)) => connect,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn malformed(bytes: &[u8]) {
+        assert_eq!(
+            refused(bytes, Version::V5, Side::Client),
+            ReasonCode::MalformedPacket
+        );
+    }
+
+    #[test]
+    fn a_plain_connect() {
+        for version in [Version::V31, Version::V311, Version::V5] {
+            let bytes = connect(version, CLEAN_START, b"\x00\x02me");
+            let connect = accepted(&bytes);
+            let expected = Connect {
+                version,
+                clean_start: true,
+                keep_alive: 60,
+                client_id: "me",
+                properties: Properties::EMPTY,
+                will: None,
+                username: None,
+                password: None,
+            };
+            assert_eq!(connect, expected);
+            assert_eq!(write(&Packet::Connect(connect), Version::V311), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn mqtt_3_1_3_1_order_of_the_payload() {
+        let mut properties = PropertiesBuf::new();
+        properties
+            .push(Property::SessionExpiryInterval(7))
+            .expect("fits");
+        let mut will_properties = PropertiesBuf::new();
+        will_properties
+            .push(Property::WillDelayInterval(9))
+            .expect("fits");
+        let mut body = b"\x00\x04MQTT\x05\xEE\x00\x0A\x05\x11\x00\x00\x00\x07".to_vec();
+        body.extend(
+            b"\x00\x02id\x05\x18\x00\x00\x00\x09\x00\x01w\x00\x01\xFF\x00\x01u\x00\x01\x00",
+        );
+        let bytes = packet(0x10, &body);
+        let connect = accepted(&bytes);
+        let expected = Connect {
+            version: Version::V5,
+            clean_start: true,
+            keep_alive: 10,
+            client_id: "id",
+            properties: properties.as_properties(),
+            will: Some(Will {
+                qos: QoS::AtLeastOnce,
+                retain: true,
+                topic: "w",
+                payload: &[0xFF],
+                properties: will_properties.as_properties(),
+            }),
+            username: Some("u"),
+            password: Some(&[0]),
+        };
+        assert_eq!(connect, expected);
+        assert_eq!(write(&Packet::Connect(connect), Version::V5), Ok(bytes));
+    }
+
+    #[test]
+    fn mqtt_3_1_2_1_protocol_name() {
+        for (name, level) in [
+            ("mqtt", 5),
+            ("MQT", 5),
+            ("MQTTT", 4),
+            ("", 4),
+            ("MQIsdp", 4),
+            ("MQIsdp", 5),
+            ("MQTT", 3),
+        ] {
+            let mut body = Vec::new();
+            put_field(&mut body, name.as_bytes());
+            body.extend(b"\x00\x02\x00\x00\x00\x00\x01a");
+            body[name.len() + 2] = level;
+            let bytes = packet(0x10, &body);
+            let reason = refused(&bytes, Version::V5, Side::Client);
+            assert_eq!(
+                reason,
+                ReasonCode::UnsupportedProtocolVersion,
+                "{name} {level}"
+            );
+        }
+    }
+
+    #[test]
+    fn mqtt_3_1_2_2_protocol_version() {
+        for level in [0, 1, 2, 6, 0x84, 0x85, 255] {
+            let mut body = b"\x00\x04MQTT\x00\x02\x00\x00\x00\x00\x01a".to_vec();
+            body[6] = level;
+            let bytes = packet(0x10, &body);
+            let reason = refused(&bytes, Version::V5, Side::Client);
+            assert_eq!(reason, ReasonCode::UnsupportedProtocolVersion, "{level}");
+            let raw = split(&bytes, 100).expect("well formed").expect("whole");
+            assert_eq!(connect_protocol(&raw), Some((&b"MQTT"[..], level)));
+        }
+    }
+
+    #[test]
+    fn protocol_of_what_is_no_connect() {
+        for bytes in [
+            &b"\x10\x05\x00\x04MQT"[..],
+            b"\x10\x06\x00\x04MQTT",
+            b"\xC0\x00",
+        ] {
+            let raw = split(bytes, 100).expect("well formed").expect("whole");
+            assert_eq!(connect_protocol(&raw), None);
+        }
+        malformed(b"\x10\x06\x00\x04MQTT");
+        malformed(b"\x10\x07\x00\x04MQT\xFF\x04");
+    }
+
+    #[test]
+    fn mqtt_3_1_2_3_reserved_connect_flag() {
+        for version in [Version::V311, Version::V5] {
+            malformed(&connect(version, CLEAN_START | RESERVED, b"\x00\x01a"));
+        }
+    }
+
+    #[test]
+    fn v31_05_reserved_connect_flag_is_tolerated() {
+        assert!(accepted(&connect(Version::V31, CLEAN_START | RESERVED, b"\x00\x01a")).clean_start);
+    }
+
+    #[test]
+    fn v31_06_fixed_header_flags_are_tolerated() {
+        for flags in 0..16 {
+            let mut bytes = connect(Version::V31, CLEAN_START, b"\x00\x01a");
+            bytes[0] |= flags;
+            accepted(&bytes);
+        }
+    }
+
+    #[test]
+    fn v31_07_remaining_length_takes_precedence() {
+        let bytes = connect(Version::V31, USERNAME | PASSWORD, b"\x00\x01a");
+        assert_eq!(
+            (accepted(&bytes).username, accepted(&bytes).password),
+            (None, None)
+        );
+        let bytes = connect(Version::V31, USERNAME | PASSWORD, b"\x00\x01a\x00\x01u");
+        assert_eq!(
+            (accepted(&bytes).username, accepted(&bytes).password),
+            (Some("u"), None)
+        );
+        // But a string that is cut off is none that is missing.
+        malformed(&connect(Version::V31, USERNAME, b"\x00\x01a\x00"));
+    }
+
+    #[test]
+    fn mqtt_3_1_2_9_will_needs_topic_and_payload() {
+        for version in [Version::V31, Version::V311] {
+            malformed(&connect(version, WILL, b"\x00\x01a"));
+            malformed(&connect(version, WILL, b"\x00\x01a\x00\x01t"));
+            accepted(&connect(version, WILL, b"\x00\x01a\x00\x01t\x00\x00"));
+        }
+        malformed(&connect(Version::V5, WILL, b"\x00\x01a"));
+        malformed(&connect(Version::V5, WILL, b"\x00\x01a\x00"));
+        malformed(&connect(Version::V5, WILL, b"\x00\x01a\x00\x00\x01t"));
+        accepted(&connect(
+            Version::V5,
+            WILL,
+            b"\x00\x01a\x00\x00\x01t\x00\x00",
+        ));
+    }
+
+    #[test]
+    fn mqtt_3_1_2_11_and_13_no_will_no_will_flags() {
+        for version in [Version::V31, Version::V311, Version::V5] {
+            for flags in [0x0A, 0x12, 0x22] {
+                malformed(&connect(version, flags, b"\x00\x01a"));
+            }
+        }
+    }
+
+    #[test]
+    fn mqtt_3_1_2_12_will_qos_3() {
+        malformed(&connect(
+            Version::V5,
+            0x1E,
+            b"\x00\x01a\x00\x00\x01t\x00\x00",
+        ));
+        malformed(&connect(Version::V311, 0x1E, b"\x00\x01a\x00\x01t\x00\x00"));
+    }
+
+    #[test]
+    fn mqtt_3_1_2_16_to_19_user_name_and_password() {
+        for version in [Version::V311, Version::V5] {
+            malformed(&connect(version, CLEAN_START, b"\x00\x01a\x00\x01u"));
+            malformed(&connect(version, USERNAME, b"\x00\x01a"));
+            malformed(&connect(version, USERNAME, b"\x00\x01a\x00\x01u\x00\x01p"));
+            malformed(&connect(
+                version,
+                USERNAME | PASSWORD,
+                b"\x00\x01a\x00\x01u",
+            ));
+        }
+    }
+
+    #[test]
+    fn password_without_user_name() {
+        let bytes = connect(Version::V5, PASSWORD, b"\x00\x01a\x00\x01p");
+        let only_password = accepted(&bytes);
+        assert_eq!(
+            (only_password.username, only_password.password),
+            (None, Some(&b"p"[..]))
+        );
+        for version in V3 {
+            // 3.1.1: MQTT-3.1.2-22
+            malformed(&connect(version, PASSWORD, b"\x00\x01a\x00\x01p"));
+            let connect = Connect {
+                version,
+                ..only_password
+            };
+            assert_eq!(
+                write(&Packet::Connect(connect), version),
+                Err(EncodeError::NotInVersion)
+            );
+        }
+    }
+
+    #[test]
+    fn mqtt_3_1_3_3_client_identifier_is_there() {
+        for version in [Version::V31, Version::V311, Version::V5] {
+            malformed(&connect(version, CLEAN_START, b""));
+            assert_eq!(
+                accepted(&connect(version, CLEAN_START, b"\x00\x00")).client_id,
+                ""
+            );
+        }
+    }
+
+    #[test]
+    fn mqtt_3_1_3_11_will_topic() {
+        for (topic, reason) in [
+            (&b"\x00\x03a/#"[..], ReasonCode::TopicNameInvalid),
+            (b"\x00\x01+", ReasonCode::TopicNameInvalid),
+            (b"\x00\x00", ReasonCode::MalformedPacket),
+            (b"\x00\x01\x00", ReasonCode::MalformedPacket),
+            (b"\x00\x01\xFF", ReasonCode::MalformedPacket),
+        ] {
+            let payload = [b"\x00\x01a", topic, b"\x00\x00"].concat();
+            let bytes = connect(Version::V311, WILL, &payload);
+            assert_eq!(refused(&bytes, Version::V311, Side::Client), reason);
+        }
+    }
+
+    #[test]
+    fn mqtt_3_1_4_1_truncated_anywhere() {
+        let mut body = b"\x00\x04MQTT\x05\xEE\x00\x0A\x05\x11\x00\x00\x00\x07".to_vec();
+        body.extend(
+            b"\x00\x02id\x05\x18\x00\x00\x00\x09\x00\x01w\x00\x01\xFF\x00\x01u\x00\x01\x00",
+        );
+        accepted(&packet(0x10, &body));
+        for len in 0..body.len() {
+            malformed(&packet(0x10, &body[..len]));
+        }
+        body.push(0);
+        malformed(&packet(0x10, &body));
+    }
+
+    #[test]
+    fn fields_that_cannot_be_encoded() {
+        let long = "x".repeat(65_536);
+        let bytes = connect(Version::V5, CLEAN_START, b"\x00\x01a");
+        let good = accepted(&bytes);
+        for (connect, error) in [
+            (
+                Connect {
+                    client_id: &long,
+                    ..good
+                },
+                EncodeError::FieldTooLong,
+            ),
+            (
+                Connect {
+                    username: Some(&long),
+                    ..good
+                },
+                EncodeError::FieldTooLong,
+            ),
+            (
+                Connect {
+                    password: Some(long.as_bytes()),
+                    ..good
+                },
+                EncodeError::FieldTooLong,
+            ),
+            (
+                Connect {
+                    client_id: "a\0",
+                    ..good
+                },
+                EncodeError::NulCharacter,
+            ),
+        ] {
+            assert_eq!(write(&Packet::Connect(connect), Version::V5), Err(error));
+        }
+    }
+}

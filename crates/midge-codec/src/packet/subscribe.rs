@@ -108,7 +108,7 @@ pub(crate) fn len(subscribe: &Subscribe<'_>, version: Version) -> Result<usize, 
     }
     let mut len = 2 + properties_len(subscribe.properties, version)?;
     for filter in &subscribe.filters {
-        len += string_len(filter.filter)? + 1;
+        len = len.saturating_add(string_len(filter.filter)? + 1);
     }
     Ok(len)
 }
@@ -191,4 +191,209 @@ pub(crate) fn put_ack(suback: &Suback<'_>, version: Version, out: &mut Vec<u8>) 
         // `ack_len` has seen that there is one.
         Version::V31 | Version::V311 => v3_return_code(*reason, version).unwrap_or(0x80),
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ALL_VERSIONS, V3, packet, read, refused, write};
+    use crate::{Packet, PropertiesBuf, Property};
+
+    /// SUBSCRIBE with one filter.
+    fn bytes(version: Version, filter: &[u8], options: u8) -> Vec<u8> {
+        let mut body = vec![0, 9];
+        if version == Version::V5 {
+            body.push(0);
+        }
+        put_field(&mut body, filter);
+        body.push(options);
+        packet(0x82, &body)
+    }
+
+    fn options(bytes: &[u8], version: Version) -> SubscriptionOptions {
+        match read(bytes, version, Side::Client) {
+            Ok(Packet::Subscribe(subscribe)) => subscribe.filters[0].options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn all_options() {
+        for byte in 0..=255 {
+            let bytes = bytes(Version::V5, b"a", byte);
+            let expected = match byte {
+                0x40.. => Err(ReasonCode::MalformedPacket), // MQTT-3.8.3-5
+                _ if byte & 0x03 == 0x03 => Err(ReasonCode::ProtocolError),
+                0x30.. => Err(ReasonCode::ProtocolError),
+                _ => Ok(()),
+            };
+            match expected {
+                Err(reason) => assert_eq!(refused(&bytes, Version::V5, Side::Client), reason),
+                Ok(()) => {
+                    let options = options(&bytes, Version::V5);
+                    assert_eq!(options.qos as u8, byte & 3);
+                    assert_eq!(options.no_local, byte & 4 != 0);
+                    assert_eq!(options.retain_as_published, byte & 8 != 0);
+                    assert_eq!(options.retain_handling as u8, byte >> 4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn v3_requested_qos() {
+        // 3.1.1: MQTT-3.8.3-4
+        for version in V3 {
+            for byte in 0..=255 {
+                let bytes = bytes(version, b"a", byte);
+                if byte <= 2 {
+                    assert_eq!(options(&bytes, version).qos as u8, byte);
+                } else {
+                    let reason = refused(&bytes, version, Side::Client);
+                    assert_eq!(reason, ReasonCode::MalformedPacket);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn mqtt_3_8_3_4_no_local_on_a_shared_subscription() {
+        let bytes = |filter| bytes(Version::V5, filter, 0x05);
+        let reason = refused(&bytes(b"$share/g/a"), Version::V5, Side::Client);
+        assert_eq!(reason, ReasonCode::ProtocolError);
+        assert!(options(&bytes(b"$sharex/g"), Version::V5).no_local);
+    }
+
+    #[test]
+    fn bad_filters() {
+        for (filter, reason) in [
+            (&b"a/#/b"[..], ReasonCode::TopicFilterInvalid), // MQTT-4.7.1-1
+            (b"a+", ReasonCode::TopicFilterInvalid),         // MQTT-4.7.1-2
+            (b"", ReasonCode::MalformedPacket),              // MQTT-4.7.3-1
+            (b"a\x00", ReasonCode::MalformedPacket),         // MQTT-4.7.3-2
+            (b"\xFF", ReasonCode::MalformedPacket),          // MQTT-3.8.3-1
+            (b"$share//a", ReasonCode::MalformedPacket),     // MQTT-4.8.2-1
+            (b"$share/g", ReasonCode::MalformedPacket),      // MQTT-4.8.2-2
+            (b"$share/g/a#", ReasonCode::TopicFilterInvalid),
+        ] {
+            for version in ALL_VERSIONS {
+                let bytes = bytes(version, filter, 0);
+                assert_eq!(refused(&bytes, version, Side::Client), reason, "{filter:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn mqtt_3_8_3_2_at_least_one_filter() {
+        for (body, version) in [
+            (&[0, 1][..], Version::V31),
+            (&[0, 1], Version::V311),
+            (&[0, 1, 0], Version::V5),
+        ] {
+            let reason = refused(&packet(0x82, body), version, Side::Client);
+            assert_eq!(reason, ReasonCode::ProtocolError);
+            let subscribe = Subscribe {
+                packet_id: 1,
+                properties: Properties::EMPTY,
+                filters: Vec::new(),
+            };
+            let result = write(&Packet::Subscribe(subscribe), version);
+            assert_eq!(result, Err(EncodeError::EmptyList));
+        }
+        // A filter without options is cut off.
+        let reason = refused(b"\x82\x05\x00\x01\x00\x01a", Version::V311, Side::Client);
+        assert_eq!(reason, ReasonCode::MalformedPacket);
+    }
+
+    #[test]
+    fn mqtt_2_2_1_3_packet_identifier_0() {
+        for version in ALL_VERSIONS {
+            let mut bytes = bytes(version, b"a", 0);
+            bytes[3] = 0;
+            assert_eq!(
+                refused(&bytes, version, Side::Client),
+                ReasonCode::ProtocolError
+            );
+        }
+    }
+
+    #[test]
+    fn several_filters_and_an_identifier() {
+        let mut properties = PropertiesBuf::new();
+        properties
+            .push(Property::SubscriptionIdentifier(200))
+            .expect("fits");
+        let filter = |filter, qos, retain_handling| SubscribeFilter {
+            filter,
+            options: SubscriptionOptions {
+                qos,
+                retain_handling,
+                ..Default::default()
+            },
+        };
+        let subscribe = Packet::Subscribe(Subscribe {
+            packet_id: 0x0102,
+            properties: properties.as_properties(),
+            filters: vec![
+                filter("a", QoS::AtLeastOnce, RetainHandling::Send),
+                filter("#", QoS::ExactlyOnce, RetainHandling::DoNotSend),
+            ],
+        });
+        let bytes = b"\x82\x0E\x01\x02\x03\x0B\xC8\x01\x00\x01a\x01\x00\x01#\x22";
+        assert_eq!(write(&subscribe, Version::V5).as_deref(), Ok(&bytes[..]));
+        assert_eq!(
+            read(bytes, Version::V5, Side::Client),
+            Ok(subscribe.clone())
+        );
+        // Before 5.0 there is only the QoS.
+        let bytes = b"\x82\x0A\x01\x02\x00\x01a\x01\x00\x01#\x02";
+        assert_eq!(write(&subscribe, Version::V311).as_deref(), Ok(&bytes[..]));
+    }
+
+    fn suback(reasons: Vec<ReasonCode>) -> Packet<'static> {
+        Packet::Suback(Suback {
+            packet_id: 1,
+            properties: Properties::EMPTY,
+            reasons,
+        })
+    }
+
+    #[test]
+    fn v3_suback_codes() {
+        use ReasonCode::{GrantedQoS1, GrantedQoS2, NotAuthorized, Success, UnspecifiedError};
+        let mixed = suback(vec![GrantedQoS2, NotAuthorized, Success, GrantedQoS1]);
+        let bytes = [0x90, 6, 0, 1, 2, 0x80, 0, 1]; // 3.1.1: MQTT-3.9.3-1, MQTT-3.9.3-2
+        assert_eq!(write(&mixed, Version::V311).as_deref(), Ok(&bytes[..]));
+        let read_back = suback(vec![GrantedQoS2, UnspecifiedError, Success, GrantedQoS1]);
+        assert_eq!(read(&bytes, Version::V311, Side::Server), Ok(read_back));
+        for code in (0..=255).filter(|code| !matches!(code, 0..=2 | 0x80)) {
+            let reason = refused(&[0x90, 3, 0, 1, code], Version::V311, Side::Server);
+            assert_eq!(reason, ReasonCode::MalformedPacket);
+        }
+    }
+
+    #[test]
+    fn v31_10_no_failure_code() {
+        let failure = suback(vec![ReasonCode::NotAuthorized]);
+        assert_eq!(
+            write(&failure, Version::V31),
+            Err(EncodeError::NotInVersion)
+        );
+        let reason = refused(&[0x90, 3, 0, 1, 0x80], Version::V31, Side::Server);
+        assert_eq!(reason, ReasonCode::MalformedPacket);
+    }
+
+    #[test]
+    fn suback_of_5() {
+        let packet = suback(vec![ReasonCode::Success, ReasonCode::NotAuthorized]);
+        let bytes = [0x90, 5, 0, 1, 0, 0, 0x87];
+        assert_eq!(write(&packet, Version::V5).as_deref(), Ok(&bytes[..]));
+        assert_eq!(read(&bytes, Version::V5, Side::Server), Ok(packet));
+        let reason = refused(&[0x90, 3, 0, 1, 0], Version::V5, Side::Server);
+        assert_eq!(reason, ReasonCode::ProtocolError);
+        assert_eq!(
+            write(&suback(Vec::new()), Version::V5),
+            Err(EncodeError::EmptyList)
+        );
+    }
 }

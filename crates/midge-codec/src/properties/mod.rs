@@ -4,6 +4,8 @@ mod buf;
 mod message;
 mod table;
 
+use std::iter::FusedIterator;
+
 use crate::DecodeError;
 use crate::wire::{Reader, Varint, split_field, varint};
 
@@ -303,6 +305,8 @@ impl<'a> Iterator for PropertiesIter<'a> {
     }
 }
 
+impl FusedIterator for PropertiesIter<'_> {}
+
 /// Identifier and length of the property at the start of a block, without a look at its value.
 fn span(block: &[u8]) -> Option<(u8, usize)> {
     let (id, tail) = block.split_first()?;
@@ -320,3 +324,6 @@ fn span(block: &[u8]) -> Option<(u8, usize)> {
     };
     Some((*id, block.len() - rest.len()))
 }
+
+#[cfg(test)]
+mod tests;
