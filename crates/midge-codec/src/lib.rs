@@ -7,6 +7,34 @@
 //! ```text
 //!   bytes --split()--> RawPacket --decode()--> Packet<'_> --encode()--> bytes
 //! ```
+//!
+//! ```
+//! use midge_codec::{Packet, Publish, QoS, Properties, Side, Version, decode, encode, split};
+//!
+//! let publish = Publish {
+//!     dup: false,
+//!     qos: QoS::AtMostOnce,
+//!     retain: false,
+//!     topic: "kitchen/temperature",
+//!     packet_id: 0,
+//!     properties: Properties::EMPTY,
+//!     payload: b"21.5",
+//! };
+//! let mut bytes = Vec::new();
+//! encode(&Packet::Publish(publish), Version::V311, &mut bytes)?;
+//!
+//! // Half a packet is no error, but no packet either.
+//! assert!(split(&bytes[..10], 1024)?.is_none());
+//! if let Some(raw) = split(&bytes, 1024)? {
+//!     let packet = decode(raw, Version::V311, Side::Client)?;
+//!     assert_eq!(packet, Packet::Publish(publish));
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Decoding is as strict as the specification allows, and [`DecodeError::reason`] is the reason code
+//! that it names. What is not a matter of bytes (identifiers of clients, limits, the state of a
+//! connection) is not looked at here.
 
 #![forbid(unsafe_code)]
 

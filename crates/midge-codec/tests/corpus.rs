@@ -115,7 +115,7 @@ fn leak(properties: &[Property<'_>]) -> Properties<'static> {
     Box::leak(Box::new(buf(properties))).as_properties()
 }
 
-fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
+fn connects(version: Version) -> Vec<(&'static str, Packet<'static>)> {
     let plain = Connect {
         version,
         clean_start: true,
@@ -158,6 +158,13 @@ fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
         password: Some(b"secret"),
         ..plain
     };
+    vec![
+        ("connect", Packet::Connect(plain)),
+        ("connect-full", Packet::Connect(full)),
+    ]
+}
+
+fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
     let message = leak(&[
         Property::PayloadFormatIndicator(0),
         Property::MessageExpiryInterval(10),
@@ -209,9 +216,8 @@ fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
         reason: ReasonCode::Success,
         properties: Properties::EMPTY,
     };
-    let mut packets = vec![
-        ("connect", Packet::Connect(plain)),
-        ("connect-full", Packet::Connect(full)),
+    let mut packets = connects(version);
+    packets.extend([
         ("publish", Packet::Publish(publish)),
         (
             "publish-retain",
@@ -239,7 +245,7 @@ fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
         ("unsubscribe", Packet::Unsubscribe(unsubscribe)),
         ("pingreq", Packet::Pingreq),
         ("disconnect", Packet::Disconnect(normal)),
-    ];
+    ]);
     if version == Version::V5 {
         let aliased = Publish {
             topic: "",
