@@ -27,6 +27,7 @@ mod retained;
 mod router;
 mod session;
 mod stats;
+mod store;
 mod sys;
 mod time;
 
@@ -49,4 +50,8 @@ pub use outbox::Outbox;
 pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, RecvError};
 pub use receipt::{Outcome, Receipt, Tracker};
 pub use stats::Stats;
+pub use store::{
+    MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,
+    StoredSubscription, StoredWill,
+};
 pub use time::Tick;

@@ -179,6 +179,25 @@ impl MessageRef<'_> {
 }
 
 impl Message {
+    /// The same message in the time of another broker.
+    pub(crate) fn moved(&self, from: Tick, to: Tick) -> Arc<Self> {
+        let expires = match self.expires {
+            Tick::NEVER => Tick::NEVER,
+            expires => to.after_ms(from.until(expires)),
+        };
+        Arc::new(Self {
+            topic: self.topic.clone(),
+            block: self.block.clone(),
+            payload: self.payload.clone(),
+            origin: self.origin.clone(),
+            expires,
+            id: self.id,
+            tracker: None,
+            qos: self.qos,
+            retain: self.retain,
+        })
+    }
+
     /// This message as borrowed parts, for publishing it again.
     pub fn parts(&self, now: Tick) -> MessageRef<'_> {
         MessageRef {

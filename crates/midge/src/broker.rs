@@ -253,7 +253,7 @@ impl Broker {
 
     /// Removes the retained messages that match a filter; how many they were.
     pub fn clear_retained(&self, filter: &str) -> usize {
-        self.hub().clear_retained(filter)
+        self.hub().clear_retained(filter, self.inner.core.now())
     }
 
     /// A snapshot of all counters.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use midge_core::{Config, Hooks, Hub};
+use midge_core::{Config, Hooks, Hub, Store};
 use tokio::runtime::Handle;
 
 use crate::broker::Broker;
@@ -43,6 +43,7 @@ pub struct Builder {
     config: Config,
     listen: Vec<String>,
     hooks: Option<Arc<dyn Hooks>>,
+    store: Option<Arc<dyn Store>>,
     clock: Clock,
     threads: usize,
     runtime: Option<Handle>,
@@ -81,6 +82,12 @@ impl Builder {
     /// Registers hooks that are shared.
     pub fn shared_hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
         self.hooks = Some(hooks);
+        self
+    }
+
+    /// Keeps sessions and retained messages in a store; without one they end with the broker.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -145,7 +152,13 @@ impl Builder {
             (None, None) => return Err(StartError::Runtime(std::io::ErrorKind::NotFound.into())),
         };
         let time = TimeSource::new(self.clock);
-        let hub = Hub::new(self.config, self.hooks, &instance_name(), time.now());
+        let hub = Hub::new(
+            self.config,
+            self.hooks,
+            self.store,
+            &instance_name(),
+            time.now(),
+        );
         let core = Core::new(hub, time, handle);
         for listener in bound {
             let served = core.clone();

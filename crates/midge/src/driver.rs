@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use midge_core::{Connection, Hub, Link};
+use midge_core::{Connection, DisconnectReason, Hub, Link};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
@@ -215,6 +215,19 @@ impl<T: Transport> Driver<T> {
         }
     }
 
+    /// Whether the client is to be waited for before the socket is closed, because it may not have
+    /// read yet why it was disconnected. At shutdown nobody is waited for.
+    fn worth_waiting(&self) -> bool {
+        !matches!(
+            self.connection.link().ended(),
+            Some(
+                DisconnectReason::ByClient(_)
+                    | DisconnectReason::ConnectionLost
+                    | DisconnectReason::Shutdown
+            )
+        )
+    }
+
     /// Time is up for an ended connection.
     fn lingered(&mut self, cx: &mut Context<'_>) -> bool {
         let linger = self
@@ -249,7 +262,7 @@ impl<T: Transport> Driver<T> {
                     discarded += buffer.filled().len();
                 }
                 Poll::Ready(_) => discarded = DISCARD,
-                Poll::Pending if self.lingered(cx) => discarded = DISCARD,
+                Poll::Pending if !self.worth_waiting() || self.lingered(cx) => discarded = DISCARD,
                 Poll::Pending => {
                     self.stage = Stage::Closing(discarded);
                     return Poll::Pending;

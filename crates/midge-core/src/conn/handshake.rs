@@ -14,7 +14,8 @@ use crate::hooks::{
 use crate::hub::AttachPlan;
 use crate::message::{MessageRef, OwnedMessage};
 use crate::rate::Bucket;
-use crate::session::{AttachedSettings, StoredWill};
+use crate::session::AttachedSettings;
+use crate::store::StoredWill;
 
 /// A CONNECT on its way to CONNACK.
 pub(super) struct Handshake {

@@ -259,7 +259,8 @@ impl Connection {
     fn finish(&mut self) {
         if !self.replies.is_empty() {
             self.unwritten_replies += self.replies.len();
-            self.hub.push_output(&self.link, &self.replies);
+            self.hub
+                .push_replies(&self.link, &self.replies, self.batch.now());
             if self.replies.capacity() > 16 * 1024 {
                 self.replies = Vec::new();
             }
@@ -348,7 +349,7 @@ impl Connection {
             }
             Packet::Pubrec(ack) => self.pubrec(&session, ack),
             Packet::Pubrel(ack) => {
-                let reason = match session.release_qos2(ack.packet_id) {
+                let reason = match session.release_qos2(ack.packet_id, &self.hub.shared) {
                     Received::Known => ReasonCode::Success,
                     Received::Unknown => ReasonCode::PacketIdentifierNotFound,
                 };

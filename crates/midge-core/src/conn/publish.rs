@@ -182,7 +182,7 @@ impl Connection {
         let Some(session) = &self.session else {
             return Ok(false);
         };
-        match session.receive_qos2(packet_id, maximum) {
+        match session.receive_qos2(packet_id, maximum, &self.hub.shared) {
             Some(Received::Known) => Ok(false),
             Some(Received::Unknown) => Ok(true),
             None => Err(Fault::violation(
@@ -232,7 +232,7 @@ impl Connection {
             && let Some(session) = &self.session
         {
             // MQTT-4.3.3-9: the identifier is free again.
-            session.release_qos2(packet_id);
+            session.release_qos2(packet_id, &self.hub.shared);
         }
         self.acknowledge(qos, packet_id, refusal.reason, refusal.text.as_deref());
     }

@@ -339,11 +339,16 @@ impl Hub {
 
     /// Removes the retained messages that match a filter; how many they were. `$SYS` stays unless
     /// the filter names it.
-    pub fn clear_retained(&self, filter: &str) -> usize {
+    pub fn clear_retained(&self, filter: &str, now: Tick) -> usize {
         let mut store = self.retained.write();
         let found = store.matching(filter);
         let mut timers = Vec::new();
         for message in &found {
+            if let Some(journal) = self.shared.journal() {
+                journal.record(crate::store::Op::RetainedRemoved {
+                    topic: message.topic().into(),
+                });
+            }
             timers.extend(
                 store
                     .remove(message.topic())
@@ -354,6 +359,7 @@ impl Hub {
         timers
             .into_iter()
             .for_each(|timer| self.timers.cancel(timer));
+        self.finish(&mut self.batch(now));
         found.len()
     }
 }

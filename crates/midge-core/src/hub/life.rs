@@ -15,7 +15,8 @@ use crate::hooks::{ClientInfo, HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::router::Subscriber;
-use crate::session::{Attached, AttachedSettings, Session, Stage, State, StoredWill, SubRecord};
+use crate::session::{Attached, AttachedSettings, Session, Stage, State, SubRecord};
+use crate::store::{Op, StoredWill};
 use crate::time::Due;
 
 /// Subscriptions removed under one hold of the router's lock.
@@ -127,6 +128,7 @@ impl Hub {
         state.will = plan.will.map(Box::new);
         state.disconnected_at = None;
         state.info = Some(plan.info);
+        self.record_session(session, &mut state);
         Session::prepare_resume(&mut state);
         let mut attached = Box::new(Attached::new(link.clone(), plan.settings));
         connack(present, attached.outbox.buffer());
@@ -243,7 +245,7 @@ impl Hub {
     }
 
     /// The will when a connection ends: gone, now, or after its delay (section 3.1.3.2.2).
-    fn settle_will(
+    pub(super) fn settle_will(
         &self,
         session: &Arc<Session>,
         state: &mut State,
@@ -256,8 +258,8 @@ impl Hub {
             DisconnectReason::Shutdown => !self.config().shutdown.wills,
             _ => false,
         };
-        if withdrawn {
-            state.will = None;
+        if withdrawn && state.will.take().is_some() {
+            self.record_session(session, state);
         }
         let Some(will) = &state.will else { return };
         let at_once = ends || will.delay_s == 0 || *reason == DisconnectReason::Shutdown;
@@ -279,6 +281,7 @@ impl Hub {
         batch: &mut Batch,
     ) {
         if let Some(will) = state.will.take() {
+            self.record_session(session, state);
             let client_id = session.client_id.clone();
             batch.after.push(After::Will {
                 client_id,
@@ -308,6 +311,9 @@ impl Hub {
         let mut state = session.lock();
         if state.dead {
             return;
+        }
+        if let Some((journal, client_id)) = self.shared.recorded(&state) {
+            journal.record(Op::SessionEnded { client_id });
         }
         state.dead = true;
         self.cancel_timers(&mut state);
@@ -344,7 +350,7 @@ impl Hub {
         }
         for (delivery, again) in orphans {
             let again = again && delivery.group().is_some();
-            crate::session::release(state, &delivery, &self.shared);
+            crate::session::release(state, &delivery, None, &self.shared);
             if again {
                 batch.orphans.push(delivery);
             } else {
@@ -449,10 +455,33 @@ impl Hub {
         self.sessions.lock().values().cloned().collect()
     }
 
+    /// Records what a session is: that it exists, for how long, with which will.
+    pub(super) fn record_session(&self, session: &Session, state: &mut State) {
+        let Some(journal) = self.shared.journal().filter(|_| !state.dead) else {
+            return;
+        };
+        let client_id = session.client_id.clone();
+        if state.expiry_s > 0 {
+            state.recorded = Some(client_id.clone());
+            let will = state.will.as_deref().cloned();
+            journal.record(Op::Session {
+                client_id,
+                expiry_s: state.expiry_s,
+                will,
+            });
+        } else if state.recorded.take().is_some() {
+            journal.record(Op::SessionEnded { client_id });
+        }
+    }
+
     /// Changes the session expiry interval of a connected session (MQTT-3.14.2-2 and after).
     pub(crate) fn set_expiry(&self, session: &Session, expiry_s: u32) {
         let cap = self.config().limits.session_expiry_s;
-        session.lock().expiry_s = expiry_s.min(cap);
+        let mut state = session.lock();
+        state.expiry_s = expiry_s.min(cap);
+        if state.expiry_s > 0 {
+            self.record_session(session, &mut state);
+        }
     }
 
     /// Ends every connection; wills go out before. New ones are refused from now on.
@@ -490,11 +519,11 @@ impl Hub {
             let mut state = session.lock();
             state.dead = true;
             while let Some(delivery) = state.take_queued(&self.shared) {
-                crate::session::release(&mut state, &delivery, &self.shared);
+                crate::session::release(&mut state, &delivery, None, &self.shared);
             }
             let inflight = std::mem::take(&mut state.inflight);
             for entry in inflight.into_values() {
-                crate::session::release(&mut state, &entry.delivery, &self.shared);
+                crate::session::release(&mut state, &entry.delivery, None, &self.shared);
             }
         }
         let router = std::mem::take(&mut *self.router.write());

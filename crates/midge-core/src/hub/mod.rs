@@ -6,6 +6,7 @@ mod inspect;
 mod life;
 mod output;
 mod publish;
+mod recover;
 mod subscribe;
 mod timers;
 
@@ -29,8 +30,9 @@ use crate::link::{Link, Notify};
 use crate::queue::Queue;
 use crate::retained::Retained;
 use crate::router::Router;
-use crate::session::{Session, SubRecord};
+use crate::session::{Session, State, SubRecord};
 use crate::stats::Counters;
+use crate::store::{Journal, Store};
 use crate::time::{Due, Tick, Timers};
 
 static INSTANCES: AtomicU64 = AtomicU64::new(1);
@@ -44,6 +46,7 @@ pub(crate) struct Shared {
     queued: AtomicUsize,
     /// Bytes of large outboxes.
     backlog: AtomicUsize,
+    journal: Option<Journal>,
 }
 
 /// The configuration, with what is needed per message at hand.
@@ -61,6 +64,17 @@ impl std::ops::Deref for Settings {
 }
 
 impl Shared {
+    /// Where to record what happens to a session, and under which name, if it is recorded.
+    #[inline]
+    pub(crate) fn recorded(&self, state: &State) -> Option<(&Journal, Arc<str>)> {
+        let client_id = state.recorded.as_ref().filter(|_| !state.dead)?;
+        Some((self.journal.as_ref()?, client_id.clone()))
+    }
+
+    pub(crate) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
@@ -133,10 +147,12 @@ pub(crate) enum After {
 
 impl Hub {
     /// A hub with these settings. `instance` makes assigned client identifiers unique between
-    /// brokers: any text.
+    /// brokers: any text. A `store` gives back
+    /// what it has.
     pub fn new(
         config: Config,
         hooks: Option<Arc<dyn Hooks>>,
+        store: Option<Arc<dyn Store>>,
         instance: &str,
         now: Tick,
     ) -> Arc<Self> {
@@ -153,6 +169,7 @@ impl Hub {
                 taps: Taps::default(),
                 queued: AtomicUsize::new(0),
                 backlog: AtomicUsize::new(0),
+                journal: store.clone().map(Journal::new),
             },
             hooks,
             hook_set,
@@ -169,6 +186,15 @@ impl Hub {
             connect_bucket: Mutex::new(connect_bucket),
             stopping: AtomicBool::new(false),
         });
+        if let Some(store) = store {
+            hub.recover(&*store, now);
+            let committed = Arc::downgrade(&hub);
+            store.on_commit(Arc::new(move || {
+                if let Some(hub) = committed.upgrade() {
+                    hub.committed();
+                }
+            }));
+        }
         hub.start_sys(now);
         hub
     }
@@ -240,6 +266,9 @@ impl Hub {
     /// Ends a batch: does what had to wait for the locks, wakes each touched receiver once.
     pub fn finish(&self, batch: &mut Batch) {
         batch.local.settle(&self.shared.counters);
+        if let Some(journal) = &self.shared.journal {
+            journal.flush(batch.now);
+        }
         while batch.has_more() {
             for (link, reason) in std::mem::take(&mut batch.kicks) {
                 self.end(&link, reason, batch);

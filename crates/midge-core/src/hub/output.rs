@@ -48,6 +48,14 @@ impl Hub {
             .as_deref_mut()
             .filter(|a| a.link.id == link.id)?;
         attached.in_write = 0;
+        if attached.held_until > 0 {
+            let journal = self.shared.journal();
+            if journal.is_some_and(|journal| !journal.is_committed(attached.held_until)) {
+                attached.dirty = false;
+                return None;
+            }
+            attached.held_until = 0;
+        }
         if attached.charged > 0 {
             self.shared
                 .sub_backlog(std::mem::take(&mut attached.charged));
@@ -74,6 +82,38 @@ impl Hub {
         into.append(std::mem::take(&mut attached.outbox));
         attached.in_write = into.len();
         None
+    }
+
+    /// Appends the acknowledgements of a batch. They, and everything behind them, leave when what
+    /// they acknowledge is committed.
+    pub(crate) fn push_replies(&self, link: &Arc<Link>, bytes: &[u8], now: Tick) {
+        self.push_output(link, bytes);
+        self.hold_until_committed(link, now);
+    }
+
+    /// Holds back a connection's output until everything recorded so far is committed.
+    pub(crate) fn hold_until_committed(&self, link: &Arc<Link>, now: Tick) {
+        let Some(journal) = self.shared.journal() else {
+            return;
+        };
+        let position = journal.flush(now);
+        if journal.is_committed(position) {
+            return;
+        }
+        if let Some(session) = link.session.get()
+            && let Some(attached) = session.lock().attached.as_deref_mut()
+            && attached.link.id == link.id
+        {
+            attached.held_until = position;
+        }
+        journal.wait(position, link.clone());
+    }
+
+    /// The store has committed more.
+    pub(super) fn committed(&self) {
+        if let Some(journal) = self.shared.journal() {
+            journal.notify_committed();
+        }
     }
 
     /// Appends bytes to what a connection is to send.

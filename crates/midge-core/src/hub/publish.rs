@@ -13,6 +13,7 @@ use crate::observer::Received;
 use crate::receipt::{Outcome, Receipt, Tracker};
 use crate::router::{Group, Router, SubTarget, Subscriber, Target};
 use crate::session::{Delivery, Offering, Session, Terms};
+use crate::store::Op;
 use crate::time::Tick;
 
 /// Who publishes.
@@ -400,7 +401,14 @@ impl Hub {
     fn retain(&self, passage: &mut Passage<'_>, batch: &mut Batch) -> bool {
         let topic = passage.message.topic;
         let replaced = if passage.message.payload.is_empty() {
-            self.retained.write().remove(topic)
+            let mut retained = self.retained.write();
+            let removed = retained.remove(topic);
+            if let (Some(journal), true) = (self.shared.journal(), removed.is_some()) {
+                journal.record(Op::RetainedRemoved {
+                    topic: topic.into(),
+                });
+            }
+            removed
         } else {
             let message = passage.keep();
             let limits = &self.config().limits;
@@ -421,6 +429,11 @@ impl Hub {
                 }
                 batch.dropped(&self.shared, None, topic, DropReason::RetainedFull);
                 return false;
+            }
+            if let (Some(journal), false) = (self.shared.journal(), system) {
+                journal.record(Op::Retained {
+                    message: message.clone(),
+                });
             }
             retained.insert(message, timer)
         };

@@ -11,6 +11,7 @@ use crate::event::{Event, EventMask};
 use crate::link::Link;
 use crate::router::Subscriber;
 use crate::session::{RetainedCursor, Session, State, SubRecord};
+use crate::store::{Op, StoredSubscription};
 
 /// One filter of a SUBSCRIBE, and what was decided about it.
 pub(crate) struct Grant {
@@ -27,7 +28,7 @@ impl Hub {
     /// new subscriptions bring, retained messages included.
     pub(crate) fn subscribe(
         &self,
-        link: &Link,
+        link: &Arc<Link>,
         session: &Arc<Session>,
         grants: &mut [Grant],
         suback: impl FnOnce(&[Grant], &mut Vec<u8>),
@@ -70,6 +71,16 @@ impl Hub {
             };
             let subscriber = Subscriber::Session(session.clone());
             router.insert(&grant.filter, subscriber, record, grant.shared);
+            if let Some((journal, client_id)) = self.shared.recorded(&state) {
+                let subscription = StoredSubscription {
+                    filter: grant.filter.clone(),
+                    record,
+                };
+                journal.record(Op::Subscribed {
+                    client_id,
+                    subscription,
+                });
+            }
             if !existed {
                 self.count_subscriptions(grant.shared, 1);
             }
@@ -99,23 +110,23 @@ impl Hub {
         state.retained.extend(cursors);
         drop(state);
         drop(router);
+        self.hold_until_committed(link, batch.now);
         self.tell_subscribed(session, grants, batch);
     }
 
     fn tell_subscribed(&self, session: &Session, grants: &[Grant], batch: &mut Batch) {
         for grant in grants {
             let (client_id, filter) = (session.client_id.clone(), grant.filter.clone());
-            match grant.answer {
-                Some(reason) if reason.is_error() => {
-                    if batch.wants(EventMask::SUBSCRIBE_REFUSED) {
-                        batch.event(Event::SubscribeRefused {
-                            client_id,
-                            filter,
-                            reason,
-                        });
-                    }
+            let refused = grant.answer.filter(|answer| answer.is_error());
+            match refused {
+                Some(reason) if batch.wants(EventMask::SUBSCRIBE_REFUSED) => {
+                    batch.event(Event::SubscribeRefused {
+                        client_id,
+                        filter,
+                        reason,
+                    });
                 }
-                _ if batch.wants(EventMask::SUBSCRIBED) => {
+                None if batch.wants(EventMask::SUBSCRIBED) => {
                     let qos = grant.options.qos;
                     batch.event(Event::Subscribed {
                         client_id,
@@ -148,6 +159,12 @@ impl Hub {
                 state.subscriptions = hashbrown::HashMap::new();
             }
             state.retained.retain(|cursor| cursor.filter != name);
+            if let Some((journal, client_id)) = self.shared.recorded(&state) {
+                journal.record(Op::Unsubscribed {
+                    client_id,
+                    filter: name.clone(),
+                });
+            }
             drop(state);
             router.remove(filter, &subscriber, record.shared);
             drop(router);

@@ -6,6 +6,7 @@ use super::Hub;
 use crate::batch::Batch;
 use crate::event::{DisconnectReason, Event, EventMask};
 use crate::link::Link;
+use crate::store::Op;
 use crate::time::{Due, Tick};
 
 impl Hub {
@@ -30,7 +31,14 @@ impl Hub {
             Due::SessionExpiry(session, epoch) => self.session_expired(&session, epoch, batch),
             Due::WillDelay(session, epoch) => self.will_due(&session, epoch, batch),
             Due::RetainedExpiry(message) => {
-                let removed = self.retained.write().remove_exact(&message);
+                let mut retained = self.retained.write();
+                let removed = retained.remove_exact(&message);
+                if let (Some(journal), true) = (self.shared.journal(), removed) {
+                    journal.record(Op::RetainedRemoved {
+                        topic: message.topic().into(),
+                    });
+                }
+                drop(retained);
                 if removed && batch.wants(EventMask::EXPIRED) {
                     batch.event(Event::RetainedExpired { message });
                 }

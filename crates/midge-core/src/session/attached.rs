@@ -37,6 +37,8 @@ pub(crate) struct Attached {
     pub(crate) in_write: usize,
     /// Bytes of the outbox that count in the hub's backlog.
     pub(crate) charged: usize,
+    /// Position in the store that must be committed before anything is sent, 0 for none.
+    pub(crate) held_until: u64,
     /// A batch has taken on to notify the connection.
     pub(crate) dirty: bool,
     aliases: Option<HashMap<Box<str>, u16>>,
@@ -51,6 +53,7 @@ impl Attached {
             in_window: 0,
             in_write: 0,
             charged: 0,
+            held_until: 0,
             dirty: false,
             aliases: None,
         }

@@ -12,6 +12,7 @@ use crate::hub::Shared;
 use crate::message::{Message, MessageRef};
 use crate::receipt::Outcome;
 use crate::session::attached::OUTBOX_HIGH;
+use crate::store::{Op, StoredDelivery};
 use crate::time::Tick;
 
 /// A message with what it needs on its way through the receivers: made into a kept [`Message`]
@@ -25,6 +26,19 @@ pub(crate) trait Offering {
     fn kept(&self) -> Option<&Arc<Message>>;
     /// The encoded QoS 0 packet without anything that differs by receiver, if it pays.
     fn frame(&mut self, version: Version) -> Option<&[u8]>;
+}
+
+impl Delivery {
+    pub(crate) fn to_stored(&self, packet_id: Option<u16>, released: bool) -> StoredDelivery {
+        StoredDelivery {
+            message: self.message.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            subscription_ids: self.subscription_ids().to_vec(),
+            packet_id,
+            released,
+        }
+    }
 }
 
 /// How a message goes to one session.
@@ -261,6 +275,14 @@ impl Session {
         }
         if acknowledged {
             attached.in_window += 1;
+            if let Some((journal, client_id)) = shared.recorded(state) {
+                let message_id = delivery.message.id();
+                journal.record(Op::Sent {
+                    client_id,
+                    message_id,
+                    packet_id,
+                });
+            }
             let sequence = state.next_sequence();
             let entry = Inflight {
                 delivery,
@@ -270,7 +292,7 @@ impl Session {
             };
             state.inflight.insert(packet_id, entry);
         } else {
-            release(state, &delivery, shared);
+            release(state, &delivery, None, shared);
         }
         None
     }
@@ -285,7 +307,7 @@ impl Session {
         batch: &mut Batch,
         count: bool,
     ) {
-        release(state, delivery, shared);
+        release(state, delivery, None, shared);
         if count {
             batch.dropped(
                 shared,
@@ -340,13 +362,37 @@ fn drop_expired(session: &Session, state: &mut State, shared: &Shared, batch: &m
 }
 
 fn charge(state: &mut State, delivery: &Delivery, shared: &Shared) {
+    if let Some((journal, client_id)) = shared.recorded(state)
+        && delivery.qos != QoS::AtMostOnce
+    {
+        let delivery = delivery.to_stored(None, false);
+        journal.record(Op::Taken {
+            client_id,
+            delivery,
+        });
+    }
     let cost = delivery.message.cost();
     state.queued_bytes += cost;
     shared.charge(cost);
 }
 
 /// Ends the accounting of a message that was taken.
-pub(crate) fn release(state: &mut State, delivery: &Delivery, shared: &Shared) {
+pub(crate) fn release(
+    state: &mut State,
+    delivery: &Delivery,
+    packet_id: Option<u16>,
+    shared: &Shared,
+) {
+    if let Some((journal, client_id)) = shared.recorded(state)
+        && delivery.qos != QoS::AtMostOnce
+    {
+        let message_id = delivery.message.id();
+        journal.record(Op::Done {
+            client_id,
+            message_id,
+            packet_id,
+        });
+    }
     let cost = delivery.message.cost();
     state.queued_bytes = state.queued_bytes.saturating_sub(cost);
     shared.release(cost);

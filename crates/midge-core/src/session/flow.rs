@@ -11,6 +11,7 @@ use crate::batch::Batch;
 use crate::event::{DropReason, Event, EventMask};
 use crate::hub::Shared;
 use crate::session::attached::OUTBOX_HIGH;
+use crate::store::Op;
 
 /// Messages looked at in one go when a queue drains, so that one session cannot hold up a thread.
 const PUMP_BUDGET: usize = 4096;
@@ -62,7 +63,7 @@ impl State {
             return;
         };
         self.window_back(&entry);
-        release(self, &entry.delivery, shared);
+        release(self, &entry.delivery, Some(packet_id), shared);
         if reason.is_error() {
             let topic = entry.delivery.message.topic();
             batch.dropped(
@@ -121,7 +122,16 @@ impl Session {
                 Ok(Received::Known)
             }
             Some(entry) => {
+                let first = entry.stage == Stage::Published;
                 entry.stage = Stage::Released;
+                let message_id = entry.delivery.message.id();
+                if let Some((journal, client_id)) = shared.recorded(&state).filter(|_| first) {
+                    journal.record(Op::Released {
+                        client_id,
+                        message_id,
+                        packet_id,
+                    });
+                }
                 Ok(Received::Known)
             }
             None => Ok(Received::Unknown),
@@ -156,7 +166,12 @@ impl Session {
 
     /// A QoS 2 PUBLISH from the client: whether its identifier is in use, and so the message a
     /// repetition (MQTT-4.3.3-10). `None` if more are open than `maximum`.
-    pub(crate) fn receive_qos2(&self, packet_id: u16, maximum: u16) -> Option<Received> {
+    pub(crate) fn receive_qos2(
+        &self,
+        packet_id: u16,
+        maximum: u16,
+        shared: &Shared,
+    ) -> Option<Received> {
         let mut state = self.lock();
         if state.inbound.contains(&packet_id) {
             return Some(Received::Known);
@@ -165,15 +180,27 @@ impl Session {
             return None;
         }
         state.inbound.insert(packet_id);
+        if let Some((journal, client_id)) = shared.recorded(&state) {
+            journal.record(Op::Opened {
+                client_id,
+                packet_id,
+            });
+        }
         Some(Received::Unknown)
     }
 
     /// PUBREL from the client, or the refusal of its PUBLISH: the identifier is free again.
-    pub(crate) fn release_qos2(&self, packet_id: u16) -> Received {
+    pub(crate) fn release_qos2(&self, packet_id: u16, shared: &Shared) -> Received {
         let mut state = self.lock();
         if state.inbound.remove(&packet_id) {
             if state.inbound.is_empty() {
                 state.inbound = hashbrown::HashSet::new();
+            }
+            if let Some((journal, client_id)) = shared.recorded(&state) {
+                journal.record(Op::Closed {
+                    client_id,
+                    packet_id,
+                });
             }
             Received::Known
         } else {

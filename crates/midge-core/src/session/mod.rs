@@ -19,8 +19,9 @@ pub(crate) use deliver::{Offering, Terms, release};
 pub(crate) use flow::{AckKind, Received, encode_ack};
 
 use crate::hooks::ClientInfo;
-use crate::message::{Message, OwnedMessage};
+use crate::message::Message;
 use crate::router::Group;
+use crate::store::StoredWill;
 use crate::time::{Tick, TimerKey};
 
 /// A session. Shared by the registry, the router's entries and the connection.
@@ -108,13 +109,6 @@ pub(crate) struct RetainedCursor {
     pub(crate) until: u64,
 }
 
-/// The will of a connected, or lately connected, client.
-#[derive(Clone, Debug)]
-pub(crate) struct StoredWill {
-    pub(crate) message: OwnedMessage,
-    pub(crate) delay_s: u32,
-}
-
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) attached: Option<Box<Attached>>,
@@ -142,6 +136,8 @@ pub(crate) struct State {
     /// When the client was last seen, for sessions without connection.
     pub(crate) disconnected_at: Option<Tick>,
     pub(crate) info: Option<ClientInfo>,
+    /// The client identifier, if what happens to the session is recorded.
+    pub(crate) recorded: Option<Arc<str>>,
 }
 
 impl Session {

@@ -1,0 +1,145 @@
+//! Going on with what a store gives back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hashbrown::HashMap;
+
+use super::Hub;
+use crate::event::DisconnectReason;
+use crate::message::{Message, Origin};
+use crate::router::{Subscriber, is_shared};
+use crate::session::{Delivery, Extra, Inflight, Session, Stage, State};
+use crate::store::{Recovered, RecoveredSession, Store, StoredDelivery};
+use crate::time::{Due, Tick};
+
+/// Brings messages into the time of this hub, each once, however many receivers share it.
+struct Mover {
+    from: Tick,
+    to: Tick,
+    moved: HashMap<u64, Arc<Message>>,
+}
+
+impl Mover {
+    fn message(&mut self, old: &Arc<Message>) -> Arc<Message> {
+        let (from, to) = (self.from, self.to);
+        self.moved
+            .entry(old.id())
+            .or_insert_with(|| old.moved(from, to))
+            .clone()
+    }
+}
+
+impl Hub {
+    pub(super) fn recover(&self, store: &dyn Store, now: Tick) {
+        let Recovered {
+            sessions,
+            retained,
+            last_message_id,
+            at,
+        } = store.load();
+        self.next_message
+            .store(last_message_id + 1, Ordering::Relaxed);
+        let mut mover = Mover {
+            from: at,
+            to: now,
+            moved: HashMap::new(),
+        };
+        let mut batch = self.batch(now);
+        for message in retained {
+            let message = mover.message(&message);
+            let timer = (message.expires() != Tick::NEVER)
+                .then(|| self.arm(message.expires(), Due::RetainedExpiry(message.clone())));
+            if *message.origin() != Origin::Broker {
+                self.retained.write().insert(message, timer);
+            }
+        }
+        for (client_id, recovered) in sessions {
+            let session = Arc::new(Session::new(client_id.clone()));
+            self.sessions.lock().insert(client_id, session.clone());
+            self.recover_subscriptions(&session, &recovered);
+            let mut state = session.lock();
+            state.expiry_s = recovered.expiry_s;
+            state.disconnected_at = Some(now);
+            state.inbound.extend(&recovered.open);
+            for stored in &recovered.deliveries {
+                let message = mover.message(&stored.message);
+                self.recover_delivery(&mut state, stored, message);
+            }
+            // From here on changes are recorded again.
+            state.recorded = Some(session.client_id.clone());
+            if state.expiry_s != u32::MAX {
+                let at = now.after_s(u64::from(state.expiry_s));
+                let epoch = state.epoch;
+                state.expiry_timer = Some(self.arm(at, Due::SessionExpiry(session.clone(), epoch)));
+            }
+            state.will = recovered.will.map(Box::new);
+            let lost = DisconnectReason::ConnectionLost;
+            self.settle_will(&session, &mut state, &lost, false, &mut batch);
+        }
+        self.finish(&mut batch);
+    }
+
+    fn recover_subscriptions(&self, session: &Arc<Session>, recovered: &RecoveredSession) {
+        let mut router = self.router.write();
+        for stored in &recovered.subscriptions {
+            let shared = stored.record.shared && is_shared(&stored.filter);
+            let subscriber = Subscriber::Session(session.clone());
+            router.insert(&stored.filter, subscriber, stored.record, shared);
+            session
+                .lock()
+                .subscriptions
+                .insert(stored.filter.clone(), stored.record);
+            self.count_subscriptions(shared, 1);
+        }
+    }
+
+    fn recover_delivery(&self, state: &mut State, stored: &StoredDelivery, message: Arc<Message>) {
+        let (id, extra) = match &stored.subscription_ids[..] {
+            [] => (0, None),
+            [one] => (*one, None),
+            many => (
+                0,
+                Some(Arc::new(Extra {
+                    ids: many.to_vec(),
+                    group: None,
+                })),
+            ),
+        };
+        let (qos, retain) = (stored.qos, stored.retain);
+        let delivery = Delivery {
+            message,
+            extra,
+            id,
+            qos,
+            retain,
+        };
+        let cost = delivery.message.cost();
+        state.queued_bytes += cost;
+        self.shared.charge(cost);
+        match stored.packet_id {
+            Some(packet_id) => {
+                let stage = if stored.released {
+                    Stage::Released
+                } else {
+                    Stage::Published
+                };
+                let sequence = state.next_sequence();
+                let entry = Inflight {
+                    delivery,
+                    sequence,
+                    stage,
+                    counted: false,
+                };
+                state.inflight.insert(packet_id, entry);
+            }
+            None => {
+                self.shared
+                    .counters
+                    .queued_messages
+                    .fetch_add(1, Ordering::Relaxed);
+                state.queue.push_back(delivery);
+            }
+        }
+    }
+}
