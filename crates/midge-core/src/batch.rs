@@ -1,5 +1,7 @@
 //! What one batch of work has touched and has to tell, once its locks are released.
 
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::event::{DisconnectReason, DropReason, Event, EventMask};
@@ -12,7 +14,7 @@ use crate::time::Tick;
 
 /// The work of one batch: a read buffer's packets, one publish of the host, one deadline. It is
 /// ended with [`crate::Hub::finish`], which notifies each touched connection once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Batch {
     pub(crate) now: Tick,
     mask: u32,
@@ -30,6 +32,23 @@ pub struct Batch {
 }
 
 impl Batch {
+    const fn new() -> Self {
+        Self {
+            now: Tick(0),
+            mask: 0,
+            links: Vec::new(),
+            observers: Vec::new(),
+            events: Vec::new(),
+            kicks: Vec::new(),
+            orphans: Vec::new(),
+            after: Vec::new(),
+            local: Local::new(),
+            scratch: Vec::new(),
+            frame_v3: Vec::new(),
+            frame_v5: Vec::new(),
+        }
+    }
+
     pub(crate) fn start(&mut self, now: Tick, shared: &Shared) {
         self.now = now;
         self.mask = shared.taps.mask();
@@ -99,5 +118,49 @@ impl Batch {
                 reason,
             });
         }
+    }
+}
+
+/// Batches that are not in use, kept per thread.
+const POOLED: usize = 4;
+
+thread_local! {
+    static POOL: RefCell<Vec<Box<Batch>>> = const { RefCell::new(Vec::new()) };
+}
+
+static IDLE: Batch = Batch::new();
+
+/// A batch that exists only while it is used, so that an idle connection does not own one.
+#[derive(Debug, Default)]
+pub(crate) struct Lent(Option<Box<Batch>>);
+
+impl Lent {
+    /// Gives the batch back to the thread. It must be finished.
+    pub(crate) fn give_back(&mut self) {
+        if let Some(batch) = self.0.take() {
+            let _ = POOL.try_with(|pool| {
+                let mut pool = pool.borrow_mut();
+                if pool.len() < POOLED {
+                    pool.push(batch);
+                }
+            });
+        }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Batch;
+
+    fn deref(&self) -> &Batch {
+        self.0.as_deref().unwrap_or(&IDLE)
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Batch {
+        self.0.get_or_insert_with(|| {
+            let pooled = POOL.try_with(|pool| pool.borrow_mut().pop());
+            pooled.ok().flatten().unwrap_or_default()
+        })
     }
 }

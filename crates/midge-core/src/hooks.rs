@@ -61,7 +61,7 @@ pub struct ClientInfo {
 #[derive(Clone)]
 pub struct ConnectRequest {
     /// The client.
-    pub client: ClientInfo,
+    pub client: Arc<ClientInfo>,
     /// Password.
     pub password: Option<bytes::Bytes>,
     /// Clean Start.
@@ -89,7 +89,7 @@ impl std::fmt::Debug for ConnectRequest {
 #[derive(Clone, Debug)]
 pub struct AuthStep {
     /// The client.
-    pub client: ClientInfo,
+    pub client: Arc<ClientInfo>,
     /// Authentication Method.
     pub method: Arc<str>,
     /// Authentication Data.

@@ -54,6 +54,17 @@ pub(crate) struct Local {
 }
 
 impl Local {
+    pub(crate) const fn new() -> Self {
+        Self {
+            messages_received: 0,
+            publish_received: 0,
+            publish_bytes_received: 0,
+            publish_sent: 0,
+            publish_bytes_sent: 0,
+            packets_sent: 0,
+        }
+    }
+
     pub(crate) fn settle(&mut self, counters: &Counters) {
         let add = |counter: &AtomicU64, count: u64| {
             if count > 0 {

@@ -43,8 +43,17 @@ impl Hub {
         for (name, value) in values(&stats) {
             publish(name, value.to_string());
         }
-        let interval = u64::from(self.config().sys.interval_s);
-        self.arm(Tick(batch.now.0).after_s(interval), Due::Sys);
+        self.arm(self.next_sys(batch.now), Due::Sys);
+    }
+}
+
+impl Hub {
+    /// The next update. When a clock is moved a long way only the last one on the way counts.
+    fn next_sys(&self, now: Tick) -> Tick {
+        let interval = u64::from(self.config().sys.interval_s) * 1000;
+        let next = now.after_ms(interval);
+        let skipped = next.until(self.horizon()) / interval.max(1);
+        next.after_ms(skipped.saturating_mul(interval))
     }
 }
 

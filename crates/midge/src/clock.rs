@@ -64,6 +64,7 @@ impl ClockHandle<'_> {
         };
         let _one_at_a_time = self.moving.lock();
         let target = Tick(now.load(Ordering::Acquire)).after(by);
+        self.hub.set_horizon(target);
         while let Some(due) = self.hub.next_deadline().filter(|due| *due <= target) {
             let at = due.0.max(now.load(Ordering::Acquire));
             now.store(at, Ordering::Release);

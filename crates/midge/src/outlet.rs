@@ -25,7 +25,7 @@ pub(crate) struct Outlet {
     time: TimeSource,
     link: OnceLock<Arc<Link>>,
     /// `None`: the driver writes.
-    direct: Option<Box<dyn DirectWrite>>,
+    direct: Option<Arc<dyn DirectWrite>>,
     state: Mutex<State>,
     waker: Mutex<Option<Waker>>,
     written: AtomicU64,
@@ -54,7 +54,7 @@ impl Outlet {
     pub(crate) fn new(
         hub: Arc<Hub>,
         time: TimeSource,
-        direct: Option<Box<dyn DirectWrite>>,
+        direct: Option<Arc<dyn DirectWrite>>,
     ) -> Self {
         Self {
             hub,

@@ -90,7 +90,8 @@ impl Core {
             .accept(peer, listener, outlet.clone(), self.time.now());
         let Some(link) = accepted else { return false };
         let driver = Driver::new(transport, self.hub.clone(), outlet, link, self.time.clone());
-        self.spawn(driver);
+        // Boxed, because what surrounds a future in a task holds its size more than once.
+        self.spawn(Box::pin(driver));
         true
     }
 

@@ -1,5 +1,7 @@
 //! Sessions and retained messages outlive a broker that has a store.
 
+#![allow(clippy::unwrap_used)] // a test may fail
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ pub(super) struct ReAuthentication {
 }
 
 fn step(
-    client: &ClientInfo,
+    client: &Arc<ClientInfo>,
     method: &Arc<str>,
     data: Option<Bytes>,
     first: bool,

@@ -182,13 +182,13 @@ impl Connection {
         });
         Handshake {
             request: ConnectRequest {
-                client: ClientInfo {
+                client: Arc::new(ClientInfo {
                     client_id,
                     username: connect.username.map(Arc::from),
                     peer: self.link.peer.clone(),
                     listener: self.link.listener.clone(),
                     version: connect.version,
-                },
+                }),
                 password: connect.password.map(Bytes::copy_from_slice),
                 clean_start: connect.clean_start,
                 keep_alive: connect.keep_alive,

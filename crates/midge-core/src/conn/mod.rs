@@ -17,7 +17,7 @@ use midge_codec::{
     ReasonCode, Side, Version,
 };
 
-use crate::batch::Batch;
+use crate::batch::Lent;
 use crate::event::DisconnectReason;
 use crate::hooks::{Answer, Awaiting, ClientInfo, Deferred, Refusal};
 use crate::hub::{Hub, RouteCache};
@@ -89,11 +89,11 @@ pub struct Connection {
     hub: Arc<Hub>,
     link: Arc<Link>,
     phase: Phase,
-    batch: Batch,
+    batch: Lent,
     /// Acknowledgements of this batch, written together at its end.
     replies: Vec<u8>,
     session: Option<Arc<Session>>,
-    info: Option<ClientInfo>,
+    info: Option<Arc<ClientInfo>>,
     version: Version,
     maximum_packet: u32,
     problem_information: bool,
@@ -115,7 +115,7 @@ impl Connection {
             hub,
             link,
             phase: Phase::Fresh,
-            batch: Batch::default(),
+            batch: Lent::default(),
             replies: Vec::new(),
             session: None,
             info: None,
@@ -267,6 +267,7 @@ impl Connection {
             self.replies.clear();
         }
         self.hub.finish(&mut self.batch);
+        self.batch.give_back();
     }
 
     fn fail(&mut self, fault: Fault) {

@@ -228,15 +228,17 @@ impl Hub {
         Err(PublishError::Refused(refusal))
     }
 
-    fn info_of(&self, client_id: &str) -> ClientInfo {
+    fn info_of(&self, client_id: &str) -> Arc<ClientInfo> {
         self.session_of(client_id)
             .and_then(|session| session.lock().info.clone())
-            .unwrap_or_else(|| ClientInfo {
-                client_id: client_id.into(),
-                username: None,
-                peer: "host".into(),
-                listener: "host".into(),
-                version: midge_codec::Version::V5,
+            .unwrap_or_else(|| {
+                Arc::new(ClientInfo {
+                    client_id: client_id.into(),
+                    username: None,
+                    peer: "host".into(),
+                    listener: "host".into(),
+                    version: midge_codec::Version::V5,
+                })
             })
     }
 

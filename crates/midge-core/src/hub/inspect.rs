@@ -14,7 +14,7 @@ use crate::time::Tick;
 #[derive(Clone, Debug)]
 pub struct ClientView {
     /// Who it is.
-    pub info: ClientInfo,
+    pub info: Arc<ClientInfo>,
     /// Messages that wait for it.
     pub queued: usize,
     /// QoS 1 and 2 messages in flight towards it.

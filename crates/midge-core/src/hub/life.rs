@@ -26,7 +26,7 @@ type Sessions = HashMap<Arc<str>, Arc<Session>>;
 
 /// What CONNECT settled.
 pub(crate) struct AttachPlan {
-    pub(crate) info: ClientInfo,
+    pub(crate) info: Arc<ClientInfo>,
     pub(crate) clean_start: bool,
     pub(crate) expiry_s: u32,
     pub(crate) settings: AttachedSettings,

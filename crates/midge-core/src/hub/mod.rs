@@ -121,9 +121,11 @@ pub struct Hub {
     client_prefix: Box<str>,
     connect_bucket: Mutex<crate::rate::Bucket>,
     pub(crate) stopping: AtomicBool,
+    horizon: AtomicU64,
 }
 
 /// What a batch has to do once its locks are released.
+#[derive(Debug)]
 pub(crate) enum After {
     Will {
         client_id: Arc<str>,
@@ -134,11 +136,11 @@ pub(crate) enum After {
         subscriptions: HashMap<Arc<str>, SubRecord>,
     },
     Connected {
-        info: ClientInfo,
+        info: Arc<ClientInfo>,
         session_present: bool,
     },
     Disconnected {
-        info: ClientInfo,
+        info: Arc<ClientInfo>,
         reason: DisconnectReason,
     },
     SessionStarted(Arc<str>),
@@ -185,6 +187,7 @@ impl Hub {
             client_prefix: format!("midge-{instance}-").into(),
             connect_bucket: Mutex::new(connect_bucket),
             stopping: AtomicBool::new(false),
+            horizon: AtomicU64::new(0),
         });
         if let Some(store) = store {
             hub.recover(&*store, now);

@@ -15,6 +15,16 @@ impl Hub {
         self.timers.next()
     }
 
+    /// Says how far the clock is about to be moved, step by step. Zero when it just runs.
+    pub fn set_horizon(&self, target: Tick) {
+        self.horizon
+            .store(target.0, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn horizon(&self) -> Tick {
+        Tick(self.horizon.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
     /// Does everything that is due at `now`, in order. Each thing happens at its own moment, so
     /// that a large step of a manual clock gives the same result as many small ones.
     pub fn fire(&self, now: Tick) {

@@ -135,7 +135,7 @@ pub(crate) struct State {
     pub(crate) will_timer: Option<TimerKey>,
     /// When the client was last seen, for sessions without connection.
     pub(crate) disconnected_at: Option<Tick>,
-    pub(crate) info: Option<ClientInfo>,
+    pub(crate) info: Option<Arc<ClientInfo>>,
     /// The client identifier, if what happens to the session is recorded.
     pub(crate) recorded: Option<Arc<str>>,
 }

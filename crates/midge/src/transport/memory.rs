@@ -57,7 +57,7 @@ pub(crate) fn memory_pair() -> (MemoryStream, Memory) {
 impl Transport for Memory {
     type Read = DuplexStream;
 
-    fn direct(&self) -> Option<Box<dyn DirectWrite>> {
+    fn direct(&self) -> Option<Arc<dyn DirectWrite>> {
         None
     }
 

@@ -21,7 +21,7 @@ pub(crate) trait Transport: Send + Unpin + 'static {
     /// What reads.
     type Read: AsyncRead + Unpin;
     /// A half that can be written to directly, from any thread.
-    fn direct(&self) -> Option<Box<dyn DirectWrite>>;
+    fn direct(&self) -> Option<Arc<dyn DirectWrite>>;
     /// The half that is read from.
     fn reader(&mut self) -> &mut Self::Read;
     /// Writes what the outlet has; pending while the transport is full.

@@ -29,11 +29,11 @@ macro_rules! socket_transport {
             }
         }
 
-        impl DirectWrite for Arc<$write> {
+        impl DirectWrite for $write {
             fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
                 match slices {
-                    [one] => (**self).try_write(one),
-                    many => (**self).try_write_vectored(many),
+                    [one] => self.try_write(one),
+                    many => self.try_write_vectored(many),
                 }
             }
         }
@@ -41,8 +41,8 @@ macro_rules! socket_transport {
         impl Transport for $name {
             type Read = $read;
 
-            fn direct(&self) -> Option<Box<dyn DirectWrite>> {
-                Some(Box::new(self.write.clone()))
+            fn direct(&self) -> Option<Arc<dyn DirectWrite>> {
+                Some(self.write.clone())
             }
 
             fn reader(&mut self) -> &mut Self::Read {
