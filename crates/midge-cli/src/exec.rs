@@ -1,0 +1,75 @@
+//! `midge exec`: a broker for the life of one command.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use midge::{Broker, Stop};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::config::{apply, pair};
+use crate::{Failure, Outcome};
+
+/// Arguments of `midge exec`.
+#[derive(Args)]
+pub(crate) struct Exec {
+    /// Set an option of the broker; may be given more than once.
+    #[arg(short, long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    options: Vec<(String, String)>,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    command: Vec<String>,
+}
+
+impl Exec {
+    pub(crate) fn run(self) -> Outcome {
+        let Some((program, arguments)) = self.command.split_first() else {
+            return Err(Failure::new("no command"));
+        };
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Failure::new)?;
+        let builder = apply(Broker::builder(), &self.options)?;
+        let broker = builder
+            .listen("tcp://127.0.0.1:0")
+            .start()
+            .map_err(Failure::new)?;
+        let spawned = Command::new(program)
+            .args(arguments)
+            .env("MQTT_HOST", "127.0.0.1")
+            .env("MQTT_PORT", broker.port().to_string())
+            .env("MQTT_URL", broker.url())
+            .spawn();
+        let mut child = spawned.map_err(|error| Failure {
+            message: format!("{program}: {error}"),
+            // As shells say it: not found, or not executable.
+            status: if error.kind() == std::io::ErrorKind::NotFound {
+                127
+            } else {
+                126
+            },
+        })?;
+        // A terminal sends its signals to the command, too; a supervisor only to this process.
+        let handle = signals.handle();
+        let id = child.id().to_string();
+        let forwarder = thread::spawn(move || {
+            for signal in signals.forever() {
+                let _ = Command::new("kill")
+                    .args([&format!("-{signal}"), "--", &id])
+                    .status();
+            }
+        });
+        let status = child.wait().map_err(Failure::new)?;
+        handle.close();
+        let _ = forwarder.join();
+        broker
+            .stop(Stop::Drain(Duration::from_millis(100)))
+            .map_err(Failure::new)?;
+        let code = status
+            .code()
+            .or(status.signal().map(|signal| 128 + signal))
+            .unwrap_or(1);
+        Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+    }
+}

@@ -1,0 +1,190 @@
+//! `midge serve`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use midge::{Broker, DisconnectReason, Event, Events, Stop};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{self, apply, pair};
+use crate::{Failure, Outcome};
+
+/// Arguments of `midge serve`.
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Where to listen: tcp://host:port or unix:///path; may be given more than once. Without it
+    /// and without a configuration file: tcp://127.0.0.1:1883.
+    #[arg(short, long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// Configuration file in TOML; `midge config` prints one.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set an option; may be given more than once and wins over the file.
+    #[arg(short, long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    options: Vec<(String, String)>,
+    /// Threads of the broker.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Print the address on a line of its own when the broker is ready.
+    #[arg(long)]
+    print_url: bool,
+    /// How much to log to the standard error output.
+    #[arg(long, value_enum, default_value = "info")]
+    log: Level,
+    /// Milliseconds that connected clients get at the end to take what waits for them.
+    #[arg(long, default_value = "1000")]
+    drain: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl Level {
+    fn filter(self) -> LevelFilter {
+        match self {
+            Self::Off => LevelFilter::OFF,
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+        }
+    }
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Outcome {
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_max_level(self.log.filter())
+            .init();
+        // Before the broker starts, so that its threads leave signals to this one.
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::new)?;
+        let broker = self.start()?;
+        for address in broker.addrs() {
+            tracing::info!(%address, "listening");
+        }
+        if self.print_url {
+            println!("{}", broker.url());
+        }
+        let logger = (self.log >= Level::Info).then(|| log_events(broker.events()));
+        signals.forever().next();
+        tracing::info!("stopping");
+        broker
+            .stop(Stop::Drain(Duration::from_millis(self.drain)))
+            .map_err(Failure::new)?;
+        if let Some(logger) = logger {
+            let _ = logger.join();
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn start(&self) -> Result<Broker, Failure> {
+        let file = match &self.config {
+            Some(path) => config::read(path)?,
+            None => config::File::default(),
+        };
+        let mut listen = if self.listen.is_empty() {
+            file.listen
+        } else {
+            self.listen.clone()
+        };
+        if listen.is_empty() {
+            listen.push("tcp://127.0.0.1:1883".to_owned());
+        }
+        let mut builder = Broker::builder().threads(self.threads.or(file.threads).unwrap_or(1));
+        builder = apply(builder, &file.options)?;
+        builder = apply(builder, &self.options)?;
+        for address in listen {
+            builder = builder.listen(address);
+        }
+        builder.start().map_err(Failure::new)
+    }
+}
+
+impl PartialOrd for Level {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        (*self as u8).partial_cmp(&(*other as u8))
+    }
+}
+
+fn log_events(events: Events) -> thread::JoinHandle<()> {
+    let (started, ready) = mpsc::sync_channel(1);
+    let logger = thread::spawn(move || {
+        let _ = started.send(());
+        while let Ok(observed) = events.recv() {
+            log(&observed.event);
+        }
+        if events.lost() > 0 {
+            tracing::warn!(lost = events.lost(), "events were not logged");
+        }
+    });
+    let _ = ready.recv();
+    logger
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::ClientConnected {
+            client_id,
+            version,
+            peer,
+            session_present,
+            ..
+        } => {
+            tracing::info!(%client_id, ?version, %peer, session_present, "connected");
+        }
+        Event::ConnectionRefused {
+            client_id,
+            peer,
+            reason,
+        } => {
+            tracing::warn!(%client_id, %peer, ?reason, "refused");
+        }
+        Event::ClientDisconnected {
+            client_id,
+            reason: reason @ DisconnectReason::ByClient(_),
+        } => {
+            tracing::info!(%client_id, ?reason, "disconnected");
+        }
+        Event::ClientDisconnected { client_id, reason } => {
+            tracing::warn!(%client_id, ?reason, "disconnected");
+        }
+        Event::Subscribed {
+            client_id,
+            filter,
+            qos,
+        } => {
+            tracing::debug!(%client_id, %filter, ?qos, "subscribed");
+        }
+        Event::SubscribeRefused {
+            client_id,
+            filter,
+            reason,
+        } => {
+            tracing::warn!(%client_id, %filter, ?reason, "subscription refused");
+        }
+        Event::Dropped {
+            client_id,
+            topic,
+            reason,
+        } => {
+            tracing::warn!(client_id = client_id.as_deref(), %topic, reason = reason.name(), "dropped");
+        }
+        Event::WillSent { client_id, topic } => {
+            tracing::info!(%client_id, %topic, "will published");
+        }
+        other => tracing::debug!(?other),
+    }
+}

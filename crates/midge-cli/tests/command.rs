@@ -1,0 +1,141 @@
+//! The command as its users meet it.
+
+#![allow(clippy::unwrap_used)] // a test may fail
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+
+fn midge() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_midge"));
+    command.env_remove("MQTT_URL");
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    midge().args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A broker of its own process, killed with the test.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = midge()
+            .args(["serve", "--listen", "tcp://127.0.0.1:0", "--print-url"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        Self { child, url: url.trim().to_owned() }
+    }
+
+    fn signal(mut self, name: &str) -> (i32, String) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (status.code().unwrap_or(-1), log)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn serve_publishes_and_stops_on_signals() {
+    for signal in ["-TERM", "-INT"] {
+        let server = Server::start(&["--log", "info"]);
+        let url = server.url.clone();
+        for version in ["3.1", "3.1.1", "5"] {
+            for qos in ["0", "1", "2"] {
+                let topic = format!("t/{version}/{qos}");
+                let base = ["--url", &url, "-V", version, "-t", &topic, "-q", qos];
+                let publish = [&["pub"], &base[..], &["-m", "payload", "-r"]].concat();
+                assert!(output(&publish).status.success());
+                let subscribe = [&["sub"], &base[..], &["-n", "1", "-v"]].concat();
+                let got = output(&subscribe);
+                assert_eq!(String::from_utf8_lossy(&got.stdout), format!("{topic} payload\n"));
+            }
+        }
+        let (status, log) = server.signal(signal);
+        assert_eq!(status, 0);
+        assert!(log.contains("connected") && log.contains("stopping"), "{log}");
+    }
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let server = Server::start(&["--log", "off"]);
+    let port = server.url.rsplit(':').next().unwrap();
+    let busy = output(&["serve", "--listen", &format!("tcp://127.0.0.1:{port}")]);
+    assert_eq!(busy.status.code(), Some(1));
+    assert!(stderr(&busy).contains("in use"), "{}", stderr(&busy));
+    let unknown = output(&["serve", "--set", "limits.inflght=1"]);
+    assert!(stderr(&unknown).contains("limits.inflight"), "{}", stderr(&unknown));
+    let value = output(&["serve", "--set", "limits.inflight=many"]);
+    assert!(stderr(&value).contains("1 to 65535"), "{}", stderr(&value));
+    let topic = output(&["pub", "--url", &server.url, "-t", "a/+", "-m", "x"]);
+    assert_eq!(topic.status.code(), Some(1));
+    let filter = output(&["sub", "--url", &server.url, "-t", "a/#/b"]);
+    assert_eq!(filter.status.code(), Some(1));
+    let system = output(&["pub", "--url", &server.url, "-t", "$SYS/x", "-m", "x", "-q", "1"]);
+    assert!(stderr(&system).contains("refused"), "{}", stderr(&system));
+}
+
+#[test]
+fn exec_gives_the_command_a_broker_and_its_status_back() {
+    let midge = env!("CARGO_BIN_EXE_midge");
+    let script = format!(
+        "{midge} pub -t t -m hello -r -q 1 && {midge} sub -t t -n 1 --json && \
+         test \"$MQTT_URL\" = \"mqtt://$MQTT_HOST:$MQTT_PORT\" && exit 7"
+    );
+    let ran = output(&["exec", "--", "sh", "-c", &script]);
+    assert_eq!(ran.status.code(), Some(7), "{}", stderr(&ran));
+    let line = r#"{"topic":"t","payload":"hello","qos":0,"retain":true}"#;
+    assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), line);
+    assert_eq!(output(&["exec", "--", "no-such-command-here"]).status.code(), Some(127));
+    let killed = output(&["exec", "--", "sh", "-c", "kill -KILL $$"]);
+    assert_eq!(killed.status.code(), Some(128 + 9));
+}
+
+#[test]
+fn a_configuration_file_sets_everything() {
+    let directory = std::env::temp_dir().join(format!("midge-config-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("midge.toml");
+    let printed = output(&["config"]);
+    let text = String::from_utf8(printed.stdout).unwrap();
+    let text = text.replace("tcp://127.0.0.1:1883", "tcp://127.0.0.1:0");
+    std::fs::write(&file, text.replace("maximum_qos = 2", "maximum_qos = 0")).unwrap();
+    let path = file.to_str().unwrap();
+    let mut child = midge()
+        .args(["serve", "--config", path, "--print-url", "--log", "off"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let refused = output(&["pub", "--url", url.trim(), "-t", "t", "-m", "x", "-q", "1"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(stderr(&refused).contains("QoS not supported"), "{}", stderr(&refused));
+    std::fs::write(&file, "lisen = \"x\"\n").unwrap();
+    let wrong = output(&["serve", "--config", path]);
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(stderr(&wrong).contains("lisen"), "{}", stderr(&wrong));
+}
