@@ -35,16 +35,32 @@ impl Server {
             .spawn()
             .unwrap();
         let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        Self { child, url: url.trim().to_owned() }
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut url)
+            .unwrap();
+        Self {
+            child,
+            url: url.trim().to_owned(),
+        }
     }
 
     fn signal(mut self, name: &str) -> (i32, String) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
         let status = self.child.wait().unwrap();
         let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
         (status.code().unwrap_or(-1), log)
     }
 }
@@ -69,12 +85,18 @@ fn serve_publishes_and_stops_on_signals() {
                 assert!(output(&publish).status.success());
                 let subscribe = [&["sub"], &base[..], &["-n", "1", "-v"]].concat();
                 let got = output(&subscribe);
-                assert_eq!(String::from_utf8_lossy(&got.stdout), format!("{topic} payload\n"));
+                assert_eq!(
+                    String::from_utf8_lossy(&got.stdout),
+                    format!("{topic} payload\n")
+                );
             }
         }
         let (status, log) = server.signal(signal);
         assert_eq!(status, 0);
-        assert!(log.contains("connected") && log.contains("stopping"), "{log}");
+        assert!(
+            log.contains("connected") && log.contains("stopping"),
+            "{log}"
+        );
     }
 }
 
@@ -86,14 +108,28 @@ fn mistakes_are_explained() {
     assert_eq!(busy.status.code(), Some(1));
     assert!(stderr(&busy).contains("in use"), "{}", stderr(&busy));
     let unknown = output(&["serve", "--set", "limits.inflght=1"]);
-    assert!(stderr(&unknown).contains("limits.inflight"), "{}", stderr(&unknown));
+    assert!(
+        stderr(&unknown).contains("limits.inflight"),
+        "{}",
+        stderr(&unknown)
+    );
     let value = output(&["serve", "--set", "limits.inflight=many"]);
     assert!(stderr(&value).contains("1 to 65535"), "{}", stderr(&value));
     let topic = output(&["pub", "--url", &server.url, "-t", "a/+", "-m", "x"]);
     assert_eq!(topic.status.code(), Some(1));
     let filter = output(&["sub", "--url", &server.url, "-t", "a/#/b"]);
     assert_eq!(filter.status.code(), Some(1));
-    let system = output(&["pub", "--url", &server.url, "-t", "$SYS/x", "-m", "x", "-q", "1"]);
+    let system = output(&[
+        "pub",
+        "--url",
+        &server.url,
+        "-t",
+        "$SYS/x",
+        "-m",
+        "x",
+        "-q",
+        "1",
+    ]);
     assert!(stderr(&system).contains("refused"), "{}", stderr(&system));
 }
 
@@ -108,7 +144,12 @@ fn exec_gives_the_command_a_broker_and_its_status_back() {
     assert_eq!(ran.status.code(), Some(7), "{}", stderr(&ran));
     let line = r#"{"topic":"t","payload":"hello","qos":0,"retain":true}"#;
     assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), line);
-    assert_eq!(output(&["exec", "--", "no-such-command-here"]).status.code(), Some(127));
+    assert_eq!(
+        output(&["exec", "--", "no-such-command-here"])
+            .status
+            .code(),
+        Some(127)
+    );
     let killed = output(&["exec", "--", "sh", "-c", "kill -KILL $$"]);
     assert_eq!(killed.status.code(), Some(128 + 9));
 }
@@ -129,11 +170,17 @@ fn a_configuration_file_sets_everything() {
         .spawn()
         .unwrap();
     let mut url = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut url)
+        .unwrap();
     let refused = output(&["pub", "--url", url.trim(), "-t", "t", "-m", "x", "-q", "1"]);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(stderr(&refused).contains("QoS not supported"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("QoS not supported"),
+        "{}",
+        stderr(&refused)
+    );
     std::fs::write(&file, "lisen = \"x\"\n").unwrap();
     let wrong = output(&["serve", "--config", path]);
     std::fs::remove_dir_all(&directory).unwrap();

@@ -140,6 +140,8 @@ impl ReasonCode {
     const fn client_packets(self) -> u16 {
         match self {
             Self::Success => PUBACK | PUBREC | PUBREL | PUBCOMP | DISCONNECT,
+            // Only servers have a use for it, but it is a success (MQTT-4.3.3-4).
+            Self::NoMatchingSubscribers => PUBACK | PUBREC,
             Self::ContinueAuthentication | Self::ReAuthenticate => AUTH,
             Self::UnspecifiedError
             | Self::ImplementationSpecificError

@@ -125,6 +125,7 @@ impl Batch {
 const POOLED: usize = 4;
 
 thread_local! {
+    #[allow(clippy::vec_box)] // a batch is handed on as a pointer, never moved
     static POOL: RefCell<Vec<Box<Batch>>> = const { RefCell::new(Vec::new()) };
 }
 

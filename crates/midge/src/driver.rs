@@ -294,5 +294,6 @@ impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         self.hub.closed(self.connection.link(), self.time.now());
         self.hub.count_io(0, self.outlet.take_written());
+        self.outlet.close();
     }
 }

@@ -2,11 +2,11 @@
 //! thread; the connection's driver is woken only when the socket is full.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use midge_core::{Hub, Link, Notify, Outbox};
+use midge_core::{Batch, Hub, Link, Notify, Outbox};
 use parking_lot::Mutex;
 
 use crate::clock::TimeSource;
@@ -23,16 +23,16 @@ pub(crate) trait DirectWrite: Send + Sync {
 pub(crate) struct Outlet {
     hub: Arc<Hub>,
     time: TimeSource,
-    link: OnceLock<Arc<Link>>,
-    /// `None`: the driver writes.
-    direct: Option<Arc<dyn DirectWrite>>,
     state: Mutex<State>,
     waker: Mutex<Option<Waker>>,
     written: AtomicU64,
 }
 
-#[derive(Default)]
 struct State {
+    /// The connection; gone when its driver has ended.
+    link: Option<Arc<Link>>,
+    /// `None`: the driver writes.
+    direct: Option<Arc<dyn DirectWrite>>,
     out: Outbox,
     /// The socket was full; the driver goes on when it is writable.
     blocked: bool,
@@ -56,19 +56,34 @@ impl Outlet {
         time: TimeSource,
         direct: Option<Arc<dyn DirectWrite>>,
     ) -> Self {
+        let state = State {
+            link: None,
+            direct,
+            out: Outbox::default(),
+            blocked: false,
+            failed: false,
+        };
         Self {
             hub,
             time,
-            link: OnceLock::new(),
-            direct,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             waker: Mutex::new(None),
             written: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn bind(&self, link: Arc<Link>) {
-        let _ = self.link.set(link);
+        self.state.lock().link = Some(link);
+    }
+
+    /// Lets go of the connection and its socket, however many still know this outlet.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        let gone = (state.link.take(), state.direct.take());
+        state.failed = true;
+        state.out.release();
+        drop(state);
+        drop(gone);
     }
 
     /// Registers the driver's task, before it looks at anything.
@@ -92,86 +107,112 @@ impl Outlet {
     /// Writes all that there is with `write`, which says `WouldBlock` when it takes no more.
     pub(crate) fn flush_with(
         &self,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flushed {
-        let Some(link) = self.link.get() else {
-            return Flushed::Empty;
-        };
         let mut leftovers = Vec::new();
-        let mut written = 0;
-        let result = {
-            let mut state = self.state.lock();
-            state.blocked = false;
-            let result = loop {
-                if state.failed {
-                    break Flushed::Failed;
-                }
-                if state.out.is_empty() {
-                    leftovers.extend(self.hub.take_output(link, &mut state.out, self.time.now()));
-                    if state.out.is_empty() {
-                        break Flushed::Empty;
-                    }
-                }
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let used = state.out.io_slices(&mut slices);
-                match write(slices.get(..used).unwrap_or_default()) {
-                    Ok(0) => state.failed = true,
-                    Ok(count) => {
-                        written += count as u64;
-                        state.out.advance(count);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        state.blocked = true;
-                        break Flushed::Blocked;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => state.failed = true,
-                }
-            };
-            if result == Flushed::Failed {
-                state.out.release();
-            }
-            result
-        };
-        if written > 0 {
-            self.written.fetch_add(written, Ordering::Relaxed);
-        }
-        for mut batch in leftovers {
-            self.hub.finish(&mut batch);
-        }
+        let mut state = self.state.lock();
+        let result = self.write_out(&mut state, write, &mut leftovers);
+        drop(state);
+        self.finish(leftovers);
         result
     }
 
     /// Writes directly, if this transport can; `Blocked` if it can't.
     pub(crate) fn flush_direct(&self) -> Flushed {
-        match &self.direct {
-            Some(direct) => self.flush_with(|slices| direct.try_write(slices)),
+        let mut leftovers = Vec::new();
+        let mut state = self.state.lock();
+        let result = match state.direct.clone() {
+            Some(direct) => self.write_out(
+                &mut state,
+                |slices| direct.try_write(slices),
+                &mut leftovers,
+            ),
+            None if state.failed => Flushed::Failed,
             None => Flushed::Blocked,
-        }
+        };
+        drop(state);
+        self.finish(leftovers);
+        result
     }
 
-    pub(crate) fn is_direct(&self) -> bool {
-        self.direct.is_some()
+    fn write_out(
+        &self,
+        state: &mut State,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        leftovers: &mut Vec<Batch>,
+    ) -> Flushed {
+        let mut written = 0;
+        state.blocked = false;
+        let result = loop {
+            if state.failed {
+                state.out.release();
+                break Flushed::Failed;
+            }
+            if state.out.is_empty() {
+                if let Some(link) = &state.link {
+                    leftovers.extend(self.hub.take_output(link, &mut state.out, self.time.now()));
+                }
+                if state.out.is_empty() {
+                    break Flushed::Empty;
+                }
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = state.out.io_slices(&mut slices);
+            match write(slices.get(..used).unwrap_or_default()) {
+                Ok(0) => state.failed = true,
+                Ok(count) => {
+                    written += count as u64;
+                    state.out.advance(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    state.blocked = true;
+                    break Flushed::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => state.failed = true,
+            }
+        };
+        if written > 0 {
+            self.written.fetch_add(written, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// What the hub has left to do runs with no lock held: it may come back to this outlet.
+    fn finish(&self, leftovers: Vec<Batch>) {
+        for mut batch in leftovers {
+            self.hub.finish(&mut batch);
+        }
     }
 
     /// Bytes written since the last call.
     pub(crate) fn take_written(&self) -> u64 {
         self.written.swap(0, Ordering::Relaxed)
     }
-
-    fn is_blocked(&self) -> bool {
-        self.state.lock().blocked
-    }
 }
 
 impl Notify for Outlet {
     fn notify(&self) {
-        let ended = self.link.get().is_some_and(|link| link.ended().is_some());
-        if self.is_direct() && !self.is_blocked() && self.flush_direct() == Flushed::Empty && !ended
-        {
-            return;
+        let mut leftovers = Vec::new();
+        let mut state = self.state.lock();
+        let direct = state.direct.clone().filter(|_| !state.blocked);
+        let flushed = match direct {
+            Some(direct) => self.write_out(
+                &mut state,
+                |slices| direct.try_write(slices),
+                &mut leftovers,
+            ),
+            None => Flushed::Blocked,
+        };
+        let ended = state
+            .link
+            .as_ref()
+            .is_some_and(|link| link.ended().is_some());
+        drop(state);
+        self.finish(leftovers);
+        if flushed != Flushed::Empty || ended {
+            self.wake();
         }
-        self.wake();
     }
 }
 

@@ -141,13 +141,10 @@ pub(super) fn encode_refusal(
 /// The answer to a CONNECT that cannot be read: a 5.0 client is told why, an unknown version is
 /// told so, all else gets silence (MQTT-3.1.4-1 of 3.1.1).
 pub(super) fn refusal_for_unreadable(error: &DecodeError, body: &[u8], out: &mut Vec<u8>) -> bool {
-    let level = match body {
-        [0, 4, b'M', b'Q', b'T', b'T', level, ..] => *level,
-        [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => *level,
-        _ => return false,
+    let [0, 4, b'M', b'Q', b'T', b'T', level, ..] = body else {
+        return false;
     };
-    let named_mqtt = body.get(1) == Some(&4);
-    let version = if named_mqtt && level >= 5 {
+    let version = if *level >= 5 {
         Version::V5
     } else {
         Version::V311

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Runs everything: formatting, lints, documentation, tests of every language, interoperability.
+# Installs what it needs where it is missing (Debian packages as root; everything else below target/).
+set -uo pipefail
+cd "$(dirname "$0")"
+export CARGO_TERM_COLOR=never CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 CARGO_INCREMENTAL=0
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+passed=0
+failed=0
+
+step() {
+    local name=$1
+    shift
+    echo "== $name"
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $name"
+        echo "$passed passed, $failed failed"
+        exit 1
+    fi
+}
+
+need_packages() {
+    local missing=()
+    for package in "$@"; do
+        dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    echo "installing ${missing[*]}"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; } >/dev/null
+}
+
+# The core knows no runtime and does no IO; the codec depends on nothing of ours.
+layers() {
+    ! cargo tree -q -p midge-core -e normal --prefix none | grep -E '^(tokio|mio|async-std|smol|socket2) ' &&
+        ! cargo tree -q -p midge-codec -e normal --prefix none | grep -E '^(tokio|mio|midge|midge-core) '
+}
+
+rust_tests() {
+    timeout 900 cargo test --workspace --no-fail-fast 2>&1 | tee "$CARGO_TARGET_DIR/tests.log" | grep -E '^(test result|failures:|error|warning)|FAILED|panicked|^    [a-z_0-9:]+$' || true
+    return "${PIPESTATUS[0]}"
+}
+
+step "packages" need_packages mosquitto-clients valgrind gcc g++ clang
+step "format" cargo fmt --all --check
+step "lints" timeout 900 cargo clippy -q --workspace --all-targets -- -D warnings
+step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --workspace --no-deps
+step "layers" layers
+mkdir -p "$CARGO_TARGET_DIR"
+step "Rust tests" rust_tests
+if [ -f crates/midge-testkit/src/bin/conformance.rs ]; then
+    step "conformance evidence" cargo run -q -p midge-testkit --bin conformance -- --check
+fi
+for example in building appliances; do
+    step "example $example" timeout 60 cargo run -q -p midge --example "$example"
+done
+for suite in tests/c/run.sh tests/python/run.sh tests/interop/run.sh; do
+    if [ -f "$suite" ]; then
+        step "$suite" timeout 900 bash "$suite"
+    fi
+done
+echo "$passed passed, $failed failed"
