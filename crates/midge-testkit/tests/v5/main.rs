@@ -1,0 +1,12 @@
+//! Conformance with MQTT 5.0, statement by statement.
+//!
+//! A test's `Covers:` line names the statements that it checks; `docs/conformance.md` is made of
+//! these lines.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod connack;
+mod connect;
+mod encoding;
+mod properties;
