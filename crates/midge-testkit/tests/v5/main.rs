@@ -6,7 +6,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod alias;
 mod connack;
 mod connect;
 mod encoding;
+mod keep_alive;
 mod properties;
+mod publish;
+mod retain;
+mod session;
+mod will;
