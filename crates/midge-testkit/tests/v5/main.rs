@@ -6,10 +6,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acks;
 mod alias;
 mod connack;
 mod connect;
 mod encoding;
+mod expiry;
+mod flow;
 mod keep_alive;
 mod properties;
 mod publish;
