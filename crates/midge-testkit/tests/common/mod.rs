@@ -1,7 +1,7 @@
 //! What all conformance tests share: a broker in this process, and clients of it.
 //!
 //! This is the only place where these tests meet the Rust API, apart from hooks.
-#![allow(dead_code)] // Each test binary uses its share.
+#![allow(dead_code, unreachable_pub)] // Each test binary includes it and uses its share.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -44,6 +44,8 @@ pub fn broker_with(configure: impl FnOnce(Builder) -> Builder) -> Server {
     let builder = Broker::builder()
         .listen("tcp://127.0.0.1:0")
         .clock(Clock::Manual);
+    // Updates of $SYS are periodic, and tests let years pass at once.
+    let builder = builder.set("sys.interval_s", "0").expect("a known option");
     Server(configure(builder).start().expect("a broker on a free port"))
 }
 

@@ -11,7 +11,7 @@ fn mqtt_3_3_4_7_a_client_that_exceeds_receive_maximum_is_disconnected() {
     let (mut client, connack) = server.answer(&Connect::v5("client"));
     assert_eq!(connack.props.number(id::RECEIVE_MAXIMUM), Some(3));
     let publish = |id| Publish::new("t", "p").qos(2, id);
-    let mut open = |client: &mut Client, id| {
+    let open = |client: &mut Client, id| {
         client.send(publish(id).bytes());
         assert!(client.expect_ack(Kind::Pubrec, id).code < 0x80);
     };
