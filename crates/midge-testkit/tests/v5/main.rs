@@ -1,0 +1,21 @@
+//! Conformance with MQTT 5.0, statement by statement.
+//!
+//! A test's `Covers:` line names the statements that it checks; `docs/conformance.md` is made of
+//! these lines.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod acks;
+mod alias;
+mod connack;
+mod connect;
+mod encoding;
+mod expiry;
+mod flow;
+mod keep_alive;
+mod properties;
+mod publish;
+mod retain;
+mod session;
+mod will;
