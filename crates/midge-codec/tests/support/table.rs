@@ -172,7 +172,8 @@ pub const REASONS: [Reason; 43] = [
     reasons(0x01, "-  -  -  -  -  S  -  -  -"),
     reasons(0x02, "-  -  -  -  -  S  -  -  -"),
     reasons(0x04, "-  -  -  -  -  -  -  C  -"),
-    reasons(0x10, "-  S  S  -  -  -  -  -  -"),
+    // Clients have no use for it, but it is a success and passes (MQTT-4.3.3-4).
+    reasons(0x10, "-  CS CS -  -  -  -  -  -"),
     reasons(0x11, "-  -  -  -  -  -  S  -  -"),
     reasons(0x18, "-  -  -  -  -  -  -  -  CS"),
     reasons(0x19, "-  -  -  -  -  -  -  -  C"),

@@ -126,9 +126,7 @@ impl Connection {
         {
             return Err("the client identifier is longer than 23 characters");
         }
-        if config.strict.control_characters && id.chars().any(char::is_control) {
-            return Err("the client identifier has control characters");
-        }
+        self.check_control(id)?;
         Ok(id.into())
     }
 
@@ -146,6 +144,7 @@ impl Connection {
         self.hub
             .check_topic(will.topic)
             .and_then(|()| self.check_client_topic(will.topic))
+            .and_then(|()| self.check_control(will.topic))
             .map_err(|what| Refusal::new(ReasonCode::TopicNameInvalid).text(what))?;
         let properties = MessageProperties::new(will.properties);
         if config.strict.payload_format
@@ -338,8 +337,13 @@ impl Connection {
                 return Err("clients may not publish to topics that begin with $");
             }
         }
-        if config.strict.control_characters && topic.chars().any(char::is_control) {
-            return Err("the topic name has control characters");
+        Ok(())
+    }
+
+    /// Control characters are malformed where the option says so (section 1.5.4).
+    pub(super) fn check_control(&self, text: &str) -> Result<(), &'static str> {
+        if self.hub.config().strict.control_characters && text.chars().any(char::is_control) {
+            return Err("control characters");
         }
         Ok(())
     }

@@ -73,6 +73,11 @@ impl Connection {
             return Ok(());
         }
         if let Some(refusal) = self.refuse_publish(&message) {
+            if publish.qos == QoS::AtMostOnce && refusal.reason == ReasonCode::PayloadFormatInvalid
+            {
+                let what = "the payload is marked as UTF-8 and is not";
+                return Err(Fault::violation(refusal.reason, what));
+            }
             self.refused(&message, publish.packet_id, &refusal);
             return Ok(());
         }
@@ -148,13 +153,14 @@ impl Connection {
         {
             return Err(Fault::violation(ReasonCode::TopicNameInvalid, what));
         }
-        Ok(())
+        self.check_control(topic)
+            .map_err(|what| Fault::violation(ReasonCode::MalformedPacket, what))
     }
 
     /// What is answered with a refusal and leaves the connection open.
     fn refuse_publish(&self, message: &MessageRef<'_>) -> Option<Refusal> {
         let config = self.hub.config();
-        if (message.topic.starts_with('$') || config.strict.control_characters)
+        if message.topic.starts_with('$')
             && let Err(what) = self.check_client_topic(message.topic)
         {
             return Some(Refusal::new(ReasonCode::NotAuthorized).text(what));

@@ -93,14 +93,8 @@ impl Connection {
         if let Err(what) = self.hub.check_filter(filter.filter) {
             refuse(ReasonCode::TopicFilterInvalid, what);
         }
-        if self.hub.config().strict.control_characters
-            && filter.filter.chars().any(char::is_control)
-        {
-            refuse(
-                ReasonCode::TopicFilterInvalid,
-                "the filter has control characters",
-            );
-        }
+        self.check_control(filter.filter)
+            .map_err(|what| Fault::violation(ReasonCode::MalformedPacket, what))?;
         Ok(grant)
     }
 
