@@ -18,4 +18,7 @@ mod properties;
 mod publish;
 mod retain;
 mod session;
+mod shared;
+mod subscribe;
+mod topics;
 mod will;
