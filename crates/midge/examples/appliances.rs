@@ -23,8 +23,10 @@ fn washer(port: u16, ready: mpsc::Sender<()>) -> Result<(), Box<dyn Error + Send
     client.subscribe("home/washer/+", ClientQoS::AtLeastOnce)?;
     let mut state = "idle".to_owned();
     for event in connection.iter() {
-        let Ok(Event::Incoming(packet)) = event else {
-            break;
+        let packet = match event {
+            Ok(Event::Incoming(packet)) => packet,
+            Ok(Event::Outgoing(_)) => continue,
+            Err(_) => break, // the broker has stopped
         };
         match packet {
             Packet::SubAck(_) => ready.send(())?,
