@@ -176,6 +176,12 @@ impl Connection {
         let mut packets = 0;
         while self.waiting.is_none() && self.link.ended().is_none() {
             let rest = input.get(used..).unwrap_or_default();
+            if matches!(self.phase, Phase::Fresh)
+                && rest.first().is_some_and(|header| header >> 4 != CONNECT)
+            {
+                self.fail(not_connect());
+                break;
+            }
             let raw = match midge_codec::split(rest, self.hub.config().limits.packet_bytes) {
                 Ok(Some(raw)) => raw,
                 Ok(None) => break,
@@ -311,11 +317,7 @@ impl Connection {
             }
             Phase::Fresh => match packet {
                 Packet::Connect(connect) => self.connect(&connect),
-                // MQTT-3.1.0-1, MQTT-3.14.0-1: close without a word.
-                _ => Err(Fault::silent(DisconnectReason::ProtocolViolation {
-                    reason: ReasonCode::ProtocolError,
-                    what: "the first packet is not CONNECT",
-                })),
+                _ => Err(not_connect()),
             },
             Phase::Exchange(handshake) => self.exchange_packet(handshake, &packet),
             Phase::Closed => Ok(()),
@@ -324,7 +326,7 @@ impl Connection {
 
     fn decode_fault_raw(&mut self, error: &DecodeError, raw: RawPacket<'_>) -> Fault {
         // Only CONNECT is answered before there is a session.
-        let connect = raw.header >> 4 == 1;
+        let connect = raw.header >> 4 == CONNECT;
         if self.session.is_none() && matches!(self.phase, Phase::Fresh) && connect {
             self.refuse_connect_body(error, raw.body);
         }
@@ -460,6 +462,18 @@ fn reason_string(text: Option<&str>) -> PropertiesBuf {
         let _ = properties.push(Property::ReasonString(text));
     }
     properties
+}
+
+/// Packet type of CONNECT.
+const CONNECT: u8 = 1;
+
+/// The first packet is something else (MQTT-3.1.0-1): close without a word (MQTT-3.14.0-1), and
+/// without waiting for the rest of it.
+fn not_connect() -> Fault {
+    Fault::silent(DisconnectReason::ProtocolViolation {
+        reason: ReasonCode::ProtocolError,
+        what: "the first packet is not CONNECT",
+    })
 }
 
 const NO_PROPERTIES: Properties<'static> = Properties::EMPTY;
