@@ -384,7 +384,7 @@ fn mqtt_4_4_0_1_unfinished_messages_are_sent_again_on_resume_only() {
     server.begin(&persistent().clean(true)).expect_nothing();
 }
 
-/// Covers: v5:MQTT-4.6.0-1
+/// Covers: v5:MQTT-4.6.0-1, v5:MQTT-4.6.0-2, v5:MQTT-4.6.0-3, v5:MQTT-4.6.0-4
 #[test]
 fn mqtt_4_6_0_1_acknowledgements_keep_the_order_of_the_messages() {
     let server = broker();
