@@ -3,6 +3,9 @@
 //! A test's `Covers:` line names the statements that it checks; `docs/conformance.md` is made of
 //! these lines.
 
+// A test that cannot go on fails; what it prints is shown when it does.
+#![allow(clippy::expect_used, clippy::print_stdout)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
