@@ -431,3 +431,27 @@ fn nn5_119_shared_responders_answer_each_question_once() {
     answered.sort_unstable();
     assert_eq!(answered, [0, 1, 2, 3, 4, 5]);
 }
+
+/// Covers: NN5-108
+#[test]
+fn nn5_108_older_clients_share_unless_the_option_says_no() {
+    for (option, shared) in [("true", true), ("false", false)] {
+        let server = broker_set(&[
+            ("mqtt.shared_v3", option),
+            ("lenient.dollar_publish", "true"),
+        ]);
+        let mut members = [3, 4].map(|version| {
+            let mut client = server.connect(&Connect::new(version, format!("v{version}")));
+            client.subscribe("$share/g/t", 1);
+            client
+        });
+        let mut publisher = server.client("publisher");
+        publisher.publish("t", "1", 1);
+        publisher.publish("t", "2", 1);
+        let counts = members.each_mut().map(|member| member.drain().len());
+        assert_eq!(counts, if shared { [1, 1] } else { [0, 0] });
+        publisher.publish("$share/g/t", "3", 1);
+        let counts = members.each_mut().map(|member| member.drain().len());
+        assert_eq!(counts, if shared { [0, 0] } else { [1, 1] });
+    }
+}
