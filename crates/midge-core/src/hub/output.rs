@@ -14,7 +14,8 @@ impl Hub {
     /// Takes all bytes that are to be written to a connection now, and lets what waits behind them
     /// move up. Call it when the connection is notified and whenever all taken before is written.
     /// `into` is to be empty. A batch that comes back is to be given to [`Hub::finish`] once the
-    /// caller has released its own locks.
+    /// caller has released its own locks, because hooks run there; then output is to be taken
+    /// again.
     pub fn take_output(&self, link: &Link, into: &mut Outbox, now: Tick) -> Option<Batch> {
         {
             let mut spill = link.spill.lock();
@@ -24,15 +25,17 @@ impl Hub {
         }
         let session = link.session.get()?;
         let mut batch = None;
-        while let Some(cursor) = self.take_attached(link, session, into, &mut batch, now) {
+        if let Some(cursor) = self.take_attached(link, session, into, &mut batch, now) {
             let batch = batch.get_or_insert_with(|| self.batch(now));
-            self.send_retained(session, cursor, batch);
+            batch.retained.push((session.clone(), cursor));
         }
-        batch.filter(Batch::has_more)
+        let mut batch = batch?;
+        batch.local.settle(&self.shared.counters);
+        batch.has_more().then_some(batch)
     }
 
     /// Lets what waits move up and takes the outbox; or gives the retained messages that are to be
-    /// sent first, with the lock released.
+    /// sent first, with no lock held.
     fn take_attached(
         &self,
         link: &Link,
@@ -74,6 +77,9 @@ impl Hub {
                     .as_ref()
                     .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
             if ready && let Some(cursor) = state.retained.pop_front() {
+                if let Some(attached) = state.attached.as_deref_mut() {
+                    attached.in_write = 1; // not settled before output is taken again
+                }
                 return Some(cursor);
             }
         }
@@ -136,7 +142,12 @@ impl Hub {
     }
 
     /// Sends one page of retained messages; what is left of them waits its turn again.
-    fn send_retained(&self, session: &Arc<Session>, cursor: RetainedCursor, batch: &mut Batch) {
+    pub(super) fn send_retained(
+        &self,
+        session: &Arc<Session>,
+        cursor: RetainedCursor,
+        batch: &mut Batch,
+    ) {
         let page = self
             .retained
             .read()
