@@ -8,7 +8,11 @@ use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::router::{Sub, SubTarget, Subscriber};
 use crate::session::{OUTBOX_HIGH, RetainedCursor, Session};
+use crate::store::{Journal, Position};
 use crate::time::Tick;
+
+/// A position that is never committed: output is held until it is known which one it waits for.
+pub(super) const HELD: Position = Position::MAX;
 
 impl Hub {
     /// Takes all bytes that are to be written to a connection now, and lets what waits behind them
@@ -93,26 +97,45 @@ impl Hub {
     /// Appends the acknowledgements of a batch. They, and everything behind them, leave when what
     /// they acknowledge is committed.
     pub(crate) fn push_replies(&self, link: &Arc<Link>, bytes: &[u8], now: Tick) {
-        self.push_output(link, bytes);
-        self.hold_until_committed(link, now);
+        if bytes.is_empty() {
+            return;
+        }
+        let Some((journal, position)) = self.uncommitted(now) else {
+            return self.push_output(link, bytes, 0);
+        };
+        // In one step: whoever writes to this client in between must not take them along.
+        self.push_output(link, bytes, position);
+        journal.wait(position, link.clone());
     }
 
-    /// Holds back a connection's output until everything recorded so far is committed.
-    pub(crate) fn hold_until_committed(&self, link: &Arc<Link>, now: Tick) {
-        let Some(journal) = self.shared.journal() else {
-            return;
-        };
+    /// Hands over what was recorded; the position to wait for, if it is not committed yet.
+    fn uncommitted(&self, now: Tick) -> Option<(&Journal, Position)> {
+        let journal = self.shared.journal()?;
         let position = journal.flush(now);
-        if journal.is_committed(position) {
+        (!journal.is_committed(position)).then_some((journal, position))
+    }
+
+    /// Holds back a connection's output until everything recorded so far is committed. So far it is
+    /// held for ever ([`HELD`]), because it was recorded and appended under one lock.
+    pub(crate) fn hold_until_committed(
+        &self,
+        link: &Arc<Link>,
+        session: &Session,
+        batch: &mut Batch,
+    ) {
+        if self.shared.journal().is_none() {
             return;
         }
-        if let Some(session) = link.session.get()
-            && let Some(attached) = session.lock().attached.as_deref_mut()
+        let uncommitted = self.uncommitted(batch.now);
+        if let Some(attached) = session.lock().attached.as_deref_mut()
             && attached.link.id == link.id
         {
-            attached.held_until = position;
+            attached.held_until = uncommitted.map_or(0, |(_, position)| position);
+            batch.touch(attached);
         }
-        journal.wait(position, link.clone());
+        if let Some((journal, position)) = uncommitted {
+            journal.wait(position, link.clone());
+        }
     }
 
     /// The store has committed more.
@@ -122,11 +145,8 @@ impl Hub {
         }
     }
 
-    /// Appends bytes to what a connection is to send.
-    pub(crate) fn push_output(&self, link: &Link, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
+    /// Appends bytes to what a connection is to send, not before a position is committed.
+    fn push_output(&self, link: &Link, bytes: &[u8], held_until: Position) {
         if let Some(session) = link.session.get() {
             let mut state = session.lock();
             if let Some(attached) = state
@@ -135,6 +155,7 @@ impl Hub {
                 .filter(|a| a.link.id == link.id)
             {
                 attached.outbox.push(bytes);
+                attached.held_until = attached.held_until.max(held_until);
                 return;
             }
         }
