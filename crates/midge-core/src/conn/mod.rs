@@ -279,7 +279,8 @@ impl Connection {
     fn fail(&mut self, fault: Fault) {
         self.phase = Phase::Closed;
         if !self.replies.is_empty() {
-            self.hub.push_output(&self.link, &self.replies);
+            self.hub
+                .push_replies(&self.link, &self.replies, self.batch.now());
             self.replies.clear();
         }
         self.hub.end_with(

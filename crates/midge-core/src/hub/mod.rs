@@ -273,6 +273,9 @@ impl Hub {
             journal.flush(batch.now);
         }
         while batch.has_more() {
+            for (session, cursor) in std::mem::take(&mut batch.retained) {
+                self.send_retained(&session, cursor, batch);
+            }
             for (link, reason) in std::mem::take(&mut batch.kicks) {
                 self.end(&link, reason, batch);
             }

@@ -6,6 +6,7 @@ use hashbrown::hash_map::Entry;
 use midge_codec::{QoS, ReasonCode, SubscriptionOptions};
 
 use super::Hub;
+use super::output::HELD;
 use crate::batch::Batch;
 use crate::event::{Event, EventMask};
 use crate::link::Link;
@@ -100,6 +101,9 @@ impl Hub {
         }
         if let Some(attached) = state.attached.as_deref_mut() {
             suback(grants, attached.outbox.buffer());
+            if self.shared.journal().is_some() {
+                attached.held_until = HELD;
+            }
             batch.packet_sent();
             batch.touch(attached);
         }
@@ -110,7 +114,7 @@ impl Hub {
         state.retained.extend(cursors);
         drop(state);
         drop(router);
-        self.hold_until_committed(link, batch.now);
+        self.hold_until_committed(link, session, batch);
         self.tell_subscribed(session, grants, batch);
     }
 
