@@ -122,11 +122,36 @@ impl Client {
         }
     }
 
+    /// Sends these bytes again and again until the broker takes no more for a moment, or `limit`
+    /// is reached; says how many it took.
+    pub fn send_what_is_taken(&mut self, bytes: &[u8], limit: usize) -> usize {
+        let moment = Duration::from_millis(100);
+        self.stream
+            .set_deadline(moment)
+            .expect("a stream with a deadline");
+        let mut sent = 0;
+        while sent < limit {
+            match self.stream.write(bytes) {
+                Ok(count) => sent += count,
+                Err(_) => break,
+            }
+        }
+        self.stream
+            .set_deadline(DEADLINE)
+            .expect("a stream with a deadline");
+        sent
+    }
+
     fn write(&mut self, bytes: &[u8]) {
         if let Err(error) = self.stream.write_all(bytes) {
             let stuck = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
             assert!(!stuck, "the broker took nothing for {DEADLINE:?}");
         }
+    }
+
+    /// Ends the stream towards the broker; what the broker has to say can still be read.
+    pub fn end(&mut self) {
+        let _ = self.stream.end(); // The broker may have closed before.
     }
 
     // --- receiving -------------------------------------------------------------------------------
@@ -505,7 +530,7 @@ impl Client {
     /// session has let go. Returns what was on its way.
     #[track_caller]
     pub fn cut(mut self) -> Vec<Packet> {
-        let _ = self.stream.end(); // The broker may have closed before.
+        self.end();
         let mut packets = Vec::new();
         while let Some(packet) = self.recv_or_end() {
             packets.push(packet);

@@ -49,6 +49,17 @@ pub fn broker_with(configure: impl FnOnce(Builder) -> Builder) -> Server {
     Server(configure(builder).start().expect("a broker on a free port"))
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The broker survives a panic of its own; a test must not.
+        let panics = self.0.stats().panics;
+        assert!(
+            panics == 0 || std::thread::panicking(),
+            "{panics} panics in the broker"
+        );
+    }
+}
+
 impl Server {
     /// Where the broker listens.
     pub fn listener(&self) -> SocketAddr {

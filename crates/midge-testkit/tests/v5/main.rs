@@ -6,14 +6,20 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod acks;
 mod alias;
+mod auth;
 mod connack;
 mod connect;
+mod disconnect;
 mod encoding;
+mod errors;
 mod expiry;
 mod flow;
 mod keep_alive;
+mod limits;
+mod ordering;
 mod properties;
 mod publish;
 mod retain;
