@@ -3,7 +3,7 @@
 use midge_testkit::{Connect, Publish};
 
 use crate::common::{broker, props};
-use crate::{old, v4, watcher};
+use crate::{v311, watcher};
 
 /// Covers: NN5-037, NN5-139, NN5-140
 #[test]
@@ -45,8 +45,8 @@ fn nn5_037_every_version_talks_to_every_other() {
 #[test]
 fn nn5_033_a_session_goes_from_version_to_version() {
     let server = broker();
-    let mut publisher = old(&server, "publisher");
-    let mut first = server.begin(&v4("roamer").clean(false));
+    let mut publisher = crate::client(&server, "publisher");
+    let mut first = server.begin(&v311("roamer").clean(false));
     first.subscribe("t", 1);
     first.cut();
     for version in [5, 3, 4, 5] {
@@ -73,7 +73,7 @@ fn nn5_033_a_session_goes_from_version_to_version() {
 #[test]
 fn nn5_139_expiry_works_for_older_subscribers() {
     let server = broker();
-    let kept = v4("kept").clean(false);
+    let kept = v311("kept").clean(false);
     let mut client = server.connect(&kept);
     client.subscribe("t", 1);
     client.cut();

@@ -1,135 +1,262 @@
-//! Sessions: clean and kept.
+//! Sessions of 3.1.1 clients: stored, resumed, thrown away.
 
-use midge_testkit::{Connect, Kind, Publish, ack};
+use midge_testkit::{Kind, Publish, Subscribe, ack};
 
-use crate::common::broker;
-use crate::{old, v4};
+use crate::common::{Server, broker, broker_set};
+use crate::{client, kept, v311, watcher};
 
-fn kept() -> Connect {
-    v4("kept").clean(false)
+/// Covers: v3:MQTT-3.1.2-4, v3:MQTT-3.1.4-3, v3:MQTT-4.1.0-1
+#[test]
+fn mqtt311_3_1_2_4_a_session_is_stored_and_resumed() {
+    let server = broker();
+    let mut publisher = client(&server, "publisher");
+    let mut subscriber = server.begin(&kept("client"));
+    let both = Subscribe::new(0).filter("a/+", 1).filter("b", 2);
+    assert_eq!(subscriber.request(&both).codes, [1, 2]);
+    subscriber.disconnect();
+    publisher.publish("a/x", "1", 1);
+    let mut subscriber = server.resume(&kept("client"));
+    assert_eq!(subscriber.receive().text(), "1");
+    subscriber.cut();
+    publisher.publish("b", "2", 2);
+    let mut subscriber = server.resume(&kept("client"));
+    let message = subscriber.receive();
+    assert_eq!((message.text().as_str(), message.qos), ("2", 2));
+    publisher.publish("a/y", "3", 2);
+    let message = subscriber.receive();
+    assert_eq!((message.text().as_str(), message.qos), ("3", 1));
+    subscriber.expect_nothing();
 }
 
-/// Covers: v3:MQTT-3.1.2-4, v3:MQTT-3.1.2-5, v3:MQTT-3.2.2-2, v3:MQTT-3.2.2-3, v3:MQTT-4.5.0-1, U311-17
+/// Covers: v3:MQTT-3.1.2-5, v3:MQTT-4.5.0-1, v3:MQTT-4.6.0-6
 #[test]
-fn mqtt311_3_1_2_4_a_kept_session_goes_on() {
+fn mqtt311_3_1_2_5_messages_wait_for_the_session() {
     let server = broker();
-    let mut publisher = old(&server, "publisher");
-    let mut connected = crate::watcher(&server, "t");
-    for gently in [true, false] {
-        let mut client = server.connect(&kept());
-        client.subscribe("t", 2);
-        if gently {
-            client.disconnect();
+    let mut publisher = client(&server, "publisher");
+    for clean_end in [true, false] {
+        let name = format!("client {clean_end}");
+        let mut subscriber = server.begin(&kept(&name));
+        subscriber.subscribe("t/#", 2);
+        if clean_end {
+            subscriber.disconnect();
         } else {
-            client.cut();
+            subscriber.cut();
         }
-        for n in 0..10 {
-            publisher.publish("t", n.to_string(), 1 + n % 2);
+        for number in 0..20u8 {
+            publisher.publish(&format!("t/{}", number % 3), [number], 1 + number % 2);
         }
-        let mut client = server.resume(&kept());
-        for n in 0..10 {
-            let message = client.receive();
-            assert_eq!((message.text(), message.qos), (n.to_string(), 1 + n % 2));
-            assert_eq!(connected.receive().text(), n.to_string());
+        let mut subscriber = server.resume(&kept(&name));
+        for number in 0..20u8 {
+            let message = subscriber.receive();
+            assert_eq!(message.payload, [number]);
+            assert_eq!(message.qos, 1 + number % 2);
+            assert!(!message.dup, "{message:?}");
         }
-        client.expect_nothing();
-        client.disconnect();
+        subscriber.expect_nothing();
     }
-    // Long after, it is still there.
-    server.pass(10 * 365 * 86_400);
-    server.resume(&kept());
 }
 
-/// Covers: v3:MQTT-3.1.2-6, v3:MQTT-3.1.4-3, v3:MQTT-3.2.2-1, v3:MQTT-3.1.2-7
+/// Covers: v3:MQTT-3.1.2-6, v3:MQTT-3.1.4-3
 #[test]
-fn mqtt311_3_1_2_6_a_clean_session_leaves_nothing() {
+fn mqtt311_3_1_2_6_a_clean_session_begins_and_ends_with_its_connection() {
     let server = broker();
-    let mut client = server.begin(&kept());
-    client.subscribe("t", 1);
-    client.retain("r", "retained", 1);
-    client.cut();
-    let mut publisher = old(&server, "publisher");
-    publisher.publish("t", "old", 1);
-    let mut client = server.begin(&v4("kept"));
-    client.expect_nothing();
-    client.subscribe("t", 1);
-    client.disconnect();
-    publisher.publish("t", "in between", 1);
-    let mut client = server.begin(&kept());
-    client.expect_nothing();
-    client.subscribe("r", 0);
-    client.expect_message("r", "retained");
+    let mut publisher = client(&server, "publisher");
+    let mut watcher = watcher(&server, "from");
+    let mut subscriber = server.begin(&kept("client"));
+    subscriber.subscribe("t", 2);
+    subscriber.send(Publish::new("from", "half done").qos(2, 9).bytes_for(4));
+    subscriber.expect_ack(Kind::Pubrec, 9);
+    publisher.publish("t", "in flight", 2);
+    subscriber.expect_message("t", "in flight");
+    subscriber.cut();
+    watcher.drain();
+    publisher.publish("t", "queued", 1);
+
+    let mut subscriber = server.begin(&v311("client"));
+    publisher.publish("t", "to nobody", 1);
+    subscriber.expect_nothing();
+    // The old identifier is free: this is a new message.
+    subscriber.send(Publish::new("from", "new").qos(2, 9).bytes_for(4));
+    subscriber.expect_ack(Kind::Pubrec, 9);
+    subscriber.send(ack(Kind::Pubrel, 9));
+    subscriber.expect_ack(Kind::Pubcomp, 9);
+    assert_eq!(watcher.receive().text(), "new");
+    subscriber.subscribe("t", 1);
+    subscriber.disconnect();
+    publisher.publish("t", "to nobody", 1);
+
+    let mut subscriber = server.begin(&kept("client"));
+    publisher.publish("t", "to nobody", 1);
+    subscriber.expect_nothing();
+}
+
+/// Covers: v3:MQTT-3.1.2-7, U311-17
+#[test]
+fn mqtt311_3_1_2_7_retained_messages_are_no_part_of_a_session() {
+    let server = broker();
+    let mut publisher = client(&server, "publisher");
+    publisher.retain("t", "r", 1);
+    publisher.disconnect();
+    server.begin(&kept("publisher")).disconnect();
+    server.begin(&v311("publisher")).disconnect();
+    server.pass(u64::from(u32::MAX));
+    let mut late = watcher(&server, "t");
+    assert_eq!(late.receive().text(), "r");
 }
 
 /// Covers: v3:MQTT-4.1.0-1, v3:MQTT-4.1.0-2
 #[test]
-fn mqtt311_4_1_0_1_state_lasts_as_long_as_the_session() {
+fn mqtt311_4_1_0_1_time_does_not_end_a_session() {
     let server = broker();
-    let mut client = old(&server, "c");
-    client.subscribe("t", 2);
-    server.pass(100_000);
-    client.publish("t", "p", 2);
-    client.expect_message("t", "p");
+    let mut publisher = client(&server, "publisher");
+    let mut subscriber = server.begin(&kept("client"));
+    subscriber.subscribe("t", 2);
+    publisher.publish("t", "sent", 2);
+    let sent = subscriber.expect_message("t", "sent");
+    // While it is connected,
+    server.pass(u64::from(u32::MAX));
+    subscriber.send(ack(Kind::Pubrec, sent.id));
+    subscriber.expect_ack(Kind::Pubrel, sent.id);
+    subscriber.cut();
+    publisher.publish("t", "queued", 1);
+    // and while it is not.
+    for _ in 0..3 {
+        server.pass(u64::from(u32::MAX));
+    }
+    let mut subscriber = server.resume(&kept("client"));
+    subscriber.expect_ack(Kind::Pubrel, sent.id);
+    subscriber.send(ack(Kind::Pubcomp, sent.id));
+    assert_eq!(subscriber.receive().text(), "queued");
+    // A clean session keeps its state just as long as it is connected.
+    let mut clean = client(&server, "clean");
+    clean.subscribe("t", 1);
+    server.pass(u64::from(u32::MAX));
+    publisher.publish("t", "later", 1);
+    assert_eq!(clean.receive().text(), "later");
 }
 
-/// Covers: v3:MQTT-4.4.0-1, v3:MQTT-3.3.1-1, v3:MQTT-4.3.2-1, v3:MQTT-4.3.3-1, v3:MQTT-4.6.0-1, U311-18, V31-11
+/// Covers: U311-04
 #[test]
-fn mqtt311_4_4_0_1_unfinished_messages_are_sent_again_on_resume() {
-    let server = broker();
-    let mut client = server.begin(&kept());
-    client.subscribe("t", 2);
-    let mut publisher = old(&server, "publisher");
-    for (payload, qos) in [("a", 1), ("b", 2), ("c", 1), ("d", 2)] {
-        publisher.publish("t", payload, qos);
+fn u311_04_qos_0_waits_for_nobody_unless_the_host_says_so() {
+    for (option, waits) in [("false", false), ("true", true)] {
+        let server = broker_set(&[("mqtt.queue_qos0_offline", option)]);
+        let mut publisher = client(&server, "publisher");
+        let mut subscriber = server.begin(&kept("client"));
+        let filters = Subscribe::new(0).filter("granted/0", 0).filter("two", 2);
+        subscriber.request(&filters);
+        subscriber.disconnect();
+        publisher.publish("granted/0", "1", 2);
+        publisher.publish("two", "2", 0);
+        publisher.publish("two", "3", 1);
+        let mut subscriber = server.resume(&kept("client"));
+        let mut expected = vec!["3"];
+        if waits {
+            expected.splice(0..0, ["1", "2"]);
+        }
+        for text in expected {
+            assert_eq!(subscriber.receive().text(), text);
+        }
+        subscriber.expect_nothing();
     }
-    let sent: Vec<_> = (0..4).map(|_| client.expect_publish()).collect();
-    assert!(sent.iter().all(|message| !message.dup));
-    client.send(ack(Kind::Puback, sent[0].id));
-    client.send(ack(Kind::Pubrec, sent[1].id));
-    client.expect_ack(Kind::Pubrel, sent[1].id);
-    server.pass(600);
-    client.expect_nothing();
-    client.cut();
-    publisher.publish("t", "e", 1);
-
-    let mut client = server.resume(&kept());
-    client.expect_ack(Kind::Pubrel, sent[1].id);
-    for expected in &sent[2..] {
-        let again = client.expect_publish();
-        assert!(again.dup && again.id == expected.id && again.text() == expected.text());
-        client.acknowledge(&again);
-    }
-    client.send(ack(Kind::Pubcomp, sent[1].id));
-    assert_eq!(client.receive().text(), "e");
-    client.expect_nothing();
-    client.cut();
-    server.resume(&kept()).expect_nothing();
 }
 
-/// Covers: v3:MQTT-2.3.1-2, v3:MQTT-4.3.3-2
+/// Covers: v3:MQTT-4.5.0-1
 #[test]
-fn mqtt311_4_3_3_2_a_repeated_qos_2_message_is_delivered_once() {
+fn mqtt311_4_5_0_1_every_matching_session_gets_the_message() {
     let server = broker();
-    let mut watcher = crate::watcher(&server, "t");
-    let mut client = server.begin(&kept());
-    let publish = Publish::new("t", "once").qos(2, 7);
-    for round in 0..2 {
-        for _ in 0..5 {
-            client.send(publish.clone().bytes_for(4));
-            client.expect_ack(Kind::Pubrec, 7);
-            client.send(publish.clone().dup().bytes_for(4));
-            client.expect_ack(Kind::Pubrec, 7);
-        }
-        if round == 0 {
-            client.cut();
-            client = server.resume(&kept());
-        }
+    let filters = ["t/#", "t/+", "t/x", "+/x", "#"];
+    let mut online = Vec::new();
+    for (number, filter) in filters.iter().enumerate() {
+        let mut subscriber = server.begin(&kept(&format!("offline {number}")));
+        subscriber.subscribe(filter, 2);
+        subscriber.disconnect();
+        let mut subscriber = client(&server, &format!("online {number}"));
+        subscriber.subscribe(filter, 2);
+        online.push(subscriber);
     }
-    for _ in 0..2 {
-        client.send(ack(Kind::Pubrel, 7));
-        client.expect_ack(Kind::Pubcomp, 7);
+    let mut publisher = client(&server, "publisher");
+    publisher.publish("t/x", "1", 1);
+    publisher.publish("t/x", "2", 2);
+    publisher.cut();
+    let offline =
+        (0..filters.len()).map(|number| server.resume(&kept(&format!("offline {number}"))));
+    for mut subscriber in offline.collect::<Vec<_>>().into_iter().chain(online) {
+        assert_eq!(subscriber.receive().text(), "1");
+        assert_eq!(subscriber.receive().text(), "2");
+        subscriber.expect_nothing();
     }
-    assert_eq!(watcher.drain().len(), 1);
-    client.deliver(&publish);
-    assert_eq!(watcher.drain().len(), 1);
+}
+
+/// What a session has in flight: one message in each state.
+struct InFlight {
+    qos1: u16,
+    qos2: u16,
+    released: u16,
+}
+
+/// Leaves a session with messages in flight and one that waits.
+#[track_caller]
+fn interrupted(server: &Server) -> InFlight {
+    let mut publisher = client(server, "publisher");
+    let mut subscriber = server.begin(&kept("client"));
+    subscriber.subscribe("t", 2);
+    publisher.publish("t", "released", 2);
+    publisher.publish("t", "one", 1);
+    publisher.publish("t", "two", 2);
+    let released = subscriber.expect_message("t", "released").id;
+    let qos1 = subscriber.expect_message("t", "one").id;
+    let qos2 = subscriber.expect_message("t", "two").id;
+    subscriber.send(ack(Kind::Pubrec, released));
+    subscriber.expect_ack(Kind::Pubrel, released);
+    subscriber.cut();
+    publisher.publish("t", "waiting", 1);
+    InFlight {
+        qos1,
+        qos2,
+        released,
+    }
+}
+
+/// Covers: v3:MQTT-4.4.0-1, v3:MQTT-3.3.1-1, v3:MQTT-4.3.2-1, v3:MQTT-4.3.3-1, v3:MQTT-2.3.1-4, v3:MQTT-4.6.0-1
+#[test]
+fn mqtt311_4_4_0_1_what_is_open_is_sent_again_with_its_identifier() {
+    let server = broker();
+    let open = interrupted(&server);
+    for _ in 0..3 {
+        let mut subscriber = server.resume(&kept("client"));
+        subscriber.expect_ack(Kind::Pubrel, open.released);
+        let one = subscriber.expect_message("t", "one");
+        assert!(one.dup && one.qos == 1 && one.id == open.qos1, "{one:?}");
+        let two = subscriber.expect_message("t", "two");
+        assert!(two.dup && two.qos == 2 && two.id == open.qos2, "{two:?}");
+        let waiting = subscriber.expect_message("t", "waiting");
+        assert!(![open.qos1, open.qos2, open.released].contains(&waiting.id));
+        subscriber.cut();
+    }
+    let mut subscriber = server.resume(&kept("client"));
+    subscriber.expect_ack(Kind::Pubrel, open.released);
+    subscriber.send(ack(Kind::Pubcomp, open.released));
+    for text in ["one", "two", "waiting"] {
+        let message = subscriber.receive();
+        assert!(message.dup && message.text() == text, "{message:?}");
+    }
+    subscriber.cut();
+    // All is done now.
+    server.resume(&kept("client")).expect_nothing();
+}
+
+/// Covers: U311-18, V31-11
+#[test]
+fn u311_18_nothing_is_sent_again_on_a_living_connection() {
+    let server = broker();
+    let open = interrupted(&server);
+    let mut subscriber = server.resume(&kept("client"));
+    subscriber.expect_ack(Kind::Pubrel, open.released);
+    for text in ["one", "two", "waiting"] {
+        subscriber.expect_message("t", text);
+    }
+    for _ in 0..5 {
+        server.pass(3600);
+        subscriber.expect_nothing();
+    }
 }

@@ -4,7 +4,7 @@
 use midge_testkit::{Connect, Kind, Publish, Subscribe, ack};
 
 use crate::common::{Server, broker, broker_set};
-use crate::{old, v4, watcher};
+use crate::{v311, watcher};
 
 fn is_connected(server: &Server, id: &str) -> bool {
     server
@@ -17,11 +17,11 @@ fn is_connected(server: &Server, id: &str) -> bool {
 #[test]
 fn offline_messages_come_in_order_and_redelivery_has_dup() {
     let server = broker();
-    let kept = v4("kept").clean(false);
+    let kept = v311("kept").clean(false);
     let mut client = server.connect(&kept);
     client.subscribe("t", 1);
     client.cut();
-    let mut publisher = old(&server, "publisher");
+    let mut publisher = crate::client(&server, "publisher");
     for n in 0..500 {
         publisher.publish("t", n.to_string(), 1);
     }
@@ -62,7 +62,7 @@ fn after_a_takeover_one_client_is_connected() {
 fn stopping_says_so_to_version_5_only_and_frees_the_port() {
     let server = broker();
     let mut five = server.client("five");
-    let mut four = old(&server, "four");
+    let mut four = crate::client(&server, "four");
     let address = server.listener();
     server.stop(midge::Stop::Now).unwrap();
     five.expect_disconnect(0x8b);
@@ -80,7 +80,7 @@ fn stopping_says_so_to_version_5_only_and_frees_the_port() {
 fn payloads_of_every_size_go_through() {
     let server = broker();
     let mut client = watcher(&server, "t");
-    let mut publisher = old(&server, "publisher");
+    let mut publisher = crate::client(&server, "publisher");
     for size in [
         0,
         1,
@@ -108,10 +108,10 @@ fn who_does_not_read_neither_grows_nor_slows_the_others() {
         ("limits.session_queue_bytes", "262144"),
         ("overflow.session", "drop_newest"),
     ]);
-    let mut stalled = old(&server, "stalled");
+    let mut stalled = crate::client(&server, "stalled");
     stalled.subscribe("t", 0);
     let mut live = watcher(&server, "t");
-    let mut publisher = old(&server, "publisher");
+    let mut publisher = crate::client(&server, "publisher");
     let payload = vec![7; 65_536];
     for _ in 0..400 {
         publisher.publish("t", &payload, 0);
@@ -125,7 +125,7 @@ fn who_does_not_read_neither_grows_nor_slows_the_others() {
 #[test]
 fn a_slow_reader_that_pings_stays_connected() {
     let server = broker();
-    let mut slow = server.connect(&v4("slow").keep_alive(10));
+    let mut slow = server.connect(&v311("slow").keep_alive(10));
     slow.subscribe("t", 0);
     // More than sockets hold, so that the broker cannot write all of it.
     for _ in 0..200 {
@@ -146,7 +146,7 @@ fn a_slow_reader_that_pings_stays_connected() {
 #[test]
 fn identifiers_of_the_two_directions_do_not_mix() {
     let server = broker();
-    let mut client = old(&server, "c");
+    let mut client = crate::client(&server, "c");
     client.subscribe("to c", 2);
     server
         .message("to c")
