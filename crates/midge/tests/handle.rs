@@ -330,6 +330,7 @@ fn the_callers_runtime_can_be_used() {
 }
 
 /// Hooks made of closures.
+#[allow(clippy::type_complexity)] // written out once
 struct Rules {
     set: HookSet,
     publish: Box<dyn Fn(&ClientInfo, &MessageRef<'_>) -> Verdict + Send + Sync>,

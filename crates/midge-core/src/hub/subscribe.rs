@@ -14,6 +14,9 @@ use crate::router::Subscriber;
 use crate::session::{RetainedCursor, Session, State, SubRecord};
 use crate::store::{Op, StoredSubscription};
 
+/// Answers with retained messages that may wait for one client before repetitions are merged.
+const MAX_CURSORS: usize = 1024;
+
 /// One filter of a SUBSCRIBE, and what was decided about it.
 pub(crate) struct Grant {
     pub(crate) filter: Arc<str>,
@@ -107,10 +110,12 @@ impl Hub {
             batch.packet_sent();
             batch.touch(attached);
         }
-        // A filter that is subscribed again starts its retained messages over.
-        state
-            .retained
-            .retain(|old| !cursors.iter().any(|new| new.filter == old.filter));
+        if state.retained.len() + cursors.len() > MAX_CURSORS {
+            // Who subscribes again and again without reading starts over.
+            state
+                .retained
+                .retain(|old| !cursors.iter().any(|new| new.filter == old.filter));
+        }
         state.retained.extend(cursors);
         drop(state);
         drop(router);
