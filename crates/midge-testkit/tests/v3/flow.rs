@@ -122,3 +122,19 @@ fn mqtt311_7_1_1_1_any_split_of_the_stream_is_the_same() {
     client.expect_suback(1);
     assert_eq!(client.receive().payload.len(), 300);
 }
+
+/// Covers: v3:MQTT-4.3.2-2
+#[test]
+fn mqtt_4_3_2_2_after_puback_the_identifier_stands_for_a_new_message() {
+    let server = broker();
+    let mut watcher = watcher(&server, "t");
+    let mut client = old(&server, "client");
+    for (payload, dup) in [("1", false), ("2", true), ("3", false)] {
+        let mut publish = Publish::new("t", payload).qos(1, 7);
+        publish.dup = dup;
+        client.send(publish.bytes_for(4));
+        client.expect_ack(Kind::Puback, 7);
+        watcher.expect_message("t", payload);
+    }
+    watcher.expect_nothing();
+}
