@@ -33,7 +33,7 @@ const TABLES: [(&str, &str, &str, &[&str]); 5] = [
         "",
         &["behaviour"],
     ),
-    ("mqtt-v3.1.1.tsv", "MQTT 3.1.1", "", &["requirement"]),
+    ("mqtt-v3.1.1.tsv", "MQTT 3.1.1", "v3:", &["requirement"]),
     (
         "mqtt-v3.1.1-unnumbered.tsv",
         "MQTT 3.1.1, unnumbered",
@@ -313,7 +313,7 @@ fn render(
                 (None, Some(reason)) => (escape(reason), "no test".into()),
                 (None, None) => ("none".into(), "missing".into()),
             };
-            let id = row.id.strip_prefix("v5:").unwrap_or(&row.id);
+            let id = row.id.split_once(':').map_or(row.id.as_str(), |(_, id)| id);
             let _ = writeln!(
                 out,
                 "| {id} | {} | {tests} | {result} |",

@@ -184,6 +184,26 @@ fn nn5_102_an_open_qos_1_delivery_goes_on_when_the_session_ends() {
     other.expect_nothing();
 }
 
+/// Covers: NN5-102
+#[test]
+fn nn5_102_what_waits_for_a_member_goes_on_when_its_session_ends() {
+    let server = broker();
+    let short = Connect::v5("owner")
+        .clean(false)
+        .expiry(5)
+        .receive_maximum(1);
+    let (mut owner, mut other) = owner_and_other(&server, &short, 1, 4);
+    owner.expect_message("t", [0]);
+    owner.cut();
+    server.pass(6);
+    let numbers: Vec<u8> = other
+        .drain()
+        .iter()
+        .map(|message| message.payload[0])
+        .collect();
+    assert_eq!(numbers, [0, 1, 2, 3]);
+}
+
 /// Covers: NN5-100, NN5-106, NN5-101
 #[test]
 fn nn5_100_each_group_gets_one_copy() {
