@@ -224,7 +224,6 @@ fn mqtt311_4_3_3_1_acknowledgements_for_nothing_do_no_harm() {
     let message = client.expect_message("t", "p");
     client.send(ack(Kind::Puback, 999));
     client.send(ack(Kind::Pubcomp, 999));
-    client.send(ack(Kind::Pubcomp, message.id));
     client.expect_nothing();
     client.send(ack(Kind::Pubrel, 998));
     client.expect_ack(Kind::Pubcomp, 998);
@@ -234,6 +233,26 @@ fn mqtt311_4_3_3_1_acknowledgements_for_nothing_do_no_harm() {
     client.expect_nothing();
     publisher.publish("t", "q", 1);
     assert_eq!(client.receive().text(), "q");
+}
+
+/// Covers: v3:MQTT-4.3.3-1, v3:MQTT-4.8.0-1
+#[test]
+fn mqtt311_4_3_3_1_an_acknowledgement_of_another_kind_finishes_nothing() {
+    let server = broker();
+    let mut publisher = client(&server, "publisher");
+    for (qos, kind) in [(1, Kind::Pubrec), (2, Kind::Puback), (2, Kind::Pubcomp)] {
+        let mut client = server.begin(&kept("client"));
+        client.subscribe("t", qos);
+        publisher.publish("t", "p", qos);
+        let message = client.expect_message("t", "p");
+        client.send(ack(kind, message.id));
+        client.expect_closed();
+        let mut client = server.resume(&kept("client"));
+        let again = client.receive();
+        assert!(again.dup && again.id == message.id, "{again:?}");
+        client.disconnect();
+        server.begin(&v311("client")).disconnect();
+    }
 }
 
 /// Covers: v3:MQTT-4.3.3-2, v3:MQTT-4.3.3-1, v3:MQTT-2.3.1-4

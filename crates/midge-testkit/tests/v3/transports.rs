@@ -14,7 +14,9 @@ fn mqtt311_7_1_1_1_tcp_loses_nothing_and_keeps_the_order() {
     let mut subscriber = client(&server, "subscriber");
     subscriber.subscribe("t", 0);
     let mut publisher = client(&server, "publisher");
-    let block: Vec<u8> = (0..1_000_003u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    let block: Vec<u8> = (0..1_000_003u32)
+        .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+        .collect();
     for _ in 0..5 {
         publisher.send(Publish::new("t", &block).bytes_for(4));
         let message = subscriber.receive();
