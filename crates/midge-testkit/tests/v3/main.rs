@@ -15,7 +15,6 @@ mod differences;
 mod errors;
 mod flags;
 mod keep_alive;
-mod mixed;
 mod ordering;
 mod publish;
 mod retain;
