@@ -171,6 +171,33 @@ impl Connection {
     ///
     /// Stops early when a hook defers its answer or the connection ends.
     pub fn receive(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
+        let used = self.receive_quietly(input, backing, now);
+        self.notify_receivers();
+        used
+    }
+
+    /// Whether receivers of what came in still have to be told with
+    /// [`Connection::notify_receivers`].
+    pub fn owes_notice(&self) -> bool {
+        !self.batch.links.is_empty()
+    }
+
+    /// Tells the receivers of what came in that there is something to write.
+    pub fn notify_receivers(&mut self) {
+        if self.owes_notice() {
+            self.hub.finish(&mut self.batch);
+            self.batch.give_back();
+        }
+    }
+
+    /// As [`Connection::receive`], but the receivers are told later, so that what several
+    /// connections send to one receiver leaves in one write.
+    pub fn receive_quietly(
+        &mut self,
+        input: &[u8],
+        backing: Option<&Bytes>,
+        now: Tick,
+    ) -> usize {
         self.hub.restart(&mut self.batch, now);
         let mut used = 0;
         let mut packets = 0;
@@ -204,7 +231,7 @@ impl Connection {
                 self.link.received(now);
             }
         }
-        self.finish();
+        self.settle();
         if self.link.ended().is_some() {
             input.len()
         } else {
@@ -263,6 +290,12 @@ impl Connection {
     }
 
     fn finish(&mut self) {
+        self.settle();
+        self.notify_receivers();
+    }
+
+    /// Ends the batch but for telling its receivers.
+    fn settle(&mut self) {
         if !self.replies.is_empty() {
             self.unwritten_replies += self.replies.len();
             self.hub
@@ -272,8 +305,10 @@ impl Connection {
             }
             self.replies.clear();
         }
-        self.hub.finish(&mut self.batch);
-        self.batch.give_back();
+        self.hub.settle(&mut self.batch);
+        if !self.owes_notice() {
+            self.batch.give_back();
+        }
     }
 
     fn fail(&mut self, fault: Fault) {
