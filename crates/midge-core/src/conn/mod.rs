@@ -192,12 +192,7 @@ impl Connection {
 
     /// As [`Connection::receive`], but the receivers are told later, so that what several
     /// connections send to one receiver leaves in one write.
-    pub fn receive_quietly(
-        &mut self,
-        input: &[u8],
-        backing: Option<&Bytes>,
-        now: Tick,
-    ) -> usize {
+    pub fn receive_quietly(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
         self.hub.restart(&mut self.batch, now);
         let mut used = 0;
         let mut packets = 0;
@@ -208,6 +203,11 @@ impl Connection {
             {
                 self.fail(not_connect());
                 break;
+            }
+            if let Some((len, count)) = self.forward_run(rest) {
+                used += len;
+                packets += count;
+                continue;
             }
             let raw = match midge_codec::split(rest, self.hub.config().limits.packet_bytes) {
                 Ok(Some(raw)) => raw,
@@ -237,6 +237,20 @@ impl Connection {
         } else {
             used
         }
+    }
+
+    /// Forwards a run of QoS 0 messages that need no decision: bytes and packets.
+    #[inline]
+    fn forward_run(&mut self, rest: &[u8]) -> Option<(usize, u64)> {
+        if rest.first() != Some(&0x30) || self.publish_bucket.is_some() {
+            return None;
+        }
+        let session = self
+            .session
+            .as_ref()
+            .filter(|_| matches!(self.phase, Phase::Connected))?;
+        self.hub
+            .forward_run(session, self.version, &self.routes, rest, &mut self.batch)
     }
 
     /// Goes on when the hook that is waited for has answered.

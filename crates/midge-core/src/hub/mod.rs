@@ -7,6 +7,7 @@ mod life;
 mod output;
 mod publish;
 mod recover;
+mod run;
 mod subscribe;
 mod timers;
 
@@ -20,6 +21,7 @@ pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;
 pub(crate) use publish::{Publisher, RouteCache};
+pub(crate) use run::Run;
 pub(crate) use subscribe::Grant;
 
 use crate::batch::Batch;
