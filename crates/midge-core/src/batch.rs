@@ -63,8 +63,11 @@ impl Batch {
     }
 
     pub(crate) fn has_more(&self) -> bool {
-        !(self.links.is_empty()
-            && self.observers.is_empty()
+        !self.links.is_empty() || self.has_more_than_links()
+    }
+
+    pub(crate) fn has_more_than_links(&self) -> bool {
+        !(self.observers.is_empty()
             && self.events.is_empty()
             && self.kicks.is_empty()
             && self.orphans.is_empty()
