@@ -67,7 +67,7 @@ impl Hub {
             state.attached.as_ref()?;
             Some(ClientView {
                 info: state.info.clone()?,
-                queued: state.queue.len(),
+                queued: state.queue.len() + state.ahead.len(),
                 inflight: state.inflight.len(),
                 subscriptions: state.subscriptions.len(),
             })
@@ -86,7 +86,7 @@ impl Hub {
                     connected: state.attached.is_some(),
                     expiry_s: state.expiry_s,
                     disconnected_at: state.disconnected_at,
-                    queued: state.queue.len(),
+                    queued: state.queue.len() + state.ahead.len(),
                     queued_bytes: state.queued_bytes,
                     inflight: state.inflight.len(),
                     subscriptions: state.subscriptions.len(),

@@ -355,7 +355,7 @@ impl Hub {
                 && entry.delivery.qos == midge_codec::QoS::AtLeastOnce;
             orphans.push((entry.delivery, again));
         }
-        while let Some(delivery) = state.take_queued(&self.shared) {
+        while let Some(delivery) = state.take_any(&self.shared) {
             orphans.push((delivery, true));
         }
         for (delivery, again) in orphans {
@@ -528,7 +528,7 @@ impl Hub {
         for session in sessions.into_values() {
             let mut state = session.lock();
             state.dead = true;
-            while let Some(delivery) = state.take_queued(&self.shared) {
+            while let Some(delivery) = state.take_any(&self.shared) {
                 crate::session::release(&mut state, &delivery, None, &self.shared);
             }
             let inflight = std::mem::take(&mut state.inflight);

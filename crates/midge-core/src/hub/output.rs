@@ -67,20 +67,22 @@ impl Hub {
             self.shared
                 .sub_backlog(std::mem::take(&mut attached.charged));
         }
-        let waits = !state.queue.is_empty() || !state.resend.is_empty();
+        let waits = !(state.queue.is_empty() && state.resend.is_empty() && state.ahead.is_empty());
         if waits || !state.retained.is_empty() {
             attached.dirty = true; // it is being flushed: no need to notify
             if waits {
                 let batch = batch.get_or_insert_with(|| self.batch(now));
                 session.pump(state, &self.shared, batch);
             }
-            let ready = state.queue.is_empty()
+            let ready = state.ahead.is_empty()
+                && !state.paging
                 && state.resend.is_empty()
                 && state
                     .attached
                     .as_ref()
                     .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
             if ready && let Some(cursor) = state.retained.pop_front() {
+                state.paging = true;
                 if let Some(attached) = state.attached.as_deref_mut() {
                     attached.in_write = 1; // not settled before output is taken again
                 }
@@ -175,18 +177,31 @@ impl Hub {
             .page(&cursor.filter, cursor.after.as_deref(), cursor.until);
         let sub = Sub::new(Subscriber::Session(session.clone()), cursor.record);
         let target = SubTarget::new(&sub, None);
+        let mut after = page.after;
         for message in &page.messages {
             self.offer_retained(message, &target, batch);
-        }
-        if page.after.is_some() {
-            let mut state = session.lock();
-            // An UNSUBSCRIBE in between has ended it.
-            if !state.dead && state.subscriptions.contains_key(&cursor.filter) {
-                state.retained.push_front(RetainedCursor {
-                    after: page.after,
-                    ..cursor
-                });
+            let state = session.lock();
+            if state
+                .attached
+                .as_ref()
+                .is_some_and(|a| a.outbox.len() >= OUTBOX_HIGH)
+            {
+                // The rest when this is written.
+                after = Some(message.clone());
+                break;
             }
+        }
+        let mut state = session.lock();
+        state.paging = false;
+        // An UNSUBSCRIBE in between has ended it.
+        if let Some(after) = after
+            && !state.dead
+            && state.subscriptions.contains_key(&cursor.filter)
+        {
+            state.retained.push_front(RetainedCursor {
+                after: Some(after),
+                ..cursor
+            });
         }
     }
 }

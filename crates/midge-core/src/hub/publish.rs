@@ -508,6 +508,7 @@ impl Hub {
                     retain,
                     id: target.id,
                     extra: target.extra.as_ref(),
+                    ahead: retained,
                 };
                 session.offer(offering, terms, &self.shared, batch)
             }

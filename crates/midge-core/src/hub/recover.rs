@@ -138,6 +138,7 @@ impl Hub {
                     .counters
                     .queued_messages
                     .fetch_add(1, Ordering::Relaxed);
+                state.queued_qos0 += usize::from(qos == midge_codec::QoS::AtMostOnce);
                 state.queue.push_back(delivery);
             }
         }

@@ -39,8 +39,9 @@ pub(crate) struct Run<'a> {
 fn packet<'a>(bytes: &'a [u8], version: Version, topic: &str) -> Option<(usize, &'a [u8])> {
     let (length, at) = match *bytes {
         [HEADER, a @ ..0x80, ..] => (usize::from(a), 2),
-        [HEADER, a, b @ ..0x80, ..] => (usize::from(a & 0x7F) | usize::from(b) << 7, 3),
-        // Longer ones are shared between their receivers, not copied.
+        [HEADER, a, b @ 1..0x80, ..] => (usize::from(a & 0x7F) | usize::from(b) << 7, 3),
+        // Longer ones are shared between their receivers, not copied; a length that is not minimal
+        // is an error (MQTT-1.5.5-1).
         _ => return None,
     };
     let body = bytes.get(at..at + length)?;

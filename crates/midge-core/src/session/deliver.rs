@@ -48,6 +48,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) retain: bool,
     pub(crate) id: u32,
     pub(crate) extra: Option<&'a Arc<Extra>>,
+    /// A retained message for a new subscription: it goes before what waits.
+    pub(crate) ahead: bool,
 }
 
 impl Session {
@@ -73,14 +75,14 @@ impl Session {
                 qos: terms.qos,
                 retain: terms.retain,
             };
-            self.offer_acknowledged(&mut state, delivery, shared, batch)
+            self.offer_acknowledged(&mut state, delivery, terms.ahead, shared, batch)
         }
     }
 
     /// Offers a run of QoS 0 messages; `false` if it has to be offered message by message.
     pub(crate) fn offer_run(&self, run: &Run<'_>, batch: &mut Batch) -> bool {
         let mut state = self.lock();
-        if state.dead {
+        if state.dead || state.queued_qos0 > 0 || state.awaits_retained() {
             return false;
         }
         let Some(attached) = state.attached.as_deref_mut() else {
@@ -108,8 +110,9 @@ impl Session {
         shared: &Shared,
         batch: &mut Batch,
     ) -> Outcome {
-        let Some(attached) = state.attached.as_deref_mut() else {
-            if !shared.config.mqtt.queue_qos0_offline {
+        let overtakes = !terms.ahead && (state.queued_qos0 > 0 || state.awaits_retained());
+        let Some(attached) = state.attached.as_deref_mut().filter(|_| !overtakes) else {
+            if state.attached.is_none() && !shared.config.mqtt.queue_qos0_offline {
                 return Outcome::Dropped(DropReason::NotConnected);
             }
             let delivery = Delivery {
@@ -175,10 +178,15 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         delivery: Delivery,
+        ahead: bool,
         shared: &Shared,
         batch: &mut Batch,
     ) -> Outcome {
-        let direct = state.queue.is_empty()
+        let first = match ahead {
+            true => state.ahead.is_empty(),
+            false => state.queue.is_empty() && !state.awaits_retained(),
+        };
+        let direct = first
             && state.resend.is_empty()
             && state.attached.as_ref().is_some_and(|attached| {
                 attached.has_window() && attached.outbox.len() < OUTBOX_HIGH
@@ -187,7 +195,10 @@ impl Session {
             || state.queued_bytes + delivery.message.cost()
                 > shared.config.limits.session_queue_bytes
         {
-            return self.enqueue(state, delivery, shared, batch);
+            return match ahead {
+                true => self.put_ahead(state, delivery, shared),
+                false => self.enqueue(state, delivery, shared, batch),
+            };
         }
         if let Some(tracker) = delivery.message.tracker() {
             tracker.opened();
@@ -197,6 +208,21 @@ impl Session {
             Some(reason) => Outcome::Dropped(reason),
             None => Outcome::Sent,
         }
+    }
+
+    /// Keeps a retained message until the window opens; at most one page of them.
+    fn put_ahead(&self, state: &mut State, delivery: Delivery, shared: &Shared) -> Outcome {
+        let cost = delivery.message.cost();
+        if state.queued_bytes + cost > shared.config.limits.session_queue_bytes {
+            return Outcome::Dropped(DropReason::QueueFull);
+        }
+        charge(state, &delivery, shared);
+        shared
+            .counters
+            .queued_messages
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        state.ahead.push_back(delivery);
+        Outcome::Queued
     }
 
     /// Puts a message into the queue, within its bounds.
@@ -249,6 +275,7 @@ impl Session {
             .counters
             .queued_messages
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        state.queued_qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
         state.queue.push_back(delivery);
         if let Some(attached) = state.attached.as_deref_mut() {
             batch.touch(attached);

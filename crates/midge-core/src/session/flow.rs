@@ -33,7 +33,8 @@ impl State {
     /// Takes the first message of the queue.
     pub(crate) fn take_queued(&mut self, shared: &Shared) -> Option<Delivery> {
         let head = self.queue.pop_front();
-        if head.is_some() {
+        if let Some(head) = &head {
+            self.queued_qos0 -= usize::from(head.qos == midge_codec::QoS::AtMostOnce);
             shared
                 .counters
                 .queued_messages
@@ -43,6 +44,33 @@ impl State {
             }
         }
         head
+    }
+
+    /// Takes what is to be sent next: retained messages for new subscriptions before the queue.
+    fn take_next(&mut self, shared: &Shared) -> Option<Delivery> {
+        let ahead = self.ahead.pop_front();
+        if ahead.is_some() {
+            shared
+                .counters
+                .queued_messages
+                .fetch_sub(1, Ordering::Relaxed);
+            if self.ahead.is_empty() {
+                self.ahead = std::collections::VecDeque::new();
+            }
+            return ahead;
+        }
+        if self.awaits_retained() {
+            None
+        } else {
+            self.take_queued(shared)
+        }
+    }
+
+    /// Takes whatever waits, when the session ends.
+    pub(crate) fn take_any(&mut self, shared: &Shared) -> Option<Delivery> {
+        self.retained.clear();
+        self.paging = false;
+        self.take_next(shared)
     }
 
     fn window_back(&mut self, entry: &Inflight) {
@@ -233,7 +261,7 @@ impl Session {
             if attached.outbox.len() >= OUTBOX_HIGH || !attached.has_window() {
                 return;
             }
-            let Some(delivery) = state.take_queued(shared) else {
+            let Some(delivery) = state.take_next(shared) else {
                 return;
             };
             // An interval that ran out while waiting (MQTT-3.3.2-5).

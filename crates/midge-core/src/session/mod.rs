@@ -118,6 +118,12 @@ pub(crate) struct State {
     pub(crate) expiry_s: u32,
     pub(crate) subscriptions: HashMap<Arc<str>, SubRecord>,
     pub(crate) queue: VecDeque<Delivery>,
+    /// QoS 0 messages in the queue: live ones must not overtake them.
+    pub(crate) queued_qos0: usize,
+    /// Retained messages for new subscriptions that wait for the window, before the queue.
+    pub(crate) ahead: VecDeque<Delivery>,
+    /// A page of retained messages is being put together.
+    pub(crate) paging: bool,
     /// Cost of the messages in the queue and in flight.
     pub(crate) queued_bytes: usize,
     pub(crate) inflight: HashMap<u16, Inflight>,
@@ -201,13 +207,18 @@ impl State {
         }
     }
 
+    /// Whether retained messages are still to come that live ones must not overtake.
+    pub(crate) fn awaits_retained(&self) -> bool {
+        self.paging || !self.retained.is_empty() || !self.ahead.is_empty()
+    }
+
     /// Whether nothing waits and nothing is in flight.
     pub(crate) fn is_settled(&self) -> bool {
         match &self.attached {
             Some(attached) => {
                 self.queue.is_empty()
                     && self.inflight.is_empty()
-                    && self.retained.is_empty()
+                    && !self.awaits_retained()
                     && attached.outbox.is_empty()
                     && attached.in_write == 0
             }
