@@ -81,6 +81,8 @@ fn a_broker_can_be_stopped_and_frees_its_port() {
     local(port).expect("the port is free again");
 }
 
+/// Covers: NN5-146
+///
 /// A life of a broker with all that might make one write a file, in a process of its own.
 #[test]
 #[ignore = "run by no_file_is_written_and_the_process_lives_on"]
