@@ -228,7 +228,10 @@ fn open(target: &Target) -> Result<Box<dyn Stream>, Failure> {
     match address.split_once("://") {
         Some(("unix", path)) => Ok(Box::new(UnixStream::connect(path).map_err(failed)?)),
         Some(("mqtt" | "tcp", rest)) => {
-            let rest = if rest.contains(':') {
+            let rest = rest.trim_end_matches('/');
+            // The colons of an address in brackets are not followed by a port.
+            let has_port = rest.rsplit(']').next().is_some_and(|end| end.contains(':'));
+            let rest = if has_port {
                 rest.to_owned()
             } else {
                 format!("{rest}:1883")

@@ -1,5 +1,6 @@
 //! `midge exec`: a broker for the life of one command.
 
+use std::io::IsTerminal;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
 use std::thread;
@@ -50,11 +51,14 @@ impl Exec {
                 126
             },
         })?;
-        // A terminal sends its signals to the command, too; a supervisor only to this process.
+        // A supervisor signals only this process. A terminal interrupts the command, too, which must
+        // not hear of it twice: many take the second time for a wish to end without cleaning up.
+        let at_terminal = std::io::stdin().is_terminal();
         let handle = signals.handle();
         let id = child.id().to_string();
         let forwarder = thread::spawn(move || {
-            for signal in signals.forever() {
+            let forwarded = |signal: &i32| *signal != SIGINT || !at_terminal;
+            for signal in signals.forever().filter(forwarded) {
                 let _ = Command::new("kill")
                     .args([&format!("-{signal}"), "--", &id])
                     .status();

@@ -155,6 +155,52 @@ fn exec_gives_the_command_a_broker_and_its_status_back() {
 }
 
 #[test]
+fn exec_passes_signals_on() {
+    let script = "exec 3<&0; trap 'exit 9' TERM; trap 'exit 8' INT; cat <&3 & echo ready; wait";
+    for (signal, status) in [("-TERM", 9), ("-INT", 8)] {
+        let mut child = midge()
+            .args(["exec", "--", "sh", "-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let id = child.id().to_string();
+        Command::new("kill").args([signal, &id]).status().unwrap();
+        // Open until then: its end is the end of cat, and so of the script.
+        let stdin = child.stdin.take();
+        assert_eq!(child.wait().unwrap().code(), Some(status));
+        drop(stdin);
+    }
+}
+
+#[test]
+fn a_unix_socket_and_a_url_without_port_will_do() {
+    let directory = std::env::temp_dir().join(format!("midge-socket-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let url = format!("unix://{}/broker", directory.display());
+    let server = Server::start(&["--listen", &url, "--log", "off"]);
+    let base = ["--url", &url, "-t", "t", "-q", "2"];
+    let payload = directory.join("payload");
+    std::fs::write(&payload, "from a file").unwrap();
+    let published = output(&[&["pub", "-r", "-f", payload.to_str().unwrap()], &base[..]].concat());
+    assert!(published.status.success(), "{}", stderr(&published));
+    let got = output(&[&["sub", "-n", "1"], &base[..]].concat());
+    assert_eq!(String::from_utf8_lossy(&got.stdout), "from a file\n");
+    let (status, _) = server.signal("-TERM");
+    assert_eq!(status, 0);
+    std::fs::remove_dir_all(&directory).unwrap();
+    for url in ["mqtt://[::1]/", "mqtt://127.0.0.1"] {
+        // Nobody is there or somebody answers: it has been understood.
+        let ran = output(&["sub", "--url", url, "-t", "t", "-W", "0"]);
+        assert!(!stderr(&ran).contains("invalid"), "{}", stderr(&ran));
+    }
+}
+
+#[test]
 fn a_configuration_file_sets_everything() {
     let directory = std::env::temp_dir().join(format!("midge-config-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();

@@ -4,6 +4,9 @@
 //! `inside` is what a design like this one may get wrong, and `mixed` has clients of all versions
 //! on one port.
 
+// A test that cannot go on fails.
+#![allow(clippy::expect_used)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
