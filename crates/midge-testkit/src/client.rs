@@ -131,7 +131,8 @@ impl Client {
             .expect("a stream with a deadline");
         let mut sent = 0;
         while sent < limit {
-            match self.stream.write(bytes) {
+            // The broker may take any part; the next write goes on from there.
+            match self.stream.write(&bytes[sent % bytes.len()..]) {
                 Ok(count) => sent += count,
                 Err(_) => break,
             }
