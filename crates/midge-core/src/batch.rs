@@ -8,7 +8,7 @@ use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hub::{After, Shared};
 use crate::link::Link;
 use crate::observer::Observer;
-use crate::session::{Attached, Delivery};
+use crate::session::{Attached, Delivery, RetainedCursor, Session};
 use crate::stats::Local;
 use crate::time::Tick;
 
@@ -25,6 +25,8 @@ pub struct Batch {
     /// Messages of shared groups whose member left, to be given to another one.
     pub(crate) orphans: Vec<Delivery>,
     pub(crate) after: Vec<After>,
+    /// Retained messages that are due: hooks are asked about them, so they wait for the locks.
+    pub(crate) retained: Vec<(Arc<Session>, RetainedCursor)>,
     pub(crate) local: Local,
     scratch: Vec<u8>,
     pub(crate) frame_v3: Vec<u8>,
@@ -42,6 +44,7 @@ impl Batch {
             kicks: Vec::new(),
             orphans: Vec::new(),
             after: Vec::new(),
+            retained: Vec::new(),
             local: Local::new(),
             scratch: Vec::new(),
             frame_v3: Vec::new(),
@@ -60,12 +63,16 @@ impl Batch {
     }
 
     pub(crate) fn has_more(&self) -> bool {
-        !(self.links.is_empty()
-            && self.observers.is_empty()
+        !self.links.is_empty() || self.has_more_than_links()
+    }
+
+    pub(crate) fn has_more_than_links(&self) -> bool {
+        !(self.observers.is_empty()
             && self.events.is_empty()
             && self.kicks.is_empty()
             && self.orphans.is_empty()
-            && self.after.is_empty())
+            && self.after.is_empty()
+            && self.retained.is_empty())
     }
 
     pub(crate) fn wants(&self, kind: EventMask) -> bool {

@@ -27,6 +27,11 @@ impl HookSet {
     pub const INTERCEPT_PUBLISH: Self = Self(1 << 5);
     pub const INTERCEPT_DELIVERY: Self = Self(1 << 6);
     pub const LIFE: Self = Self(1 << 7);
+    /// The hooks that see messages.
+    pub(crate) const PUBLISHING: Self = Self::AUTHORIZE_PUBLISH
+        .and(Self::AUTHORIZE_RECEIVE)
+        .and(Self::INTERCEPT_PUBLISH)
+        .and(Self::INTERCEPT_DELIVERY);
     /// Every hook.
     pub const ALL: Self = Self((1 << 8) - 1);
 

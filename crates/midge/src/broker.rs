@@ -143,6 +143,21 @@ impl Broker {
             .publish_from_host(message, None, self.inner.core.now(), true)
     }
 
+    /// Publishes borrowed parts, without a copy before the routing: what bindings call. Without a
+    /// receipt's outcomes, which cost memory, [`Receipt::matched`] is still there.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub fn publish_ref(
+        &self,
+        message: midge_core::MessageRef<'_>,
+        from_client: Option<&str>,
+        want_outcomes: bool,
+    ) -> Result<Receipt, PublishError> {
+        self.hub()
+            .publish_from_host(message, from_client, self.inner.core.now(), want_outcomes)
+    }
+
     /// A message with all its properties, to be sent.
     pub fn message(&self, topic: impl Into<String>) -> Outgoing<'_> {
         Outgoing::new(self, topic.into())
@@ -259,6 +274,12 @@ impl Broker {
     /// A snapshot of all counters.
     pub fn stats(&self) -> Stats {
         self.hub().stats(self.inner.core.now())
+    }
+
+    /// A number that grows from call to call for as long as the broker's threads get to their work:
+    /// each call asks them to raise it. What a watchdog is fed with; it costs nothing in between.
+    pub fn heartbeat(&self) -> u64 {
+        self.inner.core.heartbeat()
     }
 
     /// Disconnects a client with a reason code of 0x80 or above; its will is published. `false` if

@@ -22,7 +22,7 @@ use crate::transport::Transport;
 /// Bytes read in one go. The buffer belongs to the thread, not to the connection.
 const READ_BUFFER: usize = 64 * 1024;
 /// Reads before other connections get their turn.
-const READ_BUDGET: usize = 16;
+const READ_BUDGET: u8 = 4;
 /// Memory reserved at once for a large packet; beyond that it grows with what really arrives.
 const RESERVE: usize = 1 << 20;
 /// Acknowledgements that may wait unsent before nothing more is read from the client.
@@ -62,6 +62,8 @@ pub(crate) struct Driver<T> {
     stash: Stash,
     stage: Stage,
     linger: Option<Pin<Box<Sleep>>>,
+    /// Reads since the last pause.
+    reads: u8,
 }
 
 impl<T: Transport> Driver<T> {
@@ -84,24 +86,34 @@ impl<T: Transport> Driver<T> {
             stash,
             stage: Stage::Running,
             linger: None,
+            reads: 0,
         }
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.outlet.register(cx);
-        for _ in 0..READ_BUDGET {
+        loop {
             match self.stage {
                 Stage::Running => ready!(self.run(cx)),
                 Stage::Flushing => ready!(self.flush_last(cx)),
                 Stage::Closing(discarded) => return self.close(cx, discarded),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    }
+
+    /// Lets others have their turn. Those whose sockets are ready come first too: waking oneself
+    /// would keep the runtime from looking at its sockets for many rounds.
+    fn give_way(&mut self, cx: &mut Context<'_>) {
+        self.reads = 0;
+        let pause = std::pin::pin!(tokio::task::yield_now());
+        if pause.poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// One round: write, ask a hook, read. Pending when nothing can go on.
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.notify_receivers();
         let flushed = self.transport.poll_flush(cx, &self.outlet);
         if flushed == Poll::Ready(Flushed::Failed) {
             self.lost();
@@ -120,9 +132,22 @@ impl<T: Transport> Driver<T> {
         if flushed.is_pending() && self.connection.unwritten_replies() > REPLIES_HIGH {
             return Poll::Pending;
         }
-        match ready!(self.read(cx)) {
-            Ok(true) => {}
-            Ok(false) | Err(_) => self.lost(),
+        if self.reads >= READ_BUDGET {
+            self.give_way(cx);
+            return Poll::Pending;
+        }
+        match self.read(cx) {
+            Poll::Ready(Ok(true)) => self.reads += 1,
+            Poll::Ready(_) => self.lost(),
+            Poll::Pending => {
+                self.reads = 0;
+                return Poll::Pending;
+            }
+        }
+        if self.connection.owes_notice() {
+            // Others that are ready to read may have more for the same receivers.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(())
     }
@@ -180,7 +205,9 @@ impl<T: Transport> Driver<T> {
 
     /// Feeds bytes to the connection and keeps what is left.
     fn handle(&mut self, bytes: &[u8]) {
-        let used = self.connection.receive(bytes, None, self.time.now());
+        let used = self
+            .connection
+            .receive_quietly(bytes, None, self.time.now());
         let rest = bytes.get(used..).unwrap_or_default();
         self.stash = match self.connection.missing(rest) {
             Some(whole) if whole > READ_BUFFER / 2 => {
@@ -200,7 +227,7 @@ impl<T: Transport> Driver<T> {
         let bytes = buffer.freeze();
         let used = self
             .connection
-            .receive(&bytes, Some(&bytes), self.time.now());
+            .receive_quietly(&bytes, Some(&bytes), self.time.now());
         // A hook that defers leaves nothing behind: its packet is used.
         self.stash = Stash::Small(bytes.get(used..).unwrap_or_default().to_vec());
     }
@@ -292,6 +319,7 @@ impl<T: Transport> Future for Driver<T> {
 
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
+        self.connection.notify_receivers();
         self.hub.closed(self.connection.link(), self.time.now());
         self.hub.count_io(0, self.outlet.take_written());
         self.outlet.close();

@@ -52,11 +52,11 @@ pub use midge_codec::{
 pub use midge_core::{
     AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred, DeliveryVerdict,
     DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet, Hooks, Interception,
-    Limits, MemoryStore, MessageRef, Observed, Origin, Outcome, Overflow, OwnedMessage,
-    PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView,
-    Stats, Store, SubscriptionView, Verdict,
+    Limits, MemoryStore, Message as KeptMessage, Message as StoredMessage, MessageRef, Observed,
+    Origin, Outcome, Overflow, OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError,
+    Refusal, Resolver, SendError, SessionView, Stats, Store, SubscriptionView, Verdict,
 };
 pub use observe::{Callback, Events, Message, SubscribeOptions, Subscription};
-pub use options::{OptionInfo, OptionKind, options};
+pub use options::{OptionInfo, OptionKind, options, set as set_option};
 pub use outgoing::Outgoing;
 pub use transport::MemoryStream;

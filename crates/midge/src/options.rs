@@ -232,7 +232,10 @@ pub fn options() -> &'static [OptionInfo] {
 }
 
 /// Sets an option by its key.
-pub(crate) fn set(config: &mut Config, key: &str, value: &str) -> Result<(), OptionError> {
+///
+/// # Errors
+/// An unknown key, or a value that the option does not take.
+pub fn set(config: &mut Config, key: &str, value: &str) -> Result<(), OptionError> {
     let Some(option) = TABLE.iter().find(|option| option.key == key) else {
         return Err(OptionError::Unknown {
             key: key.to_owned(),

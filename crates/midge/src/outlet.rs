@@ -107,32 +107,33 @@ impl Outlet {
     /// Writes all that there is with `write`, which says `WouldBlock` when it takes no more.
     pub(crate) fn flush_with(
         &self,
-        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flushed {
-        let mut leftovers = Vec::new();
-        let mut state = self.state.lock();
-        let result = self.write_out(&mut state, write, &mut leftovers);
-        drop(state);
-        self.finish(leftovers);
-        result
+        self.flush(|state, leftovers| self.write_out(state, &mut write, leftovers))
     }
 
     /// Writes directly, if this transport can; `Blocked` if it can't.
     pub(crate) fn flush_direct(&self) -> Flushed {
-        let mut leftovers = Vec::new();
-        let mut state = self.state.lock();
-        let result = match state.direct.clone() {
-            Some(direct) => self.write_out(
-                &mut state,
-                |slices| direct.try_write(slices),
-                &mut leftovers,
-            ),
+        self.flush(|state, leftovers| match state.direct.clone() {
+            Some(direct) => self.write_out(state, |slices| direct.try_write(slices), leftovers),
             None if state.failed => Flushed::Failed,
             None => Flushed::Blocked,
-        };
-        drop(state);
-        self.finish(leftovers);
-        result
+        })
+    }
+
+    /// Flushes as often as the hub has something left to do. That runs with no lock held: it may
+    /// come back to this outlet.
+    fn flush(&self, mut once: impl FnMut(&mut State, &mut Vec<Batch>) -> Flushed) -> Flushed {
+        loop {
+            let mut leftovers = Vec::new();
+            let flushed = once(&mut self.state.lock(), &mut leftovers);
+            if leftovers.is_empty() {
+                return flushed;
+            }
+            for mut batch in leftovers {
+                self.hub.finish(&mut batch);
+            }
+        }
     }
 
     fn write_out(
@@ -178,13 +179,6 @@ impl Outlet {
         result
     }
 
-    /// What the hub has left to do runs with no lock held: it may come back to this outlet.
-    fn finish(&self, leftovers: Vec<Batch>) {
-        for mut batch in leftovers {
-            self.hub.finish(&mut batch);
-        }
-    }
-
     /// Bytes written since the last call.
     pub(crate) fn take_written(&self) -> u64 {
         self.written.swap(0, Ordering::Relaxed)
@@ -193,23 +187,17 @@ impl Outlet {
 
 impl Notify for Outlet {
     fn notify(&self) {
-        let mut leftovers = Vec::new();
-        let mut state = self.state.lock();
-        let direct = state.direct.clone().filter(|_| !state.blocked);
-        let flushed = match direct {
-            Some(direct) => self.write_out(
-                &mut state,
-                |slices| direct.try_write(slices),
-                &mut leftovers,
-            ),
-            None => Flushed::Blocked,
-        };
-        let ended = state
-            .link
-            .as_ref()
-            .is_some_and(|link| link.ended().is_some());
-        drop(state);
-        self.finish(leftovers);
+        let mut ended = false;
+        let flushed = self.flush(|state, leftovers| {
+            let direct = state.direct.clone().filter(|_| !state.blocked);
+            let flushed = match direct {
+                Some(direct) => self.write_out(state, |slices| direct.try_write(slices), leftovers),
+                None => Flushed::Blocked,
+            };
+            let link = state.link.as_ref();
+            ended = link.is_some_and(|link| link.ended().is_some());
+            flushed
+        });
         if flushed != Flushed::Empty || ended {
             self.wake();
         }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ pub(crate) struct Core {
     abort: CancellationToken,
     tasks: TaskTracker,
     deadline: Arc<Notify>,
+    beats: AtomicU64,
+    /// A beat was asked for and has not come yet.
+    beating: AtomicBool,
 }
 
 impl Core {
@@ -47,6 +50,8 @@ impl Core {
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             deadline: Arc::default(),
+            beats: AtomicU64::new(0),
+            beating: AtomicBool::new(false),
         });
         if let TimeSource::System(_) = core.time {
             let deadline = core.deadline.clone();
@@ -156,6 +161,18 @@ impl Core {
 
     pub(crate) fn now(&self) -> Tick {
         self.time.now()
+    }
+
+    /// Beats so far; asks the runtime for another one.
+    pub(crate) fn heartbeat(self: &Arc<Self>) -> u64 {
+        if !self.is_closing() && !self.beating.swap(true, Ordering::AcqRel) {
+            let core = self.clone();
+            self.spawn(async move {
+                core.beats.fetch_add(1, Ordering::Relaxed);
+                core.beating.store(false, Ordering::Release);
+            });
+        }
+        self.beats.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_closing(&self) -> bool {

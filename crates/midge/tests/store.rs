@@ -4,10 +4,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use midge::{Broker, MemoryStore, QoS, Stop};
+use midge::{Broker, MemoryStore, QoS, Stop, Store};
+use midge_core::{Op, Position, Recovered, Tick};
 
 fn start(store: &Arc<MemoryStore>) -> Broker {
     Broker::builder()
@@ -75,7 +77,9 @@ fn a_new_broker_goes_on_where_the_old_one_stopped() {
     // A QoS 2 message from the client that is open.
     client.send(&[0x34, 6, 0, 1, b'x', 0, 9, b'!']);
     client.expect(&[0x50, 2, 0, 9]);
+    let events = broker.events_with(midge::EventMask::CLIENT_DISCONNECTED, 16);
     drop(client);
+    events.recv_timeout(Duration::from_secs(10)).unwrap();
     broker
         .message("r")
         .payload("kept")
@@ -162,6 +166,88 @@ fn acknowledgements_wait_for_the_commit() {
     publisher.0.set_nonblocking(false).unwrap();
     store.commit();
     publisher.expect(&[0x40, 2, 0, 7]);
+    broker.stop(Stop::Now).unwrap();
+}
+
+/// A store that can fall behind, and that publishes to a client just when the broker looks how far
+/// it is: that must not take acknowledgements along.
+#[derive(Default)]
+struct Prying {
+    broker: Mutex<Option<Broker>>,
+    behind: AtomicBool,
+    applied: AtomicU64,
+    notify: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+}
+
+impl Prying {
+    fn fall_behind(&self, broker: &Broker) {
+        *self.broker.lock().unwrap() = Some(broker.clone());
+        self.behind.store(true, Ordering::Release);
+    }
+
+    fn catch_up(&self) {
+        self.behind.store(false, Ordering::Release);
+        let notify = self.notify.lock().unwrap().clone();
+        notify.unwrap()();
+    }
+}
+
+impl Store for Prying {
+    fn load(&self) -> Recovered {
+        Recovered::default()
+    }
+
+    fn apply(&self, _: Vec<Op>, _: Tick) -> Position {
+        self.applied.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    fn committed(&self) -> Position {
+        if !self.behind.load(Ordering::Acquire) {
+            return self.applied.load(Ordering::Acquire);
+        }
+        let broker = self.broker.lock().unwrap().take();
+        if let Some(broker) = broker {
+            broker.publish("z", "!").unwrap();
+        }
+        0
+    }
+
+    fn on_commit(&self, notify: Arc<dyn Fn() + Send + Sync>) {
+        *self.notify.lock().unwrap() = Some(notify);
+    }
+}
+
+#[test]
+fn nothing_takes_an_acknowledgement_along_before_the_commit() {
+    let store = Arc::new(Prying::default());
+    let broker = Broker::builder()
+        .listen("tcp://127.0.0.1:0")
+        .store(store.clone())
+        .start()
+        .unwrap();
+    let message = [0x30, 4, 0, 1, b'z', b'!'];
+    let (mut client, _) = Client::connect(&broker, b'c', false);
+    client.send(&[0x82, 6, 0, 1, 0, 1, b'z', 0]);
+    client.expect(&[0x90, 3, 0, 1, 0]);
+
+    store.fall_behind(&broker);
+    client.send(&[0x32, 6, 0, 1, b'q', 0, 7, b'?']);
+    client.expect(&message);
+    store.catch_up();
+    client.expect(&[0x40, 2, 0, 7]);
+
+    let events = broker.events_with(midge::EventMask::SUBSCRIBED, 16);
+    store.fall_behind(&broker);
+    client.send(&[0x82, 6, 0, 2, 0, 1, b'y', 0]);
+    events.recv_timeout(Duration::from_secs(10)).unwrap();
+    client.0.set_nonblocking(true).unwrap();
+    let nothing = client.0.read(&mut [0]).unwrap_err();
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    client.0.set_nonblocking(false).unwrap();
+    store.catch_up();
+    client.expect(&[0x90, 3, 0, 2, 0]);
+    client.expect(&message);
+    drop(client);
     broker.stop(Stop::Now).unwrap();
 }
 

@@ -78,7 +78,11 @@ impl Connection {
                 let Some(method) = handshake.method.clone() else {
                     return Ok(());
                 };
-                self.send_auth(ReasonCode::ContinueAuthentication, &method, data.as_deref());
+                let reason = ReasonCode::ContinueAuthentication;
+                if !self.send_auth(reason, &method, data.as_deref()) {
+                    let refusal = Refusal::new(ReasonCode::PacketTooLarge);
+                    return self.refuse(handshake.version, refusal);
+                }
                 self.phase = Phase::Exchange(handshake);
                 Ok(())
             }
@@ -156,18 +160,15 @@ impl Connection {
         let method = state.method.clone();
         match answer {
             Answer::Auth(AuthReply::Continue(data)) => {
-                self.send_auth(ReasonCode::ContinueAuthentication, &method, data.as_deref());
-                Ok(())
+                self.say_auth(ReasonCode::ContinueAuthentication, &method, data.as_deref())
             }
             Answer::Auth(AuthReply::Accept(data)) => {
                 state.ongoing = false;
-                self.send_auth(ReasonCode::Success, &method, data.as_deref());
-                Ok(())
+                self.say_auth(ReasonCode::Success, &method, data.as_deref())
             }
             Answer::Allow => {
                 state.ongoing = false;
-                self.send_auth(ReasonCode::Success, &method, None);
-                Ok(())
+                self.say_auth(ReasonCode::Success, &method, None)
             }
             // MQTT-4.12.1-2
             Answer::Auth(AuthReply::Refuse(refusal)) | Answer::Deny(refusal) => Err(Fault {
@@ -177,20 +178,34 @@ impl Connection {
         }
     }
 
-    fn send_auth(&mut self, reason: ReasonCode, method: &str, data: Option<&[u8]>) {
+    /// AUTH to a connected client, whose connection ends if it cannot take it.
+    fn say_auth(&mut self, reason: ReasonCode, method: &str, data: Option<&[u8]>) -> Step {
+        if self.send_auth(reason, method, data) {
+            return Ok(());
+        }
+        let what = "AUTH does not fit into the client's Maximum Packet Size";
+        Err(Fault::violation(ReasonCode::PacketTooLarge, what))
+    }
+
+    /// Writes AUTH; `false` if it does not fit into the client's Maximum Packet Size.
+    fn send_auth(&mut self, reason: ReasonCode, method: &str, data: Option<&[u8]>) -> bool {
         let mut properties = PropertiesBuf::new();
-        let _ = properties.push(Property::AuthenticationMethod(method));
+        let mut complete = properties
+            .push(Property::AuthenticationMethod(method))
+            .is_ok();
         if let Some(data) = data {
-            let _ = properties.push(Property::AuthenticationData(data));
+            complete &= properties.push(Property::AuthenticationData(data)).is_ok();
         }
         let packet = Packet::Auth(Auth {
             reason,
             properties: properties.as_properties(),
         });
-        if self.fits(&packet)
-            && midge_codec::encode(&packet, Version::V5, &mut self.replies).is_ok()
-        {
+        let sent = complete
+            && self.fits(&packet)
+            && midge_codec::encode(&packet, Version::V5, &mut self.replies).is_ok();
+        if sent {
             self.batch.packet_sent();
         }
+        sent
     }
 }

@@ -286,9 +286,16 @@ impl Connection {
                 delay_s: *will_delay_s,
             }),
         };
-        let mut fits = true;
+        let mut probe = Vec::new();
+        if !super::connack::encode_success(
+            config, &handshake, true, expiry_s, keep_alive, &mut probe,
+        ) {
+            let refusal = Refusal::new(ReasonCode::PacketTooLarge);
+            return self.refuse(handshake.version, refusal);
+        }
         let connack = |present: bool, out: &mut Vec<u8>| {
-            fits = super::connack::encode_success(
+            // It fits: only the flag can differ.
+            let _ = super::connack::encode_success(
                 config, &handshake, present, expiry_s, keep_alive, out,
             );
         };
@@ -297,13 +304,6 @@ impl Connection {
             Ok(session) => session,
             Err(refusal) => return self.refuse(handshake.version, refusal),
         };
-        if !fits {
-            let what = "not even CONNACK fits into the client's Maximum Packet Size";
-            return Err(Fault::silent(DisconnectReason::ProtocolViolation {
-                reason: ReasonCode::PacketTooLarge,
-                what,
-            }));
-        }
         self.session = Some(session);
         self.connect_expiry_s = handshake.expiry_s;
         let rate = config.limits.publish_rate;

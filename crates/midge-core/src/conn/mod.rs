@@ -171,11 +171,44 @@ impl Connection {
     ///
     /// Stops early when a hook defers its answer or the connection ends.
     pub fn receive(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
+        let used = self.receive_quietly(input, backing, now);
+        self.notify_receivers();
+        used
+    }
+
+    /// Whether receivers of what came in still have to be told with
+    /// [`Connection::notify_receivers`].
+    pub fn owes_notice(&self) -> bool {
+        !self.batch.links.is_empty()
+    }
+
+    /// Tells the receivers of what came in that there is something to write.
+    pub fn notify_receivers(&mut self) {
+        if self.owes_notice() {
+            self.hub.finish(&mut self.batch);
+            self.batch.give_back();
+        }
+    }
+
+    /// As [`Connection::receive`], but the receivers are told later, so that what several
+    /// connections send to one receiver leaves in one write.
+    pub fn receive_quietly(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
         self.hub.restart(&mut self.batch, now);
         let mut used = 0;
         let mut packets = 0;
         while self.waiting.is_none() && self.link.ended().is_none() {
             let rest = input.get(used..).unwrap_or_default();
+            if matches!(self.phase, Phase::Fresh)
+                && rest.first().is_some_and(|header| header >> 4 != CONNECT)
+            {
+                self.fail(not_connect());
+                break;
+            }
+            if let Some((len, count)) = self.forward_run(rest) {
+                used += len;
+                packets += count;
+                continue;
+            }
             let raw = match midge_codec::split(rest, self.hub.config().limits.packet_bytes) {
                 Ok(Some(raw)) => raw,
                 Ok(None) => break,
@@ -198,12 +231,26 @@ impl Connection {
                 self.link.received(now);
             }
         }
-        self.finish();
+        self.settle();
         if self.link.ended().is_some() {
             input.len()
         } else {
             used
         }
+    }
+
+    /// Forwards a run of QoS 0 messages that need no decision: bytes and packets.
+    #[inline]
+    fn forward_run(&mut self, rest: &[u8]) -> Option<(usize, u64)> {
+        if rest.first() != Some(&0x30) || self.publish_bucket.is_some() {
+            return None;
+        }
+        let session = self
+            .session
+            .as_ref()
+            .filter(|_| matches!(self.phase, Phase::Connected))?;
+        self.hub
+            .forward_run(session, self.version, &self.routes, rest, &mut self.batch)
     }
 
     /// Goes on when the hook that is waited for has answered.
@@ -257,6 +304,12 @@ impl Connection {
     }
 
     fn finish(&mut self) {
+        self.settle();
+        self.notify_receivers();
+    }
+
+    /// Ends the batch but for telling its receivers.
+    fn settle(&mut self) {
         if !self.replies.is_empty() {
             self.unwritten_replies += self.replies.len();
             self.hub
@@ -266,14 +319,17 @@ impl Connection {
             }
             self.replies.clear();
         }
-        self.hub.finish(&mut self.batch);
-        self.batch.give_back();
+        self.hub.settle(&mut self.batch);
+        if !self.owes_notice() {
+            self.batch.give_back();
+        }
     }
 
     fn fail(&mut self, fault: Fault) {
         self.phase = Phase::Closed;
         if !self.replies.is_empty() {
-            self.hub.push_output(&self.link, &self.replies);
+            self.hub
+                .push_replies(&self.link, &self.replies, self.batch.now());
             self.replies.clear();
         }
         self.hub.end_with(
@@ -311,11 +367,7 @@ impl Connection {
             }
             Phase::Fresh => match packet {
                 Packet::Connect(connect) => self.connect(&connect),
-                // MQTT-3.1.0-1, MQTT-3.14.0-1: close without a word.
-                _ => Err(Fault::silent(DisconnectReason::ProtocolViolation {
-                    reason: ReasonCode::ProtocolError,
-                    what: "the first packet is not CONNECT",
-                })),
+                _ => Err(not_connect()),
             },
             Phase::Exchange(handshake) => self.exchange_packet(handshake, &packet),
             Phase::Closed => Ok(()),
@@ -324,7 +376,7 @@ impl Connection {
 
     fn decode_fault_raw(&mut self, error: &DecodeError, raw: RawPacket<'_>) -> Fault {
         // Only CONNECT is answered before there is a session.
-        let connect = raw.header >> 4 == 1;
+        let connect = raw.header >> 4 == CONNECT;
         if self.session.is_none() && matches!(self.phase, Phase::Fresh) && connect {
             self.refuse_connect_body(error, raw.body);
         }
@@ -460,6 +512,18 @@ fn reason_string(text: Option<&str>) -> PropertiesBuf {
         let _ = properties.push(Property::ReasonString(text));
     }
     properties
+}
+
+/// Packet type of CONNECT.
+const CONNECT: u8 = 1;
+
+/// The first packet is something else (MQTT-3.1.0-1): close without a word (MQTT-3.14.0-1), and
+/// without waiting for the rest of it.
+fn not_connect() -> Fault {
+    Fault::silent(DisconnectReason::ProtocolViolation {
+        reason: ReasonCode::ProtocolError,
+        what: "the first packet is not CONNECT",
+    })
 }
 
 const NO_PROPERTIES: Properties<'static> = Properties::EMPTY;

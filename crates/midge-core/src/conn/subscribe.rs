@@ -162,7 +162,8 @@ impl Connection {
             }
         };
         // What was put together before is to go out before.
-        self.hub.push_output(&self.link, &self.replies);
+        self.hub
+            .push_replies(&self.link, &self.replies, self.batch.now());
         self.replies.clear();
         self.hub.subscribe(
             &self.link,

@@ -207,6 +207,16 @@ impl Hub {
             return;
         };
         session.set_online(false);
+        let held = attached.held_until;
+        if held > 0
+            && !self
+                .shared
+                .journal()
+                .is_some_and(|journal| journal.is_committed(held))
+        {
+            // What was not committed is not acknowledged, at the end neither.
+            attached.outbox.release();
+        }
         if let Some(code) = disconnect_code(&reason) {
             write_disconnect(&mut attached, code, None);
             batch.packet_sent();

@@ -7,6 +7,7 @@ mod life;
 mod output;
 mod publish;
 mod recover;
+mod run;
 mod subscribe;
 mod timers;
 
@@ -20,6 +21,7 @@ pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;
 pub(crate) use publish::{Publisher, RouteCache};
+pub(crate) use run::Run;
 pub(crate) use subscribe::Grant;
 
 use crate::batch::Batch;
@@ -268,11 +270,28 @@ impl Hub {
 
     /// Ends a batch: does what had to wait for the locks, wakes each touched receiver once.
     pub fn finish(&self, batch: &mut Batch) {
+        self.settle(batch);
+        while !batch.links.is_empty() {
+            // Notifying may write to sockets: one round, and the rest of the list in the next.
+            let mut links = std::mem::take(&mut batch.links);
+            for link in links.drain(..) {
+                link.notify.notify();
+            }
+            batch.links = links;
+            self.settle(batch);
+        }
+    }
+
+    /// Does all that a batch has to do without its locks, but for notifying connections.
+    pub(crate) fn settle(&self, batch: &mut Batch) {
         batch.local.settle(&self.shared.counters);
         if let Some(journal) = &self.shared.journal {
             journal.flush(batch.now);
         }
-        while batch.has_more() {
+        while batch.has_more_than_links() {
+            for (session, cursor) in std::mem::take(&mut batch.retained) {
+                self.send_retained(&session, cursor, batch);
+            }
             for (link, reason) in std::mem::take(&mut batch.kicks) {
                 self.end(&link, reason, batch);
             }
@@ -288,14 +307,6 @@ impl Hub {
             batch.local.settle(&self.shared.counters);
             for observer in std::mem::take(&mut batch.observers) {
                 observer.wake();
-            }
-            // Notifying may write to sockets: one round, and the rest of the list in the next.
-            let mut links = std::mem::take(&mut batch.links);
-            for link in links.drain(..) {
-                link.notify.notify();
-            }
-            if batch.links.is_empty() {
-                batch.links = links;
             }
         }
     }

@@ -8,13 +8,18 @@ use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::router::{Sub, SubTarget, Subscriber};
 use crate::session::{OUTBOX_HIGH, RetainedCursor, Session};
+use crate::store::{Journal, Position};
 use crate::time::Tick;
+
+/// A position that is never committed: output is held until it is known which one it waits for.
+pub(super) const HELD: Position = Position::MAX;
 
 impl Hub {
     /// Takes all bytes that are to be written to a connection now, and lets what waits behind them
     /// move up. Call it when the connection is notified and whenever all taken before is written.
     /// `into` is to be empty. A batch that comes back is to be given to [`Hub::finish`] once the
-    /// caller has released its own locks.
+    /// caller has released its own locks, because hooks run there; then output is to be taken
+    /// again.
     pub fn take_output(&self, link: &Link, into: &mut Outbox, now: Tick) -> Option<Batch> {
         {
             let mut spill = link.spill.lock();
@@ -24,15 +29,17 @@ impl Hub {
         }
         let session = link.session.get()?;
         let mut batch = None;
-        while let Some(cursor) = self.take_attached(link, session, into, &mut batch, now) {
+        if let Some(cursor) = self.take_attached(link, session, into, &mut batch, now) {
             let batch = batch.get_or_insert_with(|| self.batch(now));
-            self.send_retained(session, cursor, batch);
+            batch.retained.push((session.clone(), cursor));
         }
-        batch.filter(Batch::has_more)
+        let mut batch = batch?;
+        batch.local.settle(&self.shared.counters);
+        batch.has_more().then_some(batch)
     }
 
     /// Lets what waits move up and takes the outbox; or gives the retained messages that are to be
-    /// sent first, with the lock released.
+    /// sent first, with no lock held.
     fn take_attached(
         &self,
         link: &Link,
@@ -74,6 +81,9 @@ impl Hub {
                     .as_ref()
                     .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
             if ready && let Some(cursor) = state.retained.pop_front() {
+                if let Some(attached) = state.attached.as_deref_mut() {
+                    attached.in_write = 1; // not settled before output is taken again
+                }
                 return Some(cursor);
             }
         }
@@ -87,26 +97,45 @@ impl Hub {
     /// Appends the acknowledgements of a batch. They, and everything behind them, leave when what
     /// they acknowledge is committed.
     pub(crate) fn push_replies(&self, link: &Arc<Link>, bytes: &[u8], now: Tick) {
-        self.push_output(link, bytes);
-        self.hold_until_committed(link, now);
+        if bytes.is_empty() {
+            return;
+        }
+        let Some((journal, position)) = self.uncommitted(now) else {
+            return self.push_output(link, bytes, 0);
+        };
+        // In one step: whoever writes to this client in between must not take them along.
+        self.push_output(link, bytes, position);
+        journal.wait(position, link.clone());
     }
 
-    /// Holds back a connection's output until everything recorded so far is committed.
-    pub(crate) fn hold_until_committed(&self, link: &Arc<Link>, now: Tick) {
-        let Some(journal) = self.shared.journal() else {
-            return;
-        };
+    /// Hands over what was recorded; the position to wait for, if it is not committed yet.
+    fn uncommitted(&self, now: Tick) -> Option<(&Journal, Position)> {
+        let journal = self.shared.journal()?;
         let position = journal.flush(now);
-        if journal.is_committed(position) {
+        (!journal.is_committed(position)).then_some((journal, position))
+    }
+
+    /// Holds back a connection's output until everything recorded so far is committed. So far it is
+    /// held for ever ([`HELD`]), because it was recorded and appended under one lock.
+    pub(crate) fn hold_until_committed(
+        &self,
+        link: &Arc<Link>,
+        session: &Session,
+        batch: &mut Batch,
+    ) {
+        if self.shared.journal().is_none() {
             return;
         }
-        if let Some(session) = link.session.get()
-            && let Some(attached) = session.lock().attached.as_deref_mut()
+        let uncommitted = self.uncommitted(batch.now);
+        if let Some(attached) = session.lock().attached.as_deref_mut()
             && attached.link.id == link.id
         {
-            attached.held_until = position;
+            attached.held_until = uncommitted.map_or(0, |(_, position)| position);
+            batch.touch(attached);
         }
-        journal.wait(position, link.clone());
+        if let Some((journal, position)) = uncommitted {
+            journal.wait(position, link.clone());
+        }
     }
 
     /// The store has committed more.
@@ -116,11 +145,8 @@ impl Hub {
         }
     }
 
-    /// Appends bytes to what a connection is to send.
-    pub(crate) fn push_output(&self, link: &Link, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
+    /// Appends bytes to what a connection is to send, not before a position is committed.
+    fn push_output(&self, link: &Link, bytes: &[u8], held_until: Position) {
         if let Some(session) = link.session.get() {
             let mut state = session.lock();
             if let Some(attached) = state
@@ -129,6 +155,7 @@ impl Hub {
                 .filter(|a| a.link.id == link.id)
             {
                 attached.outbox.push(bytes);
+                attached.held_until = attached.held_until.max(held_until);
                 return;
             }
         }
@@ -136,7 +163,12 @@ impl Hub {
     }
 
     /// Sends one page of retained messages; what is left of them waits its turn again.
-    fn send_retained(&self, session: &Arc<Session>, cursor: RetainedCursor, batch: &mut Batch) {
+    pub(super) fn send_retained(
+        &self,
+        session: &Arc<Session>,
+        cursor: RetainedCursor,
+        batch: &mut Batch,
+    ) {
         let page = self
             .retained
             .read()

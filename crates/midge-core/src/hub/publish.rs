@@ -43,57 +43,71 @@ impl Publisher<'_> {
 #[derive(Default)]
 pub(crate) struct RouteCache {
     routes: Vec<Route>,
-    next: usize,
+    /// The route that was used last.
+    last: usize,
 }
 
-struct Route {
-    topic: Box<str>,
-    generation: u64,
-    targets: Vec<Target>,
+pub(super) struct Route {
+    pub(super) topic: Box<str>,
+    pub(super) generation: u64,
+    pub(super) targets: Vec<Target>,
+    /// All receivers get QoS 0 messages as they came.
+    pub(super) plain: bool,
 }
 
 /// Topics remembered per publisher.
 const CACHED_ROUTES: usize = 4;
 
+impl Route {
+    fn new(topic: Box<str>, router: &Router, publisher: Option<&Arc<Session>>) -> Self {
+        let targets = router.resolve(&topic, publisher);
+        Self {
+            generation: router.generation(),
+            plain: super::run::is_plain(&targets),
+            topic,
+            targets,
+        }
+    }
+}
+
 impl RouteCache {
+    /// The route of the message before.
+    pub(super) fn last(&self) -> Option<&Route> {
+        self.routes.get(self.last)
+    }
+
     fn targets(
         &mut self,
         topic: &str,
         router: &Router,
         publisher: Option<&Arc<Session>>,
     ) -> &[Target] {
-        let generation = router.generation();
-        let at = match self.routes.iter().position(|route| *route.topic == *topic) {
+        match self.routes.iter().position(|route| *route.topic == *topic) {
             Some(at) => {
-                if self.routes[at].generation != generation {
-                    self.routes[at].targets = router.resolve(topic, publisher);
-                    self.routes[at].generation = generation;
+                let route = &mut self.routes[at];
+                if route.generation != router.generation() {
+                    let topic = std::mem::take(&mut route.topic);
+                    *route = Route::new(topic, router, publisher);
                 }
-                at
+                self.last = at;
             }
             None => {
-                let targets = router.resolve(topic, publisher);
-                let route = Route {
-                    topic: topic.into(),
-                    generation,
-                    targets,
-                };
+                let route = Route::new(topic.into(), router, publisher);
                 if self.routes.len() < CACHED_ROUTES {
                     self.routes.push(route);
-                    self.routes.len() - 1
+                    self.last = self.routes.len() - 1;
                 } else {
-                    self.next = (self.next + 1) % CACHED_ROUTES;
-                    self.routes[self.next] = route;
-                    self.next
+                    self.last = (self.last + 1) % CACHED_ROUTES;
+                    self.routes[self.last] = route;
                 }
             }
-        };
-        &self.routes[at].targets
+        }
+        &self.routes[self.last].targets
     }
 }
 
 /// A message on its way through its receivers.
-struct Passage<'a> {
+pub(super) struct Passage<'a> {
     message: MessageRef<'a>,
     publisher: &'a Publisher<'a>,
     hub: &'a Hub,
@@ -107,7 +121,12 @@ struct Passage<'a> {
 }
 
 impl<'a> Passage<'a> {
-    fn new(message: MessageRef<'a>, publisher: &'a Publisher<'a>, hub: &'a Hub, now: Tick) -> Self {
+    pub(super) fn new(
+        message: MessageRef<'a>,
+        publisher: &'a Publisher<'a>,
+        hub: &'a Hub,
+        now: Tick,
+    ) -> Self {
         Self {
             message,
             publisher,
@@ -456,7 +475,7 @@ impl Hub {
         self.retain(&mut passage, batch)
     }
 
-    fn offer<O: Offering>(
+    pub(super) fn offer<O: Offering>(
         &self,
         target: &Target,
         offering: &mut O,

@@ -6,12 +6,16 @@ use hashbrown::hash_map::Entry;
 use midge_codec::{QoS, ReasonCode, SubscriptionOptions};
 
 use super::Hub;
+use super::output::HELD;
 use crate::batch::Batch;
 use crate::event::{Event, EventMask};
 use crate::link::Link;
 use crate::router::Subscriber;
 use crate::session::{RetainedCursor, Session, State, SubRecord};
 use crate::store::{Op, StoredSubscription};
+
+/// Answers with retained messages that may wait for one client before repetitions are merged.
+const MAX_CURSORS: usize = 1024;
 
 /// One filter of a SUBSCRIBE, and what was decided about it.
 pub(crate) struct Grant {
@@ -100,17 +104,22 @@ impl Hub {
         }
         if let Some(attached) = state.attached.as_deref_mut() {
             suback(grants, attached.outbox.buffer());
+            if self.shared.journal().is_some() {
+                attached.held_until = HELD;
+            }
             batch.packet_sent();
             batch.touch(attached);
         }
-        // A filter that is subscribed again starts its retained messages over.
-        state
-            .retained
-            .retain(|old| !cursors.iter().any(|new| new.filter == old.filter));
+        if state.retained.len() + cursors.len() > MAX_CURSORS {
+            // Who subscribes again and again without reading starts over.
+            state
+                .retained
+                .retain(|old| !cursors.iter().any(|new| new.filter == old.filter));
+        }
         state.retained.extend(cursors);
         drop(state);
         drop(router);
-        self.hold_until_committed(link, batch.now);
+        self.hold_until_committed(link, session, batch);
         self.tell_subscribed(session, grants, batch);
     }
 

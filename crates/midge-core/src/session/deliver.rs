@@ -8,7 +8,7 @@ use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscrip
 use crate::batch::Batch;
 use crate::config::{Config, Overflow};
 use crate::event::{DisconnectReason, DropReason, Event, EventMask};
-use crate::hub::Shared;
+use crate::hub::{Run, Shared};
 use crate::message::{Message, MessageRef};
 use crate::receipt::Outcome;
 use crate::session::attached::OUTBOX_HIGH;
@@ -75,6 +75,29 @@ impl Session {
             };
             self.offer_acknowledged(&mut state, delivery, shared, batch)
         }
+    }
+
+    /// Offers a run of QoS 0 messages; `false` if it has to be offered message by message.
+    pub(crate) fn offer_run(&self, run: &Run<'_>, batch: &mut Batch) -> bool {
+        let mut state = self.lock();
+        if state.dead {
+            return false;
+        }
+        let Some(attached) = state.attached.as_deref_mut() else {
+            return false;
+        };
+        let settings = attached.settings;
+        let as_it_came = run.suits(settings.version)
+            && settings.alias_maximum == 0
+            && settings.maximum_packet == u32::MAX
+            && attached.outbox.len() + run.bytes.len() <= OUTBOX_HIGH;
+        if as_it_came {
+            attached.outbox.push(run.bytes);
+            batch.local.publish_sent += run.packets;
+            batch.local.publish_bytes_sent += run.payloads;
+            batch.touch(attached);
+        }
+        as_it_came
     }
 
     fn offer_qos0<O: Offering>(

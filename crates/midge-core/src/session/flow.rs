@@ -222,7 +222,7 @@ impl Session {
 
     /// Sends what waits, as far as the window and the outbox allow.
     pub(crate) fn pump(self: &Arc<Self>, state: &mut State, shared: &Shared, batch: &mut Batch) {
-        self.pump_resend(state, batch);
+        self.pump_resend(state, shared, batch);
         if !state.resend.is_empty() {
             return;
         }
@@ -245,7 +245,7 @@ impl Session {
         }
     }
 
-    fn pump_resend(&self, state: &mut State, batch: &mut Batch) {
+    fn pump_resend(&self, state: &mut State, shared: &Shared, batch: &mut Batch) {
         while let Some(packet_id) = state.resend.front().copied() {
             let State {
                 attached,
@@ -280,18 +280,39 @@ impl Session {
                     if !attached.has_window() {
                         return;
                     }
-                    // A message once sent is sent again even if it is expired (MQTT-4.3.3-7). One
-                    // that is too large for this connection counts as sent.
+                    // A message once sent is sent again even if it is expired (MQTT-4.3.3-7).
                     if encode(attached, &entry.delivery, packet_id, true, batch.now) {
                         attached.in_window += 1;
                         entry.counted = true;
                         batch.local.publish_sent += 1;
+                    } else {
+                        // Too large for this connection: done with (MQTT-3.1.2-25).
+                        self.give_up(state, packet_id, shared, batch);
+                        continue;
                     }
                 }
             }
             resend.pop_front();
             batch.touch(attached);
         }
+    }
+}
+
+impl Session {
+    /// Drops a message in flight that does not fit into a packet of the present connection.
+    fn give_up(&self, state: &mut State, packet_id: u16, shared: &Shared, batch: &mut Batch) {
+        state.resend.pop_front();
+        let Some(entry) = state.inflight.remove(&packet_id) else {
+            return;
+        };
+        release(state, &entry.delivery, Some(packet_id), shared);
+        let topic = entry.delivery.message.topic();
+        batch.dropped(
+            shared,
+            Some(&self.client_id),
+            topic,
+            DropReason::PacketTooLarge,
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! One client's state: what it subscribed to, what waits for it, what is in flight.
 //!
-//! A session has one lock. It is the innermost one: nothing else is locked under it.
+//! A session has one lock. Only leaves are locked under it: see `LOCKS.md`.
 
 mod attached;
 mod deliver;

@@ -3,6 +3,8 @@
 //! A test's `Covers:` line names the statements that it checks; `docs/conformance.md` is made of
 //! these lines.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may fail
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -21,6 +23,7 @@ mod subscribe;
 mod takeover;
 mod topics;
 mod transports;
+mod traps;
 mod unsubscribe;
 mod will;
 

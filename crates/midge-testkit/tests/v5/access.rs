@@ -383,3 +383,47 @@ fn nn5_151_a_slow_hook_holds_up_its_client_only() {
     client.expect_nothing();
     watcher.expect_nothing();
 }
+
+/// Covers: NN5-141
+#[test]
+fn nn5_141_older_clients_get_the_codes_they_know() {
+    let (server, _) = ruled();
+    for version in [3, 4] {
+        let connect = |user: &str, password: &str| {
+            Connect::new(version, "client")
+                .user(user)
+                .password(password)
+        };
+        for (refused, code) in [
+            (connect("nobody", "x"), 4),
+            (connect("banned", "x"), 5),
+            (connect("moved", "x"), 3),
+            (
+                connect("user", "password").will(Will::new("denied", "w")),
+                5,
+            ),
+        ] {
+            server.say(refused.bytes()).expect_refused(code);
+        }
+        let mut long = Connect::new(version, "x".repeat(2000));
+        long.user = Some(b"user".to_vec());
+        long.password = Some(b"password".to_vec());
+        server.say(long.bytes()).expect_refused(2);
+        let mut client = server.connect(&connect("user", "password"));
+        let mixed = Subscribe::new(0).filter("denied/x", 1).filter("a", 1);
+        // 3.1 has no code for failure.
+        let failure = if version == 3 { 1 } else { 0x80 };
+        assert_eq!(client.request(&mixed).codes, [failure, 1]);
+        server.publish("denied/x", "p").expect("a host may");
+        client.expect_nothing();
+        // A PUBLISH cannot be refused, so it is acknowledged and dropped.
+        client.publish("denied/x", "p", 1);
+        client.publish("denied/x", "p", 2);
+        client.publish("a", "p", 1);
+        assert_eq!(client.receive().topic, "a");
+        client.expect_nothing();
+        // Everything else is just closed.
+        client.send(Publish::new("a/#", "p").bytes_for(version));
+        client.expect_closed();
+    }
+}

@@ -1,6 +1,6 @@
 //! Chapters 3.4 to 3.7, 4.3 and 4.4: acknowledgements and QoS.
 
-use midge_testkit::{Client, Connect, Kind, Publish, ack, ack_code, ack_full, id};
+use midge_testkit::{Client, Connect, Kind, PropsBuf, Publish, ack, ack_code, ack_full, id};
 
 use crate::common::{Holder, broker, props};
 
@@ -46,6 +46,9 @@ fn mqtt_3_4_2_1_acknowledgements_have_codes_of_their_tables() {
     }
 }
 
+/// One way to write an acknowledgement.
+type Form = fn(Kind, u16, &PropsBuf) -> Vec<u8>;
+
 /// Covers: NN5-087
 #[test]
 fn nn5_087_acknowledgements_come_in_three_lengths() {
@@ -54,7 +57,7 @@ fn nn5_087_acknowledgements_come_in_three_lengths() {
     client.subscribe("t", 2);
     let mut publisher = server.client("publisher");
     let told = props().text(id::REASON_STRING, "because").user("n", "v");
-    let forms: [fn(Kind, u16, &midge_testkit::PropsBuf) -> Vec<u8>; 4] = [
+    let forms: [Form; 4] = [
         |kind, id, _| ack(kind, id),
         |kind, id, _| ack_code(kind, id, 0),
         |kind, id, _| ack_full(kind, id, 0, &props()),
@@ -384,7 +387,7 @@ fn mqtt_4_4_0_1_unfinished_messages_are_sent_again_on_resume_only() {
     server.begin(&persistent().clean(true)).expect_nothing();
 }
 
-/// Covers: v5:MQTT-4.6.0-1
+/// Covers: v5:MQTT-4.6.0-1, v5:MQTT-4.6.0-2, v5:MQTT-4.6.0-3, v5:MQTT-4.6.0-4
 #[test]
 fn mqtt_4_6_0_1_acknowledgements_keep_the_order_of_the_messages() {
     let server = broker();

@@ -3,6 +3,9 @@
 //! A test's `Covers:` line names the statements that it checks; `docs/conformance.md` is made of
 //! these lines.
 
+// A test that cannot go on fails; what it prints is shown when it does.
+#![allow(clippy::expect_used, clippy::print_stdout)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -10,6 +13,7 @@ mod access;
 mod acks;
 mod alias;
 mod auth;
+mod client_id;
 mod connack;
 mod connect;
 mod disconnect;
@@ -25,6 +29,8 @@ mod publish;
 mod retain;
 mod session;
 mod shared;
+mod store;
 mod subscribe;
+mod tables;
 mod topics;
 mod will;

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use midge_testkit::{Connect, Kind, Message, Packet, Publish, ack};
+use midge_testkit::{Connect, Kind, Message, Packet, Publish, Subscribe, ack};
 
-use crate::common::broker;
+use crate::common::{broker, broker_set};
 
 /// Publishers, topics and QoS of the big test.
 const PUBLISHERS: u8 = 2;
@@ -199,4 +199,86 @@ fn mqtt_4_6_0_5_a_refused_or_expired_message_leaves_the_order_alone() {
         }
     }
     client.expect_nothing();
+}
+
+/// Covers: v5:MQTT-4.6.0-5, NN5-034
+#[test]
+fn mqtt_4_6_0_5_what_is_queued_is_not_overtaken_by_what_is_live() {
+    let server = broker_set(&[("mqtt.queue_qos0_offline", "true")]);
+    let connect = Connect::v5("client")
+        .clean(false)
+        .expiry(600)
+        .receive_maximum(1);
+    let mut client = server.begin(&connect);
+    client.subscribe("t", 1);
+    client.disconnect();
+    let mut publisher = server.client("publisher");
+    publisher.publish("t", "first of QoS 1", 1);
+    publisher.publish("t", "second of QoS 1", 1);
+    publisher.publish("t", "first of QoS 0", 0);
+    let mut client = server.resume(&connect);
+    let first = client.expect_message("t", "first of QoS 1");
+    publisher.publish("t", "second of QoS 0", 0);
+    publisher.publish("t", "third of QoS 1", 1);
+    client.barrier();
+    client.acknowledge(&first);
+    let mut arrived = [Vec::new(), Vec::new()];
+    for message in client.drain() {
+        arrived[usize::from(message.qos)].push(message.text());
+    }
+    assert_eq!(arrived[0], ["first of QoS 0", "second of QoS 0"]);
+    assert_eq!(arrived[1], ["second of QoS 1", "third of QoS 1"]);
+}
+
+/// Covers: v5:MQTT-4.6.0-5, v5:MQTT-4.6.0-6
+#[test]
+fn mqtt_4_6_0_5_a_retained_message_comes_before_what_was_published_later() {
+    let server = broker();
+    let mut publisher = server.client("publisher");
+    publisher.retain("r", "retained", 1);
+    let mut client = server.connect(&Connect::v5("client").receive_maximum(1));
+    client.subscribe("t", 1);
+    publisher.publish("t", "held", 1);
+    let held = client.expect_message("t", "held");
+    client.subscribe("r", 1);
+    publisher.publish("r", "live", 1);
+    client.expect_nothing();
+    client.acknowledge(&held);
+    assert_eq!(client.receive().text(), "retained");
+    assert_eq!(client.receive().text(), "live");
+    client.expect_nothing();
+}
+
+/// Covers: v5:MQTT-4.6.0-5, v5:MQTT-4.6.0-6
+#[test]
+fn mqtt_4_6_0_5_many_retained_messages_come_before_what_was_published_later() {
+    const COUNT: u16 = 4000;
+    let server = broker();
+    let mut publisher = server.client("publisher");
+    for number in 0..COUNT {
+        let mut payload = vec![b'x'; 4000];
+        payload[0] = b'r';
+        publisher.retain(&format!("r/{number}"), payload, 0);
+    }
+    // 16 MB do not fit into the sockets: they wait while this client reads nothing.
+    let mut client = server.client("client");
+    client.send(Subscribe::new(1).filter("r/#", 0).bytes());
+    let mut other = server.client("other");
+    while server.subscriptions(Some("client")).is_empty() {
+        other.expect_nothing();
+    }
+    for number in 0..COUNT {
+        publisher.publish(&format!("r/{number}"), "live", 0);
+    }
+    assert_eq!(client.expect_suback(1).codes, [0]);
+    let mut retained = vec![false; usize::from(COUNT)];
+    for message in client.drain() {
+        let number: usize = message.topic["r/".len()..].parse().expect("a number");
+        if message.retain {
+            retained[number] = true;
+        } else {
+            assert!(retained[number], "the live message of {number} came first");
+        }
+    }
+    assert!(retained.iter().all(|came| *came));
 }

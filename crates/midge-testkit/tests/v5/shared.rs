@@ -184,6 +184,26 @@ fn nn5_102_an_open_qos_1_delivery_goes_on_when_the_session_ends() {
     other.expect_nothing();
 }
 
+/// Covers: NN5-102
+#[test]
+fn nn5_102_what_waits_for_a_member_goes_on_when_its_session_ends() {
+    let server = broker();
+    let short = Connect::v5("owner")
+        .clean(false)
+        .expiry(5)
+        .receive_maximum(1);
+    let (mut owner, mut other) = owner_and_other(&server, &short, 1, 4);
+    owner.expect_message("t", [0]);
+    owner.cut();
+    server.pass(6);
+    let numbers: Vec<u8> = other
+        .drain()
+        .iter()
+        .map(|message| message.payload[0])
+        .collect();
+    assert_eq!(numbers, [0, 1, 2, 3]);
+}
+
 /// Covers: NN5-100, NN5-106, NN5-101
 #[test]
 fn nn5_100_each_group_gets_one_copy() {
@@ -430,4 +450,28 @@ fn nn5_119_shared_responders_answer_each_question_once() {
     }
     answered.sort_unstable();
     assert_eq!(answered, [0, 1, 2, 3, 4, 5]);
+}
+
+/// Covers: NN5-108
+#[test]
+fn nn5_108_older_clients_share_unless_the_option_says_no() {
+    for (option, shared) in [("true", true), ("false", false)] {
+        let server = broker_set(&[
+            ("mqtt.shared_v3", option),
+            ("lenient.dollar_publish", "true"),
+        ]);
+        let mut members = [3, 4].map(|version| {
+            let mut client = server.connect(&Connect::new(version, format!("v{version}")));
+            client.subscribe("$share/g/t", 1);
+            client
+        });
+        let mut publisher = server.client("publisher");
+        publisher.publish("t", "1", 1);
+        publisher.publish("t", "2", 1);
+        let counts = members.each_mut().map(|member| member.drain().len());
+        assert_eq!(counts, if shared { [1, 1] } else { [0, 0] });
+        publisher.publish("$share/g/t", "3", 1);
+        let counts = members.each_mut().map(|member| member.drain().len());
+        assert_eq!(counts, if shared { [0, 0] } else { [1, 1] });
+    }
 }

@@ -174,8 +174,8 @@ fn mqtt_3_8_4_4_replacing_a_subscription_loses_nothing() {
                 publisher.publish("t", number.to_be_bytes(), 1);
             }
         });
-        while next < COUNT || retained < subscribed {
-            if subscribed < 100 && next >= subscribed * 15 {
+        while next < COUNT || retained < 100 {
+            if subscribed < 100 && retained == subscribed && next >= subscribed * 15 {
                 subscribed += 1;
                 client.send(Subscribe::new(subscribed).filter("t", 1).bytes());
             }
@@ -195,6 +195,27 @@ fn mqtt_3_8_4_4_replacing_a_subscription_loses_nothing() {
         }
     });
     assert_eq!((subscribed, retained), (100, 100));
+    client.expect_nothing();
+}
+
+/// Covers: v5:MQTT-3.8.4-4, v5:MQTT-3.3.1-9
+#[test]
+fn mqtt_3_3_1_9_each_of_several_subscribes_in_a_row_brings_the_retained_messages() {
+    let server = broker();
+    let mut publisher = server.client("publisher");
+    publisher.retain("r", "retained", 1);
+    let mut client = server.connect(&Connect::v5("client").receive_maximum(1));
+    client.subscribe("t", 1);
+    publisher.publish("t", "held", 1);
+    let held = client.expect_message("t", "held");
+    for _ in 0..3 {
+        client.subscribe("r", 1);
+        client.expect_nothing();
+    }
+    client.acknowledge(&held);
+    for _ in 0..3 {
+        assert_eq!(client.receive().text(), "retained");
+    }
     client.expect_nothing();
 }
 

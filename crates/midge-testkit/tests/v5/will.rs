@@ -150,9 +150,6 @@ fn mqtt_3_1_2_15_will_retain_says_whether_it_is_retained() {
     watcher.request(&Subscribe::new(0).filter("will", 0x08));
     mortal(&server, 0, 0).cut();
     assert!(!watcher.expect_message("will", "w").retain);
-    server
-        .client("late")
-        .request(&Subscribe::new(0).filter("will", 0));
     let mut late = server.watcher("will/#");
     late.expect_nothing();
 

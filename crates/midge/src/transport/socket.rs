@@ -6,10 +6,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use super::Transport;
 use crate::outlet::{DirectWrite, Flushed, Outlet, poll_until_writable};
+
+/// A host publishes on threads of its own, whose signals are its own business: a write to a closed
+/// connection must be an error, never a SIGPIPE. The vectored write of the standard library has no
+/// such flag, a vectored send has. Apple systems know an option of the socket instead, which the
+/// standard library sets.
+#[cfg(not(target_vendor = "apple"))]
+const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND_FLAGS: libc::c_int = 0;
 
 macro_rules! socket_transport {
     ($name:ident, $stream:ty, $read:ty, $write:ty, $doc:literal) => {
@@ -31,10 +41,11 @@ macro_rules! socket_transport {
 
         impl DirectWrite for $write {
             fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-                match slices {
-                    [one] => self.try_write(one),
-                    many => self.try_write_vectored(many),
-                }
+                let stream: &$stream = self.as_ref();
+                stream.try_io(Interest::WRITABLE, || match slices {
+                    [one] => SockRef::from(stream).send_with_flags(one, SEND_FLAGS),
+                    many => SockRef::from(stream).send_vectored_with_flags(many, SEND_FLAGS),
+                })
             }
         }
 

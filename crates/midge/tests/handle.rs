@@ -1,0 +1,557 @@
+//! The handle: start, stop, inject, observe, hooks, without a client of any kind but a few bytes.
+
+#![allow(clippy::unwrap_used)] // a test may fail
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use midge::{
+    Broker, ClientInfo, Clock, DeliveryVerdict, DropReason, Event, EventMask, HookSet, Hooks,
+    Interception, MessageRef, Origin, Outcome, OwnedMessage, PublishError, QoS, QueueOverflow,
+    ReasonCode, RecvError, Refusal, StartError, Stop, StopError, SubscribeOptions, Verdict,
+};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+fn quiet() -> Broker {
+    Broker::builder().start().unwrap()
+}
+
+fn connect(id: u8) -> Vec<u8> {
+    vec![0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, id]
+}
+
+/// Sends bytes and reads as many as are expected.
+fn say(stream: &mut (impl Read + Write), bytes: &[u8], answer: &[u8]) {
+    stream.write_all(bytes).unwrap();
+    let mut got = vec![0; answer.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(got, answer);
+}
+
+/// A connected 3.1.1 client that subscribes to `t` with QoS 1.
+fn subscriber(broker: &Broker, id: u8) -> UnixStream {
+    let mut stream = UnixStream::from(broker.connect_fd().unwrap());
+    stream.set_read_timeout(Some(WAIT)).unwrap();
+    say(&mut stream, &connect(id), &[0x20, 2, 0, 0]);
+    say(
+        &mut stream,
+        &[0x82, 6, 0, 1, 0, 1, b't', 1],
+        &[0x90, 3, 0, 1, 1],
+    );
+    stream
+}
+
+#[test]
+fn a_receipt_says_what_became_of_a_message_and_can_be_waited_on() {
+    let broker = quiet();
+    assert_eq!(broker.publish("t", "nobody").unwrap().matched(), 0);
+    let mut client = subscriber(&broker, b'c');
+    let receipt = broker
+        .message("t")
+        .payload("!")
+        .qos(QoS::AtLeastOnce)
+        .send()
+        .unwrap();
+    assert_eq!(receipt.outcomes(), [("c".into(), Outcome::Sent)]);
+    assert!(!receipt.is_acknowledged() && !receipt.wait_acknowledged(Duration::ZERO));
+    say(&mut client, &[], &[0x32, 6, 0, 1, b't', 0, 1, b'!']);
+    client.write_all(&[0x40, 2, 0, 1]).unwrap();
+    assert!(receipt.wait_acknowledged(WAIT));
+    broker.settle(WAIT).unwrap();
+    let direct = broker
+        .message("elsewhere")
+        .payload("x")
+        .send_to("c")
+        .unwrap();
+    assert_eq!(direct.outcomes(), [("c".into(), Outcome::Sent)]);
+    say(
+        &mut client,
+        &[],
+        &[
+            0x30, 12, 0, 9, b'e', b'l', b's', b'e', b'w', b'h', b'e', b'r', b'e', b'x',
+        ],
+    );
+    assert!(broker.message("t").send_to("nobody").is_err());
+}
+
+#[test]
+fn the_host_subscribes_with_bounded_queues() {
+    let broker = quiet();
+    broker.set_retained("a/kept", "r").unwrap();
+    let options = SubscribeOptions {
+        capacity: 2,
+        ..Default::default()
+    };
+    let oldest = broker.subscribe_with(&["a/#"], options).unwrap();
+    let newest = SubscribeOptions {
+        overflow: QueueOverflow::DropNewest,
+        ..options
+    };
+    let newest = broker.subscribe_with(&["a/#", "b"], newest).unwrap();
+    assert!(newest.try_recv().unwrap().retain() && oldest.try_recv().unwrap().retain());
+    for n in 0..4 {
+        broker.publish("a/x", n.to_string()).unwrap();
+    }
+    let texts = |subscription: &midge::Subscription| -> Vec<String> {
+        let mut all = Vec::new();
+        subscription.drain_into(&mut all, 10).unwrap();
+        all.iter()
+            .map(|m| String::from_utf8_lossy(m.payload()).into_owned())
+            .collect()
+    };
+    assert_eq!((oldest.lost(), newest.lost()), (2, 2));
+    assert_eq!(
+        (texts(&oldest), texts(&newest)),
+        (vec!["2".into(), "3".into()], vec!["0".into(), "1".into()])
+    );
+    assert_eq!(broker.stats().dropped_by(DropReason::ObserverFull), 4);
+    drop(oldest);
+    assert_eq!(broker.publish("a/x", "").unwrap().matched(), 1);
+    broker.stop(Stop::Now).unwrap();
+    newest.try_recv().unwrap();
+    assert_eq!(newest.recv().unwrap_err(), RecvError::Closed);
+}
+
+#[test]
+fn callbacks_may_publish_and_never_run_after_their_end() {
+    let broker = quiet();
+    let answers = broker.subscribe("answer").unwrap();
+    let handle = broker.clone();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let callback = broker
+        .subscribe("question")
+        .unwrap()
+        .on_message(move |message| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            handle.publish("answer", message.payload().clone()).unwrap();
+        })
+        .unwrap();
+    broker.publish("question", "?").unwrap();
+    assert_eq!(&answers.recv_timeout(WAIT).unwrap().payload()[..], b"?");
+    drop(callback);
+    broker.publish("question", "!").unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn mistakes_of_the_host_are_errors_and_nothing_happens() {
+    let broker = Broker::builder()
+        .set("limits.packet_bytes", "1000")
+        .unwrap()
+        .start()
+        .unwrap();
+    let all = broker.subscribe("#").unwrap();
+    for topic in ["", "a/+", "#", "a\0b"] {
+        assert!(
+            matches!(
+                broker.publish(topic, "x"),
+                Err(PublishError::InvalidTopic(_))
+            ),
+            "{topic}"
+        );
+    }
+    let long = "x".repeat(65_536);
+    assert!(broker.publish(&long, "x").is_err());
+    assert_eq!(
+        broker.publish("t", vec![0; 1001]).unwrap_err(),
+        PublishError::TooLarge
+    );
+    let bad = broker.message("t").response_topic("a/#").send();
+    assert!(matches!(bad, Err(PublishError::InvalidProperty(_))));
+    assert!(matches!(
+        broker.message("t").user_property("a\0", "b").send(),
+        Err(PublishError::InvalidProperty(_))
+    ));
+    assert!(broker.subscribe("a/#/b").is_err() && broker.subscribe("").is_err());
+    assert!(all.try_recv().is_none());
+    broker.stop(Stop::Now).unwrap();
+    assert_eq!(broker.publish("t", "x").unwrap_err(), PublishError::Stopped);
+    assert!(broker.connect_fd().is_err() && broker.connect_in_memory().is_err());
+}
+
+#[test]
+fn listeners_are_bound_or_named_in_the_error() {
+    let path = std::env::temp_dir().join(format!("midge-handle-{}.sock", std::process::id()));
+    let unix = format!("unix://{}", path.display());
+    let broker = Broker::builder()
+        .listen("tcp://127.0.0.1:0")
+        .listen("tcp://127.0.0.1:0")
+        .listen(&unix)
+        .start()
+        .unwrap();
+    assert_eq!(broker.addrs().len(), 3);
+    assert_eq!(broker.url(), format!("mqtt://127.0.0.1:{}", broker.port()));
+    say(
+        &mut UnixStream::connect(&path).unwrap(),
+        &connect(b'u'),
+        &[0x20, 2, 0, 0],
+    );
+    let busy = Broker::builder()
+        .listen(format!("tcp://127.0.0.1:{}", broker.port()))
+        .start();
+    assert!(
+        matches!(busy, Err(StartError::Bind { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse)
+    );
+    assert!(matches!(
+        Broker::builder().listen(&unix).start(),
+        Err(StartError::Bind { .. })
+    ));
+    for wrong in [
+        "127.0.0.1:1",
+        "tcp://nothing",
+        "ftp://127.0.0.1:1",
+        "unix://",
+    ] {
+        assert!(
+            matches!(
+                Broker::builder().listen(wrong).start(),
+                Err(StartError::Address { .. })
+            ),
+            "{wrong}"
+        );
+    }
+    let address = broker.addr().unwrap();
+    drop(broker);
+    assert!(TcpStream::connect(address).is_err() && !path.exists());
+}
+
+#[test]
+fn many_brokers_come_and_go_without_a_trace() {
+    let count = |what: &str| {
+        std::fs::read_dir(format!("/proc/self/{what}"))
+            .unwrap()
+            .count()
+    };
+    let life = || {
+        let broker = Broker::builder()
+            .listen("tcp://127.0.0.1:0")
+            .start()
+            .unwrap();
+        let mut client = TcpStream::connect(broker.addr().unwrap()).unwrap();
+        say(&mut client, &connect(b'c'), &[0x20, 2, 0, 0]);
+        broker.stop(Stop::Now).unwrap();
+    };
+    // Other tests of this process come and go, too: a child of its own counts.
+    if std::env::var_os("MIDGE_COUNT").is_none() {
+        let exe = std::env::current_exe().unwrap();
+        let status = std::process::Command::new(exe)
+            .args([
+                "--exact",
+                "many_brokers_come_and_go_without_a_trace",
+                "--test-threads",
+                "1",
+            ])
+            .env("MIDGE_COUNT", "300")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let rounds: usize = std::env::var("MIDGE_COUNT").unwrap().parse().unwrap();
+    let resident = || -> usize {
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+        status
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+            * 4096
+    };
+    for _ in 0..50 {
+        life();
+    }
+    let before = (count("fd"), count("task"));
+    let memory = resident();
+    for _ in 0..rounds {
+        life();
+    }
+    assert_eq!((count("fd"), count("task")), before);
+    assert!(
+        resident() < memory + (2 << 20),
+        "{} bytes more",
+        resident() - memory
+    );
+}
+
+#[test]
+fn draining_waits_for_acknowledgements() {
+    let broker = quiet();
+    let mut client = subscriber(&broker, b'c');
+    broker
+        .message("t")
+        .payload("!")
+        .qos(QoS::AtLeastOnce)
+        .send()
+        .unwrap();
+    let handle = broker.clone();
+    let stopping = std::thread::spawn(move || handle.stop(Stop::Drain(WAIT)));
+    say(&mut client, &[], &[0x32, 6, 0, 1, b't', 0, 1, b'!']);
+    while !broker.is_stopped() {
+        std::thread::yield_now();
+    }
+    assert_eq!(broker.clients().len(), 1);
+    client.write_all(&[0x40, 2, 0, 1]).unwrap();
+    stopping.join().unwrap().unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn the_callers_runtime_can_be_used() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let broker = Broker::builder()
+        .listen("tcp://127.0.0.1:0")
+        .runtime(runtime.handle().clone())
+        .start()
+        .unwrap();
+    let mut client = TcpStream::connect(broker.addr().unwrap()).unwrap();
+    say(&mut client, &connect(b'c'), &[0x20, 2, 0, 0]);
+    runtime.block_on(async {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut memory = broker.connect_in_memory().unwrap();
+        memory.write_all(&connect(b'm')).await.unwrap();
+        let mut connack = [0; 4];
+        memory.read_exact(&mut connack).await.unwrap();
+        let seen = broker.subscribe("t").unwrap();
+        let (message, _) = tokio::join!(seen.recv_async(), async { broker.publish("t", "x") });
+        assert_eq!(message.unwrap().topic(), "t");
+        broker.stop_async(Stop::Now).await;
+    });
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+/// Hooks made of closures.
+#[allow(clippy::type_complexity)] // written out once
+struct Rules {
+    set: HookSet,
+    publish: Box<dyn Fn(&ClientInfo, &MessageRef<'_>) -> Verdict + Send + Sync>,
+    intercept: Box<dyn Fn(&Origin, &MessageRef<'_>) -> Interception + Send + Sync>,
+    deliver: Box<dyn Fn(&str) -> DeliveryVerdict + Send + Sync>,
+}
+
+impl Rules {
+    fn new(set: HookSet) -> Self {
+        Self {
+            set,
+            publish: Box::new(|_, _| Verdict::Allow),
+            intercept: Box::new(|_, _| Interception::Forward),
+            deliver: Box::new(|_| DeliveryVerdict::Deliver),
+        }
+    }
+}
+
+impl Hooks for Rules {
+    fn set(&self) -> HookSet {
+        self.set
+    }
+
+    fn authorize_publish(&self, client: &ClientInfo, message: &MessageRef<'_>) -> Verdict {
+        (self.publish)(client, message)
+    }
+
+    fn intercept_publish(&self, origin: &Origin, message: &MessageRef<'_>) -> Interception {
+        (self.intercept)(origin, message)
+    }
+
+    fn intercept_delivery(
+        &self,
+        client_id: &str,
+        _: &midge::KeptMessage,
+        _: QoS,
+    ) -> DeliveryVerdict {
+        (self.deliver)(client_id)
+    }
+}
+
+#[test]
+fn interception_changes_redirects_drops_and_refuses() {
+    let mut rules = Rules::new(HookSet::INTERCEPT_PUBLISH);
+    rules.intercept = Box::new(|_, message| match message.topic {
+        "change" => Interception::Replace(Box::new(OwnedMessage::new("changed/to", "other"))),
+        "drop" => Interception::Drop,
+        "refuse" => Interception::Refuse(Refusal::new(ReasonCode::QuotaExceeded)),
+        "broken" => Interception::Replace(Box::new(OwnedMessage::new("a/+", "x"))),
+        _ => Interception::Forward,
+    });
+    let broker = Broker::builder().hooks(rules).start().unwrap();
+    let all = broker.subscribe("#").unwrap();
+    broker.publish("change", "x").unwrap();
+    broker.publish("drop", "x").unwrap();
+    assert!(
+        matches!(broker.publish("refuse", "x"), Err(PublishError::Refused(r)) if r.reason == ReasonCode::QuotaExceeded)
+    );
+    assert!(broker.publish("broken", "x").is_err());
+    broker.publish("plain", "x").unwrap();
+    let topics: Vec<_> = std::iter::from_fn(|| all.try_recv())
+        .map(|m| m.topic().to_owned())
+        .collect();
+    assert_eq!(topics, ["changed/to", "plain"]);
+    assert_eq!(broker.stats().dropped_by(DropReason::RefusedByHook), 2);
+}
+
+#[test]
+fn delivery_differs_by_receiver() {
+    let mut rules = Rules::new(HookSet::INTERCEPT_DELIVERY);
+    rules.deliver = Box::new(|client_id| match client_id {
+        "a" => DeliveryVerdict::Replace(Box::new(OwnedMessage::new("t", "for a"))),
+        "b" => DeliveryVerdict::Drop,
+        _ => DeliveryVerdict::Deliver,
+    });
+    let broker = Broker::builder().hooks(rules).start().unwrap();
+    let (mut a, _b, mut c) = (
+        subscriber(&broker, b'a'),
+        subscriber(&broker, b'b'),
+        subscriber(&broker, b'c'),
+    );
+    let receipt = broker.publish("t", "x").unwrap();
+    assert_eq!(
+        receipt.dropped().collect::<Vec<_>>(),
+        [("b", DropReason::RefusedByHook)]
+    );
+    say(&mut a, &[], b"\x30\x08\0\x01tfor a");
+    say(&mut c, &[], b"\x30\x04\0\x01tx");
+}
+
+#[test]
+fn a_deferred_answer_holds_back_its_client_only_and_fails_closed() {
+    let (send, asked) = mpsc::channel();
+    let send = Mutex::new(send);
+    let mut rules = Rules::new(HookSet::AUTHORIZE_PUBLISH);
+    rules.publish = Box::new(move |client, _| {
+        if &*client.client_id != "s" {
+            return Verdict::Allow;
+        }
+        let (resolver, verdict) = Verdict::defer();
+        send.lock().unwrap().send(resolver).unwrap();
+        verdict
+    });
+    let broker = Broker::builder()
+        .clock(Clock::Manual)
+        .hooks(rules)
+        .start()
+        .unwrap();
+    let mut slow = subscriber(&broker, b's');
+    let mut quick = subscriber(&broker, b'q');
+    // Two messages and a PINGREQ at once: the second waits until the first is decided.
+    slow.write_all(b"\x32\x06\0\x01t\0\x071\x32\x06\0\x01t\0\x082\xc0\0")
+        .unwrap();
+    let first = asked.recv_timeout(WAIT).unwrap();
+    say(&mut quick, &[0xc0, 0], &[0xd0, 0]);
+    assert!(asked.try_recv().is_err());
+    first.allow();
+    say(&mut quick, &[], b"\x32\x06\0\x01t\0\x011");
+    let second = asked.recv_timeout(WAIT).unwrap();
+    // The time limit begins when the hook has returned, which may be a moment from now.
+    while broker.stats().dropped_by(DropReason::NotAuthorized) == 0 {
+        broker.clock().advance(Duration::from_secs(5));
+    }
+    let mut rest = [0; 8 + 4 + 4 + 2];
+    slow.read_exact(&mut rest).unwrap();
+    assert!(rest.ends_with(&[0x40, 2, 0, 8, 0xd0, 0]), "{rest:x?}");
+    second.allow(); // too late
+    say(&mut quick, &[0xc0, 0], &[0xd0, 0]);
+    assert_eq!(broker.stats().dropped_by(DropReason::NotAuthorized), 1);
+}
+
+#[test]
+fn hooks_may_publish_but_not_without_end() {
+    let slot: Arc<Mutex<Option<Broker>>> = Arc::default();
+    let inner = slot.clone();
+    let deepest = Arc::new(AtomicUsize::new(0));
+    let calls = deepest.clone();
+    let mut rules = Rules::new(HookSet::INTERCEPT_PUBLISH);
+    rules.intercept = Box::new(move |_, _| {
+        calls.fetch_add(1, Ordering::SeqCst);
+        let broker = inner.lock().unwrap().clone();
+        if let Some(broker) = broker {
+            let _ = broker.publish("again", "x");
+            assert_eq!(broker.stop(Stop::Now), Err(StopError::OnBrokerThread));
+        }
+        Interception::Forward
+    });
+    let broker = Broker::builder()
+        .set("sys.interval_s", "0")
+        .unwrap()
+        .hooks(rules)
+        .start()
+        .unwrap();
+    *slot.lock().unwrap() = Some(broker.clone());
+    let _ = broker.publish("t", "x");
+    assert!((1..=8).contains(&deepest.load(Ordering::SeqCst)));
+    *slot.lock().unwrap() = None;
+}
+
+#[test]
+fn a_panic_in_a_hook_ends_one_connection() {
+    let mut rules = Rules::new(HookSet::AUTHORIZE_PUBLISH);
+    rules.publish = Box::new(|client, _| {
+        assert!(&*client.client_id != "p", "a panic on purpose");
+        Verdict::Allow
+    });
+    let broker = Broker::builder().hooks(rules).start().unwrap();
+    let mut other = subscriber(&broker, b'o');
+    let mut panics = subscriber(&broker, b'p');
+    panics.write_all(b"\x30\x04\0\x01tx").unwrap();
+    assert_eq!(panics.read(&mut [0]).unwrap(), 0);
+    say(&mut other, b"\x30\x04\0\x01ty", b"\x30\x04\0\x01ty");
+    assert_eq!(broker.stats().panics, 1);
+}
+
+#[test]
+fn events_come_in_order() {
+    let broker = quiet();
+    let events = broker.events_with(EventMask::ALL, 100);
+    let mut client = subscriber(&broker, b'c');
+    client.write_all(&[0xe0, 0]).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    let mut names = Vec::new();
+    while names.len() < 4 {
+        names.push(match events.recv_timeout(WAIT).unwrap().event {
+            Event::ClientConnected { .. } => "connected",
+            Event::Subscribed { .. } => "subscribed",
+            Event::ClientDisconnected { .. } => "disconnected",
+            Event::SessionEnded { .. } => "ended",
+            other => panic!("{other:?}"),
+        });
+    }
+    names.sort_unstable();
+    assert_eq!(names, ["connected", "disconnected", "ended", "subscribed"]);
+}
+
+#[test]
+fn publishing_from_many_threads_loses_nothing() {
+    let broker = quiet();
+    let options = SubscribeOptions {
+        capacity: 100_000,
+        ..Default::default()
+    };
+    let all = broker.subscribe_with(&["n/#"], options).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let broker = &broker;
+            scope.spawn(move || {
+                for n in 0..1000 {
+                    broker
+                        .publish(format!("n/{thread}"), n.to_string())
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let mut next = [0; 8];
+    for message in std::iter::from_fn(|| all.try_recv()) {
+        let thread: usize = message.topic()[2..].parse().unwrap();
+        assert_eq!(message.payload(), next[thread].to_string().as_bytes());
+        next[thread] += 1;
+    }
+    assert_eq!(next, [1000; 8]);
+}

@@ -1,0 +1,98 @@
+//! Hooks may call the broker, wherever they are called from.
+
+#![allow(clippy::unwrap_used)] // a test may fail
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use midge::{Broker, HookSet, Hooks, MessageRef, ReasonCode, Stop};
+
+/// Tells a receiver about each retained message that it gets, from inside the hook that is asked
+/// whether it may.
+#[derive(Default)]
+struct Announcer {
+    broker: OnceLock<Broker>,
+    inside: AtomicBool,
+}
+
+impl Hooks for Announcer {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHORIZE_RECEIVE
+    }
+
+    fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
+        if message.topic == "state/a" && !self.inside.swap(true, Ordering::AcqRel) {
+            let broker = self.broker.get().unwrap();
+            assert_eq!(broker.publish("state/b", "x").unwrap().matched(), 1);
+            assert_eq!(&*broker.clients()[0].info.client_id, client_id);
+            self.inside.store(false, Ordering::Release);
+        }
+        if message.topic == "state/end" {
+            let broker = self.broker.get().unwrap();
+            let reason = ReasonCode::AdministrativeAction;
+            assert!(broker.disconnect(client_id, reason));
+        }
+        true
+    }
+}
+
+fn retain(broker: &Broker, topic: &str) {
+    let message = broker.message(topic).payload("1").retain(true);
+    message.send().unwrap();
+}
+
+fn start() -> (Broker, Arc<Announcer>) {
+    let hooks = Arc::new(Announcer::default());
+    let broker = Broker::builder()
+        .listen("tcp://127.0.0.1:0")
+        .shared_hooks(hooks.clone())
+        .start()
+        .unwrap();
+    assert!(hooks.broker.set(broker.clone()).is_ok());
+    (broker, hooks)
+}
+
+/// A 3.1.1 client that has sent CONNECT and SUBSCRIBE to `state/#`.
+fn subscribe(broker: &Broker) -> TcpStream {
+    let mut client = TcpStream::connect(broker.addr().unwrap()).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c";
+    let subscribe = b"\x82\x0c\x00\x01\x00\x07state/#\x00";
+    client
+        .write_all(&[&connect[..], subscribe].concat())
+        .unwrap();
+    client
+}
+
+#[test]
+fn a_hook_publishes_to_the_receiver_of_a_retained_message() {
+    let (broker, _hooks) = start();
+    retain(&broker, "state/a");
+    let mut client = subscribe(&broker);
+    let answers = b"\x20\x02\x00\x00\x90\x03\x00\x01\x00";
+    // What the hook publishes is routed first; then the retained message goes on.
+    let messages = b"\x30\x0a\x00\x07state/bx\x31\x0a\x00\x07state/a1";
+    let expected = [&answers[..], messages].concat();
+    let mut got = vec![0; expected.len()];
+    client.read_exact(&mut got).unwrap();
+    assert_eq!(got, expected);
+    drop(client);
+    broker.stop(Stop::Now).unwrap();
+}
+
+#[test]
+fn a_hook_disconnects_the_receiver_of_a_retained_message() {
+    let (broker, _hooks) = start();
+    retain(&broker, "state/end");
+    let mut client = subscribe(&broker);
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).unwrap();
+    assert!(broker.clients().is_empty());
+    drop(client);
+    broker.stop(Stop::Now).unwrap();
+}
