@@ -15,6 +15,7 @@ fn broker() -> Broker {
         .unwrap()
 }
 
+/// Covers: v3:MQTT-7.0.0-2
 #[test]
 fn version_3_1_1_in_every_qos_with_will_and_resumed_session() {
     use rumqttc::{

@@ -29,7 +29,7 @@ fn redelivery_carries_dup() {
     }
 }
 
-/// Covers: v3:MQTT-4.6.0-6, v5:MQTT-4.6.0-5
+/// Covers: NN5-114, v3:MQTT-4.6.0-6, v5:MQTT-4.6.0-5
 #[test]
 fn offline_messages_are_replayed_in_order() {
     for version in VERSIONS {

@@ -16,7 +16,7 @@ fn local(port: u16) -> Result<Broker, StartError> {
         .start()
 }
 
-/// Covers: NN5-146
+/// Covers: NN5-134
 #[test]
 fn a_port_in_use_is_an_error_of_start() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -40,7 +40,7 @@ fn a_port_in_use_is_an_error_of_start() {
     local(port).expect("the port is free now");
 }
 
-/// Covers: NN5-146
+/// Covers: NN5-127
 #[test]
 fn a_broker_can_be_stopped_and_frees_its_port() {
     let mut port = 0;
@@ -81,44 +81,48 @@ fn a_broker_can_be_stopped_and_frees_its_port() {
     local(port).expect("the port is free again");
 }
 
-/// Covers: NN5-146
-///
-/// A life of a broker with all that might make one write a file, in a process of its own.
-#[test]
-#[ignore = "run by no_file_is_written_and_the_process_lives_on"]
+/// Tells the test below that it runs in a process of its own.
+const ALONE: &str = "MIDGE_TEST_ALONE";
+
+/// A life of a broker with all that might make one write a file.
 fn life_of_a_broker() {
     let server = broker();
     for version in VERSIONS {
-        let kept = crate::kept(version, "client");
-        let mut client = server.connect(&kept);
+        let mut client = server.connect(&crate::kept(version, "client"));
         client.subscribe("t", 2);
         client.retain("t", "r", 2);
         client.cut();
         server.publish("t", "p").expect("a message");
+        server.pass(1_000_000);
     }
-    assert!(local(server.port()).is_err());
-    let twice = server.port();
+    // What is kept is kept in memory.
+    let mut client = server.resume(&crate::kept(5, "client"));
+    // Its own retained message live three times, and twice as it subscribed again.
+    assert_eq!(client.drain().len(), 5);
+    assert_eq!(server.retained("t").len(), 1);
+    let port = server.port();
+    assert!(local(port).is_err());
     server
         .stop(Stop::Drain(Duration::from_secs(5)))
         .expect("no thread of the broker");
     drop(server);
-    drop(local(twice).expect("the port is free"));
+    drop(local(port).expect("the port is free"));
     println!("the process lives on");
 }
 
-/// Covers: NN5-146
+/// Covers: v3:MQTT-4.1.0-1, U311-17
 #[test]
 fn no_file_is_written_and_the_process_lives_on() {
+    if std::env::var_os(ALONE).is_some() {
+        return life_of_a_broker();
+    }
     let folder = std::env::temp_dir().join(format!("midge files {}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let program = std::env::current_exe().expect("a program");
+    let name = "host::no_file_is_written_and_the_process_lives_on";
     let output = Command::new(program)
-        .args([
-            "--ignored",
-            "--exact",
-            "--nocapture",
-            "host::life_of_a_broker",
-        ])
+        .args(["--exact", "--nocapture", name])
+        .env(ALONE, "1")
         .current_dir(&folder)
         .env("HOME", &folder)
         .env("TMPDIR", &folder)

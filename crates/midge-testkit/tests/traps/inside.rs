@@ -10,7 +10,7 @@ use midge_testkit::{Client, Connect, Kind, Packet, Publish, Subscribe, Will, ack
 use crate::common::{broker, broker_set, broker_with, props};
 use crate::{VERSIONS, client, ended, kept};
 
-/// Covers: v5:MQTT-4.6.0-5, v3:MQTT-4.6.0-6
+/// Covers: NN5-114, v5:MQTT-4.6.0-5, v3:MQTT-4.6.0-6
 #[test]
 fn held_messages_stay_in_their_order_across_connections() {
     let server = broker();
@@ -38,7 +38,7 @@ fn held_messages_stay_in_their_order_across_connections() {
     subscriber.expect_nothing();
 }
 
-/// Covers: v5:MQTT-2.2.1-3, v5:MQTT-4.3.3-10, v3:MQTT-4.3.3-2
+/// Covers: NN5-005, v5:MQTT-4.3.3-10, v3:MQTT-4.3.3-2
 #[test]
 fn the_two_directions_have_identifiers_of_their_own() {
     for version in VERSIONS {
@@ -147,7 +147,7 @@ fn no_wake_up_is_lost() {
     }
 }
 
-/// Covers: NN5-040
+/// Covers: NN5-135, NN5-040
 #[test]
 fn who_does_not_read_is_not_read() {
     let server = broker();
@@ -176,7 +176,7 @@ impl Drop for Flag {
     }
 }
 
-/// Covers: NN5-151
+/// Covers: NN5-135
 #[test]
 fn a_flood_of_one_client_does_not_starve_another() {
     let server = broker();
@@ -284,7 +284,7 @@ fn aliases_and_quota_belong_to_one_connection() {
     subscriber.expect_nothing();
 }
 
-/// Covers: NN5-151
+/// Covers: v5:MQTT-4.5.0-1
 #[test]
 fn a_callback_may_use_the_broker_and_ends_with_its_subscription() {
     let server = broker();
@@ -325,7 +325,7 @@ fn a_callback_may_use_the_broker_and_ends_with_its_subscription() {
     assert_eq!(calls.load(Ordering::SeqCst), before);
 }
 
-/// Covers: NN5-151
+/// Covers: v5:MQTT-4.5.0-1
 #[test]
 fn a_panic_of_a_callback_concerns_nobody_else() {
     let server = broker();

@@ -16,7 +16,7 @@ fn rich(topic: &str, payload: &str, qos: u8) -> Publish {
     Publish::new(topic, payload).qos(qos, 0).props(said)
 }
 
-/// Covers: v3:MQTT-3.1.2-1, V31-01, NN5-033
+/// Covers: NN5-037, v3:MQTT-3.1.2-1, V31-01
 #[test]
 fn every_version_reaches_every_other() {
     let server = broker();
@@ -103,7 +103,7 @@ fn half_a_qos_2_flow_of_the_client_goes_on_in_any_version() {
     }
 }
 
-/// Covers: v3:MQTT-3.3.2-3, NN5-033
+/// Covers: NN5-139, NN5-140, v3:MQTT-3.3.2-3
 #[test]
 fn properties_of_version_5_are_no_part_of_an_older_packet() {
     let server = broker();
@@ -129,7 +129,7 @@ fn properties_of_version_5_are_no_part_of_an_older_packet() {
     assert!(message.retain && message.props.is_empty(), "{message:?}");
 }
 
-/// Covers: v5:MQTT-3.3.2-5, NN5-033
+/// Covers: NN5-139, v5:MQTT-3.3.2-5
 #[test]
 fn message_expiry_counts_for_older_clients_too() {
     for version in [3, 4] {
@@ -178,7 +178,7 @@ fn session_expiry_follows_the_version_of_the_last_connection() {
     server.begin(&short);
 }
 
-/// Covers: v3:MQTT-3.9.3-2, v3:MQTT-3.2.2-6, V31-10
+/// Covers: NN5-141, v3:MQTT-3.9.3-2, v3:MQTT-3.2.2-6, V31-10
 #[test]
 fn no_code_of_version_5_reaches_an_older_client() {
     // Every limit that has a reason code of its own.
@@ -224,7 +224,7 @@ fn no_code_of_version_5_reaches_an_older_client() {
     }
 }
 
-/// Covers: v5:MQTT-3.3.4-3, NN5-033
+/// Covers: NN5-142, v5:MQTT-3.3.4-3
 #[test]
 fn subscription_options_wait_for_version_5_to_come_back() {
     let server = broker();
@@ -257,7 +257,7 @@ fn subscription_options_wait_for_version_5_to_come_back() {
     assert!(session.receive().props.is_empty());
 }
 
-/// Covers: NN5-033, v5:MQTT-4.8.2-4
+/// Covers: NN5-108, NN5-100
 #[test]
 fn members_of_a_group_may_have_any_version() {
     let server = broker();

@@ -24,7 +24,7 @@ fn after_a_takeover_one_client_is_connected() {
     }
 }
 
-/// Covers: v3:MQTT-4.8.0-1, v5:MQTT-3.14.0-1
+/// Covers: NN5-141, NN5-127, v3:MQTT-4.8.0-1
 #[test]
 fn a_client_before_version_5_never_gets_a_disconnect() {
     use midge::ReasonCode;

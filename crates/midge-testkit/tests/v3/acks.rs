@@ -127,7 +127,7 @@ fn mqtt311_2_3_1_4_identifiers_in_use_are_left_out() {
     watcher.expect_nothing();
 }
 
-/// Covers: v3:MQTT-4.3.2-2
+/// Covers: v3:MQTT-4.3.2-2, v3:MQTT-2.3.1-3
 #[test]
 fn mqtt311_4_3_2_2_after_puback_the_identifier_means_a_new_message() {
     let server = broker();

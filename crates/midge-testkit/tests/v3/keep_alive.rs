@@ -94,7 +94,7 @@ fn mqtt311_3_12_4_1_ping_is_answered() {
     assert_eq!(client.read_all(), [0u8; 0]);
 }
 
-/// Covers: v3:MQTT-3.14.4-1, U311-16
+/// Covers: U311-16
 #[test]
 fn u311_16_the_broker_closes_after_disconnect() {
     let server = broker();
