@@ -34,7 +34,7 @@ class AsyncView:
         return await in_thread(lambda: self._broker.restart(clean=clean))
 
     @overload
-    async def expect(
+    async def expect(  # type: ignore[overload-overlap]
         self,
         filter: str,
         payload: object = ANY,
@@ -100,7 +100,8 @@ class AsyncView:
         broker = self._broker
         condition = broker._unexpected(Matcher(filter))
         await self.settle(timeout)
-        broker._none(await wait_async(broker._running(), condition, within))
+        found = await wait_async(broker._running(), condition, within)
+        broker._none(found)
 
     async def wait_client(
         self, client_id: object = ANY, *, connected: bool = True, timeout: float | None = None

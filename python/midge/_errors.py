@@ -1,4 +1,4 @@
-"""Exceptions. Every one of this package is a :class:`MidgeError` or an :class:`ExpectationError`."""
+"""Exceptions: all of this package are a :class:`MidgeError` or an :class:`ExpectationError`."""
 
 from __future__ import annotations
 

@@ -49,9 +49,7 @@ def wait(native: _midge.Broker, condition: Condition[T], timeout: float) -> T | 
         watch.close()
 
 
-async def wait_async(
-    native: _midge.Broker, condition: Condition[T], timeout: float
-) -> T | None:
+async def wait_async(native: _midge.Broker, condition: Condition[T], timeout: float) -> T | None:
     """Waits on the running event loop; ``None`` when time is up."""
     value = condition.check()
     if value is not None or timeout <= 0:

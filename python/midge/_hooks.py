@@ -36,7 +36,8 @@ class HookSet:
             auth = _passwords(dict(auth))
         elif auth is not None and not callable(auth):
             raise ConfigError(
-                f"auth: a mapping of user names to passwords or a callable, not {type(auth).__name__}"
+                "auth: a mapping of user names to passwords or a callable, "
+                f"not {type(auth).__name__}"
             )
         self.auth = auth
         self.acl = acl
@@ -47,9 +48,7 @@ class HookSet:
 
     def native(self) -> _midge.Hooks:
         """The queue of questions for one run of the broker."""
-        return _midge.Hooks(
-            self.auth is not None, self.acl is not None, self.intercept is not None
-        )
+        return _midge.Hooks(self.auth is not None, self.acl is not None, self.intercept is not None)
 
     def serve(self, questions: _midge.Hooks) -> None:
         """Answers until there are no more questions."""
@@ -65,7 +64,7 @@ class HookSet:
     def _answer(self, request: _midge.Request) -> None:
         match request.kind:
             case "connect" if self.auth is not None:
-                _decide(request, self.auth(_connect_info(request)), _BAD_PASSWORD)  # type: ignore[operator]
+                _decide(request, self.auth(_connect_info(request)), _BAD_PASSWORD)
             case "publish" | "subscribe" if self.acl is not None:
                 _decide(request, self.acl(_acl_request(request)), _NOT_AUTHORIZED)
             case "intercept" if self.intercept is not None and request.message is not None:

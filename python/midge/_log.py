@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from midge import _midge
 from midge._errors import StoppedError
 
 T = TypeVar("T")
+Choose: TypeAlias = "Callable[[Sequence[_midge.Message]], list[int] | None]"
 
 # The messages in the log count with their payload towards this bound.
 RECORD_BYTES = 64 << 20
@@ -145,7 +146,7 @@ class Recorder:
             for log in (self.events, self.messages, self.unseen, self.used):
                 log.clear()
 
-    def take(self, choose: Callable[[Sequence[_midge.Message]], list[int] | None]) -> list[_midge.Message] | None:
+    def take(self, choose: Choose) -> list[_midge.Message] | None:
         """Uses up the messages whose places ``choose`` gives."""
         with self.lock:
             self._pull()

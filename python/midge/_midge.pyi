@@ -9,6 +9,7 @@ def options() -> list[tuple[str, str, str, str, str]]: ...
 def check_option(key: str, value: str) -> None: ...
 def topic_matches(filter: str, topic: str) -> bool: ...
 def _panic() -> None: ...
+
 @final
 class Properties:
     """MQTT 5 properties of a message."""
@@ -140,7 +141,7 @@ class Receipt:
         program."""
     @property
     def outcomes(self) -> dict[str, str]:
-        """What each session did, by client identifier: ``sent``, ``queued`` or why it dropped it."""
+        """What each session did, by client identifier: ``sent``, ``queued`` or why not."""
     @property
     def dropped(self) -> dict[str, str]:
         """The sessions that did not take it, and why."""

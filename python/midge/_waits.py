@@ -28,7 +28,7 @@ _SUBSCRIPTIONS = ("subscribed",)
 
 
 class Waits:
-    """What :class:`midge.Broker` waits for. Every wait ends on Ctrl-C and lets other threads run."""
+    """What :class:`midge.Broker` waits for. A wait ends on Ctrl-C and lets other threads run."""
 
     timeout: float
     _recorder: Recorder
@@ -53,7 +53,7 @@ class Waits:
     # Messages
 
     @overload
-    def expect(
+    def expect(  # type: ignore[overload-overlap]
         self,
         filter: str,
         payload: object = ANY,
@@ -119,7 +119,11 @@ class Waits:
         return Condition(_PUBLISHED, find(self._recording(), matcher, count))
 
     def _found(
-        self, found: list[_midge.Message] | None, matcher: Matcher, count: int, timeout: float | None
+        self,
+        found: list[_midge.Message] | None,
+        matcher: Matcher,
+        count: int,
+        timeout: float | None,
     ) -> Any:
         if found is None:
             what = "no message" if count == 1 else f"fewer than {count} messages"

@@ -86,7 +86,10 @@ pub(crate) fn wait<T: Send>(
 ) -> PyResult<Option<T>> {
     let deadline = match timeout {
         None => None,
-        Some(timeout) => Instant::now().checked_add(seconds("timeout", timeout.max(0.0))?),
+        Some(f64::INFINITY) => None,
+        // A deadline that has passed already is a time to look once.
+        Some(past) if past < 0.0 => Some(Instant::now()),
+        Some(timeout) => Instant::now().checked_add(seconds("timeout", timeout)?),
     };
     if let Some(value) = outside(py, || step(Duration::ZERO))? {
         return Ok(Some(value));
