@@ -1,4 +1,4 @@
-"""Midge: a complete MQTT broker in your process.
+"""Midge: a complete MQTT 5.0, 3.1.1 and 3.1 broker in your process.
 
 >>> import midge
 >>> with midge.Broker() as broker:
@@ -8,25 +8,64 @@
 '97'
 """
 
-from midge._broker import Broker, Clock
-from midge._errors import BindError, ExpectationError
-from midge._message import ANY, ClientInfo, Event, Message, Properties
-from midge._midge import ForkedError, RefusedError, StoppedError, __version__
-from midge._subscription import Subscription
+from midge._aio import AsyncView
+from midge._broker import Broker, Clock, Registration
+from midge._errors import (
+    BindError,
+    ConfigError,
+    ExpectationError,
+    ForkedError,
+    InternalError,
+    MidgeError,
+    RefusedError,
+    StartError,
+    StoppedError,
+)
+from midge._expect import Matcher
+from midge._log import Log, MessageLog
+from midge._midge import Event, Message, Properties, Receipt, __version__
+from midge._pull import EventStream, Subscription
+from midge._types import (
+    ANY,
+    AclRequest,
+    ClientInfo,
+    ConnectInfo,
+    Refuse,
+    SessionInfo,
+    Stats,
+    SubscriptionInfo,
+)
 
 __all__ = [
     "ANY",
+    "AclRequest",
+    "AsyncView",
     "BindError",
     "Broker",
     "ClientInfo",
     "Clock",
+    "ConfigError",
+    "ConnectInfo",
     "Event",
+    "EventStream",
     "ExpectationError",
     "ForkedError",
+    "InternalError",
+    "Log",
+    "Matcher",
     "Message",
+    "MessageLog",
+    "MidgeError",
     "Properties",
+    "Receipt",
+    "Refuse",
     "RefusedError",
+    "Registration",
+    "SessionInfo",
+    "StartError",
+    "Stats",
     "StoppedError",
     "Subscription",
+    "SubscriptionInfo",
     "__version__",
 ]

@@ -1,316 +1,423 @@
-"""The package as its users meet it, on real clients."""
+"""The broker as its users meet it."""
 
-import asyncio
-import gc
+import copy
 import os
 import pickle
-import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
 
-import aiomqtt
-import paho.mqtt.client as paho
 import pytest
 
 import midge
-from midge import ANY, Broker, ExpectationError, Message, Properties
+from midge import ANY, Broker, Message, Properties
 
-VERSIONS = {"3.1": paho.MQTTv31, "3.1.1": paho.MQTTv311, "5.0": paho.MQTTv5}
-
-
-class Device:
-    """A paho client that has connected, with what it received."""
-
-    def __init__(self, broker, name, version="5.0", sock=None, **keywords):
-        self.received = []
-        self.arrived = threading.Condition()
-        self.client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=VERSIONS[version], **keywords
-        )
-        self.client.on_message = self._on_message
-        connected = threading.Event()
-        self.client.on_connect = lambda *_: connected.set()
-        self.client.connect(broker.host, broker.port)
-        self.client.loop_start()
-        assert connected.wait(10)
-
-    def _on_message(self, client, userdata, message):
-        with self.arrived:
-            self.received.append(message)
-            self.arrived.notify_all()
-
-    def wait(self, count):
-        with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.received) >= count, 10)
-        return [(m.topic, m.payload, m.qos) for m in self.received]
-
-    def close(self):
-        self.client.disconnect()
-        self.client.loop_stop()
+CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s"
+CONNACK = b"\x20\x02\x00\x00"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("qos", [0, 1, 2])
-def test_paho_in_every_version_and_qos(mqtt_broker, version, qos):
-    device = Device(mqtt_broker, "device", version)
-    device.client.subscribe("to/+", qos)
-    mqtt_broker.wait_subscription("to/+", client="device")
-    assert mqtt_broker.publish("to/device", "command", qos=2) == 1
-    assert device.wait(1) == [("to/device", b"command", qos)]
-    device.client.publish("from/device", b"state", qos, retain=True)
-    message = mqtt_broker.expect("from/device", b"state", qos=qos, client="device")
-    assert message.retain and mqtt_broker.retained["from/device"].text == "state"
-    device.close()
-    mqtt_broker.wait_client("device", connected=False)
+def shake_hands(sock):
+    sock.settimeout(10)
+    sock.sendall(CONNECT)
+    assert sock.recv(4) == CONNACK
 
 
-@pytest.mark.parametrize("version", ["3.1.1", "5.0"])
-def test_paho_resumes_its_session_and_has_a_will(mqtt_broker, version):
-    if version == "5.0":
-        keywords = {}
-    else:
-        keywords = {"clean_session": False}
-
-    def connect():
-        client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, "resumer", protocol=VERSIONS[version], **keywords
-        )
-        client.will_set("will", "gone", qos=1, retain=True)
-        got, connected = [], threading.Event()
-        client.on_message = lambda c, u, m: got.append((m.topic, m.payload))
-        client.on_connect = lambda *_: connected.set()
-        if version == "5.0":
-            properties = paho.Properties(paho.PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = 3600
-            client.connect(
-                mqtt_broker.host, mqtt_broker.port, clean_start=False, properties=properties
-            )
-        else:
-            client.connect(mqtt_broker.host, mqtt_broker.port)
-        client.loop_start()
-        assert connected.wait(10)
-        return client, got
-
-    client, _ = connect()
-    client.subscribe("to/resumer", 1)
-    mqtt_broker.wait_subscription("to/resumer")
-    client.loop_stop()
-    client.socket().close()
-    assert mqtt_broker.expect("will", "gone", qos=1, timeout=10).retain
-    mqtt_broker.publish("to/resumer", "while away", qos=1)
-    client, got = connect()
-    mqtt_broker.settle(10)
-    client.disconnect()
-    client.loop_stop()
-    assert got == [("to/resumer", b"while away")]
+def test_it_starts_and_stops():
+    broker = Broker()
+    assert not broker.running and "stopped" in repr(broker)
+    with broker:
+        assert broker.running and broker.port > 0
+        assert broker.host == "127.0.0.1"
+        assert broker.url == f"mqtt://127.0.0.1:{broker.port}"
+        assert broker.env == {
+            "MQTT_HOST": "127.0.0.1",
+            "MQTT_PORT": str(broker.port),
+            "MQTT_URL": broker.url,
+        }
+        assert broker.start() is broker
+        with socket.create_connection((broker.host, broker.port)) as sock:
+            shake_hands(sock)
+    broker.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((broker.host, broker.port))
+    with pytest.raises(midge.StoppedError):
+        broker.publish("t")
+    with pytest.raises(midge.StoppedError):
+        broker.expect("t")
 
 
-def test_aiomqtt(mqtt_broker):
-    async def run():
-        async with aiomqtt.Client(mqtt_broker.host, mqtt_broker.port, identifier="one") as client:
-            await client.subscribe("a/#", qos=1)
-            readings = mqtt_broker.subscribe("b/+")
-            mqtt_broker.publish("a/x", "1", qos=1)
-            async for message in client.messages:
-                assert (str(message.topic), message.payload) == ("a/x", b"1")
-                break
-            await client.publish("b/y", "2", qos=2)
-            message = await readings.aget(timeout=10)
-            assert (message.topic, message.text, message.client_id) == ("b/y", "2", "one")
-
-    asyncio.run(run())
+def test_before_the_start_it_says_so():
+    for use in (
+        lambda b: b.publish("t"),
+        lambda b: b.subscribe("t"),
+        lambda b: b.url,
+        lambda b: b.stats,
+        lambda b: b.socket(),
+    ):
+        with pytest.raises(midge.StoppedError, match="not been started"):
+            use(Broker())
 
 
-def test_a_cancelled_wait_loses_nothing(mqtt_broker):
-    readings = mqtt_broker.subscribe("t")
-
-    async def run():
-        with pytest.raises(TimeoutError):
-            await readings.aget(timeout=0.01)
-        mqtt_broker.publish("t", "kept")
-        assert (await readings.aget(timeout=10)).text == "kept"
-
-    asyncio.run(run())
-    asyncio.run(run())
+def test_a_taken_port_is_a_bind_error():
+    with Broker() as first:
+        with pytest.raises(midge.BindError) as caught:
+            Broker(port=first.port).start()
+        error = caught.value
+        assert isinstance(error, OSError) and error.errno == 98
+        assert error.filename == f"tcp://127.0.0.1:{first.port}"
 
 
-def test_properties_go_through(mqtt_broker):
+def test_ipv6():
+    with Broker(host="::1") as broker:
+        assert broker.url == f"mqtt://[::1]:{broker.port}"
+        with socket.create_connection((broker.host, broker.port)) as sock:
+            shake_hands(sock)
+
+
+def test_a_unix_socket(tmp_path):
+    path = tmp_path / "mqtt.sock"
+    with Broker(port=None, unix_path=path) as broker:
+        assert broker.port == 0 and broker.url == f"unix://{path}"
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            shake_hands(sock)
+        assert stat.S_ISSOCK(os.stat(path).st_mode)
+    assert not path.exists()
+
+
+def test_a_socket_without_a_port():
+    with Broker(port=None) as broker:
+        with broker.socket() as sock:
+            shake_hands(sock)
+            assert broker.wait_client("s").peer == "memory"
+        broker.wait_client("s", connected=False)
+
+
+def test_restart_keeps_the_port_and_what_was_kept(device):
+    with Broker() as broker:
+        port = broker.port
+        broker.publish("t", "kept", retain=True)
+        with broker.socket() as sock:  # a persistent session
+            sock.settimeout(10)
+            sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x00\x00\x00\x00\x01p")
+            assert sock.recv(4) == CONNACK
+        broker.restart()
+        assert broker.port == port
+        assert broker.retained["t"].text == "kept" and "p" in broker.sessions
+        assert broker.messages == [("t", b"kept")]
+        broker.restart(clean=True)
+        assert broker.port == port and broker.retained == {} and broker.sessions == {}
+
+
+def test_reset_leaves_nothing(device):
+    with Broker() as broker:
+        one = device(broker, before=lambda client: client.will_set("will", "x", retain=True))
+        one.client.loop_stop()  # it would come again
+        broker.publish("t", "x", retain=True)
+        broker.reset()
+        assert broker.retained == {} and broker.sessions == {} and broker.clients == {}
+        assert broker.messages == [] and list(broker.events) == []
+
+
+def test_payloads():
+    with Broker() as broker:
+        cut = memoryview(b"a.b.c.")[::2]
+        changed = bytearray(b"before")
+        for given, expected in [
+            (b"bytes", b"bytes"),
+            ("töxt", "töxt".encode()),
+            (changed, b"before"),
+            (cut, b"abc"),
+            (memoryview(b"view"), b"view"),
+            (b"", b""),
+            (b"x" * 1_000_000, b"x" * 1_000_000),
+        ]:
+            receipt = broker.publish("t", given)
+            assert receipt.matched == 0
+            if given is changed:
+                changed[:] = b"after!"
+            assert broker.expect("t").payload == expected
+        for wrong in (5, None, object()):
+            with pytest.raises(TypeError, match="payload: bytes, str or a buffer"):
+                broker.publish("t", wrong)
+        broker.publish("t", json={"a": [1, None]})
+        assert broker.expect("t").json() == {"a": [1, None]}
+        with pytest.raises(TypeError, match="payload and json"):
+            broker.publish("t", "x", json=1)
+
+
+def test_properties_go_through():
     properties = Properties(
         content_type="text/plain",
         response_topic="answers",
         correlation_data=b"\x00\x01",
         message_expiry=60,
-        user=(("b", "1"), ("a", "2"), ("b", "3")),
+        utf8=True,
+        user=[("b", "1"), ("a", "2"), ("b", "3")],
     )
-    readings = mqtt_broker.subscribe("t")
-    mqtt_broker.publish("t", json={"spo2": 97}, qos=1, properties=properties, as_client="pump")
-    message = readings.get(timeout=10)
-    assert message.json() == {"spo2": 97} and message.client_id == "pump"
-    assert message.properties == properties
-    assert pickle.loads(pickle.dumps(message)) == message and hash(message)
+    with Broker() as broker:
+        readings = broker.subscribe("t")
+        broker.publish("t", "x", qos=1, properties=properties, as_client="pump")
+        received = readings.get(timeout=10)
+        logged = broker.expect("t", client="pump")
+        assert received == logged
+        assert received.properties == properties and hash(properties)
+        assert received.properties.user == (("b", "1"), ("a", "2"), ("b", "3"))
+        assert Properties(user={"a": "b"}).user == (("a", "b"),)
+        assert not Properties() and properties
+        assert "content_type='text/plain'" in repr(properties)
 
 
-def test_payloads(mqtt_broker):
-    for payload in [b"bytes", bytearray(b"array"), memoryview(b"view"), "text", b"", b"x" * 100_000]:
-        mqtt_broker.publish("t", payload)
-        expected = payload.encode() if isinstance(payload, str) else bytes(payload)
-        assert mqtt_broker.expect("t").payload == expected
-    with pytest.raises(TypeError, match="payload"):
-        mqtt_broker.publish("t", 5)
+def test_messages_are_values():
+    message = Message("t", "x", qos=1, properties=Properties(content_type="a"))
+    for other in (pickle.loads(pickle.dumps(message)), copy.deepcopy(message)):
+        assert other == message and hash(other) == hash(message)
+    assert Message("t", b"x") == Message("t", "x") != Message("t", "y")
+    assert Message("t") != "t" and len(Message("t", "xyz")) == 3 and bytes(message) == b"x"
+    match message:
+        case Message(topic, payload):
+            assert (topic, payload) == ("t", b"x")
+    assert repr(message) == "Message('t', b'x', qos=1, properties=Properties(content_type='a'))"
+    assert message.payload is message.payload
+    assert ANY == object() and pickle.loads(pickle.dumps(ANY)) is ANY
+    with pytest.raises(UnicodeDecodeError):
+        _ = Message("t", b"\xff").text
 
 
-def test_expect_finds_what_was_and_waits_for_what_comes(mqtt_broker):
-    mqtt_broker.publish("a/1", "first")
-    mqtt_broker.publish("a/2", "second")
-    assert mqtt_broker.expect("a/+", "second").topic == "a/2"
-    assert mqtt_broker.expect("a/#").text == "first"
-    publisher = threading.Thread(target=mqtt_broker.publish, args=("b", "later"))
-    publisher.start()
-    assert mqtt_broker.expect("b", timeout=10).text == "later"
-    publisher.join()
-    mqtt_broker.expect_none("b")
-    mqtt_broker.publish("b", "extra")
-    with pytest.raises(ExpectationError, match="extra"):
-        mqtt_broker.expect_none()
-    with pytest.raises(ExpectationError, match="'extra'"):
-        mqtt_broker.expect("b", "other", timeout=0)
-    assert [m.topic for m in mqtt_broker.messages] == ["a/1", "a/2", "b", "b"]
+def test_receipts(device):
+    with Broker() as broker:
+        one = device(broker)
+        one.client.subscribe("a", 1)
+        broker.wait_subscription("a")
+        receipt = broker.publish("a", "x", qos=1)
+        assert receipt.matched == 1 and set(receipt.outcomes) == {"device"}
+        assert receipt.wait_acknowledged(10) and receipt.acknowledged
+        assert receipt.dropped == {} and "matched=1" in repr(receipt)
+        broker.publish("anything", "direct", to="device")
+        assert one.wait(2) == [("a", b"x", 1), ("anything", b"direct", 0)]
+        with pytest.raises(ValueError, match="to: no session"):
+            broker.publish("a", to="nobody")
 
 
-@pytest.mark.mqtt_broker(clock="manual")
-def test_the_clock_can_be_moved(mqtt_broker):
-    properties = Properties(message_expiry=60)
-    mqtt_broker.publish("t", "short-lived", retain=True, properties=properties)
-    mqtt_broker.clock.advance(59)
-    assert mqtt_broker.retained["t"].properties.message_expiry == 1
-    mqtt_broker.clock.advance(1)
-    assert mqtt_broker.retained == {}
+def test_recording_does_not_alter_what_clients_see(device):
+    with Broker() as broker:
+        one = device(broker)
+        told = []
+        one.client.on_publish = lambda c, u, mid, reason, p: told.append(str(reason))
+        one.client.publish("nobody/listens", "x", 1).wait_for_publish(10)
+        broker.expect("nobody/listens")
+        one.close()
+        assert told == ["No matching subscribers"]
 
 
-@pytest.mark.mqtt_broker(port=None)
-def test_a_socket_without_a_port(mqtt_broker):
-    with mqtt_broker.socket() as sock:
-        sock.settimeout(10)
-        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
-        assert sock.recv(4) == b"\x20\x02\x00\x00"
-        assert mqtt_broker.wait_client("s").peer == "memory"
-    mqtt_broker.wait_client("s", connected=False)
+def test_subscriptions_of_the_program():
+    with Broker() as broker:
+        broker.publish("a/1", "kept", retain=True)
+        with broker.subscribe("a/+", "b", maxsize=2) as readings:
+            assert readings.get(10).retain
+            for number in range(3):
+                broker.publish("b", str(number))
+            assert (len(readings), readings.lost) == (2, 1)
+            assert [message.text for message in readings.drain()] == ["1", "2"]
+            with pytest.raises(TimeoutError):
+                readings.get(timeout=0)
+            broker.publish("a/2", "last")
+        assert [message.topic for message in readings] == ["a/2"]
+        with pytest.raises(midge.StoppedError):
+            readings.get()
+        fresh = broker.subscribe("a/+", retained=False)
+        assert len(fresh) == 0
+    assert list(fresh) == []
 
 
-def test_start_stop_restart(mqtt_broker_factory):
-    broker = mqtt_broker_factory()
-    port = broker.port
-    with pytest.raises(midge.BindError):
-        Broker(port=port).start()
-    broker.publish("t", "x", retain=True)
-    broker.restart()
-    assert broker.port == port and broker.retained == {}
-    broker.stop()
-    broker.stop()
-    with pytest.raises(midge.StoppedError):
+def test_on_message():
+    with Broker() as broker:
+        came, done = [], threading.Event()
+
+        @broker.on_message("a/+")
+        def answer(message):
+            came.append(message.topic)
+            if message.text == "fail":
+                raise RuntimeError("asked for")
+            broker.publish("answers", message.payload)
+
+        broker.on_message("answers", lambda message: done.set())
+        broker.publish("a/1", "fail")
+        broker.publish("a/2", "x")
+        assert done.wait(10) and came == ["a/1", "a/2"]
+        answer.close()
+        broker.publish("a/3")
+        broker.expect("answers", "x")
+        broker.expect_none("answers")
+        assert came == ["a/1", "a/2"]
+
+
+def test_views(device):
+    with Broker() as broker:
+        one = device(broker, "one", "3.1.1")
+        one.client.subscribe("a/#", 1)
+        broker.wait_subscription("a/#", client="one")
+        client = broker.clients["one"]
+        assert (client.version, client.subscriptions) == ("3.1.1", 1)
+        assert client.peer.startswith("127.0.0.1:")
+        session = broker.sessions["one"]
+        assert session.connected and session.expiry == 0 and not session.has_will
+        (subscription,) = broker.subscriptions
+        assert (subscription.client_id, subscription.filter, subscription.qos) == ("one", "a/#", 1)
+        assert broker.stats.clients == 1 and broker.stats.dropped["queue_full"] == 0
+        assert broker.disconnect("one") and not broker.disconnect("nobody")
+        broker.wait_client("one", connected=False)
+
+
+def test_the_log():
+    with Broker(record=3) as broker:
+        for number in range(5):
+            broker.publish(f"t/{number}", str(number))
+        assert broker.messages.topics == ["t/2", "t/3", "t/4"]
+        assert broker.messages.json() == [2, 3, 4]
+        assert broker.messages.on("t/4").payloads == [b"4"]
+        assert broker.messages == [("t/2", "2"), ("t/3", b"3"), Message("t/4", "4")]
+        assert broker.messages != [("t/2", "2")] and broker.messages[-1].text == "4"
+        assert isinstance(broker.messages[1:], midge.MessageLog)
+
+
+def test_no_record_no_expectations():
+    with Broker(record=0) as broker:
         broker.publish("t")
-    with pytest.raises(OSError):
-        socket.create_connection((broker.host, port), timeout=5)
+        assert broker.messages == []
+        with pytest.raises(midge.ConfigError, match="record"):
+            broker.expect("t")
 
 
-def test_reset_leaves_nothing(mqtt_broker_reset):
-    broker = mqtt_broker_reset
-    device = Device(broker, "device")
-    broker.publish("t", "x", retain=True)
-    broker.reset()
-    assert broker.retained == {} and broker.sessions == {} and broker.messages == []
-    device.client.loop_stop()
+def test_events_tell_the_story(device):
+    with Broker() as broker:
+        live = broker.watch("connected", "disconnected")
+        one = device(broker)
+        one.client.subscribe("t")
+        broker.wait_subscription("t")
+        one.client.loop_stop()
+        broker.disconnect("device")
+        broker.wait_client("device", connected=False)
+        assert [live.get(10).name, live.get(10).name] == ["connected", "disconnected"]
+        names = [event.name for event in broker.events]
+        assert names == ["connected", "subscribed", "disconnected", "session_ended"]
+        end = broker.events[2]
+        assert (end.client_id, end.reason, end.reason_code) == ("device", "by_server", 0x98)
+        assert "by_server 0x98 (Administrative action)" in str(end)
+        with pytest.raises(ValueError, match='event: "conected" is not one of connected'):
+            broker.watch("conected")
 
 
-def test_mistakes_raise_before_anything_happens(mqtt_broker):
-    for call, text in [
-        (lambda: mqtt_broker.publish("a/+"), "topic"),
-        (lambda: mqtt_broker.publish("t", qos=3), "qos"),
-        (lambda: mqtt_broker.subscribe("a/#/b"), "filter"),
-        (lambda: mqtt_broker.subscribe(), "filters"),
-        (lambda: Broker(options={"limits.inflght": 1}).start(), "limits.inflight"),
-        (lambda: Broker(clock="wrong"), "clock"),
-        (lambda: mqtt_broker.disconnect("x", 0), "reason"),
-    ]:
-        with pytest.raises(ValueError, match=text):
-            call()
-    assert mqtt_broker.messages == []
+def test_the_clock_can_be_moved(device):
+    with Broker(clock="manual") as broker:
+        one = device(
+            broker, connect={"keepalive": 60}, before=lambda client: client.will_set("will", "x")
+        )
+        one.client.loop_stop()
+        broker.publish("t", retain=True, payload="x", properties=Properties(message_expiry=60))
+        broker.clock.advance(59)
+        assert broker.retained["t"].properties.message_expiry == 1
+        broker.clock.advance(1)
+        assert broker.retained == {} and broker.clock.now == 60
+        assert "device" in broker.clients
+        broker.clock.advance(31)
+        broker.wait_client("device", connected=False)
+        broker.expect("will", "x")
+        with pytest.raises(ValueError, match="seconds"):
+            broker.clock.advance(-1)
+    with Broker() as broker, pytest.raises(midge.ConfigError, match="manual"):
+        broker.clock.advance(1)
 
 
-def test_events_tell_the_story(mqtt_broker):
-    device = Device(mqtt_broker, "device")
-    device.client.subscribe("t")
-    mqtt_broker.wait_subscription("t", client=ANY)
-    mqtt_broker.disconnect("device")
-    mqtt_broker.wait_client("device", connected=False)
-    names = [event.name for event in mqtt_broker.events]
-    assert names[:2] == ["connected", "subscribed"] and "disconnected" in names
-    device.client.loop_stop()
+@pytest.mark.parametrize(
+    ("keywords", "text"),
+    [
+        ({"limits_inflght": 1}, "did you mean 'limits_inflight'"),
+        ({"prot": 1}, "did you mean 'port'"),
+        ({"limits_inflight": 0}, "limits.inflight does not take \"0\"; accepted: 1 to 65535"),
+        ({"options": {"limits.inflght": 1}}, 'did you mean "limits.inflight"'),
+        ({"options": {"limits.inflight": 1.5}}, "limits.inflight: a bool, an int or a str"),
+        ({"options": [1]}, "options: a mapping"),
+        ({"clock": "wrong"}, "clock"),
+        ({"port": 70000}, "port: a whole number from 0 to 65535"),
+        ({"port": "1883"}, "port"),
+        ({"host": ""}, "host"),
+        ({"record": -1}, "record"),
+        ({"threads": 0}, "threads"),
+        ({"timeout": -1}, "timeout"),
+        ({"protocols": ["4"]}, "protocols"),
+        ({"protocols": []}, "protocols"),
+        ({"auth": 5}, "auth"),
+        ({"auth": {"a": 5}}, "auth"),
+        ({"acl": 5}, "acl: a callable"),
+        ({"intercept": "x"}, "intercept: a callable"),
+    ],
+)
+def test_settings_that_are_wrong(keywords, text):
+    with pytest.raises(midge.ConfigError) as caught:
+        Broker(**keywords)
+    assert text in str(caught.value) and isinstance(caught.value, ValueError)
 
 
-def test_many_brokers_leave_nothing_behind():
-    def resources():
-        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
-
-    with Broker():
-        pass
-    gc.collect()  # sockets of other tests' clients
-    before = resources()
-    for _ in range(200):
-        with Broker() as broker:
-            broker.publish("t", "x")
-    assert resources() == before
+def test_an_address_that_is_none():
+    with pytest.raises(midge.ConfigError, match="cannot listen on"):
+        Broker(host="no such host").start()
 
 
-def test_exit_without_stop_under_traffic():
-    program = """
-import threading, midge
-broker = midge.Broker().start()
-seen = broker.subscribe("#")
-threading.Thread(target=lambda: [m for m in seen], daemon=True).start()
-def flood():
-    while True:
-        broker.publish("t", b"x")
-threading.Thread(target=flood, daemon=True).start()
-broker.expect("t", timeout=10)
-"""
-    for _ in range(10):
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50)
-        assert (done.returncode, done.stderr) == (0, b"")
+def test_settings_that_are_right():
+    with Broker(protocols=["5.0"], limits_inflight=10, options={"sys.interval_s": 0}) as broker:
+        with broker.socket() as sock:
+            sock.settimeout(10)
+            sock.sendall(CONNECT)
+            assert sock.recv(4) == b"\x20\x02\x00\x01"
 
 
-def test_a_forked_child_gets_an_error(mqtt_broker):
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            mqtt_broker.publish("t")
-        except midge.ForkedError:
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
-    assert mqtt_broker.publish("t") == 0
+def test_calls_that_are_wrong():
+    with Broker() as broker:
+        for call, text in [
+            (lambda: broker.publish("a/+"), "topic"),
+            (lambda: broker.publish(""), "topic"),
+            (lambda: broker.publish("t", qos=3), "qos: 0, 1 or 2, not 3"),
+            (lambda: broker.subscribe("a/#/b"), "filter"),
+            (lambda: broker.subscribe(), "filters"),
+            (lambda: broker.subscribe("a", maxsize=0), "maxsize"),
+            (lambda: broker.disconnect("x", 0), "reason"),
+            (lambda: broker.expect("a/#/b"), "filter"),
+            (lambda: broker.expect("a", count=0), "count"),
+            (lambda: Properties(content_type="x" * 70000), "content_type"),
+            (lambda: midge.Refuse(1), "reason"),
+            (lambda: broker.subscribe("a").get(timeout=float("nan")), "timeout"),
+        ]:
+            with pytest.raises(ValueError, match=text):
+                call()
+        for call in (
+            lambda: broker.publish(5),
+            lambda: broker.publish("t", properties={}),
+            lambda: broker.on_message("a", 5),
+            lambda: broker.expect_sequence(5),
+            lambda: Properties(user=5),
+            lambda: Properties(user=[("a",)]),
+        ):
+            with pytest.raises(TypeError):
+                call()
+        assert broker.messages == []
 
 
-def test_ctrl_c_ends_a_wait(mqtt_broker):
-    readings = mqtt_broker.subscribe("never")
-    ready = threading.Event()
+def test_a_panic_is_an_internal_error():
+    from midge import _midge
 
-    def interrupt():
-        ready.wait(10)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
-    with pytest.raises(KeyboardInterrupt):
-        ready.set()
-        readings.get()
-    interrupter.join()
+    with pytest.raises(midge.InternalError, match="asked for"):
+        _midge._panic()
 
 
-def test_values_compare():
-    assert Message("t", b"x") == Message("t", b"x")
-    assert ANY == object()
+def test_the_import_is_quick_and_quiet():
+    program = "import sys, midge; print('asyncio' in sys.modules and 'pytest' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")

@@ -1,189 +1,207 @@
 //! The broker handle.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use midge::{Clock, PublishError, QoS, ReasonCode, Stop};
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use midge::{Clock, EventMask, MemoryStore, Outcome, PublishError, StartError, Stop};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-use crate::queue::{Events, Message, Subscription};
-use crate::{ForkedError, RefusedError, StoppedError, start_error, wait};
+use crate::errors;
+use crate::event::{mask, version};
+use crate::hooks::{Bridge, Hooks, reason_code};
+use crate::message::{Message, Properties, payload, qos};
+use crate::options::set;
+use crate::queue::{Events, Subscription};
+use crate::{lock, outside, seconds, wait};
 
-/// A running broker.
+/// Sessions and retained messages that outlive a restart.
 #[pyclass(frozen, module = "midge._midge")]
-pub(crate) struct Broker {
-    inner: Mutex<Option<midge::Broker>>,
-    process: u32,
-    port: u16,
-    url: String,
+pub struct Store {
+    inner: Arc<MemoryStore>,
 }
 
-/// Properties of a message to be published.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct Properties {
-    content_type: Option<String>,
-    response_topic: Option<String>,
-    correlation_data: Option<Vec<u8>>,
-    message_expiry: Option<u32>,
-    payload_is_utf8: bool,
-    user: Vec<(String, String)>,
-}
-
-impl Broker {
-    fn handle(&self) -> PyResult<midge::Broker> {
-        if self.process != std::process::id() {
-            return Err(ForkedError::new_err(
-                "this broker belongs to the parent process",
-            ));
+#[pymethods]
+impl Store {
+    #[new]
+    fn new() -> Self {
+        Self {
+            inner: MemoryStore::new(),
         }
-        let inner = self
-            .inner
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        inner
-            .clone()
-            .ok_or_else(|| StoppedError::new_err("the broker has stopped"))
     }
 }
 
-fn qos(value: u8) -> PyResult<QoS> {
-    QoS::from_u8(value).ok_or_else(|| PyValueError::new_err("qos: 0, 1 or 2"))
+/// What became of a message that was published.
+#[pyclass(frozen, module = "midge")]
+pub struct Receipt {
+    inner: midge::Receipt,
 }
 
-fn publish_error(error: PublishError) -> PyErr {
-    match error {
-        PublishError::Stopped => StoppedError::new_err(error.to_string()),
-        PublishError::Refused(_) | PublishError::TooDeep => {
-            RefusedError::new_err(error.to_string())
+#[pymethods]
+impl Receipt {
+    #[getter]
+    fn matched(&self) -> usize {
+        self.inner.matched()
+    }
+
+    #[getter]
+    fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let outcomes = PyDict::new(py);
+        for (client_id, outcome) in self.inner.outcomes() {
+            let name = match outcome {
+                Outcome::Sent => "sent",
+                Outcome::Queued => "queued",
+                Outcome::Dropped(reason) => reason.name(),
+            };
+            outcomes.set_item(&**client_id, name)?;
         }
-        _ => PyValueError::new_err(error.to_string()),
+        Ok(outcomes)
+    }
+
+    #[getter]
+    fn dropped<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dropped = PyDict::new(py);
+        for (client_id, reason) in self.inner.dropped() {
+            dropped.set_item(client_id, reason.name())?;
+        }
+        Ok(dropped)
+    }
+
+    #[getter]
+    fn acknowledged(&self) -> bool {
+        self.inner.is_acknowledged()
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn wait_acknowledged(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let done = wait(py, timeout, |time| {
+            self.inner.wait_acknowledged(time).then_some(())
+        })?;
+        Ok(done.is_some())
+    }
+
+    fn __repr__(&self) -> String {
+        let Self { inner } = self;
+        let dropped = inner.dropped().count();
+        format!("<Receipt matched={} dropped={dropped}>", inner.matched())
+    }
+}
+
+/// A running broker.
+#[pyclass(frozen, module = "midge._midge")]
+pub struct Broker {
+    inner: Mutex<Option<midge::Broker>>,
+    process: u32,
+    #[pyo3(get)]
+    port: u16,
+    #[pyo3(get)]
+    url: String,
+}
+
+fn start_error(error: &StartError) -> PyErr {
+    match error {
+        StartError::Address { .. } => errors::ConfigError::new_err(error.to_string()),
+        StartError::Bind { address, source } => {
+            errors::BindError::new_err((source.raw_os_error(), source.to_string(), address.clone()))
+        }
+        error => errors::StartError::new_err(error.to_string()),
+    }
+}
+
+fn publish_error(error: &PublishError) -> PyErr {
+    let text = error.to_string();
+    match error {
+        PublishError::Stopped => errors::StoppedError::new_err(text),
+        PublishError::Refused(_) | PublishError::TooDeep => errors::RefusedError::new_err(text),
+        PublishError::InvalidTopic(_) => PyValueError::new_err(format!("topic: {text}")),
+        PublishError::TooLarge => PyValueError::new_err(format!("payload: {text}")),
+        PublishError::InvalidProperty(_) => PyValueError::new_err(format!("properties: {text}")),
+        _ => PyValueError::new_err(text),
+    }
+}
+
+impl Broker {
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    fn own(&self) -> PyResult<()> {
+        if self.is_forked() {
+            let text = "this broker runs in the parent process; start another one here";
+            return Err(errors::ForkedError::new_err(text));
+        }
+        Ok(())
+    }
+
+    fn handle(&self) -> PyResult<midge::Broker> {
+        self.own()?;
+        lock(&self.inner)
+            .clone()
+            .ok_or_else(|| errors::StoppedError::new_err("the broker has stopped"))
     }
 }
 
 #[pymethods]
 impl Broker {
-    /// Starts a broker.
-    #[new]
-    fn new(
-        py: Python<'_>,
-        listen: Vec<String>,
-        options: Vec<(String, String)>,
-        manual_clock: bool,
-    ) -> PyResult<Self> {
-        let mut builder = midge::Broker::builder();
-        for (key, value) in &options {
-            builder = builder
-                .set(key, value)
-                .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        }
-        for address in listen {
-            builder = builder.listen(address);
-        }
-        let clock = if manual_clock {
-            Clock::Manual
-        } else {
-            Clock::System
-        };
-        let broker = py
-            .detach(|| builder.clock(clock).start())
-            .map_err(|error| start_error(&error))?;
-        let (port, url) = (broker.port(), broker.url());
-        Ok(Self {
-            inner: Mutex::new(Some(broker)),
-            process: std::process::id(),
-            port,
-            url,
-        })
+    #[getter]
+    fn running(&self) -> bool {
+        !self.is_forked() && lock(&self.inner).is_some()
     }
 
     #[getter]
-    fn port(&self) -> u16 {
-        self.port
-    }
-
-    #[getter]
-    fn url(&self) -> &str {
-        &self.url
-    }
-
-    #[getter]
-    fn stopped(&self) -> bool {
-        self.handle().is_err()
+    fn forked(&self) -> bool {
+        self.is_forked()
     }
 
     /// Stops it; `drain` seconds for clients to take what waits for them.
     fn stop(&self, py: Python<'_>, drain: f64) -> PyResult<()> {
-        if self.process != std::process::id() {
-            return Err(ForkedError::new_err(
-                "this broker belongs to the parent process",
-            ));
-        }
-        let taken = {
-            let mut inner = self
-                .inner
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            inner.take()
+        self.own()?;
+        let drain = seconds("timeout", drain)?;
+        let Some(broker) = lock(&self.inner).take() else {
+            return Ok(());
         };
-        let Some(broker) = taken else { return Ok(()) };
-        let drain = Duration::try_from_secs_f64(drain)
-            .map_err(|_| PyValueError::new_err("timeout: a number of seconds of 0 or more"))?;
         let how = if drain.is_zero() {
             Stop::Now
         } else {
             Stop::Drain(drain)
         };
-        py.detach(move || broker.stop(how))
+        outside(py, move || broker.stop(how))?
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
-    /// Publishes a message; the number of receivers that matched.
     #[allow(clippy::too_many_arguments)] // what Python passes by position
-    #[pyo3(signature = (topic, payload, qos, retain, properties, client_id))]
     fn publish(
         &self,
         py: Python<'_>,
         topic: String,
-        payload: Vec<u8>,
+        payload: &Bound<'_, PyAny>,
         qos: u8,
         retain: bool,
         properties: Option<Properties>,
         client_id: Option<String>,
-    ) -> PyResult<usize> {
-        let (broker, qos) = (self.handle()?, crate::broker::qos(qos)?);
+        to: Option<&str>,
+    ) -> PyResult<Receipt> {
+        let broker = self.handle()?;
         let mut message = broker
             .message(topic)
-            .payload(Bytes::from(payload))
-            .qos(qos)
+            .payload(self::payload(payload)?)
+            .qos(self::qos(qos)?)
             .retain(retain);
         if let Some(properties) = properties {
-            if let Some(seconds) = properties.message_expiry {
-                message = message.message_expiry(Duration::from_secs(seconds.into()));
-            }
-            if properties.payload_is_utf8 {
-                message = message.payload_format_utf8();
-            }
-            if let Some(content_type) = &properties.content_type {
-                message = message.content_type(content_type);
-            }
-            if let Some(topic) = &properties.response_topic {
-                message = message.response_topic(topic);
-            }
-            if let Some(data) = &properties.correlation_data {
-                message = message.correlation_data(data);
-            }
-            for (name, value) in &properties.user {
-                message = message.user_property(name, value);
-            }
+            message = with_properties(message, &properties);
         }
         if let Some(client_id) = client_id {
             message = message.from_client(client_id);
         }
-        let receipt = py.detach(|| message.send()).map_err(publish_error)?;
-        Ok(receipt.matched())
+        let receipt = match to {
+            None => outside(py, || message.send())?.map_err(|error| publish_error(&error))?,
+            Some(to) => outside(py, || message.send_to(to))?.map_err(|error| match error {
+                midge::SendError::Publish(error) => publish_error(&error),
+                error => PyValueError::new_err(format!("to: {error}")),
+            })?,
+        };
+        Ok(Receipt { inner: receipt })
     }
 
     /// Subscribes to filters with one bounded queue.
@@ -195,7 +213,7 @@ impl Broker {
         capacity: usize,
         retained: bool,
     ) -> PyResult<Subscription> {
-        let (broker, qos) = (self.handle()?, crate::broker::qos(qos)?);
+        let (broker, qos) = (self.handle()?, self::qos(qos)?);
         let options = midge::SubscribeOptions {
             capacity,
             qos,
@@ -203,142 +221,162 @@ impl Broker {
             ..Default::default()
         };
         let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
-        py.detach(|| broker.subscribe_with(&filters, options))
+        outside(py, || broker.subscribe_with(&filters, options))?
             .map(Subscription::new)
-            .map_err(|error| PyValueError::new_err(error.to_string()))
+            .map_err(|error| PyValueError::new_err(format!("filter: {error}")))
     }
 
-    /// Observes what happens.
-    fn events(&self, capacity: usize) -> PyResult<Events> {
-        Ok(Events::new(
-            self.handle()?.events_with(midge::EventMask::ALL, capacity),
-        ))
+    /// Observes what happens; all kinds if none is named.
+    fn events(&self, kinds: Vec<String>, capacity: usize) -> PyResult<Events> {
+        let kinds = if kinds.is_empty() {
+            EventMask::ALL
+        } else {
+            mask(&kinds)?
+        };
+        Ok(Events::new(self.handle()?.events_with(kinds, capacity)))
     }
 
     /// The retained messages that match a filter.
     fn retained(&self, py: Python<'_>, filter: &str) -> PyResult<Vec<Message>> {
         let broker = self.handle()?;
-        Ok(py
-            .detach(|| broker.retained(filter))
-            .into_iter()
-            .map(Message::new)
-            .collect())
+        let kept = outside(py, || broker.retained(filter))?;
+        Ok(kept.iter().map(Message::received).collect())
     }
 
     fn clear_retained(&self, py: Python<'_>, filter: &str) -> PyResult<usize> {
         let broker = self.handle()?;
-        Ok(py.detach(|| broker.clear_retained(filter)))
+        outside(py, || broker.clear_retained(filter))
     }
 
-    /// Connected clients: client identifier, user name, peer, protocol version, subscriptions.
-    #[allow(clippy::type_complexity)] // a tuple for Python
-    fn clients(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<Vec<(String, Option<String>, String, String, usize)>> {
+    /// Connected clients, as the keywords of `ClientInfo`.
+    fn clients<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let broker = self.handle()?;
-        let clients = py.detach(|| broker.clients());
         let view = |client: midge::ClientView| {
-            let version = match client.info.version {
-                midge::Version::V31 => "3.1",
-                midge::Version::V311 => "3.1.1",
-                midge::Version::V5 => "5.0",
+            let row = PyDict::new(py);
+            row.set_item("client_id", &*client.info.client_id)?;
+            row.set_item("username", client.info.username.as_deref())?;
+            row.set_item("peer", &*client.info.peer)?;
+            row.set_item("version", version(client.info.version))?;
+            row.set_item("subscriptions", client.subscriptions)?;
+            row.set_item("queued", client.queued)?;
+            row.set_item("inflight", client.inflight)?;
+            Ok(row)
+        };
+        let clients = outside(py, || broker.clients())?;
+        clients.into_iter().map(view).collect()
+    }
+
+    /// Sessions, as the keywords of `SessionInfo`.
+    fn sessions<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let broker = self.handle()?;
+        let view = |session: midge::SessionView| {
+            let row = PyDict::new(py);
+            let expiry = (session.expiry_s != u32::MAX).then_some(session.expiry_s);
+            row.set_item("client_id", &*session.client_id)?;
+            row.set_item("connected", session.connected)?;
+            row.set_item("expiry", expiry)?;
+            row.set_item("subscriptions", session.subscriptions)?;
+            row.set_item("queued", session.queued)?;
+            row.set_item("queued_bytes", session.queued_bytes)?;
+            row.set_item("inflight", session.inflight)?;
+            row.set_item("has_will", session.has_will)?;
+            Ok(row)
+        };
+        let sessions = outside(py, || broker.sessions())?;
+        sessions.into_iter().map(view).collect()
+    }
+
+    /// Subscriptions, as the keywords of `SubscriptionInfo`.
+    fn subscriptions<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let broker = self.handle()?;
+        let view = |subscription: midge::SubscriptionView| {
+            let row = PyDict::new(py);
+            row.set_item("client_id", &*subscription.client_id)?;
+            row.set_item("filter", &*subscription.filter)?;
+            row.set_item("qos", subscription.options.qos as u8)?;
+            row.set_item("no_local", subscription.options.no_local)?;
+            row.set_item(
+                "retain_as_published",
+                subscription.options.retain_as_published,
+            )?;
+            row.set_item("identifier", subscription.id)?;
+            Ok(row)
+        };
+        let subscriptions = outside(py, || broker.subscriptions(None))?;
+        subscriptions.into_iter().map(view).collect()
+    }
+
+    /// Counters, as the keywords of `Stats`.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let broker = self.handle()?;
+        let stats = outside(py, || broker.stats())?;
+        let row = PyDict::new(py);
+        macro_rules! copy {
+            ($($field:ident),* $(,)?) => {
+                $(row.set_item(stringify!($field), stats.$field)?;)*
             };
-            (
-                client.info.client_id.to_string(),
-                client.info.username.as_deref().map(str::to_owned),
-                client.info.peer.to_string(),
-                version.to_owned(),
-                client.subscriptions,
-            )
-        };
-        Ok(clients.into_iter().map(view).collect())
-    }
-
-    /// Sessions: client identifier, connected, messages queued, subscriptions.
-    fn sessions(&self, py: Python<'_>) -> PyResult<Vec<(String, bool, usize, usize)>> {
-        let broker = self.handle()?;
-        let view = |s: midge::SessionView| {
-            (
-                s.client_id.to_string(),
-                s.connected,
-                s.queued,
-                s.subscriptions,
-            )
-        };
-        Ok(py
-            .detach(|| broker.sessions())
-            .into_iter()
-            .map(view)
-            .collect())
-    }
-
-    /// Subscriptions: client identifier, filter, QoS.
-    fn subscriptions(&self, py: Python<'_>) -> PyResult<Vec<(String, String, u8)>> {
-        let broker = self.handle()?;
-        let view = |s: midge::SubscriptionView| {
-            (
-                s.client_id.to_string(),
-                s.filter.to_string(),
-                s.options.qos as u8,
-            )
-        };
-        Ok(py
-            .detach(|| broker.subscriptions(None))
-            .into_iter()
-            .map(view)
-            .collect())
-    }
-
-    /// Counters by name.
-    fn stats(&self, py: Python<'_>) -> PyResult<Vec<(&'static str, u64)>> {
-        let broker = self.handle()?;
-        let stats = py.detach(|| broker.stats());
-        Ok(vec![
-            ("uptime_ms", stats.uptime_ms),
-            ("connections", stats.connections),
-            ("clients", stats.clients),
-            ("sessions", stats.sessions),
-            ("subscriptions", stats.subscriptions),
-            ("retained", stats.retained),
-            ("queued_messages", stats.queued_messages),
-            ("queued_bytes", stats.queued_bytes),
-            ("publish_received", stats.publish_received),
-            ("publish_sent", stats.publish_sent),
-            ("bytes_received", stats.bytes_received),
-            ("bytes_sent", stats.bytes_sent),
-            ("dropped", stats.dropped_total()),
-        ])
+        }
+        copy!(
+            uptime_ms,
+            connections,
+            connects,
+            refused,
+            clients,
+            clients_maximum,
+            sessions,
+            sessions_expired,
+            subscriptions,
+            shared_subscriptions,
+            retained,
+            retained_bytes,
+            queued_messages,
+            queued_bytes,
+            messages_received,
+            messages_sent,
+            publish_received,
+            publish_bytes_received,
+            publish_sent,
+            publish_bytes_sent,
+            bytes_received,
+            bytes_sent,
+            panics,
+        );
+        let dropped = PyDict::new(py);
+        for reason in midge::DropReason::ALL {
+            dropped.set_item(reason.name(), stats.dropped_by(reason))?;
+        }
+        row.set_item("dropped", dropped)?;
+        Ok(row)
     }
 
     /// Disconnects a client; whether it was connected.
     fn disconnect(&self, py: Python<'_>, client_id: &str, reason: u8) -> PyResult<bool> {
-        let reason = ReasonCode::from_u8(reason)
-            .filter(|reason| reason.is_error())
-            .ok_or_else(|| PyValueError::new_err("reason: a reason code of 0x80 or above"))?;
-        let broker = self.handle()?;
-        Ok(py.detach(|| broker.disconnect(client_id, reason)))
+        let (reason, broker) = (reason_code(reason)?, self.handle()?);
+        outside(py, || broker.disconnect(client_id, reason))
     }
 
     fn clear_session(&self, py: Python<'_>, client_id: &str) -> PyResult<bool> {
         let broker = self.handle()?;
-        Ok(py.detach(|| broker.clear_session(client_id)))
+        outside(py, || broker.clear_session(client_id))
     }
 
     /// Moves a manual clock by seconds.
     fn advance(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
-        let by = Duration::try_from_secs_f64(seconds)
-            .map_err(|_| PyValueError::new_err("seconds: a number of 0 or more"))?;
+        let by = crate::seconds("seconds", seconds)?;
         let broker = self.handle()?;
-        py.detach(|| broker.clock().advance(by));
-        Ok(())
+        outside(py, || broker.clock().advance(by))
+    }
+
+    /// Seconds since the start by the broker's clock.
+    fn now(&self) -> PyResult<f64> {
+        Ok(self.handle()?.clock().now().as_secs_f64())
     }
 
     /// Waits until nothing is queued or in flight; whether it came to rest in time.
     fn settle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let broker = self.handle()?;
-        let rest = wait(py, timeout, |slice| {
-            broker.settle(slice).is_ok().then_some(())
+        let rest = wait(py, timeout, |time| {
+            broker.settle(time).is_ok().then_some(())
         })?;
         Ok(rest.is_some())
     }
@@ -347,26 +385,102 @@ impl Broker {
     fn connect_fd(&self, py: Python<'_>) -> PyResult<i32> {
         use std::os::fd::IntoRawFd;
         let broker = self.handle()?;
-        let fd = py
-            .detach(|| broker.connect_fd())
-            .map_err(|error| PyOSError::new_err(error.to_string()))?;
-        Ok(fd.into_raw_fd())
+        match outside(py, || broker.connect_fd())? {
+            Ok(fd) => Ok(fd.into_raw_fd()),
+            Err(midge::ConnectError::Io(source)) => Err(source.into()),
+            Err(error) => Err(errors::RefusedError::new_err(error.to_string())),
+        }
     }
+}
+
+/// Starts a broker. The events of the kinds in `record` are recorded from the first client on.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)] // what Python passes by position
+pub(crate) fn start(
+    py: Python<'_>,
+    listen: Vec<String>,
+    options: Vec<(String, String)>,
+    manual_clock: bool,
+    threads: usize,
+    record: (Vec<String>, usize, usize),
+    hooks: Option<&Hooks>,
+    store: Option<&Store>,
+) -> PyResult<(Broker, Events)> {
+    let mut builder = midge::Broker::builder().threads(threads);
+    for (key, value) in &options {
+        builder = set(builder, key, value)?;
+    }
+    for address in listen {
+        builder = builder.listen(address);
+    }
+    if manual_clock {
+        builder = builder.clock(Clock::Manual);
+    }
+    if let Some(hooks) = hooks {
+        let mut timeout = 0;
+        builder = builder.config(|config| timeout = config.hooks.timeout_ms);
+        builder = builder.hooks(Bridge {
+            questions: hooks.questions.clone(),
+            set: hooks.set,
+            timeout: Duration::from_millis(timeout),
+        });
+    }
+    if let Some(store) = store {
+        builder = builder.store(store.inner.clone());
+    }
+    let (kinds, capacity, bytes) = record;
+    let kinds = mask(&kinds)?;
+    let observe = move |broker: &midge::Broker| broker.events_bounded(kinds, capacity, bytes);
+    let (broker, events) =
+        outside(py, || builder.start_with(observe))?.map_err(|error| start_error(&error))?;
+    let (port, url) = (broker.port(), broker.url());
+    let broker = Broker {
+        inner: Mutex::new(Some(broker)),
+        process: std::process::id(),
+        port,
+        url,
+    };
+    Ok((broker, Events::new(events)))
+}
+
+fn with_properties<'a>(
+    mut message: midge::Outgoing<'a>,
+    properties: &Properties,
+) -> midge::Outgoing<'a> {
+    if let Some(seconds) = properties.message_expiry {
+        message = message.message_expiry(Duration::from_secs(seconds.into()));
+    }
+    if properties.utf8 {
+        message = message.payload_format_utf8();
+    }
+    if let Some(content_type) = &properties.content_type {
+        message = message.content_type(content_type);
+    }
+    if let Some(topic) = &properties.response_topic {
+        message = message.response_topic(topic);
+    }
+    if let Some(data) = &properties.correlation_data {
+        message = message.correlation_data(data);
+    }
+    for (name, value) in &properties.user {
+        message = message.user_property(name, value);
+    }
+    message
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        let inner = self
-            .inner
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(broker) = inner.take() else { return };
-        if self.process == std::process::id() {
-            // Its threads never need the interpreter, so that waiting for them here is safe.
-            drop(broker);
-        } else {
-            // The threads belong to the parent: there is nothing to wait for.
+        let Some(broker) = lock(&self.inner).take() else {
+            return;
+        };
+        if self.is_forked() {
+            // The threads are the parent's: there is nothing to wait for, and waiting would not end.
             std::mem::forget(broker);
+        } else {
+            // Not here: a hook's answer may need the interpreter that this thread holds.
+            let _ = std::thread::Builder::new()
+                .name("midge-end".into())
+                .spawn(move || drop(broker));
         }
     }
 }

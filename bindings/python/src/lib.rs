@@ -1,96 +1,144 @@
 //! The native module `midge._midge`: translation only, all decisions are elsewhere.
 //!
-//! Rust never calls into Python. Python threads wait here, detached from the interpreter, and look
-//! for signals every [`SLICE`].
+//! Rust never calls into Python. Python threads wait in here, detached from the interpreter; the
+//! one that may get signals looks for them every [`SLICE`].
 
+#![forbid(unsafe_code)]
 #![allow(missing_docs)] // its users read `_midge.pyi`
+#![allow(unreachable_pub)] // `#[pyclass]` wants its types public
 
 mod broker;
+mod event;
+mod hooks;
+mod message;
+mod options;
 mod queue;
+mod wake;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyOSError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
-/// Time between two looks for signals while waiting.
+/// The exceptions of the package. They are defined in Python, because a class with two bases
+/// cannot be made through the stable interface of CPython 3.11.
+pub(crate) mod errors {
+    pyo3::import_exception!(midge._errors, BindError);
+    pyo3::import_exception!(midge._errors, ConfigError);
+    pyo3::import_exception!(midge._errors, ForkedError);
+    pyo3::import_exception!(midge._errors, InternalError);
+    pyo3::import_exception!(midge._errors, RefusedError);
+    pyo3::import_exception!(midge._errors, StartError);
+    pyo3::import_exception!(midge._errors, StoppedError);
+}
+
+/// Time between two looks for signals.
 const SLICE: Duration = Duration::from_millis(50);
 
-create_exception!(_midge, StoppedError, PyException, "The broker has stopped.");
-create_exception!(
-    _midge,
-    ForkedError,
-    PyException,
-    "The broker belongs to the parent process."
-);
-create_exception!(
-    _midge,
-    RefusedError,
-    PyException,
-    "A hook or a limit refused it."
-);
+/// A thread that gets no signals sleeps until there is something: it must not come back to an
+/// interpreter that ends meanwhile.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Runs something without the interpreter. A panic becomes an `InternalError`.
+pub(crate) fn outside<T: Send>(py: Python<'_>, run: impl FnOnce() -> T + Send) -> PyResult<T> {
+    py.detach(|| catch_unwind(AssertUnwindSafe(run)))
+        .map_err(|panic| {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned());
+            errors::InternalError::new_err(text.unwrap_or_else(|| "unknown panic".into()))
+        })
+}
+
+/// A poisoned lock only says that a panic was caught; what it guards is valid between statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    static THREADING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let threading = THREADING
+        .get_or_try_init(py, || py.import("threading").map(Bound::unbind))?
+        .bind(py);
+    let main = threading.call_method0("main_thread")?.getattr("ident")?;
+    threading.call_method0("get_ident")?.eq(main)
+}
+
+/// A number of seconds from Python.
+pub(crate) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value).map_err(|_| {
+        PyValueError::new_err(format!(
+            "{name}: a number of seconds, 0 or more, not {value}"
+        ))
+    })
+}
 
 /// Waits for something without the interpreter, interruptible by signals. `None` in time means
-/// nothing came.
-fn wait<T: Send>(
+/// nothing came. `step` may wait as long as it is told.
+pub(crate) fn wait<T: Send>(
     py: Python<'_>,
     timeout: Option<f64>,
     mut step: impl FnMut(Duration) -> Option<T> + Send,
 ) -> PyResult<Option<T>> {
     let deadline = match timeout {
         None => None,
-        Some(seconds) => {
-            let timeout = Duration::try_from_secs_f64(seconds.max(0.0))
-                .map_err(|_| PyValueError::new_err("timeout: a number of seconds, or None"))?;
-            Instant::now().checked_add(timeout)
-        }
+        Some(f64::INFINITY) => None,
+        // A deadline that has passed already is a time to look once.
+        Some(past) if past < 0.0 => Some(Instant::now()),
+        Some(timeout) => Instant::now().checked_add(seconds("timeout", timeout)?),
     };
+    if let Some(value) = outside(py, || step(Duration::ZERO))? {
+        return Ok(Some(value));
+    }
+    let slice = if is_main_thread(py)? { SLICE } else { LONG };
     loop {
-        let left = deadline.map_or(SLICE, |at| at.saturating_duration_since(Instant::now()));
-        if let Some(value) = py.detach(|| step(left.min(SLICE))) {
-            return Ok(Some(value));
-        }
         py.check_signals()?;
-        if deadline.is_some_and(|at| Instant::now() >= at) {
+        let left = deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
             return Ok(None);
         }
+        if let Some(value) = outside(py, || step(left.min(slice)))? {
+            return Ok(Some(value));
+        }
     }
 }
 
-fn start_error(error: &midge::StartError) -> PyErr {
-    if let midge::StartError::Bind { source, .. } = error
-        && let Some(code) = source.raw_os_error()
-    {
-        return PyOSError::new_err((code, error.to_string()));
-    }
-    PyValueError::new_err(error.to_string())
-}
-
-/// The one table of options: key, default, accepted values, documentation.
+/// Whether a topic name matches a filter (section 4.7).
 #[pyfunction]
-fn options() -> Vec<(&'static str, String, &'static str, &'static str)> {
-    let row = |option: &midge::OptionInfo| {
-        (
-            option.key,
-            option.default_value(),
-            option.accepted,
-            option.doc,
-        )
-    };
-    midge::options().iter().map(row).collect()
+fn topic_matches(filter: &str, topic: &str) -> PyResult<bool> {
+    let filter = midge::TopicFilter::new(filter).map_err(|_| {
+        PyValueError::new_err(format!("filter: {filter:?} is not a valid topic filter"))
+    })?;
+    Ok(filter.matches(topic))
 }
 
-#[pymodule]
+/// Panics inside the boundary, to test the boundary.
+#[pyfunction]
+fn _panic(py: Python<'_>) -> PyResult<()> {
+    outside(py, || std::panic::panic_any("asked for"))
+}
+
+#[pymodule(gil_used = false)]
 fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add("StoppedError", py.get_type::<StoppedError>())?;
-    module.add("ForkedError", py.get_type::<ForkedError>())?;
-    module.add("RefusedError", py.get_type::<RefusedError>())?;
     module.add_class::<broker::Broker>()?;
-    module.add_class::<queue::Subscription>()?;
+    module.add_class::<broker::Receipt>()?;
+    module.add_class::<broker::Store>()?;
+    module.add_class::<event::Event>()?;
+    module.add_class::<hooks::Hooks>()?;
+    module.add_class::<hooks::Request>()?;
+    module.add_class::<message::Message>()?;
+    module.add_class::<message::Properties>()?;
     module.add_class::<queue::Events>()?;
-    module.add_class::<queue::Message>()?;
-    module.add_function(wrap_pyfunction!(options, module)?)
+    module.add_class::<queue::Subscription>()?;
+    module.add_class::<wake::Wake>()?;
+    module.add_function(wrap_pyfunction!(options::options, module)?)?;
+    module.add_function(wrap_pyfunction!(options::check_option, module)?)?;
+    module.add_function(wrap_pyfunction!(broker::start, module)?)?;
+    module.add_function(wrap_pyfunction!(topic_matches, module)?)?;
+    module.add_function(wrap_pyfunction!(_panic, module)?)
 }

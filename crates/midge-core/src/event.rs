@@ -276,6 +276,17 @@ impl Event {
             Self::WillSent { .. } => EventMask::WILL_SENT,
         }
     }
+
+    /// Bytes of the message that it keeps alive.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Published { message, .. }
+            | Self::Delivered { message, .. }
+            | Self::Acknowledged { message, .. }
+            | Self::RetainedExpired { message } => message.payload().len() + message.topic().len(),
+            _ => 0,
+        }
+    }
 }
 
 /// An event with the moment when it happened.
@@ -318,13 +329,9 @@ impl Taps {
         let mut wake = Vec::new();
         for (mask, queue) in self.taps.read().iter() {
             if mask.intersects(kind) {
-                let (_, ready) = queue.push(
-                    Observed {
-                        at,
-                        event: event.clone(),
-                    },
-                    0,
-                );
+                let bytes = event.bytes();
+                let event = event.clone();
+                let (_, ready) = queue.push(Observed { at, event }, bytes);
                 if ready {
                     wake.push(queue.clone());
                 }

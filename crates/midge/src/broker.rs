@@ -219,9 +219,14 @@ impl Broker {
 
     /// Observes the events of the kinds in `mask`; at most `capacity` wait.
     pub fn events_with(&self, mask: EventMask, capacity: usize) -> Events {
+        self.events_bounded(mask, capacity, usize::MAX)
+    }
+
+    /// As [`Broker::events_with`], with a bound for the bytes of the messages that events carry.
+    pub fn events_bounded(&self, mask: EventMask, capacity: usize, bytes: usize) -> Events {
         let limits = QueueLimits {
             items: capacity,
-            bytes: usize::MAX,
+            bytes,
             ..Default::default()
         };
         let queue = Arc::new(Queue::new(limits));

@@ -128,6 +128,18 @@ impl Builder {
     /// An address that cannot be read or bound, or no resources for a thread. Nothing is left
     /// behind then.
     pub fn start(self) -> Result<Broker, StartError> {
+        self.start_with(|_| ()).map(|(broker, ())| broker)
+    }
+
+    /// As [`Builder::start`], with something to do before the first client can connect: what
+    /// `first` subscribes to or observes misses nothing.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn start_with<T>(
+        self,
+        first: impl FnOnce(&Broker) -> T,
+    ) -> Result<(Broker, T), StartError> {
         let mut bound = Vec::with_capacity(self.listen.len());
         let mut addresses = Vec::with_capacity(self.listen.len());
         for address in &self.listen {
@@ -160,6 +172,8 @@ impl Builder {
             time.now(),
         );
         let core = Core::new(hub, time, handle);
+        let broker = Broker::new(core.clone(), background, addresses);
+        let value = first(&broker);
         for listener in bound {
             let served = core.clone();
             core.spawn(async move {
@@ -168,7 +182,7 @@ impl Builder {
                 }
             });
         }
-        Ok(Broker::new(core, background, addresses))
+        Ok((broker, value))
     }
 }
 

@@ -166,6 +166,12 @@ macro_rules! receiver {
                 self.queue().set_on_ready(Some(Arc::new(notify)));
             }
 
+            /// Ends it from any thread: nothing more comes, what waits can still be received, and
+            /// then everybody who receives is told that it is closed.
+            pub fn close(&self) {
+                self.queue().close();
+            }
+
             /// How many were dropped because the queue was full.
             pub fn lost(&self) -> u64 {
                 self.queue().lost()

@@ -1,0 +1,256 @@
+//! Events as Python sees them.
+
+use std::fmt::Write;
+
+use midge::{DisconnectReason, Event as Native, Observed, Version};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::message::Message;
+
+/// Something that happened in the broker.
+#[pyclass(frozen, get_all, module = "midge")]
+#[derive(Default)]
+pub struct Event {
+    name: &'static str,
+    at: f64,
+    client_id: Option<String>,
+    topic: Option<String>,
+    reason: Option<&'static str>,
+    reason_code: Option<u8>,
+    detail: Option<String>,
+    qos: Option<u8>,
+    matched: Option<usize>,
+    username: Option<String>,
+    peer: Option<String>,
+    version: Option<&'static str>,
+    session_present: Option<bool>,
+    message: Option<Py<Message>>,
+}
+
+pub(crate) fn version(version: Version) -> &'static str {
+    match version {
+        Version::V31 => "3.1",
+        Version::V311 => "3.1.1",
+        Version::V5 => "5.0",
+    }
+}
+
+/// The kinds of events by the names that `Event.name` uses.
+pub(crate) const KINDS: [(&str, midge::EventMask); 13] = [
+    ("connected", midge::EventMask::CLIENT_CONNECTED),
+    ("refused", midge::EventMask::CONNECTION_REFUSED),
+    ("disconnected", midge::EventMask::CLIENT_DISCONNECTED),
+    ("subscribed", midge::EventMask::SUBSCRIBED),
+    ("subscribe_refused", midge::EventMask::SUBSCRIBE_REFUSED),
+    ("unsubscribed", midge::EventMask::UNSUBSCRIBED),
+    ("published", midge::EventMask::PUBLISHED),
+    ("delivered", midge::EventMask::DELIVERED),
+    ("acknowledged", midge::EventMask::ACKNOWLEDGED),
+    ("dropped", midge::EventMask::DROPPED),
+    ("expired", midge::EventMask::EXPIRED),
+    ("session_ended", midge::EventMask::SESSION_ENDED),
+    ("will_sent", midge::EventMask::WILL_SENT),
+];
+
+/// The set of some kinds of events.
+pub(crate) fn mask(names: &[String]) -> PyResult<midge::EventMask> {
+    let mut mask = midge::EventMask::NONE;
+    for name in names {
+        let Some((_, kind)) = KINDS.iter().find(|(known, _)| known == name) else {
+            let known: Vec<_> = KINDS.iter().map(|(known, _)| *known).collect();
+            let known = known.join(", ");
+            return Err(PyValueError::new_err(format!(
+                "event: {name:?} is not one of {known}"
+            )));
+        };
+        mask = mask.union(*kind);
+    }
+    Ok(mask)
+}
+
+impl Event {
+    fn because(mut self, reason: &DisconnectReason) -> Self {
+        let (name, code, detail) = match reason {
+            DisconnectReason::ByClient(code) => ("by_client", Some(*code), None),
+            DisconnectReason::ConnectionLost => ("connection_lost", None, None),
+            DisconnectReason::KeepAliveTimeout => ("keep_alive_timeout", None, None),
+            DisconnectReason::ConnectTimeout => ("connect_timeout", None, None),
+            DisconnectReason::TakenOver => ("taken_over", None, None),
+            DisconnectReason::ProtocolViolation { reason, what } => (
+                "protocol_violation",
+                Some(*reason),
+                Some((*what).to_owned()),
+            ),
+            DisconnectReason::Refused(code) => ("refused", Some(*code), None),
+            DisconnectReason::ByServer(code) => ("by_server", Some(*code), None),
+            DisconnectReason::TooSlow => ("too_slow", None, None),
+            DisconnectReason::Shutdown => ("shutdown", None, None),
+            DisconnectReason::InternalError => ("internal_error", None, None),
+            other => ("other", None, Some(format!("{other:?}"))),
+        };
+        self.reason = Some(name);
+        self.reason_code = code.map(|code| code as u8);
+        self.detail = detail.or_else(|| code.map(|code| code.name().to_owned()));
+        self
+    }
+
+    pub(crate) fn new(py: Python<'_>, observed: &Observed) -> PyResult<Self> {
+        let at = std::time::Duration::from_millis(observed.at.0).as_secs_f64();
+        let named = |name, client_id: &str| Self {
+            name,
+            at,
+            client_id: Some(client_id.to_owned()),
+            ..Self::default()
+        };
+        let on = |name, client_id: &str, topic: &str| Self {
+            topic: Some(topic.to_owned()),
+            ..named(name, client_id)
+        };
+        Ok(match &observed.event {
+            Native::ClientConnected {
+                client_id,
+                username,
+                version,
+                peer,
+                session_present,
+            } => Self {
+                username: username.as_deref().map(str::to_owned),
+                peer: Some(peer.to_string()),
+                version: Some(self::version(*version)),
+                session_present: Some(*session_present),
+                ..named("connected", client_id)
+            },
+            Native::ConnectionRefused {
+                client_id,
+                peer,
+                reason,
+            } => Self {
+                peer: Some(peer.to_string()),
+                ..named("refused", client_id)
+            }
+            .because(reason),
+            Native::ClientDisconnected { client_id, reason } => {
+                named("disconnected", client_id).because(reason)
+            }
+            Native::Subscribed {
+                client_id,
+                filter,
+                qos,
+            } => Self {
+                qos: Some(*qos as u8),
+                ..on("subscribed", client_id, filter)
+            },
+            Native::SubscribeRefused {
+                client_id,
+                filter,
+                reason,
+            } => Self {
+                reason_code: Some(*reason as u8),
+                detail: Some(reason.name().to_owned()),
+                ..on("subscribe_refused", client_id, filter)
+            },
+            Native::Unsubscribed { client_id, filter } => on("unsubscribed", client_id, filter),
+            Native::Published { message, matched } => {
+                let origin = message.origin().client_id();
+                let seen = Message::seen(&message.parts(observed.at), origin, at);
+                Self {
+                    client_id: origin.map(str::to_owned),
+                    qos: Some(message.qos() as u8),
+                    matched: Some(*matched),
+                    message: Some(Py::new(py, seen)?),
+                    ..on("published", "", message.topic())
+                }
+            }
+            Native::Delivered {
+                client_id,
+                message,
+                qos,
+            } => Self {
+                qos: Some(*qos as u8),
+                ..on("delivered", client_id, message.topic())
+            },
+            Native::Acknowledged { client_id, message } => {
+                on("acknowledged", client_id, message.topic())
+            }
+            Native::Dropped {
+                client_id,
+                topic,
+                reason,
+            } => Self {
+                client_id: client_id.as_deref().map(str::to_owned),
+                reason: Some(reason.name()),
+                ..on("dropped", "", topic)
+            },
+            Native::RetainedExpired { message } => Self {
+                client_id: None,
+                ..on("expired", "", message.topic())
+            },
+            Native::SessionEnded { client_id } => named("session_ended", client_id),
+            Native::WillSent { client_id, topic } => on("will_sent", client_id, topic),
+            other => Self {
+                name: "other",
+                at,
+                detail: Some(format!("{other:?}")),
+                ..Self::default()
+            },
+        })
+    }
+}
+
+#[pymethods]
+impl Event {
+    /// One line for people: milliseconds, what, who, where, why.
+    fn __str__(&self, py: Python<'_>) -> PyResult<String> {
+        let mut line = format!("{:8.0} ms  {:<17}", self.at * 1000.0, self.name);
+        let mut add = |text: std::fmt::Arguments<'_>| {
+            // Writing into a string does not fail.
+            let _ = write!(line, " {text}");
+        };
+        match (&self.client_id, self.name) {
+            (Some(client_id), _) => add(format_args!("{client_id:?}")),
+            (None, "published") => add(format_args!("(host)")),
+            (None, _) => {}
+        }
+        if let Some(topic) = &self.topic {
+            add(format_args!("{topic:?}"));
+        }
+        if let Some(message) = &self.message {
+            let payload = message.bind(py).getattr("payload")?;
+            let shown: String = payload.repr()?.to_string().chars().take(120).collect();
+            add(format_args!("{shown}"));
+        }
+        if let Some(version) = self.version {
+            add(format_args!("MQTT {version}"));
+        }
+        if let Some(username) = &self.username {
+            add(format_args!("as {username:?}"));
+        }
+        if let Some(peer) = &self.peer {
+            add(format_args!("from {peer}"));
+        }
+        if self.session_present == Some(true) {
+            add(format_args!("session present"));
+        }
+        if let Some(qos) = self.qos {
+            add(format_args!("qos={qos}"));
+        }
+        if let Some(matched) = self.matched {
+            add(format_args!("matched={matched}"));
+        }
+        if let Some(reason) = self.reason {
+            add(format_args!("{reason}"));
+        }
+        if let Some(code) = self.reason_code {
+            add(format_args!("0x{code:02x}"));
+        }
+        if let Some(detail) = &self.detail {
+            add(format_args!("({detail})"));
+        }
+        Ok(line)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("<Event {}>", self.__str__(py)?.trim_start()))
+    }
+}

@@ -1,0 +1,132 @@
+"""The methods that wait, for event loops."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from midge import _midge
+from midge._expect import Matchable, Matcher, Where, wait_async
+from midge._types import ANY, ClientInfo
+from midge._wait import in_thread, pause
+
+if TYPE_CHECKING:
+    from midge._broker import Broker
+
+
+class AsyncView:
+    """As the methods of the same names of :class:`midge.Broker`, awaitable on asyncio, uvloop, trio
+    and anyio. Nothing is bound to a loop; a wait that is cancelled uses up nothing."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def start(self) -> Broker:
+        """Starts the broker."""
+        return await in_thread(self._broker.start)
+
+    async def stop(self, *, timeout: float = 0.0) -> None:
+        """Stops the broker, while clients on this loop can go on."""
+        await in_thread(lambda: self._broker.stop(timeout=timeout))
+
+    async def restart(self, *, clean: bool = False) -> Broker:
+        """Stops and starts again on the same port."""
+        return await in_thread(lambda: self._broker.restart(clean=clean))
+
+    @overload
+    async def expect(  # type: ignore[overload-overlap]
+        self,
+        filter: str,
+        payload: object = ANY,
+        *,
+        json: object = ANY,
+        qos: object = ANY,
+        retain: object = ANY,
+        client: object = ANY,
+        where: Where | None = None,
+        count: Literal[1] = 1,
+        timeout: float | None = None,
+    ) -> _midge.Message: ...
+    @overload
+    async def expect(
+        self,
+        filter: str,
+        payload: object = ANY,
+        *,
+        json: object = ANY,
+        qos: object = ANY,
+        retain: object = ANY,
+        client: object = ANY,
+        where: Where | None = None,
+        count: int,
+        timeout: float | None = None,
+    ) -> list[_midge.Message]: ...
+    async def expect(
+        self,
+        filter: str,
+        payload: object = ANY,
+        *,
+        json: object = ANY,
+        qos: object = ANY,
+        retain: object = ANY,
+        client: object = ANY,
+        where: Where | None = None,
+        count: int = 1,
+        timeout: float | None = None,
+    ) -> Any:
+        """The message that matches, or the ``count`` first."""
+        broker = self._broker
+        matcher = Matcher(
+            filter, payload, json=json, qos=qos, retain=retain, client=client, where=where
+        )
+        condition = broker._expected(matcher, count)
+        found = await wait_async(broker._running(), condition, broker._time(timeout))
+        return broker._found(found, matcher, count, timeout)
+
+    async def expect_sequence(
+        self, *matchers: Matchable, timeout: float | None = None
+    ) -> list[_midge.Message]:
+        """Messages that come in this order."""
+        broker = self._broker
+        wanted = [Matcher.of(matcher) for matcher in matchers]
+        condition = broker._expected_sequence(wanted)
+        found = await wait_async(broker._running(), condition, broker._time(timeout))
+        return broker._found_sequence(found, wanted, timeout)
+
+    async def expect_none(
+        self, filter: str = "#", *, within: float = 0.0, timeout: float | None = None
+    ) -> None:
+        """Asserts that there is no message that was not expected."""
+        broker = self._broker
+        condition = broker._unexpected(Matcher(filter))
+        await self.settle(timeout)
+        found = await wait_async(broker._running(), condition, within)
+        broker._none(found)
+
+    async def wait_client(
+        self, client_id: object = ANY, *, connected: bool = True, timeout: float | None = None
+    ) -> ClientInfo | None:
+        """Waits until a client is connected, or is not connected (any more)."""
+        broker = self._broker
+        condition = broker._client(client_id, connected)
+        found = await wait_async(broker._running(), condition, broker._time(timeout))
+        return broker._client_found(found, client_id, connected, timeout)
+
+    async def wait_subscription(
+        self, filter: str, *, client: object = ANY, timeout: float | None = None
+    ) -> None:
+        """Waits until a client has subscribed to this filter."""
+        broker = self._broker
+        condition = broker._subscription(filter, client)
+        if await wait_async(broker._running(), condition, broker._time(timeout)) is None:
+            raise broker._no_subscription(filter, client, timeout)
+
+    async def settle(self, timeout: float | None = None) -> None:
+        """Waits until nothing is queued, in flight or unwritten in the broker."""
+        broker = self._broker
+        deadline = time.monotonic() + broker._time(timeout)
+        while not broker._running().settle(0.0):
+            if time.monotonic() >= deadline:
+                raise broker._unsettled(timeout)
+            # There is no event for this; clients on this very loop need the time anyway.
+            await pause(0.001)

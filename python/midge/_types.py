@@ -1,0 +1,141 @@
+"""Values that the broker hands out and takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+class _Any:
+    """Equal to everything."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+    def __reduce__(self) -> str:
+        return "ANY"
+
+
+ANY: Any = _Any()
+"""Equal to everything: the default of what is not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """A connected client."""
+
+    client_id: str
+    username: str | None
+    peer: str
+    version: str
+    subscriptions: int
+    queued: int
+    inflight: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session, connected or not. ``expiry`` is in seconds, ``None`` for never."""
+
+    client_id: str
+    connected: bool
+    expiry: int | None
+    subscriptions: int
+    queued: int
+    queued_bytes: int
+    inflight: int
+    has_will: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionInfo:
+    """A subscription of a client."""
+
+    client_id: str
+    filter: str
+    qos: int
+    no_local: bool
+    retain_as_published: bool
+    identifier: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counters, as in ``docs/configuration.md`` and ``$SYS``; ``dropped`` is by reason."""
+
+    uptime_ms: int
+    connections: int
+    connects: int
+    refused: int
+    clients: int
+    clients_maximum: int
+    sessions: int
+    sessions_expired: int
+    subscriptions: int
+    shared_subscriptions: int
+    retained: int
+    retained_bytes: int
+    queued_messages: int
+    queued_bytes: int
+    messages_received: int
+    messages_sent: int
+    publish_received: int
+    publish_bytes_received: int
+    publish_sent: int
+    publish_bytes_sent: int
+    bytes_received: int
+    bytes_sent: int
+    panics: int
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A no with an MQTT 5 reason code of 0x80 or above and a text for the client."""
+
+    reason: int = 0x87
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0x80 <= self.reason <= 0xFF:
+            raise ValueError(f"reason: a reason code of 0x80 or above, not {self.reason:#04x}")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectInfo:
+    """A client that asks to connect."""
+
+    client_id: str
+    username: str | None
+    password: bytes | None
+    peer: str
+    version: str
+    clean_start: bool
+    keep_alive: int
+    user_properties: tuple[tuple[str, str], ...]
+
+    def __repr__(self) -> str:
+        # The password stays out of logs.
+        return f"ConnectInfo({self.client_id!r}, username={self.username!r}, peer={self.peer!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class AclRequest:
+    """A client that asks to publish to a topic, or to subscribe to a filter."""
+
+    action: Literal["publish", "subscribe"]
+    client_id: str
+    username: str | None
+    peer: str
+    topic: str
+    qos: int
+    retain: bool

@@ -1,0 +1,152 @@
+"""Waiting on event loops."""
+
+import asyncio
+import threading
+
+import anyio
+import pytest
+import trio
+import uvloop
+
+import midge
+from midge import Broker, ExpectationError
+
+
+@pytest.fixture
+def broker():
+    with Broker() as broker:
+        yield broker
+
+
+RUNNERS = {
+    "asyncio": lambda main: asyncio.run(main()),
+    "uvloop": lambda main: uvloop.run(main()),
+    "trio": trio.run,
+    "anyio": anyio.run,
+    "anyio on trio": lambda main: anyio.run(main, backend="trio"),
+}
+
+
+@pytest.fixture(params=RUNNERS)
+def run(request):
+    return RUNNERS[request.param]
+
+
+def test_everything_on_every_loop(broker, device, run):
+    readings = broker.subscribe("t")
+
+    async def main():
+        broker.publish("t", "there")
+        assert (await readings.aget(timeout=10)).text == "there"
+        thread = threading.Thread(target=broker.publish, args=("t", "later"))
+        thread.start()
+        assert (await readings.aget(timeout=10)).text == "later"
+        thread.join()
+        await broker.aio.expect("t", "there")
+        await broker.aio.expect_sequence("t")
+        await broker.aio.expect_none()
+        with pytest.raises(TimeoutError):
+            await readings.aget(timeout=0.01)
+        with pytest.raises(ExpectationError):
+            await broker.aio.expect("never", timeout=0.01)
+        thread = threading.Thread(target=device, args=(broker, "one"))
+        thread.start()
+        await broker.aio.wait_client("one", timeout=10)
+        thread.join()
+        with pytest.raises(ExpectationError):
+            await broker.aio.wait_subscription("t", timeout=0.01)
+        await broker.aio.settle()
+        async with Broker() as other:
+            numbers = other.subscribe("n")
+            for number in range(200):
+                other.publish("n", str(number))
+            await other.aio.stop()
+            assert [int(m.payload) async for m in numbers] == list(range(200))
+            await other.aio.start()
+
+    async def again():
+        broker.publish("t", "again")
+        assert (await readings.aget(timeout=10)).text == "again"
+        broker.publish("t", "next")
+        with pytest.raises(TimeoutError):
+            await readings.aget(timeout=0.01) and await readings.aget(timeout=0.01)
+
+    run(main)
+    # The same objects on another loop, when the first one is closed.
+    run(again)
+
+
+def test_a_cancelled_wait_loses_nothing(broker):
+    readings = broker.subscribe("t")
+
+    async def main():
+        for number in range(100):
+            task = asyncio.ensure_future(readings.aget())
+            expecting = asyncio.ensure_future(broker.aio.expect("t", timeout=10))
+            await asyncio.sleep(0)
+            task.cancel()
+            expecting.cancel()
+            broker.publish("t", str(number))
+            results = await asyncio.gather(task, expecting, return_exceptions=True)
+            came = [r for r in results if not isinstance(r, BaseException)]
+            assert came == []
+            assert (await readings.aget(timeout=10)).text == str(number)
+            assert (await broker.aio.expect("t")).text == str(number)
+
+    asyncio.run(main())
+
+
+def test_two_loops_at_once(broker):
+    readings = broker.subscribe("t")
+    got, lock = [], threading.Lock()
+
+    async def take(count):
+        for _ in range(count):
+            message = await readings.aget(timeout=10)
+            with lock:
+                got.append(int(message.payload))
+
+    threads = [threading.Thread(target=asyncio.run, args=(take(50),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(100):
+        broker.publish("t", str(number))
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == list(range(100))
+
+
+def test_a_waiting_task_hears_of_the_end(broker):
+    readings = broker.subscribe("t")
+
+    async def main():
+        task = asyncio.ensure_future(readings.aget())
+        await asyncio.sleep(0)
+        await broker.aio.stop()
+        with pytest.raises(midge.StoppedError):
+            await task
+
+    asyncio.run(main())
+
+
+def test_one_task_does_not_starve_the_others(broker):
+    readings = broker.subscribe("t", maxsize=10_000)
+    for _ in range(1000):
+        broker.publish("t")
+
+    async def main():
+        turns = 0
+
+        async def other():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.ensure_future(other())
+        for _ in range(1000):
+            await readings.aget()
+        task.cancel()
+        assert turns > 10
+
+    asyncio.run(main())
