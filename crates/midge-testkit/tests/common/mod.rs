@@ -1,6 +1,7 @@
 //! What all conformance tests share: a broker in this process, and clients of it.
 //!
 //! This is the only place where these tests meet the Rust API, apart from hooks.
+#![allow(clippy::print_stdout)] // a child process talks to its parent
 #![allow(dead_code, unreachable_pub)] // Each test binary includes it and uses its share.
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail
 

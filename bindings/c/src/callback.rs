@@ -1,0 +1,118 @@
+//! Calling back into C: what `user` points to, and who is inside a callback.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::ffi::midge_free_fn;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether the host is calling from one of its callbacks.
+pub(crate) fn is_inside() -> bool {
+    DEPTH.get() > 0
+}
+
+/// Runs a callback of the host, and knows that it does. C does not unwind.
+pub(crate) fn run<T>(callback: impl FnOnce() -> T) -> T {
+    DEPTH.set(DEPTH.get() + 1);
+    let result = callback();
+    DEPTH.set(DEPTH.get() - 1);
+    result
+}
+
+/// The host's pointer and how to free it: freed exactly once, when the last owner lets go.
+pub(crate) struct User {
+    pub(crate) pointer: *mut c_void,
+    free: midge_free_fn,
+}
+
+// SAFETY: the contract says that callbacks and user_free may run on any thread; the library itself
+// never looks at what the pointer points to.
+unsafe impl Send for User {}
+// SAFETY: as above.
+unsafe impl Sync for User {}
+
+impl User {
+    pub(crate) fn new(pointer: *mut c_void, free: midge_free_fn) -> Arc<Self> {
+        Arc::new(Self { pointer, free })
+    }
+
+    /// Gives the pointer back to the host unfreed: the call that was to take it has failed.
+    pub(crate) fn disown(user: Arc<Self>) {
+        if let Some(mut user) = Arc::into_inner(user) {
+            user.free = None;
+        }
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        if let Some(free) = self.free {
+            // SAFETY: the host gave this function for this pointer; this is the only call.
+            run(|| unsafe { free(self.pointer) });
+        }
+    }
+}
+
+/// Lets callbacks in until it is closed, and knows when the last one has left.
+pub(crate) struct Gate {
+    state: Mutex<State>,
+    left: Condvar,
+}
+
+struct State {
+    user: Option<Arc<User>>,
+    inside: usize,
+}
+
+/// A callback under way.
+pub(crate) struct Pass<'a> {
+    gate: &'a Gate,
+    pub(crate) user: *mut c_void,
+}
+
+impl Gate {
+    pub(crate) fn new(user: Arc<User>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                user: Some(user),
+                inside: 0,
+            }),
+            left: Condvar::new(),
+        }
+    }
+
+    /// Lets a callback begin; `None` after the gate was closed.
+    pub(crate) fn enter(&self) -> Option<Pass<'_>> {
+        let mut state = self.state.lock();
+        let user = state.user.as_ref()?.pointer;
+        state.inside += 1;
+        Some(Pass { gate: self, user })
+    }
+
+    /// Lets no more callbacks begin, waits for those under way, and lets go of the host's pointer.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        let user = state.user.take();
+        while state.inside > 0 {
+            self.left.wait(&mut state);
+        }
+        drop(state);
+        drop(user);
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.state.lock();
+        state.inside -= 1;
+        if state.inside == 0 {
+            self.gate.left.notify_all();
+        }
+    }
+}

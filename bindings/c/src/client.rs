@@ -1,0 +1,208 @@
+//! In-process clients: subscriptions that end in a queue, publishing in a client's name.
+
+use std::collections::HashMap;
+use std::ffi::c_char;
+use std::sync::{Arc, Weak};
+
+use broker::{QueueOverflow, SubscribeOptions};
+use parking_lot::Mutex;
+
+use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
+use crate::ffi::{self, enter};
+use crate::publish::{self, midge_publish_args, read_args};
+use crate::queue::{QUEUES, QueueObject, midge_queue};
+use crate::source::Source;
+use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND, midge_status};
+use crate::table::Table;
+
+/// A client inside the process. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is
+/// the null handle.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_client {
+    /// The number.
+    pub id: u64,
+}
+
+pub(crate) static CLIENTS: Table<ClientObject> = Table::new("client", 3);
+
+pub(crate) struct ClientObject {
+    broker: Weak<BrokerObject>,
+    queue: Arc<QueueObject>,
+    client_id: Option<String>,
+    /// By filter: the number of the source in the queue.
+    subscriptions: Mutex<HashMap<String, u64>>,
+}
+
+impl ClientObject {
+    fn broker(&self) -> Result<Arc<BrokerObject>, Fault> {
+        self.broker
+            .upgrade()
+            .ok_or_else(|| Fault::new(MIDGE_E_CLOSED, "the broker of this client was freed"))
+    }
+
+    fn subscribe(&self, filter: &str, qos: broker::QoS, tag: u32) -> Result<(), Fault> {
+        let bounds = self.queue.bounds();
+        let options = SubscribeOptions {
+            capacity: bounds.items,
+            bytes: bounds.bytes,
+            overflow: if bounds.drop_newest {
+                QueueOverflow::DropNewest
+            } else {
+                QueueOverflow::DropOldest
+            },
+            qos,
+            retained: true,
+        };
+        let object = self.broker()?;
+        let mut subscriptions = self.subscriptions.lock();
+        let subscription = object
+            .broker
+            .subscribe_with(&[filter], options)
+            .map_err(|error| Fault::new(MIDGE_E_INVALID, format!("filter: {error}")))?;
+        let number = self.queue.attach(Source::Messages(subscription), tag)?;
+        let old = subscriptions.insert(filter.to_owned(), number);
+        drop(subscriptions);
+        if let Some(old) = old {
+            self.queue.detach(old);
+        }
+        Ok(())
+    }
+
+    fn close(&self) {
+        let subscriptions = std::mem::take(&mut *self.subscriptions.lock());
+        for number in subscriptions.into_values() {
+            self.queue.detach(number);
+        }
+    }
+}
+
+/// Makes a client inside the process. It has no session and no connection: it subscribes for as
+/// long as it lives, and what it gets comes into a queue, which several clients may share.
+///
+/// @param client_id  may be NULL; the name in which midge_client_publish() publishes
+/// @param q          a queue of the same broker
+/// @param out        receives the handle; free it with midge_client_free()
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_client_new(
+    b: midge_broker,
+    client_id: *const c_char,
+    q: midge_queue,
+    out: *mut midge_client,
+) -> midge_status {
+    enter(|| {
+        ffi::not_null(out, "out")?;
+        let object = BROKERS.find(b.id)?;
+        let queue = QUEUES.find(q.id)?;
+        // SAFETY: the host's string, or NULL.
+        let client_id = unsafe { ffi::optional_text(client_id, "client_id") }?;
+        let broker = Arc::downgrade(&object);
+        if !broker.ptr_eq(&queue.owner) {
+            return Err(Fault::invalid("q belongs to another broker"));
+        }
+        let id = CLIENTS.add(Arc::new(ClientObject {
+            broker,
+            queue,
+            client_id: client_id.map(str::to_owned),
+            subscriptions: Mutex::default(),
+        }));
+        // SAFETY: not NULL, so writable.
+        unsafe { ffi::write(out, midge_client { id }) };
+        Ok(())
+    })
+}
+
+/// Subscribes. Retained messages that match come first. Subscribing to the same filter again
+/// replaces the subscription. Each subscription that matches a message delivers it.
+///
+/// @param filter  topic filter, with wildcards and $share/group/ if wanted
+/// @param qos     maximum QoS of what is delivered
+/// @param tag     comes back in midge_event.tag
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED (the client, its queue or broker is gone)
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_client_subscribe(
+    c: midge_client,
+    filter: *const c_char,
+    qos: u8,
+    tag: u32,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's string, or NULL.
+        let filter = unsafe { ffi::text(filter, "filter") }?;
+        let qos = publish::qos(qos, "qos")?;
+        CLIENTS.find(c.id)?.subscribe(filter, qos, tag)
+    })
+}
+
+/// Ends a subscription. What it has brought and nobody has read is gone, too: when this returns
+/// nothing more of it comes out of the queue.
+/// @return MIDGE_OK, MIDGE_E_NOT_FOUND (no such subscription), MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_client_unsubscribe(
+    c: midge_client,
+    filter: *const c_char,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's string, or NULL.
+        let filter = unsafe { ffi::text(filter, "filter") }?;
+        let client = CLIENTS.find(c.id)?;
+        let number = client.subscriptions.lock().remove(filter);
+        let Some(number) = number else {
+            let what = "the client has no subscription with this filter";
+            return Err(Fault::new(MIDGE_E_NOT_FOUND, what));
+        };
+        client.queue.detach(number);
+        Ok(())
+    })
+}
+
+/// Publishes in the name of the client, which access control decides on. A client without a client
+/// identifier publishes as the host.
+///
+/// @param matched  may be NULL; receives the number of receivers
+/// @return as midge_publish_ex()
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_client_publish(
+    c: midge_client,
+    args: *const midge_publish_args,
+    matched: *mut u32,
+) -> midge_status {
+    enter(|| {
+        let client = CLIENTS.find(c.id)?;
+        let object = client.broker()?;
+        // SAFETY: the host's structure, with what it points to, or NULL.
+        let args = unsafe { read_args(args) }?;
+        let receivers = publish::publish(&object, &args, client.client_id.as_deref())?;
+        // SAFETY: the host's variable, or NULL.
+        unsafe { ffi::write(matched, u32::try_from(receivers).unwrap_or(u32::MAX)) };
+        Ok(())
+    })
+}
+
+/// Frees a client: all its subscriptions end. Before or after its queue or its broker. The null
+/// handle is nothing.
+/// @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_client_free(c: midge_client) -> midge_status {
+    enter(|| {
+        if let Some(client) = CLIENTS.remove(c.id)? {
+            client.close();
+        }
+        Ok(())
+    })
+}
+
+impl Drop for ClientObject {
+    fn drop(&mut self) {
+        // A subscribe that overtook the free leaves nothing behind.
+        self.close();
+    }
+}

@@ -1,0 +1,234 @@
+//! Settings before the start.
+
+use std::ffi::c_char;
+use std::sync::Arc;
+
+use broker::{Broker, Builder, Clock, Config, OptionError, options, set_option};
+
+use crate::ffi::{self, enter};
+use crate::hooks::HookTable;
+use crate::process;
+use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_NOT_FOUND, midge_status};
+
+/// Settings for a broker. Belongs to whoever made it; to be used by one thread at a time.
+#[derive(Clone)]
+pub struct midge_config {
+    options: Config,
+    listen: Vec<String>,
+    threads: usize,
+    clock: Clock,
+    pub(crate) hooks: Option<Arc<HookTable>>,
+}
+
+/// Options that belong to the start and not to the broker's rules.
+const LISTEN: &str = "listen";
+const THREADS: &str = "runtime.threads";
+const CLOCK: &str = "clock";
+
+impl midge_config {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+        let refuse = |accepted: &str| {
+            let message = format!("{key} does not take {value:?}; accepted: {accepted}");
+            Err(Fault::new(MIDGE_E_CONFIG, message))
+        };
+        match key {
+            LISTEN if value.is_empty() => self.listen.clear(),
+            LISTEN if value.contains("://") => self.listen.push(value.to_owned()),
+            LISTEN => return refuse("tcp://host:port, unix:///path, or nothing to clear the list"),
+            THREADS => match value.trim().parse() {
+                Ok(threads @ 1..=1024) => self.threads = threads,
+                _ => return refuse("1 to 1024"),
+            },
+            CLOCK => match value {
+                "system" => self.clock = Clock::System,
+                "manual" => self.clock = Clock::Manual,
+                _ => return refuse("system or manual"),
+            },
+            _ => set_option(&mut self.options, key, value).map_err(|error| {
+                let status = match error {
+                    OptionError::Unknown { .. } => MIDGE_E_NOT_FOUND,
+                    _ => MIDGE_E_CONFIG,
+                };
+                Fault::new(status, error.to_string())
+            })?,
+        }
+        Ok(())
+    }
+
+    fn value(&self, key: &str) -> Result<String, Fault> {
+        Ok(match key {
+            LISTEN => self.listen.join("\n"),
+            THREADS => self.threads.to_string(),
+            CLOCK if self.clock == Clock::Manual => "manual".to_owned(),
+            CLOCK => "system".to_owned(),
+            _ => match options().iter().find(|option| option.key == key) {
+                Some(option) => option.value(&self.options),
+                None => {
+                    let message = format!("there is no option {key:?}");
+                    return Err(Fault::new(MIDGE_E_NOT_FOUND, message));
+                }
+            },
+        })
+    }
+
+    /// Time for a deferred answer of a hook.
+    pub(crate) fn hook_timeout_ms(&self) -> u64 {
+        self.options.hooks.timeout_ms
+    }
+
+    /// A builder with these settings, but without the hooks.
+    pub(crate) fn builder(&self) -> Builder {
+        let options = self.options.clone();
+        let builder = Broker::builder()
+            .config(|config| *config = options)
+            .threads(self.threads)
+            .clock(self.clock);
+        self.listen.iter().fold(builder, Builder::listen)
+    }
+}
+
+/// Borrows a configuration of the host.
+///
+/// # Safety
+/// `config` is NULL or was made by this library and not freed, and nobody changes it meanwhile.
+pub(crate) unsafe fn borrow<'a>(config: *const midge_config) -> Result<&'a midge_config, Fault> {
+    ffi::not_null(config, "config")?;
+    // SAFETY: not NULL, so alive, as the caller promises.
+    Ok(unsafe { &*config })
+}
+
+/// As [`borrow`], for a change.
+///
+/// # Safety
+/// As [`borrow`]; nobody else uses it meanwhile.
+pub(crate) unsafe fn borrow_mut<'a>(
+    config: *mut midge_config,
+) -> Result<&'a mut midge_config, Fault> {
+    ffi::not_null(config, "config")?;
+    // SAFETY: not NULL, so alive and unshared, as the caller promises.
+    Ok(unsafe { &mut *config })
+}
+
+/// Makes a configuration with safe defaults and no listener.
+///
+/// @param out  receives the configuration; free it with midge_config_free()
+/// @return MIDGE_OK, MIDGE_E_INVALID
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_config_new(out: *mut *mut midge_config) -> midge_status {
+    process::prepare();
+    enter(|| {
+        ffi::not_null(out, "out")?;
+        let config = Box::new(midge_config {
+            options: Config::default(),
+            listen: Vec::new(),
+            threads: 1,
+            clock: Clock::System,
+            hooks: None,
+        });
+        // SAFETY: not NULL, so writable.
+        unsafe { ffi::write(out, Box::into_raw(config)) };
+        Ok(())
+    })
+}
+
+/// Copies a configuration. Hooks are shared: user_free is called when the last one goes.
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_config_clone(
+    config: *const midge_config,
+    out: *mut *mut midge_config,
+) -> midge_status {
+    enter(|| {
+        ffi::not_null(out, "out")?;
+        // SAFETY: the host's configuration, or NULL.
+        let copy = unsafe { borrow(config) }?.clone();
+        // SAFETY: not NULL, so writable.
+        unsafe { ffi::write(out, Box::into_raw(Box::new(copy))) };
+        Ok(())
+    })
+}
+
+/// Frees a configuration. Running brokers do not need theirs any more. NULL is nothing.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_config_free(config: *mut midge_config) {
+    enter(|| {
+        if !config.is_null() {
+            // SAFETY: made by this library with Box::into_raw; the host frees it once.
+            drop(unsafe { Box::from_raw(config) });
+        }
+        Ok(())
+    });
+}
+
+/// Sets an option. The keys are those of docs/configuration.md, and:
+/// "listen" (tcp://host:port with port 0 for a free one, or unix:///path; each call adds one, an
+/// empty value clears the list), "runtime.threads" (1 by default), "clock" ("system", or "manual"
+/// for tests that move it with midge_broker_advance()).
+///
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the
+///         nearest one), MIDGE_E_CONFIG (a value that the option does not take)
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_config_set(
+    config: *mut midge_config,
+    key: *const c_char,
+    value: *const c_char,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's configuration and strings, or NULL.
+        let (config, key, value) = unsafe {
+            (
+                borrow_mut(config)?,
+                ffi::text(key, "key")?,
+                ffi::text(value, "value")?,
+            )
+        };
+        config.set(key, value)
+    })
+}
+
+/// Sets an option to a whole number.
+/// @return as midge_config_set()
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_config_set_int(
+    config: *mut midge_config,
+    key: *const c_char,
+    value: i64,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's configuration and string, or NULL.
+        let (config, key) = unsafe { (borrow_mut(config)?, ffi::text(key, "key")?) };
+        config.set(key, &value.to_string())
+    })
+}
+
+/// The value of an option as text; listeners are separated by a newline.
+///
+/// @param buf   receives the text and a NUL; may be NULL to ask for the size only
+/// @param cap   bytes in buf
+/// @param need  may be NULL; receives the size needed, NUL included, also with MIDGE_E_LIMIT
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND, MIDGE_E_LIMIT (buf is too small)
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_config_get(
+    config: *const midge_config,
+    key: *const c_char,
+    buf: *mut c_char,
+    cap: usize,
+    need: *mut usize,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's configuration and string, or NULL.
+        let (config, key) = unsafe { (borrow(config)?, ffi::text(key, "key")?) };
+        let value = config.value(key)?;
+        // SAFETY: the host's buffer of that size, or NULL.
+        unsafe { ffi::write_text(&value, buf, cap, need) }
+    })
+}

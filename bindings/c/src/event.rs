@@ -1,0 +1,434 @@
+//! Events as C sees them.
+
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+use broker::{DisconnectReason, DropReason, Event, EventMask, ReasonCode};
+
+use crate::ffi::{self, midge_bytes};
+use crate::message::midge_message;
+use crate::process;
+use crate::queue::Entry;
+use crate::source::Item;
+use crate::status::{Fault, MIDGE_E_DENIED, MIDGE_OK, midge_status};
+
+/// A message for a subscription of a client that uses the queue. Always delivered, whatever the
+/// mask of the queue.
+pub const MIDGE_EV_MESSAGE: u32 = 1;
+/// A client connected (status MIDGE_OK; text is its user name), or a connection was refused
+/// (MIDGE_E_DENIED; code is the MQTT reason code, text says why).
+pub const MIDGE_EV_CONNECT: u32 = 1 << 1;
+/// A connected client's connection ended. code is the MQTT reason code, text says why.
+pub const MIDGE_EV_DISCONNECT: u32 = 1 << 2;
+/// A subscription was made (MIDGE_OK; topic is the filter, code the granted QoS) or refused
+/// (MIDGE_E_DENIED; code is the MQTT reason code).
+pub const MIDGE_EV_SUBSCRIBE: u32 = 1 << 3;
+/// A subscription was removed. topic is the filter.
+pub const MIDGE_EV_UNSUBSCRIBE: u32 = 1 << 4;
+/// A client has acknowledged a QoS 1 or 2 message.
+pub const MIDGE_EV_ACK: u32 = 1 << 5;
+/// A message was dropped. code is a MIDGE_DROP_* number, text its name.
+pub const MIDGE_EV_DROP: u32 = 1 << 6;
+/// A message was accepted. code is the number of receivers. One event for each message.
+pub const MIDGE_EV_PUBLISH: u32 = 1 << 7;
+/// A message was written to a client. code is the QoS. One event for each copy.
+pub const MIDGE_EV_DELIVER: u32 = 1 << 8;
+/// A retained message expired.
+pub const MIDGE_EV_EXPIRE: u32 = 1 << 9;
+/// A session ended: it expired, was cleared or replaced.
+pub const MIDGE_EV_SESSION_END: u32 = 1 << 10;
+/// A will was published.
+pub const MIDGE_EV_WILL: u32 = 1 << 11;
+/// All kinds.
+pub const MIDGE_EV_ALL: u32 = 0xFFF;
+
+/// The client's queue is full.
+pub const MIDGE_DROP_QUEUE_FULL: u32 = 0;
+/// All queues together are full.
+pub const MIDGE_DROP_TOTAL_QUEUE_FULL: u32 = 1;
+/// Larger than the client's Maximum Packet Size.
+pub const MIDGE_DROP_PACKET_TOO_LARGE: u32 = 2;
+/// QoS 0 and the client is not connected.
+pub const MIDGE_DROP_NOT_CONNECTED: u32 = 3;
+/// It expired before it could be sent.
+pub const MIDGE_DROP_EXPIRED: u32 = 4;
+/// A callback refused it.
+pub const MIDGE_DROP_REFUSED_BY_HOOK: u32 = 5;
+/// The publisher may not publish to this topic.
+pub const MIDGE_DROP_NOT_AUTHORIZED: u32 = 6;
+/// The session ended with the message still waiting.
+pub const MIDGE_DROP_SESSION_ENDED: u32 = 7;
+/// The retained store is full.
+pub const MIDGE_DROP_RETAINED_FULL: u32 = 8;
+/// The publisher sends too fast.
+pub const MIDGE_DROP_RATE_EXCEEDED: u32 = 9;
+/// A queue of the host is full.
+pub const MIDGE_DROP_OBSERVER_FULL: u32 = 10;
+/// The receiver refused it with a reason code.
+pub const MIDGE_DROP_REFUSED_BY_RECEIVER: u32 = 11;
+/// Number of reasons; the size of midge_stats.dropped that is in use.
+pub const MIDGE_DROP_COUNT: u32 = 12;
+
+/// What a queue delivers. Begin with MIDGE_EVENT_INIT; after each success of midge_queue_next() call
+/// midge_event_clear(). Everything that it points to is valid until then.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_event {
+    /// sizeof(midge_event), set by the caller.
+    pub struct_size: u32,
+    /// One MIDGE_EV_* bit.
+    pub r#type: u32,
+    /// What the library keeps for this event; not to be touched.
+    pub owner: *mut c_void,
+    /// Number of the event in its queue, from 1. A gap is what was lost.
+    pub seq: u64,
+    /// Events lost just before this one because the queue was full.
+    pub lost: u64,
+    /// When it came into the queue: nanoseconds of CLOCK_REALTIME.
+    pub wall_ns: u64,
+    /// When it came into the queue: nanoseconds of CLOCK_MONOTONIC.
+    pub mono_ns: u64,
+    /// MIDGE_OK, or MIDGE_E_DENIED for what was refused.
+    pub status: midge_status,
+    /// A number that depends on the type.
+    pub code: u32,
+    /// The tag of the subscription, for a message; else 0.
+    pub tag: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Client identifier, or empty.
+    pub client_id: midge_bytes,
+    /// Where the client comes from, or empty.
+    pub peer_addr: midge_bytes,
+    /// Topic name or filter, or empty.
+    pub topic: midge_bytes,
+    /// A text that depends on the type, or empty.
+    pub text: midge_bytes,
+    /// The message, or NULL. midge_message_ref() keeps it.
+    pub message: *const midge_message,
+}
+
+/// All of the first version: an event with less would lose its owner.
+const LEAST: usize = size_of::<midge_event>();
+
+const EMPTY: midge_event = midge_event {
+    struct_size: LEAST as u32,
+    r#type: 0,
+    owner: std::ptr::null_mut(),
+    seq: 0,
+    lost: 0,
+    wall_ns: 0,
+    mono_ns: 0,
+    status: MIDGE_OK,
+    code: 0,
+    tag: 0,
+    reserved: 0,
+    client_id: midge_bytes::EMPTY,
+    peer_addr: midge_bytes::EMPTY,
+    topic: midge_bytes::EMPTY,
+    text: midge_bytes::EMPTY,
+    message: std::ptr::null(),
+};
+
+/// What an event borrows from. A message alone, the frequent case, needs no box.
+struct Owner {
+    _event: Event,
+    message: Option<Arc<midge_message>>,
+}
+
+/// Tells in the lowest bit of `owner`, which is free by alignment, what it points to.
+const BOXED: usize = 1;
+
+/// The kinds of the engine behind a mask of C.
+pub(crate) fn mask(mask: u32) -> EventMask {
+    let map = [
+        (MIDGE_EV_CONNECT, EventMask::CLIENT_CONNECTED),
+        (MIDGE_EV_CONNECT, EventMask::CONNECTION_REFUSED),
+        (MIDGE_EV_DISCONNECT, EventMask::CLIENT_DISCONNECTED),
+        (MIDGE_EV_SUBSCRIBE, EventMask::SUBSCRIBED),
+        (MIDGE_EV_SUBSCRIBE, EventMask::SUBSCRIBE_REFUSED),
+        (MIDGE_EV_UNSUBSCRIBE, EventMask::UNSUBSCRIBED),
+        (MIDGE_EV_ACK, EventMask::ACKNOWLEDGED),
+        (MIDGE_EV_DROP, EventMask::DROPPED),
+        (MIDGE_EV_PUBLISH, EventMask::PUBLISHED),
+        (MIDGE_EV_DELIVER, EventMask::DELIVERED),
+        (MIDGE_EV_EXPIRE, EventMask::EXPIRED),
+        (MIDGE_EV_SESSION_END, EventMask::SESSION_ENDED),
+        (MIDGE_EV_WILL, EventMask::WILL_SENT),
+    ];
+    map.into_iter()
+        .filter(|(bit, _)| mask & bit != 0)
+        .fold(EventMask::NONE, |all, (_, kind)| all.union(kind))
+}
+
+/// Why a connection ended: the MQTT reason code and a name.
+fn ended(reason: &DisconnectReason) -> (u32, &'static str) {
+    let (code, name) = match reason {
+        DisconnectReason::ByClient(code) => (*code, "by_client"),
+        DisconnectReason::ConnectionLost => (ReasonCode::UnspecifiedError, "connection_lost"),
+        DisconnectReason::KeepAliveTimeout => (ReasonCode::KeepAliveTimeout, "keep_alive_timeout"),
+        DisconnectReason::ConnectTimeout => (ReasonCode::MaximumConnectTime, "connect_timeout"),
+        DisconnectReason::TakenOver => (ReasonCode::SessionTakenOver, "taken_over"),
+        DisconnectReason::ProtocolViolation { reason, what } => (*reason, *what),
+        DisconnectReason::Refused(code) => (*code, "refused"),
+        DisconnectReason::ByServer(code) => (*code, "by_server"),
+        DisconnectReason::TooSlow => (ReasonCode::QuotaExceeded, "too_slow"),
+        DisconnectReason::Shutdown => (ReasonCode::ServerShuttingDown, "shutdown"),
+        _ => (ReasonCode::UnspecifiedError, "internal_error"),
+    };
+    (code as u32, name)
+}
+
+fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> {
+    let mut message = None;
+    let mut kind = |kind, id: &str| {
+        out.r#type = kind;
+        out.client_id = midge_bytes::of(id);
+    };
+    match event {
+        Event::ClientConnected {
+            client_id,
+            username,
+            peer,
+            session_present,
+            ..
+        } => {
+            kind(MIDGE_EV_CONNECT, client_id);
+            out.peer_addr = midge_bytes::of(&**peer);
+            out.text = midge_bytes::of_option(username.as_deref());
+            out.code = u32::from(*session_present);
+        }
+        Event::ConnectionRefused {
+            client_id,
+            peer,
+            reason,
+        } => {
+            kind(MIDGE_EV_CONNECT, client_id);
+            out.status = MIDGE_E_DENIED;
+            out.peer_addr = midge_bytes::of(&**peer);
+            let (code, text) = ended(reason);
+            (out.code, out.text) = (code, midge_bytes::of(text));
+        }
+        Event::ClientDisconnected { client_id, reason } => {
+            kind(MIDGE_EV_DISCONNECT, client_id);
+            let (code, text) = ended(reason);
+            (out.code, out.text) = (code, midge_bytes::of(text));
+        }
+        Event::Subscribed {
+            client_id,
+            filter,
+            qos,
+        } => {
+            kind(MIDGE_EV_SUBSCRIBE, client_id);
+            (out.code, out.topic) = (*qos as u32, midge_bytes::of(&**filter));
+        }
+        Event::SubscribeRefused {
+            client_id,
+            filter,
+            reason,
+        } => {
+            kind(MIDGE_EV_SUBSCRIBE, client_id);
+            out.status = MIDGE_E_DENIED;
+            (out.code, out.topic) = (*reason as u32, midge_bytes::of(&**filter));
+        }
+        Event::Unsubscribed { client_id, filter } => {
+            kind(MIDGE_EV_UNSUBSCRIBE, client_id);
+            out.topic = midge_bytes::of(&**filter);
+        }
+        Event::Published {
+            message: published,
+            matched,
+        } => {
+            let id = published.origin().client_id().unwrap_or_default();
+            kind(MIDGE_EV_PUBLISH, id);
+            out.code = u32::try_from(*matched).unwrap_or(u32::MAX);
+            message = Some(published.clone());
+        }
+        Event::Delivered {
+            client_id,
+            message: delivered,
+            qos,
+        } => {
+            kind(MIDGE_EV_DELIVER, client_id);
+            out.code = *qos as u32;
+            message = Some(delivered.clone());
+        }
+        Event::Acknowledged {
+            client_id,
+            message: acknowledged,
+        } => {
+            kind(MIDGE_EV_ACK, client_id);
+            message = Some(acknowledged.clone());
+        }
+        Event::Dropped {
+            client_id,
+            topic,
+            reason,
+        } => {
+            kind(MIDGE_EV_DROP, client_id.as_deref().unwrap_or_default());
+            (out.code, out.topic) = (*reason as u32, midge_bytes::of(&**topic));
+            out.text = midge_bytes::of(reason.name());
+        }
+        Event::RetainedExpired { message: expired } => {
+            kind(MIDGE_EV_EXPIRE, "");
+            message = Some(expired.clone());
+        }
+        Event::SessionEnded { client_id } => kind(MIDGE_EV_SESSION_END, client_id),
+        Event::WillSent { client_id, topic } => {
+            kind(MIDGE_EV_WILL, client_id);
+            out.topic = midge_bytes::of(&**topic);
+        }
+        // An event that this version of the header has no name for.
+        _ => {}
+    }
+    message.map(midge_message::stored)
+}
+
+/// Makes what C gets. The result owns memory until [`release`].
+pub(crate) fn make(entry: Entry) -> midge_event {
+    let mut out = midge_event {
+        seq: entry.seq,
+        lost: entry.lost,
+        wall_ns: entry.stamp.wall,
+        mono_ns: entry.stamp.monotonic,
+        tag: entry.tag,
+        ..EMPTY
+    };
+    match entry.item {
+        Item::Message(message) => {
+            out.r#type = MIDGE_EV_MESSAGE;
+            let message = Arc::into_raw(midge_message::received(message));
+            // SAFETY: just made.
+            let (_, id) = unsafe { &*message }.origin();
+            out.client_id = midge_bytes::of(id);
+            out.owner = message.cast_mut().cast();
+            set_message(&mut out, message);
+        }
+        Item::Event(event) => {
+            // What the event points to does not move when the event itself does.
+            let message = describe(&event, &mut out);
+            if let Some(message) = &message {
+                set_message(&mut out, Arc::as_ptr(message));
+            }
+            let owner = Owner {
+                _event: event,
+                message,
+            };
+            let owner = Box::into_raw(Box::new(owner)).cast::<c_void>();
+            out.owner = owner.map_addr(|address| address | BOXED);
+        }
+    }
+    out
+}
+
+fn set_message(out: &mut midge_event, message: *const midge_message) {
+    out.message = message;
+    // SAFETY: alive as long as the owner.
+    out.topic = midge_bytes::of(unsafe { &*message }.topic());
+}
+
+/// Frees what an event owns.
+///
+/// # Safety
+/// `owner` comes from [`make`] and was not released.
+unsafe fn release(owner: *mut c_void) {
+    if owner.is_null() {
+        return;
+    }
+    if owner.addr() & BOXED != 0 {
+        let owner = owner.map_addr(|address| address & !BOXED).cast::<Owner>();
+        // SAFETY: made by `make` with Box::into_raw.
+        let owner = unsafe { Box::from_raw(owner) };
+        drop(owner.message);
+    } else {
+        // SAFETY: made by `make` with Arc::into_raw.
+        drop(unsafe { Arc::from_raw(owner.cast::<midge_message>()) });
+    }
+}
+
+/// Hands an entry to C.
+///
+/// # Safety
+/// `out` was checked with [`check_out`] and is writable.
+pub(crate) unsafe fn write(entry: Entry, out: *mut midge_event) -> Result<(), Fault> {
+    let event = make(entry);
+    // SAFETY: as the caller promises.
+    unsafe { ffi::write_struct(out, &event, LEAST, "ev") }
+}
+
+/// Whether an event can be written to.
+pub(crate) fn check_out(out: *const midge_event) -> Result<(), Fault> {
+    ffi::check_out_struct(out, LEAST, "ev")
+}
+
+/// Shows an entry to a callback.
+pub(crate) fn with(entry: Entry, callback: impl FnOnce(&midge_event)) {
+    let event = make(entry);
+    callback(&event);
+    // SAFETY: just made.
+    unsafe { release(event.owner) };
+}
+
+/// Frees what an event holds and empties it. NULL, an empty event and a second call are nothing.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_event_clear(ev: *mut midge_event) {
+    if process::is_forked_child() || check_out(ev).is_err() {
+        return;
+    }
+    ffi::enter(|| {
+        // SAFETY: large enough, and either initialised by the host or written by this library.
+        unsafe {
+            let owner = std::mem::replace(&mut (*ev).owner, std::ptr::null_mut());
+            ffi::write_struct(ev, &EMPTY, LEAST, "ev")?;
+            release(owner);
+        }
+        Ok(())
+    });
+}
+
+/// The name of a MIDGE_DROP_* number, for example "queue_full"; "unknown" for others. Static.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_drop_reason_name(reason: u32) -> *const c_char {
+    let name = match DropReason::ALL.get(reason as usize) {
+        Some(DropReason::QueueFull) => c"queue_full",
+        Some(DropReason::TotalQueueFull) => c"total_queue_full",
+        Some(DropReason::PacketTooLarge) => c"packet_too_large",
+        Some(DropReason::NotConnected) => c"not_connected",
+        Some(DropReason::Expired) => c"expired",
+        Some(DropReason::RefusedByHook) => c"refused_by_hook",
+        Some(DropReason::NotAuthorized) => c"not_authorized",
+        Some(DropReason::SessionEnded) => c"session_ended",
+        Some(DropReason::RetainedFull) => c"retained_full",
+        Some(DropReason::RateExceeded) => c"rate_exceeded",
+        Some(DropReason::ObserverFull) => c"observer_full",
+        Some(DropReason::RefusedByReceiver) => c"refused_by_receiver",
+        _ => c"unknown",
+    };
+    name.as_ptr()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_name_here_too() {
+        assert_eq!(DropReason::ALL.len(), MIDGE_DROP_COUNT as usize);
+        for reason in DropReason::ALL {
+            // SAFETY: a static text.
+            let name = unsafe { CStr::from_ptr(midge_drop_reason_name(reason as u32)) };
+            assert_eq!(name.to_str().unwrap(), reason.name());
+        }
+    }
+
+    #[test]
+    fn every_kind_of_the_engine_can_be_asked_for() {
+        assert_eq!(mask(MIDGE_EV_ALL), EventMask::ALL);
+        assert_eq!(mask(MIDGE_EV_MESSAGE), EventMask::NONE);
+    }
+}

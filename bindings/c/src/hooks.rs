@@ -1,0 +1,454 @@
+//! Callbacks that decide: authentication, access control, interception.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker::{
+    ClientInfo, ConnectRequest, HookSet, Hooks, Interception, MessageRef, Origin, QoS, ReasonCode,
+    Refusal, Resolver, SubscriptionOptions, Verdict, Version,
+};
+use parking_lot::Mutex;
+
+use crate::callback::{self, Gate, User};
+use crate::config::{self, midge_config};
+use crate::ffi::{self, enter, midge_bytes, midge_free_fn};
+use crate::message::midge_message;
+use crate::publish::message_for_callback;
+use crate::status::{
+    Fault, MIDGE_E_CLOSED, MIDGE_E_DENIED, MIDGE_E_WOULD_BLOCK, MIDGE_OK, midge_status,
+};
+use crate::table::Table;
+
+/// An answer that is still owed. A number, not a pointer; it works once.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_decision {
+    /// The number.
+    pub id: u64,
+}
+
+static DECISIONS: Table<Pending> = Table::new("decision", 4);
+
+/// An answer that is owed until `deadline`.
+struct Pending {
+    resolver: Mutex<Option<Resolver>>,
+    deadline: Instant,
+}
+
+/// A client that wants to connect. All pointers are valid until the callback returns.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_connect_info {
+    /// sizeof(midge_connect_info) of the library.
+    pub struct_size: u32,
+    /// 3 for MQTT 3.1, 4 for 3.1.1, 5 for 5.0.
+    pub protocol: u8,
+    /// 1 if the client wants a new session.
+    pub clean_start: u8,
+    /// Keep alive in seconds, 0 for none.
+    pub keep_alive: u16,
+    /// Client identifier, assigned by the broker if the client has sent none.
+    pub client_id: midge_bytes,
+    /// User name, or empty.
+    pub username: midge_bytes,
+    /// Password, or empty.
+    pub password: midge_bytes,
+    /// Where it comes from: "127.0.0.1:50412", "unix", "memory".
+    pub peer_addr: midge_bytes,
+    /// URL of the listener that took the connection.
+    pub listener: midge_bytes,
+    /// Topic of its will, or empty.
+    pub will_topic: midge_bytes,
+}
+
+/// A client publishes to a topic (its will included, at CONNECT).
+pub const MIDGE_ACL_PUBLISH: u8 = 1;
+/// A client subscribes to a filter.
+pub const MIDGE_ACL_SUBSCRIBE: u8 = 2;
+/// A client is about to get a message. Asked for each receiver of each message: must be cheap.
+pub const MIDGE_ACL_RECEIVE: u8 = 3;
+
+/// What a client wants to do. All pointers are valid until the callback returns.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_acl_request {
+    /// sizeof(midge_acl_request) of the library.
+    pub struct_size: u32,
+    /// A MIDGE_ACL_* number.
+    pub action: u8,
+    /// QoS of the message or asked for by the subscription.
+    pub qos: u8,
+    /// Whether the message is to be retained.
+    pub retain: u8,
+    /// 0.
+    pub reserved: u8,
+    /// Client identifier.
+    pub client_id: midge_bytes,
+    /// User name, or empty; always empty for MIDGE_ACL_RECEIVE.
+    pub username: midge_bytes,
+    /// Where it comes from, or empty for MIDGE_ACL_RECEIVE.
+    pub peer_addr: midge_bytes,
+    /// Topic name or filter.
+    pub topic: midge_bytes,
+}
+
+/// Decides whether a client may connect: MIDGE_OK, or MIDGE_E_DENIED. Or keep d, return
+/// MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any thread; only this client
+/// waits. No answer within hooks.timeout_ms, and any other result, is a no.
+pub type midge_auth_fn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        info: *const midge_connect_info,
+        d: midge_decision,
+    ) -> midge_status,
+>;
+
+/// Decides whether a client may do something: MIDGE_OK; any other result is a no.
+pub type midge_acl_fn =
+    Option<unsafe extern "C" fn(user: *mut c_void, req: *const midge_acl_request) -> midge_status>;
+
+/// Sees every message before it is routed, those of the host and wills included. MIDGE_OK lets it
+/// pass; with a message in *replace, which the library then owns, that one goes on in its place.
+/// Any other result drops it: publishing functions of the host then give MIDGE_E_DENIED.
+pub type midge_publish_hook_fn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        message: *const midge_message,
+        replace: *mut *mut midge_message,
+    ) -> midge_status,
+>;
+
+/// Called on each thread of the broker.
+pub type midge_thread_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
+
+/// Callbacks that decide. All may be NULL; what is NULL costs nothing. They run on the thread that
+/// handles the packet: a thread of the broker, or the caller of a publishing function. No lock of
+/// the broker is held.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_hooks {
+    /// sizeof(midge_hooks).
+    pub struct_size: u32,
+    /// Which actions on_acl is asked for: bits 1 << MIDGE_ACL_*. 0 is publish and subscribe.
+    pub acl_actions: u32,
+    /// For the callbacks.
+    pub user: *mut c_void,
+    /// May be NULL; called with user exactly once: when the configuration, its copies and all
+    /// brokers that were started with them are gone, at latest before midge_broker_join() or
+    /// midge_broker_free() of the last broker returns if the configurations were freed before.
+    pub user_free: midge_free_fn,
+    /// Authentication.
+    pub on_auth: midge_auth_fn,
+    /// Access control.
+    pub on_acl: midge_acl_fn,
+    /// Interception of messages.
+    pub on_publish: midge_publish_hook_fn,
+    /// First on each thread of the broker.
+    pub on_thread_start: midge_thread_fn,
+    /// Last on each thread of the broker.
+    pub on_thread_stop: midge_thread_fn,
+}
+
+const LEAST: usize = std::mem::offset_of!(midge_hooks, on_auth);
+
+/// Callbacks with their user pointer, as a configuration holds them.
+pub(crate) struct HookTable {
+    raw: midge_hooks,
+    user: Arc<User>,
+}
+
+// SAFETY: functions and a user pointer that the contract allows to be used on any thread.
+unsafe impl Send for HookTable {}
+// SAFETY: as above.
+unsafe impl Sync for HookTable {}
+
+/// The callbacks of one running broker.
+pub(crate) struct CHooks {
+    raw: midge_hooks,
+    gate: Gate,
+    timeout: Duration,
+    /// Answers that are owed, to be forgotten with the broker or after their time.
+    pending: Mutex<Vec<(u64, Instant)>>,
+}
+
+// SAFETY: as for HookTable.
+unsafe impl Send for CHooks {}
+// SAFETY: as above.
+unsafe impl Sync for CHooks {}
+
+impl CHooks {
+    pub(crate) fn new(table: &Arc<HookTable>, timeout_ms: u64) -> Self {
+        Self {
+            raw: table.raw,
+            gate: Gate::new(table.user.clone()),
+            timeout: Duration::from_millis(timeout_ms),
+            pending: Mutex::default(),
+        }
+    }
+
+    /// Ends all callbacks, for good.
+    pub(crate) fn close(&self) {
+        self.gate.close();
+        for (id, _) in std::mem::take(&mut *self.pending.lock()) {
+            let _ = DECISIONS.remove(id);
+        }
+    }
+
+    pub(crate) fn thread_started(&self) {
+        self.on_thread(self.raw.on_thread_start);
+    }
+
+    pub(crate) fn thread_stopped(&self) {
+        self.on_thread(self.raw.on_thread_stop);
+    }
+
+    fn on_thread(&self, function: midge_thread_fn) {
+        if let (Some(function), Some(pass)) = (function, self.gate.enter()) {
+            // SAFETY: the host gave this function to be called like this.
+            callback::run(|| unsafe { function(pass.user) });
+        }
+    }
+
+    fn asks(&self, action: u8) -> bool {
+        let actions = match self.raw.acl_actions {
+            0 => 1 << MIDGE_ACL_PUBLISH | 1 << MIDGE_ACL_SUBSCRIBE,
+            actions => actions,
+        };
+        self.raw.on_acl.is_some() && actions & (1 << action) != 0
+    }
+
+    fn acl(&self, request: &midge_acl_request) -> bool {
+        let (Some(function), Some(pass)) = (self.raw.on_acl, self.gate.enter()) else {
+            return false;
+        };
+        // SAFETY: the host gave this function to be called like this.
+        callback::run(|| unsafe { function(pass.user, request) }) == MIDGE_OK
+    }
+
+    /// Keeps a resolver for a later answer; forgets those that are too late.
+    fn owe(&self, resolver: Resolver) -> u64 {
+        let now = Instant::now();
+        let deadline = now + self.timeout;
+        let id = DECISIONS.add(Arc::new(Pending {
+            resolver: Mutex::new(Some(resolver)),
+            deadline,
+        }));
+        let mut pending = self.pending.lock();
+        pending.retain(|(id, deadline)| {
+            let owed = *deadline > now && DECISIONS.find(*id).is_ok();
+            if !owed {
+                let _ = DECISIONS.remove(*id);
+            }
+            owed
+        });
+        pending.push((id, deadline));
+        id
+    }
+}
+
+fn verdict(allowed: bool) -> Verdict {
+    if allowed {
+        Verdict::Allow
+    } else {
+        Verdict::deny()
+    }
+}
+
+fn client_request(client: &ClientInfo, action: u8) -> midge_acl_request {
+    midge_acl_request {
+        struct_size: size_of::<midge_acl_request>() as u32,
+        action,
+        qos: 0,
+        retain: 0,
+        reserved: 0,
+        client_id: midge_bytes::of(&*client.client_id),
+        username: midge_bytes::of_option(client.username.as_deref()),
+        peer_addr: midge_bytes::of(&*client.peer),
+        topic: midge_bytes::EMPTY,
+    }
+}
+
+impl Hooks for CHooks {
+    fn set(&self) -> HookSet {
+        let mut set = HookSet::NONE;
+        let mut add = |wanted, hook| {
+            if wanted {
+                set = set.and(hook);
+            }
+        };
+        add(self.raw.on_auth.is_some(), HookSet::AUTHENTICATE);
+        add(self.asks(MIDGE_ACL_PUBLISH), HookSet::AUTHORIZE_PUBLISH);
+        add(self.asks(MIDGE_ACL_SUBSCRIBE), HookSet::AUTHORIZE_SUBSCRIBE);
+        add(self.asks(MIDGE_ACL_RECEIVE), HookSet::AUTHORIZE_RECEIVE);
+        add(self.raw.on_publish.is_some(), HookSet::INTERCEPT_PUBLISH);
+        set
+    }
+
+    fn authenticate(&self, request: &ConnectRequest) -> Verdict {
+        let (Some(function), Some(pass)) = (self.raw.on_auth, self.gate.enter()) else {
+            return Verdict::deny();
+        };
+        let info = midge_connect_info {
+            struct_size: size_of::<midge_connect_info>() as u32,
+            protocol: match request.client.version {
+                Version::V31 => 3,
+                Version::V311 => 4,
+                Version::V5 => 5,
+            },
+            clean_start: u8::from(request.clean_start),
+            keep_alive: request.keep_alive,
+            client_id: midge_bytes::of(&*request.client.client_id),
+            username: midge_bytes::of_option(request.client.username.as_deref()),
+            password: midge_bytes::of_option(request.password.as_deref()),
+            peer_addr: midge_bytes::of(&*request.client.peer),
+            listener: midge_bytes::of(&*request.client.listener),
+            will_topic: midge_bytes::of_option(request.will.as_ref().map(|will| &will.topic)),
+        };
+        let (resolver, deferred) = Verdict::defer();
+        let id = self.owe(resolver);
+        // SAFETY: the host gave this function to be called like this.
+        let answer = callback::run(|| unsafe {
+            function(pass.user, &raw const info, midge_decision { id })
+        });
+        if answer == MIDGE_E_WOULD_BLOCK {
+            return deferred;
+        }
+        let _ = DECISIONS.remove(id);
+        match answer {
+            MIDGE_OK => Verdict::Allow,
+            _ => Verdict::Deny(Refusal::new(ReasonCode::NotAuthorized)),
+        }
+    }
+
+    fn authorize_publish(&self, client: &ClientInfo, message: &MessageRef<'_>) -> Verdict {
+        verdict(self.acl(&midge_acl_request {
+            qos: message.qos as u8,
+            retain: u8::from(message.retain),
+            topic: midge_bytes::of(message.topic),
+            ..client_request(client, MIDGE_ACL_PUBLISH)
+        }))
+    }
+
+    fn authorize_subscribe(
+        &self,
+        client: &ClientInfo,
+        filter: &str,
+        options: &SubscriptionOptions,
+    ) -> Verdict {
+        verdict(self.acl(&midge_acl_request {
+            qos: options.qos as u8,
+            topic: midge_bytes::of(filter),
+            ..client_request(client, MIDGE_ACL_SUBSCRIBE)
+        }))
+    }
+
+    fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
+        self.acl(&midge_acl_request {
+            struct_size: size_of::<midge_acl_request>() as u32,
+            action: MIDGE_ACL_RECEIVE,
+            qos: message.qos as u8,
+            retain: u8::from(message.retain),
+            reserved: 0,
+            client_id: midge_bytes::of(client_id),
+            username: midge_bytes::EMPTY,
+            peer_addr: midge_bytes::EMPTY,
+            topic: midge_bytes::of(message.topic),
+        })
+    }
+
+    fn intercept_publish(&self, origin: &Origin, message: &MessageRef<'_>) -> Interception {
+        let (Some(function), Some(pass)) = (self.raw.on_publish, self.gate.enter()) else {
+            return Interception::Drop;
+        };
+        let seen = midge_message::owned(message_for_callback(message), origin.clone());
+        let mut replace: *mut midge_message = std::ptr::null_mut();
+        // SAFETY: the host gave this function to be called like this.
+        let answer =
+            callback::run(|| unsafe { function(pass.user, Arc::as_ptr(&seen), &raw mut replace) });
+        let replace = (!replace.is_null()).then(|| {
+            // SAFETY: a reference to a message of this library, which the host gives away.
+            unsafe { Arc::from_raw(replace.cast_const()) }
+        });
+        match (answer, replace) {
+            (MIDGE_OK, None) => Interception::Forward,
+            (MIDGE_OK, Some(other)) => Interception::Replace(Box::new(other.to_owned_message())),
+            _ if *origin == Origin::Host => {
+                Interception::Refuse(Refusal::new(ReasonCode::NotAuthorized))
+            }
+            _ => Interception::Drop,
+        }
+    }
+}
+
+/// Sets the callbacks; those set before are let go. NULL hooks removes them.
+///
+/// @param h  copied; h->user belongs to the library once this has returned MIDGE_OK
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_config_set_hooks(
+    config: *mut midge_config,
+    h: *const midge_hooks,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's configuration, or NULL.
+        let config = unsafe { config::borrow_mut(config) }?;
+        if h.is_null() {
+            config.hooks = None;
+            return Ok(());
+        }
+        // SAFETY: the host's structure; all zero is valid for it.
+        let raw = unsafe { ffi::read_struct(h, LEAST, "h") }?;
+        let known = 1 << MIDGE_ACL_PUBLISH | 1 << MIDGE_ACL_SUBSCRIBE | 1 << MIDGE_ACL_RECEIVE;
+        if raw.acl_actions & !known != 0 {
+            return Err(Fault::invalid(
+                "h.acl_actions has bits that are no 1 << MIDGE_ACL_*",
+            ));
+        }
+        let user = User::new(raw.user, raw.user_free);
+        config.hooks = Some(Arc::new(HookTable { raw, user }));
+        Ok(())
+    })
+}
+
+/// Gives the answer that an authentication callback has owed. Any thread; works once.
+///
+/// @param verdict  MIDGE_OK lets the client in, everything else does not
+/// @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
+///         MIDGE_E_INVALID (verdict is MIDGE_E_WOULD_BLOCK, or a null handle)
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_decision_complete(
+    d: midge_decision,
+    verdict: midge_status,
+) -> midge_status {
+    enter(|| {
+        if verdict == MIDGE_E_WOULD_BLOCK {
+            return Err(Fault::invalid(
+                "verdict is MIDGE_E_WOULD_BLOCK: it has been put off already",
+            ));
+        }
+        DECISIONS.find(d.id)?;
+        let late = || Fault::new(MIDGE_E_CLOSED, "the decision comes too late");
+        let pending = DECISIONS.remove(d.id)?.ok_or_else(late)?;
+        if pending.deadline <= Instant::now() {
+            return Err(late());
+        }
+        let resolver = pending.resolver.lock().take().ok_or_else(late)?;
+        match verdict {
+            MIDGE_OK => resolver.allow(),
+            MIDGE_E_DENIED => resolver.deny(Refusal::new(ReasonCode::NotAuthorized)),
+            _ => resolver.deny(Refusal::new(ReasonCode::UnspecifiedError)),
+        }
+        Ok(())
+    })
+}
+
+// QoS goes out as its number.
+const _: () = assert!(QoS::ExactlyOnce as u8 == 2);

@@ -1,0 +1,391 @@
+//! Looking in, test helpers, administration.
+
+use std::ffi::{c_char, c_void};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker::{ConnectError, DropReason, EventMask, ReasonCode, RecvError, TopicFilter, TopicName};
+
+use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
+use crate::ffi::{self, enter};
+use crate::message::midge_message;
+use crate::publish;
+use crate::status::{
+    Fault, MIDGE_E_LIMIT, MIDGE_E_NOT_FOUND, MIDGE_E_STATE, MIDGE_E_TIMEOUT, midge_status,
+};
+
+/// Counters of a broker.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_stats {
+    /// sizeof(midge_stats), set by the caller.
+    pub struct_size: u32,
+    /// 0 stopped, 1 running, 2 stopping.
+    pub state: u32,
+    /// Grows from call to call for as long as the broker's threads get to their work; a call asks
+    /// them to raise it. Feed a watchdog when it has grown since the last call.
+    pub heartbeat: u64,
+    /// Milliseconds since the start.
+    pub uptime_ms: u64,
+    /// Open connections, those before CONNECT included.
+    pub connections: u64,
+    /// Connections accepted since the start.
+    pub connects: u64,
+    /// Connections refused since the start.
+    pub refused: u64,
+    /// Connected clients.
+    pub clients: u64,
+    /// Most clients connected at the same time.
+    pub clients_max: u64,
+    /// Sessions, connected or not.
+    pub sessions: u64,
+    /// Sessions that expired.
+    pub sessions_expired: u64,
+    /// Subscriptions of clients, shared ones included.
+    pub subscriptions: u64,
+    /// Shared subscriptions.
+    pub shared_subscriptions: u64,
+    /// Retained messages, $SYS not counted.
+    pub retained: u64,
+    /// Bytes of retained messages.
+    pub retained_bytes: u64,
+    /// Messages waiting for clients.
+    pub queued_msgs: u64,
+    /// Bytes waiting for clients.
+    pub queued_bytes: u64,
+    /// Messages published by clients and by the host.
+    pub msgs_in: u64,
+    /// Their payload bytes.
+    pub msgs_in_bytes: u64,
+    /// Messages sent to clients.
+    pub msgs_out: u64,
+    /// Their payload bytes.
+    pub msgs_out_bytes: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Bytes read from connections.
+    pub bytes_in: u64,
+    /// Bytes written to connections.
+    pub bytes_out: u64,
+    /// Panics that were caught.
+    pub panics: u64,
+    /// Dropped messages, all together.
+    pub msgs_dropped: u64,
+    /// Dropped messages by MIDGE_DROP_* number.
+    pub dropped: [u64; 16],
+}
+
+fn stats(object: &BrokerObject) -> midge_stats {
+    let stats = object.broker.stats();
+    let mut dropped = [0; 16];
+    for (to, reason) in dropped.iter_mut().zip(DropReason::ALL) {
+        *to = stats.dropped_by(reason);
+    }
+    midge_stats {
+        struct_size: size_of::<midge_stats>() as u32,
+        state: object.stage() as u32,
+        heartbeat: object.broker.heartbeat(),
+        uptime_ms: stats.uptime_ms,
+        connections: stats.connections,
+        connects: stats.connects,
+        refused: stats.refused,
+        clients: stats.clients,
+        clients_max: stats.clients_maximum,
+        sessions: stats.sessions,
+        sessions_expired: stats.sessions_expired,
+        subscriptions: stats.subscriptions,
+        shared_subscriptions: stats.shared_subscriptions,
+        retained: stats.retained,
+        retained_bytes: stats.retained_bytes,
+        queued_msgs: stats.queued_messages,
+        queued_bytes: stats.queued_bytes,
+        msgs_in: stats.publish_received,
+        msgs_in_bytes: stats.publish_bytes_received,
+        msgs_out: stats.publish_sent,
+        msgs_out_bytes: stats.publish_bytes_sent,
+        packets_in: stats.messages_received,
+        packets_out: stats.messages_sent,
+        bytes_in: stats.bytes_received,
+        bytes_out: stats.bytes_sent,
+        panics: stats.panics,
+        msgs_dropped: stats.dropped_total(),
+        dropped,
+    }
+}
+
+/// A snapshot of all counters.
+///
+/// @param out  its struct_size must be set; as much as fits is written
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_broker_stats(
+    b: midge_broker,
+    out: *mut midge_stats,
+) -> midge_status {
+    enter(|| {
+        ffi::check_out_struct(out, ffi::HEAD, "out")?;
+        let stats = stats(&*BROKERS.find(b.id)?);
+        // SAFETY: checked above.
+        unsafe { ffi::write_struct(out, &stats, ffi::HEAD, "out") }
+    })
+}
+
+/// [blocking] Waits until nothing is queued, in flight or unwritten for any connected client. For
+/// tests.
+/// @return MIDGE_OK, MIDGE_E_TIMEOUT, MIDGE_E_REENTRANT, MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_broker_quiesce(b: midge_broker, timeout_ms: i32) -> midge_status {
+    enter(|| {
+        ffi::may_block("midge_broker_quiesce")?;
+        let object = BROKERS.find(b.id)?;
+        object
+            .broker
+            .settle(ffi::timeout(timeout_ms).unwrap_or(LONG))
+            .map_err(|_| Fault::new(MIDGE_E_TIMEOUT, "something is still on its way"))
+    })
+}
+
+/// As good as for ever, and can be added to a moment.
+const LONG: Duration = Duration::from_secs(u32::MAX as u64);
+
+fn subscribers(object: &BrokerObject, topic: &str) -> usize {
+    let subscriptions = object.broker.subscriptions(None);
+    let matching = subscriptions.iter().filter(|subscription| {
+        TopicFilter::new(&subscription.filter).is_ok_and(|filter| filter.matches(topic))
+    });
+    let ids: std::collections::HashSet<_> = matching.map(|found| &found.client_id).collect();
+    ids.len()
+}
+
+/// [blocking] Waits until at least n clients have subscriptions that match a topic. Clients inside
+/// the process are not counted. For tests.
+/// @return MIDGE_OK, MIDGE_E_TIMEOUT, MIDGE_E_STATE (the broker stops), MIDGE_E_REENTRANT,
+///         MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_broker_wait_subscribers(
+    b: midge_broker,
+    topic: *const c_char,
+    n: u32,
+    timeout_ms: i32,
+) -> midge_status {
+    enter(|| {
+        ffi::may_block("midge_broker_wait_subscribers")?;
+        // SAFETY: the host's string, or NULL.
+        let topic = unsafe { ffi::text(topic, "topic") }?;
+        if TopicName::new(topic).is_err() {
+            return Err(Fault::invalid("topic is not a valid topic name"));
+        }
+        let object = BROKERS.find(b.id)?;
+        // Before the first look, so that nothing is missed in between.
+        let events = object.broker.events_with(EventMask::SUBSCRIBED, 1);
+        let timeout = ffi::timeout(timeout_ms).unwrap_or(LONG);
+        let deadline = Instant::now() + timeout;
+        while subscribers(&object, topic) < n as usize {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match events.recv_timeout(left) {
+                Ok(_) => {}
+                Err(RecvError::Timeout) => {
+                    let what = "too few clients have subscribed in time";
+                    return Err(Fault::new(MIDGE_E_TIMEOUT, what));
+                }
+                Err(RecvError::Closed) => {
+                    return Err(Fault::new(MIDGE_E_STATE, "the broker has stopped"));
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// [blocking] Moves the clock of a broker with "clock" set to "manual": everything that comes due
+/// happens in order, before this returns. Without effect on the system's clock. For tests.
+///
+/// @param ms  milliseconds
+/// @return MIDGE_OK, MIDGE_E_REENTRANT, MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_broker_advance(b: midge_broker, ms: u64) -> midge_status {
+    enter(|| {
+        ffi::may_block("midge_broker_advance")?;
+        let object = BROKERS.find(b.id)?;
+        object.broker.clock().advance(Duration::from_millis(ms));
+        Ok(())
+    })
+}
+
+/// Disconnects a client; its will is published.
+///
+/// @param reason  MQTT reason code of 0x80 or above, for example 0x98 Administrative action
+/// @return MIDGE_OK, MIDGE_E_NOT_FOUND (it is not connected), MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_broker_disconnect(
+    b: midge_broker,
+    client_id: *const c_char,
+    reason: u8,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's string, or NULL.
+        let client_id = unsafe { ffi::text(client_id, "client_id") }?;
+        let code = ReasonCode::from_u8(reason).filter(|code| code.is_error());
+        let Some(code) = code else {
+            let message = format!("reason is {reason}, no reason code of 0x80 or above");
+            return Err(Fault::invalid(message));
+        };
+        let object = BROKERS.find(b.id)?;
+        if object.broker.disconnect(client_id, code) {
+            Ok(())
+        } else {
+            Err(Fault::new(MIDGE_E_NOT_FOUND, "no such client is connected"))
+        }
+    })
+}
+
+/// Ends a session, and its connection if there is one.
+/// @return MIDGE_OK, MIDGE_E_NOT_FOUND, MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_broker_clear_session(
+    b: midge_broker,
+    client_id: *const c_char,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's string, or NULL.
+        let client_id = unsafe { ffi::text(client_id, "client_id") }?;
+        let object = BROKERS.find(b.id)?;
+        if object.broker.clear_session(client_id) {
+            Ok(())
+        } else {
+            Err(Fault::new(MIDGE_E_NOT_FOUND, "there is no such session"))
+        }
+    })
+}
+
+/// The retained messages that match a filter, in the order of their topics.
+///
+/// @param out    receives references, each to be given back with midge_message_unref(); may be NULL
+///               if cap is 0
+/// @param cap    room in out
+/// @param count  receives how many match. If that is more than cap the rest is left out.
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_broker_retained(
+    b: midge_broker,
+    filter: *const c_char,
+    out: *mut *const midge_message,
+    cap: usize,
+    count: *mut usize,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's string, or NULL.
+        let filter = unsafe { ffi::text(filter, "filter") }?;
+        check_filter(filter)?;
+        ffi::not_null(count, "count")?;
+        if cap > 0 {
+            ffi::not_null(out, "out")?;
+        }
+        let found = BROKERS.find(b.id)?.broker.retained(filter);
+        // SAFETY: not NULL; `out` has room for `cap` pointers.
+        unsafe {
+            ffi::write(count, found.len());
+            for (at, message) in found.into_iter().take(cap).enumerate() {
+                out.add(at)
+                    .write(Arc::into_raw(midge_message::received(message)));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn check_filter(filter: &str) -> Result<(), Fault> {
+    match TopicFilter::new(filter) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Fault::invalid("filter is not a valid topic filter")),
+    }
+}
+
+/// Sets the retained message of a topic without delivering it to anybody. An empty payload removes
+/// it.
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full),
+///         MIDGE_E_STATE, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_broker_set_retained(
+    b: midge_broker,
+    topic: *const c_char,
+    payload: *const c_void,
+    len: usize,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's string and bytes, or NULL.
+        let (topic, payload) = unsafe {
+            (
+                ffi::text(topic, "topic")?,
+                ffi::bytes(payload, len, "payload")?,
+            )
+        };
+        let object = BROKERS.find(b.id)?;
+        let set = object.broker.set_retained(topic, payload.to_vec());
+        set.map_err(|error| match error {
+            broker::PublishError::Refused(_) => {
+                Fault::new(MIDGE_E_LIMIT, "the retained store is full")
+            }
+            error => publish::fault(&error),
+        })
+    })
+}
+
+/// Removes the retained messages that match a filter.
+///
+/// @param removed  may be NULL; receives how many they were
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_broker_clear_retained(
+    b: midge_broker,
+    filter: *const c_char,
+    removed: *mut usize,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's string, or NULL.
+        let filter = unsafe { ffi::text(filter, "filter") }?;
+        check_filter(filter)?;
+        let count = BROKERS.find(b.id)?.broker.clear_retained(filter);
+        // SAFETY: the host's variable, or NULL.
+        unsafe { ffi::write(removed, count) };
+        Ok(())
+    })
+}
+
+/// Connects to the broker without a network: a connected, blocking, close-on-exec socket that
+/// speaks MQTT, for a client library that takes a descriptor.
+///
+/// @param fd  receives the descriptor; the caller closes it
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (limits.connections, limits.connect_rate),
+///         MIDGE_E_STATE (the broker stops), MIDGE_E_IO, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_broker_connect_fd(b: midge_broker, fd: *mut i32) -> midge_status {
+    enter(|| {
+        ffi::not_null(fd, "fd")?;
+        let object = BROKERS.find(b.id)?;
+        if object.broker.is_stopped() {
+            return Err(Fault::new(MIDGE_E_STATE, "the broker stops"));
+        }
+        let socket = object.broker.connect_fd().map_err(|error| match error {
+            ConnectError::Io(source) => Fault::io("cannot make a socket pair", &source),
+            _ => Fault::new(MIDGE_E_LIMIT, "the broker takes no more connections"),
+        })?;
+        // SAFETY: not NULL, so writable.
+        unsafe { ffi::write(fd, socket.into_raw_fd()) };
+        Ok(())
+    })
+}

@@ -1,0 +1,28 @@
+//! The C library of Midge: `include/midge.h` is generated from this crate. It translates between
+//! C and the Rust handle and decides nothing itself.
+//!
+//! Every exported function goes through [`ffi::enter`]: it refuses to work in a forked child,
+//! catches panics, and keeps the details of a failure for `midge_last_error`. Handles are numbers
+//! that are looked up in a [`table::Table`] and never used twice.
+
+#![allow(non_camel_case_types)] // C's own names
+
+mod broker_handle;
+mod callback;
+mod client;
+mod config;
+mod event;
+mod ffi;
+mod hooks;
+mod inspect;
+mod lifecycle;
+mod message;
+mod process;
+mod publish;
+mod queue;
+mod queue_api;
+mod ready_fd;
+mod source;
+mod status;
+mod table;
+mod version;

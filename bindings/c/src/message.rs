@@ -1,0 +1,317 @@
+//! Messages: immutable, counted references.
+
+use std::sync::Arc;
+
+use broker::{Origin, OwnedMessage, Properties, Property, StoredMessage};
+use bytes::Bytes;
+
+use crate::ffi::{self, enter, midge_bytes};
+use crate::process;
+use crate::publish::{Payload, midge_publish_args, read_args};
+use crate::status::midge_status;
+
+/// A message: immutable, counted. Whoever has a reference may read it on any thread.
+pub struct midge_message {
+    body: Body,
+}
+
+enum Body {
+    Received(broker::Message),
+    Stored(Arc<StoredMessage>),
+    Owned(Box<OwnedMessage>, Origin),
+}
+
+/// From a client, by PUBLISH or through midge_client_publish().
+pub const MIDGE_ORIGIN_CLIENT: u32 = 0;
+/// From the program that the broker lives in.
+pub const MIDGE_ORIGIN_HOST: u32 = 1;
+/// The will of a client.
+pub const MIDGE_ORIGIN_WILL: u32 = 2;
+/// From the broker itself: the $SYS topics.
+pub const MIDGE_ORIGIN_BROKER: u32 = 3;
+/// From a bridge to another broker.
+pub const MIDGE_ORIGIN_BRIDGE: u32 = 4;
+
+impl midge_message {
+    pub(crate) fn received(message: broker::Message) -> Arc<Self> {
+        let body = Body::Received(message);
+        Arc::new(Self { body })
+    }
+
+    pub(crate) fn stored(message: Arc<StoredMessage>) -> Arc<Self> {
+        let body = Body::Stored(message);
+        Arc::new(Self { body })
+    }
+
+    pub(crate) fn owned(message: OwnedMessage, origin: Origin) -> Arc<Self> {
+        let body = Body::Owned(Box::new(message), origin);
+        Arc::new(Self { body })
+    }
+
+    pub(crate) fn to_owned_message(&self) -> OwnedMessage {
+        if let Body::Owned(message, _) = &self.body {
+            return (**message).clone();
+        }
+        let mut copy = OwnedMessage::new(self.topic(), self.payload().clone());
+        copy.qos = self.qos();
+        copy.retain = self.retain();
+        copy.expiry = self.expiry();
+        for property in self.properties().iter() {
+            // What was valid once is valid again.
+            let _ = copy.properties.push(property);
+        }
+        copy
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        match &self.body {
+            Body::Received(message) => message.topic(),
+            Body::Stored(message) => message.topic(),
+            Body::Owned(message, _) => &message.topic,
+        }
+    }
+
+    fn payload(&self) -> &Bytes {
+        match &self.body {
+            Body::Received(message) => message.payload(),
+            Body::Stored(message) => message.payload(),
+            Body::Owned(message, _) => &message.payload,
+        }
+    }
+
+    fn qos(&self) -> broker::QoS {
+        match &self.body {
+            Body::Received(message) => message.qos(),
+            Body::Stored(message) => message.qos(),
+            Body::Owned(message, _) => message.qos,
+        }
+    }
+
+    fn retain(&self) -> bool {
+        match &self.body {
+            Body::Received(message) => message.retain(),
+            Body::Stored(message) => message.retain(),
+            Body::Owned(message, _) => message.retain,
+        }
+    }
+
+    fn expiry(&self) -> Option<u32> {
+        match &self.body {
+            Body::Received(message) => message.message_expiry(),
+            Body::Stored(_) => None,
+            Body::Owned(message, _) => message.expiry,
+        }
+    }
+
+    fn properties(&self) -> Properties<'_> {
+        match &self.body {
+            Body::Received(message) => message.properties(),
+            Body::Stored(message) => message.properties(),
+            Body::Owned(message, _) => message.properties.as_properties(),
+        }
+    }
+
+    pub(crate) fn origin(&self) -> (u32, &str) {
+        let origin = match &self.body {
+            Body::Received(message) => message.origin(),
+            Body::Stored(message) => message.origin(),
+            Body::Owned(_, origin) => origin,
+        };
+        match origin {
+            Origin::Client(id) => (MIDGE_ORIGIN_CLIENT, id),
+            Origin::Host => (MIDGE_ORIGIN_HOST, ""),
+            Origin::Will(id) => (MIDGE_ORIGIN_WILL, id),
+            Origin::Broker => (MIDGE_ORIGIN_BROKER, ""),
+            Origin::Bridge(name) => (MIDGE_ORIGIN_BRIDGE, name),
+        }
+    }
+}
+
+/// A property as C reads it.
+struct Found<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
+    number: u64,
+}
+
+impl<'a> Found<'a> {
+    fn number(number: impl Into<u64>) -> Self {
+        Self {
+            key: &[],
+            value: &[],
+            number: number.into(),
+        }
+    }
+
+    fn value(value: &'a [u8]) -> Self {
+        Self {
+            key: &[],
+            value,
+            number: 0,
+        }
+    }
+}
+
+fn property<'a>(message: &'a midge_message, id: u8, index: u32) -> Option<Found<'a>> {
+    if id == MIDGE_PROP_MESSAGE_EXPIRY {
+        return (index == 0)
+            .then(|| message.expiry().map(Found::number))
+            .flatten();
+    }
+    let matching = |property| match (id, property) {
+        (MIDGE_PROP_PAYLOAD_FORMAT, Property::PayloadFormatIndicator(is)) => {
+            Some(Found::number(is))
+        }
+        (MIDGE_PROP_CONTENT_TYPE, Property::ContentType(text))
+        | (MIDGE_PROP_RESPONSE_TOPIC, Property::ResponseTopic(text)) => {
+            Some(Found::value(text.as_bytes()))
+        }
+        (MIDGE_PROP_CORRELATION_DATA, Property::CorrelationData(data)) => Some(Found::value(data)),
+        (MIDGE_PROP_USER, Property::UserProperty(key, value)) => Some(Found {
+            key: key.as_bytes(),
+            value: value.as_bytes(),
+            number: 0,
+        }),
+        _ => None,
+    };
+    let mut all = message.properties().iter().filter_map(matching);
+    all.nth(index as usize)
+}
+
+/// Payload Format Indicator, a number: 1 if the payload is UTF-8.
+pub const MIDGE_PROP_PAYLOAD_FORMAT: u8 = 0x01;
+/// Message Expiry Interval, a number: the seconds that were left when the message was handed over.
+pub const MIDGE_PROP_MESSAGE_EXPIRY: u8 = 0x02;
+/// Content Type, a text.
+pub const MIDGE_PROP_CONTENT_TYPE: u8 = 0x03;
+/// Response Topic, a text.
+pub const MIDGE_PROP_RESPONSE_TOPIC: u8 = 0x08;
+/// Correlation Data, bytes.
+pub const MIDGE_PROP_CORRELATION_DATA: u8 = 0x09;
+/// User Property, key and value; there may be many.
+pub const MIDGE_PROP_USER: u8 = 0x26;
+
+/// Makes a message, for a publish callback to put in place of another.
+///
+/// @param args  as for midge_publish_ex()
+/// @param out   receives the message; free it with midge_message_unref()
+/// @return as midge_publish_ex(); the payload stays the caller's unless it is MIDGE_OK
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_message_new(
+    args: *const midge_publish_args,
+    out: *mut *mut midge_message,
+) -> midge_status {
+    enter(|| {
+        ffi::not_null(out, "out")?;
+        // SAFETY: the host's structure, with what it points to, or NULL.
+        let args = unsafe { read_args(args) }?;
+        let mut message = args.to_message()?;
+        message.payload = match args.payload() {
+            Payload::Copied(bytes) => Bytes::copy_from_slice(bytes),
+            Payload::Given(given) => given.keep(),
+        };
+        let message = Arc::into_raw(midge_message::owned(message, Origin::Host));
+        // SAFETY: not NULL, so writable.
+        unsafe { ffi::write(out, message.cast_mut()) };
+        Ok(())
+    })
+}
+
+/// Takes another reference. Gives the same pointer; NULL gives NULL.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_message_ref(m: *const midge_message) -> *const midge_message {
+    if !m.is_null() {
+        // SAFETY: not NULL, so a message of this library that is alive.
+        unsafe { Arc::increment_strong_count(m) };
+    }
+    m
+}
+
+/// Gives a reference back. NULL is nothing; in a forked child the message is leaked.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_message_unref(m: *const midge_message) {
+    if !m.is_null() && !process::is_forked_child() {
+        enter(|| {
+            // SAFETY: the host gives back a reference that it has.
+            unsafe { Arc::decrement_strong_count(m) };
+            Ok(())
+        });
+    }
+}
+
+/// Topic name, UTF-8. Valid as long as the reference. NULL gives an empty one.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_message_topic(m: *const midge_message) -> midge_bytes {
+    // SAFETY: NULL, or a message that is alive.
+    unsafe { m.as_ref() }.map_or(midge_bytes::EMPTY, |m| midge_bytes::of(m.topic()))
+}
+
+/// Payload. Valid as long as the reference. NULL gives an empty one.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_message_payload(m: *const midge_message) -> midge_bytes {
+    // SAFETY: NULL, or a message that is alive.
+    unsafe { m.as_ref() }.map_or(midge_bytes::EMPTY, |m| midge_bytes::of(m.payload()))
+}
+
+/// QoS of this delivery in bits 0 and 1, RETAIN in bit 2 (the message was retained before the
+/// subscription was made). NULL gives 0.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_message_flags(m: *const midge_message) -> u32 {
+    // SAFETY: NULL, or a message that is alive.
+    unsafe { m.as_ref() }.map_or(0, |m| u32::from(m.qos() as u8) | u32::from(m.retain()) << 2)
+}
+
+/// Where a message came from, a MIDGE_ORIGIN_* number. NULL gives MIDGE_ORIGIN_HOST.
+///
+/// @param client_id  may be NULL; receives the client identifier, or the name of the bridge; valid
+///                   as long as the reference
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_message_origin(
+    m: *const midge_message,
+    client_id: *mut midge_bytes,
+) -> u32 {
+    // SAFETY: NULL, or a message that is alive.
+    let (origin, id) = unsafe { m.as_ref() }.map_or((MIDGE_ORIGIN_HOST, ""), midge_message::origin);
+    // SAFETY: the host's variable, or NULL.
+    unsafe { ffi::write(client_id, midge_bytes::of(id)) };
+    origin
+}
+
+/// A property of a message.
+///
+/// @param id     a MIDGE_PROP_* number, as in MQTT 5.0
+/// @param index  0 for the first one, 1 for the second user property, ...
+/// @param key    may be NULL; receives the key of a user property
+/// @param val    may be NULL; receives a text or bytes
+/// @param num    may be NULL; receives a number
+/// @return whether there is one; the results are written only then. They are valid as long as the
+///         reference.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_message_prop(
+    m: *const midge_message,
+    id: u8,
+    index: u32,
+    key: *mut midge_bytes,
+    val: *mut midge_bytes,
+    num: *mut u64,
+) -> bool {
+    // SAFETY: NULL, or a message that is alive.
+    let found = unsafe { m.as_ref() }.and_then(|m| property(m, id, index));
+    let Some(found) = found else { return false };
+    // SAFETY: the host's variables, or NULL.
+    unsafe {
+        ffi::write(key, midge_bytes::of(found.key));
+        ffi::write(val, midge_bytes::of(found.value));
+        ffi::write(num, found.number);
+    }
+    true
+}

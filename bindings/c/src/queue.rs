@@ -1,0 +1,393 @@
+//! What stands behind a queue handle: a bounded queue of messages and events in the order of their
+//! arrival, read by pull, through a descriptor, or by a thread of its own.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::broker_handle::BrokerObject;
+use crate::ready_fd::ReadyFd;
+use crate::source::{Item, Source};
+use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
+use crate::table::Table;
+
+/// A bounded queue of messages and events. A number, not a pointer: a stale one gives
+/// MIDGE_E_CLOSED. {0} is the null handle.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_queue {
+    /// The number.
+    pub id: u64,
+}
+
+pub(crate) static QUEUES: Table<QueueObject> = Table::new("queue", 2);
+
+/// The oldest item makes room for the new one.
+pub const MIDGE_OVERFLOW_DROP_OLDEST: i32 = 0;
+/// The new item is dropped.
+pub const MIDGE_OVERFLOW_DROP_NEWEST: i32 = 1;
+
+/// Bounds of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+    pub(crate) drop_newest: bool,
+}
+
+/// An item with what is said about its arrival.
+pub(crate) struct Entry {
+    pub(crate) item: Item,
+    pub(crate) tag: u32,
+    pub(crate) seq: u64,
+    pub(crate) lost: u64,
+    pub(crate) stamp: Stamp,
+    source: u64,
+    size: usize,
+}
+
+/// When something happened, by both clocks, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) wall: u64,
+    pub(crate) monotonic: u64,
+}
+
+impl Stamp {
+    fn now() -> Self {
+        let read = |clock| {
+            let mut time = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            // SAFETY: writes the time that it is given.
+            unsafe { libc::clock_gettime(clock, &raw mut time) };
+            (time.tv_sec as u64)
+                .wrapping_mul(1_000_000_000)
+                .wrapping_add(time.tv_nsec as u64)
+        };
+        Self {
+            wall: read(libc::CLOCK_REALTIME),
+            monotonic: read(libc::CLOCK_MONOTONIC),
+        }
+    }
+}
+
+pub(crate) struct QueueObject {
+    pub(crate) owner: Weak<BrokerObject>,
+    bounds: Bounds,
+    state: Mutex<State>,
+    ready: Condvar,
+    /// Held by whoever joins the thread, so that everybody waits until it is really gone.
+    dispatch: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    next_seq: u64,
+    /// Lost since the last entry was appended.
+    lost: u64,
+    sources: Vec<Attached>,
+    next_source: u64,
+    sleepers: usize,
+    /// Wake-ups that nobody has taken yet.
+    wakes: u64,
+    fd: Option<ReadyFd>,
+    has_dispatch: bool,
+    closed: bool,
+}
+
+struct Attached {
+    number: u64,
+    tag: u32,
+    source: Arc<Source>,
+    lost: u64,
+}
+
+impl State {
+    fn refresh_fd(&mut self) {
+        let ready = !self.entries.is_empty() || self.closed || self.wakes > 0;
+        if let Some(fd) = &mut self.fd {
+            fd.set(ready);
+        }
+    }
+
+    fn append(&mut self, entry: Entry, bounds: &Bounds, dropped: &mut Vec<Entry>) {
+        let full = |state: &Self| {
+            state.entries.len() >= bounds.items
+                || (!state.entries.is_empty() && state.bytes + entry.size > bounds.bytes)
+        };
+        if bounds.drop_newest && full(self) {
+            self.lost += 1;
+            dropped.push(entry);
+            return;
+        }
+        while full(self) {
+            let Some(old) = self.entries.pop_front() else {
+                break;
+            };
+            self.bytes -= old.size;
+            // What the lost one had to say about its own predecessors goes to the next one.
+            let lost = old.lost + 1;
+            match self.entries.front_mut() {
+                Some(next) => next.lost += lost,
+                None => self.lost += lost,
+            }
+            dropped.push(old);
+        }
+        self.bytes += entry.size;
+        let lost = std::mem::take(&mut self.lost);
+        self.entries.push_back(Entry { lost, ..entry });
+    }
+}
+
+impl QueueObject {
+    pub(crate) fn new(owner: Weak<BrokerObject>, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            owner,
+            bounds,
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            dispatch: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Takes in what a source brings, from now on. Gives the number to take it away again.
+    pub(crate) fn attach(self: &Arc<Self>, source: Source, tag: u32) -> Result<u64, Fault> {
+        let source = Arc::new(source);
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            return Err(closed());
+        }
+        state.next_source += 1;
+        let number = state.next_source;
+        state.sources.push(Attached {
+            number,
+            tag,
+            source: source.clone(),
+            lost: 0,
+        });
+        drop(state);
+        let queue = Arc::downgrade(self);
+        source.on_ready(move || {
+            if let Some(queue) = queue.upgrade() {
+                queue.pump(number);
+            }
+        });
+        Ok(number)
+    }
+
+    /// Takes a source away, and what it brought and nobody has read.
+    pub(crate) fn detach(&self, number: u64) {
+        let mut state = self.state.lock();
+        let at = state
+            .sources
+            .iter()
+            .position(|source| source.number == number);
+        let gone = at.map(|at| state.sources.swap_remove(at));
+        let mut left = VecDeque::with_capacity(state.entries.len());
+        let mut dropped = Vec::new();
+        for entry in std::mem::take(&mut state.entries) {
+            if entry.source == number {
+                state.bytes -= entry.size;
+                dropped.push(entry);
+            } else {
+                left.push_back(entry);
+            }
+        }
+        state.entries = left;
+        state.refresh_fd();
+        drop(state);
+        // Outside the lock: ending a subscription takes locks of the broker.
+        drop((gone, dropped));
+    }
+
+    /// Moves what a source has brought into the queue. Runs on the thread that brought it.
+    fn pump(&self, number: u64) {
+        let mut dropped = Vec::new();
+        let mut state = self.state.lock();
+        let Some(at) = state
+            .sources
+            .iter()
+            .position(|source| source.number == number)
+        else {
+            return;
+        };
+        let (source, tag) = (state.sources[at].source.clone(), state.sources[at].tag);
+        let lost = source.lost();
+        state.lost += lost - state.sources[at].lost;
+        state.sources[at].lost = lost;
+        let mut stamp = None;
+        while let Some(item) = source.next() {
+            let stamp = *stamp.get_or_insert_with(Stamp::now);
+            state.next_seq += 1;
+            let entry = Entry {
+                size: item.size(),
+                item,
+                tag,
+                seq: state.next_seq,
+                lost: 0,
+                stamp,
+                source: number,
+            };
+            state.append(entry, &self.bounds, &mut dropped);
+        }
+        if stamp.is_some() {
+            self.signal(&mut state);
+        }
+        drop(state);
+        drop((source, dropped));
+    }
+
+    fn signal(&self, state: &mut State) {
+        state.refresh_fd();
+        if state.sleepers > 0 {
+            self.ready.notify_all();
+        }
+    }
+
+    /// The next entry for whoever pulls.
+    pub(crate) fn pull(&self, timeout: Option<Duration>) -> Result<Entry, Fault> {
+        if self.state.lock().has_dispatch {
+            let what = "the queue has a dispatch thread, which takes everything";
+            return Err(Fault::new(MIDGE_E_STATE, what));
+        }
+        self.next(timeout)
+    }
+
+    fn next(&self, timeout: Option<Duration>) -> Result<Entry, Fault> {
+        let deadline = match timeout {
+            Some(Duration::ZERO) | None => None,
+            Some(timeout) => Instant::now().checked_add(timeout),
+        };
+        let mut state = self.state.lock();
+        loop {
+            if let Some(entry) = state.entries.pop_front() {
+                state.bytes -= entry.size;
+                if state.entries.is_empty() {
+                    state.refresh_fd();
+                }
+                return Ok(entry);
+            }
+            if state.closed {
+                return Err(closed());
+            }
+            if state.wakes > 0 {
+                state.wakes -= 1;
+                state.refresh_fd();
+                return Err(Fault::new(MIDGE_E_TIMEOUT, "the queue was woken"));
+            }
+            if timeout == Some(Duration::ZERO) {
+                return Err(Fault::new(MIDGE_E_TIMEOUT, "nothing waits in the queue"));
+            }
+            state.sleepers += 1;
+            let timed_out = match deadline {
+                Some(deadline) => self.ready.wait_until(&mut state, deadline).timed_out(),
+                None => {
+                    self.ready.wait(&mut state);
+                    false
+                }
+            };
+            state.sleepers -= 1;
+            if timed_out && state.entries.is_empty() && !state.closed && state.wakes == 0 {
+                return Err(Fault::new(MIDGE_E_TIMEOUT, "nothing came in time"));
+            }
+        }
+    }
+
+    /// Makes one waiting or the next reader return without anything.
+    pub(crate) fn wake(&self) {
+        let mut state = self.state.lock();
+        state.wakes += 1;
+        self.signal(&mut state);
+    }
+
+    /// A descriptor that is readable while there is something to read.
+    pub(crate) fn fd(&self) -> Result<i32, Fault> {
+        let mut state = self.state.lock();
+        if state.fd.is_none() {
+            let fd =
+                ReadyFd::new().map_err(|error| Fault::io("cannot make a descriptor", &error))?;
+            state.fd = Some(fd);
+            state.refresh_fd();
+        }
+        state.fd.as_ref().map(ReadyFd::number).ok_or_else(closed)
+    }
+
+    /// Starts the thread that takes everything and gives it to `deliver`.
+    pub(crate) fn start_dispatch(
+        self: &Arc<Self>,
+        mut deliver: impl FnMut(Entry) + Send + 'static,
+    ) -> Result<(), Fault> {
+        let mut dispatch = self.dispatch.lock();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(closed());
+        }
+        if state.has_dispatch {
+            let what = "the queue has a dispatch thread already";
+            return Err(Fault::new(MIDGE_E_STATE, what));
+        }
+        let queue = self.clone();
+        let body = move || {
+            loop {
+                match queue.next(None) {
+                    Ok(entry) => deliver(entry),
+                    Err(fault) if fault.status == MIDGE_E_CLOSED => break,
+                    Err(_) => {}
+                }
+            }
+        };
+        let thread = crate::process::spawn("midge-dispatch", body)
+            .map_err(|error| Fault::io("cannot start the dispatch thread", &error))?;
+        state.has_dispatch = true;
+        *dispatch = Some(thread);
+        Ok(())
+    }
+
+    /// Waits for the end of the dispatch thread, if there is one. Not to be called from it.
+    pub(crate) fn join_dispatch(&self) {
+        if let Some(thread) = self.dispatch.lock().take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// Takes nothing in any more; what waits can still be read.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let sources = std::mem::take(&mut state.sources);
+        self.signal(&mut state);
+        drop(state);
+        drop(sources);
+    }
+
+    /// Closes it and forgets what waits: nobody will read it.
+    pub(crate) fn discard(&self) {
+        self.close();
+        let mut state = self.state.lock();
+        let entries = std::mem::take(&mut state.entries);
+        state.bytes = 0;
+        let fd = state.fd.take();
+        drop(state);
+        drop((entries, fd));
+    }
+}
+
+fn closed() -> Fault {
+    Fault::new(
+        MIDGE_E_CLOSED,
+        "the broker has stopped and the queue is empty",
+    )
+}

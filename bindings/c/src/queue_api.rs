@@ -1,0 +1,191 @@
+//! Queues: pull, descriptor, dispatch.
+
+use std::ffi::c_void;
+
+use crate::broker_handle::{BROKERS, midge_broker};
+use crate::callback::{self, User};
+use crate::event::{self, MIDGE_EV_ALL, MIDGE_EV_MESSAGE, midge_event};
+use crate::ffi::{self, enter, midge_free_fn};
+use crate::queue::{
+    Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject,
+    midge_queue,
+};
+use crate::source::Source;
+use crate::status::{Fault, midge_status};
+
+/// Called for each event, in order, on the queue's own thread. The event is cleared afterwards.
+pub type midge_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, ev: *const midge_event)>;
+
+/// Makes a bounded queue.
+///
+/// @param mask        MIDGE_EV_* bits of the broker's events that are wanted; 0 for messages only
+/// @param max_events  most events that may wait, at least 1
+/// @param max_bytes   most bytes of topics and payloads that may wait; 0 for 16 MiB. One event is
+///                    always taken.
+/// @param overflow    MIDGE_OVERFLOW_*
+/// @param out         receives the handle; free it with midge_queue_free()
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_STATE (the broker stops), MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_queue_new(
+    b: midge_broker,
+    mask: u32,
+    max_events: usize,
+    max_bytes: usize,
+    overflow: i32,
+    out: *mut midge_queue,
+) -> midge_status {
+    enter(|| {
+        ffi::not_null(out, "out")?;
+        if mask & !MIDGE_EV_ALL != 0 {
+            return Err(Fault::invalid("mask has bits that are no MIDGE_EV_*"));
+        }
+        if max_events == 0 {
+            return Err(Fault::invalid("max_events is 0"));
+        }
+        let drop_newest = match overflow {
+            MIDGE_OVERFLOW_DROP_OLDEST => false,
+            MIDGE_OVERFLOW_DROP_NEWEST => true,
+            other => {
+                return Err(Fault::invalid(format!(
+                    "overflow is {other}, no MIDGE_OVERFLOW_*"
+                )));
+            }
+        };
+        let object = BROKERS.find(b.id)?;
+        let bounds = Bounds {
+            items: max_events,
+            bytes: if max_bytes == 0 { 16 << 20 } else { max_bytes },
+            drop_newest,
+        };
+        let queue = QueueObject::new(std::sync::Arc::downgrade(&object), bounds);
+        object.attach(&queue)?;
+        if mask & !MIDGE_EV_MESSAGE != 0 {
+            let events = object.broker.events_with(event::mask(mask), max_events);
+            queue.attach(Source::Events(events), 0)?;
+        }
+        let id = QUEUES.add(queue);
+        // SAFETY: not NULL, so writable.
+        unsafe { ffi::write(out, midge_queue { id }) };
+        Ok(())
+    })
+}
+
+/// [blocking unless timeout_ms is 0] Takes the next event.
+///
+/// @param timeout_ms  milliseconds to wait, 0 not to wait, MIDGE_WAIT_FOREVER without limit
+/// @param ev          an event that is empty or was cleared; written only with MIDGE_OK. Then call
+///                    midge_event_clear().
+/// @return MIDGE_OK, MIDGE_E_TIMEOUT (nothing came, or midge_queue_wake() was called),
+///         MIDGE_E_CLOSED (the queue was freed, or the broker has stopped and everything was
+///         read), MIDGE_E_STATE (the queue has a dispatch thread), MIDGE_E_REENTRANT,
+///         MIDGE_E_INVALID, MIDGE_E_ABI
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_queue_next(
+    q: midge_queue,
+    timeout_ms: i32,
+    ev: *mut midge_event,
+) -> midge_status {
+    enter(|| {
+        event::check_out(ev)?;
+        let queue = QUEUES.find(q.id)?;
+        if timeout_ms != 0 {
+            ffi::may_block("midge_queue_next")?;
+        }
+        let entry = queue.pull(ffi::timeout(timeout_ms))?;
+        // SAFETY: checked above.
+        unsafe { event::write(entry, ev) }
+    })
+}
+
+/// A file descriptor that is readable while midge_queue_next() has something to say: an event, a
+/// wake-up, or MIDGE_E_CLOSED. Level-triggered, close-on-exec. Only poll it: never read, write or
+/// close it. It lives until midge_queue_free().
+///
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_queue_fd(q: midge_queue, fd: *mut i32) -> midge_status {
+    enter(|| {
+        ffi::not_null(fd, "fd")?;
+        let number = QUEUES.find(q.id)?.fd()?;
+        // SAFETY: not NULL, so writable.
+        unsafe { ffi::write(fd, number) };
+        Ok(())
+    })
+}
+
+/// Lets a thread of its own, with all signals blocked, call a function for each event. From now on
+/// midge_queue_next() gives MIDGE_E_STATE. The thread ends with the broker, after the events that
+/// waited, or with midge_queue_free(), at once.
+///
+/// @param user       for callback
+/// @param user_free  may be NULL; called with user exactly once, after the last call of callback. If this
+///                   function fails it is not called.
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_STATE (there is one already), MIDGE_E_IO,
+///         MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_queue_dispatch(
+    q: midge_queue,
+    callback: midge_event_fn,
+    user: *mut c_void,
+    user_free: midge_free_fn,
+) -> midge_status {
+    enter(|| {
+        let Some(function) = callback else {
+            return Err(Fault::invalid("callback is NULL"));
+        };
+        let queue = QUEUES.find(q.id)?;
+        let user = User::new(user, user_free);
+        let owner = user.clone();
+        let started = queue.start_dispatch(move |entry| {
+            event::with(entry, |event| {
+                // SAFETY: the host gave this function to be called like this, on any thread.
+                callback::run(|| unsafe { function(owner.pointer, event) });
+            });
+        });
+        if started.is_err() {
+            User::disown(user);
+        }
+        started
+    })
+}
+
+/// Makes one waiting midge_queue_next(), or the next one that would have to wait, return
+/// MIDGE_E_TIMEOUT.
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_queue_wake(q: midge_queue) -> midge_status {
+    enter(|| {
+        QUEUES.find(q.id)?.wake();
+        Ok(())
+    })
+}
+
+/// Frees a queue, with what waits in it. Waiting readers get MIDGE_E_CLOSED. When this returns the
+/// dispatch callback does not run any more, unless this was called from a callback. The null handle
+/// is nothing. Clients of the queue get MIDGE_E_CLOSED from then on.
+/// @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_queue_free(q: midge_queue) -> midge_status {
+    enter(|| {
+        let Some(queue) = QUEUES.remove(q.id)? else {
+            return Ok(());
+        };
+        queue.discard();
+        if callback::is_inside() {
+            // The thread ends by itself; the broker waits for it when it stops.
+            return Ok(());
+        }
+        queue.join_dispatch();
+        if let Some(owner) = queue.owner.upgrade() {
+            owner.detach(&queue);
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,55 @@
+//! Who this library is.
+
+use std::ffi::{CStr, c_char};
+
+use crate::ffi;
+
+/// Major version of this header.
+pub const MIDGE_VERSION_MAJOR: i32 = 0;
+/// Minor version of this header.
+pub const MIDGE_VERSION_MINOR: i32 = 1;
+/// Patch version of this header.
+pub const MIDGE_VERSION_PATCH: i32 = 0;
+
+/// The version of the library, MAJOR * 1000000 + MINOR * 1000 + PATCH; compare it with
+/// MIDGE_VERSION_NUMBER.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_version_number() -> i32 {
+    MIDGE_VERSION_MAJOR * 1_000_000 + MIDGE_VERSION_MINOR * 1000 + MIDGE_VERSION_PATCH
+}
+
+/// The version of the library as text, "0.1.0". Static.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_version() -> *const c_char {
+    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    VERSION.as_ptr().cast()
+}
+
+/// Whether this build has a feature: "tcp", "unix", "mqtt3.1", "mqtt3.1.1", "mqtt5". Other names,
+/// and NULL, give false.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_has_feature(name: *const c_char) -> bool {
+    if ffi::not_null(name, "name").is_err() {
+        return false;
+    }
+    // SAFETY: not NULL, so a NUL-terminated string.
+    let name = unsafe { CStr::from_ptr(name) };
+    matches!(
+        name.to_bytes(),
+        b"tcp" | b"unix" | b"mqtt3.1" | b"mqtt3.1.1" | b"mqtt5"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_the_package() {
+        let version = format!("{MIDGE_VERSION_MAJOR}.{MIDGE_VERSION_MINOR}.{MIDGE_VERSION_PATCH}");
+        assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    }
+}

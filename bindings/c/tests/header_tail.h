@@ -1,0 +1,31 @@
+
+#if defined(_WIN32) && !defined(MIDGE_STATIC)
+#define MIDGE_API __declspec(dllimport)
+#elif defined(__GNUC__)
+#define MIDGE_API __attribute__((visibility("default")))
+#else
+#define MIDGE_API
+#endif
+
+#if defined(__GNUC__)
+#define MIDGE_MUST_USE __attribute__((warn_unused_result))
+#else
+#define MIDGE_MUST_USE
+#endif
+
+/** For timeouts: without limit. */
+#define MIDGE_WAIT_FOREVER (-1)
+
+/** Version of this header as a number; compare it with midge_version_number(). */
+#define MIDGE_VERSION_NUMBER \
+  (MIDGE_VERSION_MAJOR * 1000000 + MIDGE_VERSION_MINOR * 1000 + MIDGE_VERSION_PATCH)
+
+/** Start values of structures. */
+#define MIDGE_PUBLISH_ARGS_INIT \
+  { (uint32_t)sizeof(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, \
+    { NULL, 0 }, NULL, 0 }
+#define MIDGE_EVENT_INIT \
+  { (uint32_t)sizeof(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, { NULL, 0 }, { NULL, 0 }, \
+    { NULL, 0 }, { NULL, 0 }, NULL }
+#define MIDGE_HOOKS_INIT \
+  { (uint32_t)sizeof(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }

@@ -1,0 +1,1516 @@
+/* midge.h - the MQTT broker that lives in your process. C99 and later, C++11 and later.
+ * Generated from the Rust sources; do not edit.
+ *
+ * CONTRACT (docs/c.md has it at length)
+ *  1 Handles   Brokers, clients, queues and decisions are 64-bit numbers, never pointers, and no
+ *              number is used twice: a stale, doubly freed or raced handle gives MIDGE_E_CLOSED.
+ *              {0} is the null handle; midge_*_free({0}) is nothing.
+ *  2 Objects   Configurations and messages are pointers: T **out = you own it and free or unref it
+ *              once; NULL may be freed.
+ *  3 Borrowed  Pointers in midge_bytes, midge_event and callback arguments are valid until the
+ *              callback returns, midge_event_clear(), or the message's last unref.
+ *  4 Errors    0 is success, negative is failure. Results are written on success only, and nothing
+ *              is done in part. midge_last_error() has the details of the last failure on this
+ *              thread, never payloads or passwords.
+ *  5 Threads   Every function from any thread at any time, but one configuration by one thread at a
+ *              time.
+ *  6 Callbacks No lock of the broker is held. Event callbacks run on their queue's own thread. Hooks
+ *              run on the thread that handles the packet, and for what the host publishes on the
+ *              thread that publishes. They must not throw or longjmp. They may call everything but
+ *              what is marked [blocking]: that gives MIDGE_E_REENTRANT.
+ *  7 user_free Called exactly once, after the last callback with that user has returned.
+ *  8 Stop      midge_broker_stop() may be called again; after midge_broker_join() gave MIDGE_OK no
+ *              thread, port or callback of the broker is left. Queues stay readable until empty.
+ *  9 Process   No signal handlers, environment, stdout, stderr, atexit, working directory or
+ *              allocator. All signals are blocked on the library's threads; no write raises SIGPIPE
+ *              on any thread. Descriptors are close-on-exec. dlclose() is not supported.
+ * 10 fork()    In the child of a process that has used the library every call gives MIDGE_E_FORKED
+ *              and frees nothing; exec is fine. Out of memory aborts.
+ *
+ * Timeouts are in milliseconds: 0 does not wait, MIDGE_WAIT_FOREVER waits without limit. Texts are
+ * UTF-8. Structures that begin with struct_size grow at their end only: set it to sizeof.
+ */
+
+#ifndef MIDGE_H
+#define MIDGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32) && !defined(MIDGE_STATIC)
+#define MIDGE_API __declspec(dllimport)
+#elif defined(__GNUC__)
+#define MIDGE_API __attribute__((visibility("default")))
+#else
+#define MIDGE_API
+#endif
+
+#if defined(__GNUC__)
+#define MIDGE_MUST_USE __attribute__((warn_unused_result))
+#else
+#define MIDGE_MUST_USE
+#endif
+
+/** For timeouts: without limit. */
+#define MIDGE_WAIT_FOREVER (-1)
+
+/** Version of this header as a number; compare it with midge_version_number(). */
+#define MIDGE_VERSION_NUMBER \
+  (MIDGE_VERSION_MAJOR * 1000000 + MIDGE_VERSION_MINOR * 1000 + MIDGE_VERSION_PATCH)
+
+/** Start values of structures. */
+#define MIDGE_PUBLISH_ARGS_INIT \
+  { (uint32_t)sizeof(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, \
+    { NULL, 0 }, NULL, 0 }
+#define MIDGE_EVENT_INIT \
+  { (uint32_t)sizeof(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, { NULL, 0 }, { NULL, 0 }, \
+    { NULL, 0 }, { NULL, 0 }, NULL }
+#define MIDGE_HOOKS_INIT \
+  { (uint32_t)sizeof(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+
+/**
+ * A message for a subscription of a client that uses the queue. Always delivered, whatever the
+ * mask of the queue.
+ */
+#define MIDGE_EV_MESSAGE 1
+
+/**
+ * A client connected (status MIDGE_OK; text is its user name), or a connection was refused
+ * (MIDGE_E_DENIED; code is the MQTT reason code, text says why).
+ */
+#define MIDGE_EV_CONNECT (1 << 1)
+
+/**
+ * A connected client's connection ended. code is the MQTT reason code, text says why.
+ */
+#define MIDGE_EV_DISCONNECT (1 << 2)
+
+/**
+ * A subscription was made (MIDGE_OK; topic is the filter, code the granted QoS) or refused
+ * (MIDGE_E_DENIED; code is the MQTT reason code).
+ */
+#define MIDGE_EV_SUBSCRIBE (1 << 3)
+
+/**
+ * A subscription was removed. topic is the filter.
+ */
+#define MIDGE_EV_UNSUBSCRIBE (1 << 4)
+
+/**
+ * A client has acknowledged a QoS 1 or 2 message.
+ */
+#define MIDGE_EV_ACK (1 << 5)
+
+/**
+ * A message was dropped. code is a MIDGE_DROP_* number, text its name.
+ */
+#define MIDGE_EV_DROP (1 << 6)
+
+/**
+ * A message was accepted. code is the number of receivers. One event for each message.
+ */
+#define MIDGE_EV_PUBLISH (1 << 7)
+
+/**
+ * A message was written to a client. code is the QoS. One event for each copy.
+ */
+#define MIDGE_EV_DELIVER (1 << 8)
+
+/**
+ * A retained message expired.
+ */
+#define MIDGE_EV_EXPIRE (1 << 9)
+
+/**
+ * A session ended: it expired, was cleared or replaced.
+ */
+#define MIDGE_EV_SESSION_END (1 << 10)
+
+/**
+ * A will was published.
+ */
+#define MIDGE_EV_WILL (1 << 11)
+
+/**
+ * All kinds.
+ */
+#define MIDGE_EV_ALL 4095
+
+/**
+ * The client's queue is full.
+ */
+#define MIDGE_DROP_QUEUE_FULL 0
+
+/**
+ * All queues together are full.
+ */
+#define MIDGE_DROP_TOTAL_QUEUE_FULL 1
+
+/**
+ * Larger than the client's Maximum Packet Size.
+ */
+#define MIDGE_DROP_PACKET_TOO_LARGE 2
+
+/**
+ * QoS 0 and the client is not connected.
+ */
+#define MIDGE_DROP_NOT_CONNECTED 3
+
+/**
+ * It expired before it could be sent.
+ */
+#define MIDGE_DROP_EXPIRED 4
+
+/**
+ * A callback refused it.
+ */
+#define MIDGE_DROP_REFUSED_BY_HOOK 5
+
+/**
+ * The publisher may not publish to this topic.
+ */
+#define MIDGE_DROP_NOT_AUTHORIZED 6
+
+/**
+ * The session ended with the message still waiting.
+ */
+#define MIDGE_DROP_SESSION_ENDED 7
+
+/**
+ * The retained store is full.
+ */
+#define MIDGE_DROP_RETAINED_FULL 8
+
+/**
+ * The publisher sends too fast.
+ */
+#define MIDGE_DROP_RATE_EXCEEDED 9
+
+/**
+ * A queue of the host is full.
+ */
+#define MIDGE_DROP_OBSERVER_FULL 10
+
+/**
+ * The receiver refused it with a reason code.
+ */
+#define MIDGE_DROP_REFUSED_BY_RECEIVER 11
+
+/**
+ * Number of reasons; the size of midge_stats.dropped that is in use.
+ */
+#define MIDGE_DROP_COUNT 12
+
+/**
+ * A client publishes to a topic (its will included, at CONNECT).
+ */
+#define MIDGE_ACL_PUBLISH 1
+
+/**
+ * A client subscribes to a filter.
+ */
+#define MIDGE_ACL_SUBSCRIBE 2
+
+/**
+ * A client is about to get a message. Asked for each receiver of each message: must be cheap.
+ */
+#define MIDGE_ACL_RECEIVE 3
+
+/**
+ * From a client, by PUBLISH or through midge_client_publish().
+ */
+#define MIDGE_ORIGIN_CLIENT 0
+
+/**
+ * From the program that the broker lives in.
+ */
+#define MIDGE_ORIGIN_HOST 1
+
+/**
+ * The will of a client.
+ */
+#define MIDGE_ORIGIN_WILL 2
+
+/**
+ * From the broker itself: the $SYS topics.
+ */
+#define MIDGE_ORIGIN_BROKER 3
+
+/**
+ * From a bridge to another broker.
+ */
+#define MIDGE_ORIGIN_BRIDGE 4
+
+/**
+ * Payload Format Indicator, a number: 1 if the payload is UTF-8.
+ */
+#define MIDGE_PROP_PAYLOAD_FORMAT 1
+
+/**
+ * Message Expiry Interval, a number: the seconds that were left when the message was handed over.
+ */
+#define MIDGE_PROP_MESSAGE_EXPIRY 2
+
+/**
+ * Content Type, a text.
+ */
+#define MIDGE_PROP_CONTENT_TYPE 3
+
+/**
+ * Response Topic, a text.
+ */
+#define MIDGE_PROP_RESPONSE_TOPIC 8
+
+/**
+ * Correlation Data, bytes.
+ */
+#define MIDGE_PROP_CORRELATION_DATA 9
+
+/**
+ * User Property, key and value; there may be many.
+ */
+#define MIDGE_PROP_USER 38
+
+/**
+ * The oldest item makes room for the new one.
+ */
+#define MIDGE_OVERFLOW_DROP_OLDEST 0
+
+/**
+ * The new item is dropped.
+ */
+#define MIDGE_OVERFLOW_DROP_NEWEST 1
+
+/**
+ * Success.
+ */
+#define MIDGE_OK 0
+
+/**
+ * An argument is not valid: NULL, not UTF-8, a bad topic, a number out of range.
+ */
+#define MIDGE_E_INVALID -1
+
+/**
+ * Not possible in this state: the broker stops, or the queue has a dispatch thread.
+ */
+#define MIDGE_E_STATE -2
+
+/**
+ * Nothing came, or it was not done, in time.
+ */
+#define MIDGE_E_TIMEOUT -3
+
+/**
+ * From an authentication callback: the answer comes later.
+ */
+#define MIDGE_E_WOULD_BLOCK -4
+
+/**
+ * A bound would be exceeded: a message larger than limits.packet_bytes, a buffer too small.
+ */
+#define MIDGE_E_LIMIT -5
+
+/**
+ * There is no such option, client, session or listener.
+ */
+#define MIDGE_E_NOT_FOUND -6
+
+/**
+ * It is there already.
+ */
+#define MIDGE_E_EXISTS -7
+
+/**
+ * Refused by authentication or access control.
+ */
+#define MIDGE_E_DENIED -8
+
+/**
+ * The operating system said no; os_error in midge_error_info says why.
+ */
+#define MIDGE_E_IO -9
+
+/**
+ * The address of a listener is taken.
+ */
+#define MIDGE_E_ADDR_IN_USE -10
+
+/**
+ * The configuration does not fit: a value that an option does not take, a listener's address.
+ */
+#define MIDGE_E_CONFIG -13
+
+/**
+ * Not in this build.
+ */
+#define MIDGE_E_UNSUPPORTED -14
+
+/**
+ * The struct_size of a structure is not understood.
+ */
+#define MIDGE_E_ABI -15
+
+/**
+ * A [blocking] function was called from a callback.
+ */
+#define MIDGE_E_REENTRANT -16
+
+/**
+ * Called in a child process after fork().
+ */
+#define MIDGE_E_FORKED -17
+
+/**
+ * The handle is stale or freed, or the queue is empty and its broker has stopped.
+ */
+#define MIDGE_E_CLOSED -18
+
+/**
+ * A panic inside the library was caught. This call has failed; the process and the broker go on.
+ */
+#define MIDGE_E_PANIC -99
+
+/**
+ * Major version of this header.
+ */
+#define MIDGE_VERSION_MAJOR 0
+
+/**
+ * Minor version of this header.
+ */
+#define MIDGE_VERSION_MINOR 1
+
+/**
+ * Patch version of this header.
+ */
+#define MIDGE_VERSION_PATCH 0
+
+/**
+ * Settings for a broker. Belongs to whoever made it; to be used by one thread at a time.
+ */
+typedef struct midge_config midge_config;
+
+/**
+ * A message: immutable, counted. Whoever has a reference may read it on any thread.
+ */
+typedef struct midge_message midge_message;
+
+/**
+ * Result of a call: MIDGE_OK, or one of the negative MIDGE_E_* codes. New codes may be appended.
+ * @since 0.1
+ */
+typedef int32_t midge_status;
+
+/**
+ * A broker. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is the null handle.
+ * @since 0.1
+ */
+typedef struct midge_broker {
+  /**
+   * The number.
+   */
+  uint64_t id;
+} midge_broker;
+
+/**
+ * A bounded queue of messages and events. A number, not a pointer: a stale one gives
+ * MIDGE_E_CLOSED. {0} is the null handle.
+ * @since 0.1
+ */
+typedef struct midge_queue {
+  /**
+   * The number.
+   */
+  uint64_t id;
+} midge_queue;
+
+/**
+ * A client inside the process. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is
+ * the null handle.
+ * @since 0.1
+ */
+typedef struct midge_client {
+  /**
+   * The number.
+   */
+  uint64_t id;
+} midge_client;
+
+/**
+ * Called by the library when it does not need something any more, exactly once, on any thread.
+ */
+typedef void (*midge_free_fn)(void *user);
+
+/**
+ * Bytes that belong to somebody else. Not NUL-terminated; ptr may be NULL if len is 0.
+ * @since 0.1
+ */
+typedef struct midge_bytes {
+  /**
+   * The first byte.
+   */
+  const uint8_t *ptr;
+  /**
+   * Number of bytes.
+   */
+  size_t len;
+} midge_bytes;
+
+/**
+ * A message to be published. Begin with MIDGE_PUBLISH_ARGS_INIT.
+ * @since 0.1
+ */
+typedef struct midge_publish_args {
+  /**
+   * sizeof(midge_publish_args).
+   */
+  uint32_t struct_size;
+  /**
+   * 0, 1 or 2.
+   */
+  uint8_t qos;
+  /**
+   * 1 to retain it.
+   */
+  uint8_t retain;
+  /**
+   * 1 if the payload is UTF-8 and receivers should know.
+   */
+  uint8_t payload_utf8;
+  /**
+   * 0.
+   */
+  uint8_t reserved;
+  /**
+   * Topic name: UTF-8, NUL-terminated.
+   */
+  const char *topic;
+  /**
+   * Payload; may be NULL if payload_len is 0.
+   */
+  const void *payload;
+  /**
+   * Bytes of the payload.
+   */
+  size_t payload_len;
+  /**
+   * NULL: the payload is copied. Else the library owns the payload once the call has returned
+   * MIDGE_OK, and calls this with payload_user exactly once, on any thread, when it does not
+   * need it any more, which may be before the call returns. If the call fails the payload stays
+   * the caller's.
+   */
+  midge_free_fn payload_free;
+  /**
+   * For payload_free.
+   */
+  void *payload_user;
+  /**
+   * Seconds until the message expires; 0 for never.
+   */
+  uint32_t message_expiry_s;
+  /**
+   * 0.
+   */
+  uint32_t reserved2;
+  /**
+   * Response topic, or NULL.
+   */
+  const char *response_topic;
+  /**
+   * Content type, or NULL.
+   */
+  const char *content_type;
+  /**
+   * Correlation data, or {NULL, 0}.
+   */
+  struct midge_bytes correlation_data;
+  /**
+   * User properties: key, value, key, value, ...; or NULL.
+   */
+  const struct midge_bytes *user_props;
+  /**
+   * Number of elements of user_props, twice the number of properties.
+   */
+  size_t user_props_len;
+} midge_publish_args;
+
+/**
+ * What a queue delivers. Begin with MIDGE_EVENT_INIT; after each success of midge_queue_next() call
+ * midge_event_clear(). Everything that it points to is valid until then.
+ * @since 0.1
+ */
+typedef struct midge_event {
+  /**
+   * sizeof(midge_event), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * One MIDGE_EV_* bit.
+   */
+  uint32_t type;
+  /**
+   * What the library keeps for this event; not to be touched.
+   */
+  void *owner;
+  /**
+   * Number of the event in its queue, from 1. A gap is what was lost.
+   */
+  uint64_t seq;
+  /**
+   * Events lost just before this one because the queue was full.
+   */
+  uint64_t lost;
+  /**
+   * When it came into the queue: nanoseconds of CLOCK_REALTIME.
+   */
+  uint64_t wall_ns;
+  /**
+   * When it came into the queue: nanoseconds of CLOCK_MONOTONIC.
+   */
+  uint64_t mono_ns;
+  /**
+   * MIDGE_OK, or MIDGE_E_DENIED for what was refused.
+   */
+  midge_status status;
+  /**
+   * A number that depends on the type.
+   */
+  uint32_t code;
+  /**
+   * The tag of the subscription, for a message; else 0.
+   */
+  uint32_t tag;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Client identifier, or empty.
+   */
+  struct midge_bytes client_id;
+  /**
+   * Where the client comes from, or empty.
+   */
+  struct midge_bytes peer_addr;
+  /**
+   * Topic name or filter, or empty.
+   */
+  struct midge_bytes topic;
+  /**
+   * A text that depends on the type, or empty.
+   */
+  struct midge_bytes text;
+  /**
+   * The message, or NULL. midge_message_ref() keeps it.
+   */
+  const struct midge_message *message;
+} midge_event;
+
+/**
+ * A client that wants to connect. All pointers are valid until the callback returns.
+ * @since 0.1
+ */
+typedef struct midge_connect_info {
+  /**
+   * sizeof(midge_connect_info) of the library.
+   */
+  uint32_t struct_size;
+  /**
+   * 3 for MQTT 3.1, 4 for 3.1.1, 5 for 5.0.
+   */
+  uint8_t protocol;
+  /**
+   * 1 if the client wants a new session.
+   */
+  uint8_t clean_start;
+  /**
+   * Keep alive in seconds, 0 for none.
+   */
+  uint16_t keep_alive;
+  /**
+   * Client identifier, assigned by the broker if the client has sent none.
+   */
+  struct midge_bytes client_id;
+  /**
+   * User name, or empty.
+   */
+  struct midge_bytes username;
+  /**
+   * Password, or empty.
+   */
+  struct midge_bytes password;
+  /**
+   * Where it comes from: "127.0.0.1:50412", "unix", "memory".
+   */
+  struct midge_bytes peer_addr;
+  /**
+   * URL of the listener that took the connection.
+   */
+  struct midge_bytes listener;
+  /**
+   * Topic of its will, or empty.
+   */
+  struct midge_bytes will_topic;
+} midge_connect_info;
+
+/**
+ * An answer that is still owed. A number, not a pointer; it works once.
+ * @since 0.1
+ */
+typedef struct midge_decision {
+  /**
+   * The number.
+   */
+  uint64_t id;
+} midge_decision;
+
+/**
+ * Decides whether a client may connect: MIDGE_OK, or MIDGE_E_DENIED. Or keep d, return
+ * MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any thread; only this client
+ * waits. No answer within hooks.timeout_ms, and any other result, is a no.
+ */
+typedef midge_status (*midge_auth_fn)(void *user,
+                                      const struct midge_connect_info *info,
+                                      struct midge_decision d);
+
+/**
+ * What a client wants to do. All pointers are valid until the callback returns.
+ * @since 0.1
+ */
+typedef struct midge_acl_request {
+  /**
+   * sizeof(midge_acl_request) of the library.
+   */
+  uint32_t struct_size;
+  /**
+   * A MIDGE_ACL_* number.
+   */
+  uint8_t action;
+  /**
+   * QoS of the message or asked for by the subscription.
+   */
+  uint8_t qos;
+  /**
+   * Whether the message is to be retained.
+   */
+  uint8_t retain;
+  /**
+   * 0.
+   */
+  uint8_t reserved;
+  /**
+   * Client identifier.
+   */
+  struct midge_bytes client_id;
+  /**
+   * User name, or empty; always empty for MIDGE_ACL_RECEIVE.
+   */
+  struct midge_bytes username;
+  /**
+   * Where it comes from, or empty for MIDGE_ACL_RECEIVE.
+   */
+  struct midge_bytes peer_addr;
+  /**
+   * Topic name or filter.
+   */
+  struct midge_bytes topic;
+} midge_acl_request;
+
+/**
+ * Decides whether a client may do something: MIDGE_OK; any other result is a no.
+ */
+typedef midge_status (*midge_acl_fn)(void *user, const struct midge_acl_request *req);
+
+/**
+ * Sees every message before it is routed, those of the host and wills included. MIDGE_OK lets it
+ * pass; with a message in *replace, which the library then owns, that one goes on in its place.
+ * Any other result drops it: publishing functions of the host then give MIDGE_E_DENIED.
+ */
+typedef midge_status (*midge_publish_hook_fn)(void *user,
+                                              const struct midge_message *message,
+                                              struct midge_message **replace);
+
+/**
+ * Called on each thread of the broker.
+ */
+typedef void (*midge_thread_fn)(void *user);
+
+/**
+ * Callbacks that decide. All may be NULL; what is NULL costs nothing. They run on the thread that
+ * handles the packet: a thread of the broker, or the caller of a publishing function. No lock of
+ * the broker is held.
+ * @since 0.1
+ */
+typedef struct midge_hooks {
+  /**
+   * sizeof(midge_hooks).
+   */
+  uint32_t struct_size;
+  /**
+   * Which actions on_acl is asked for: bits 1 << MIDGE_ACL_*. 0 is publish and subscribe.
+   */
+  uint32_t acl_actions;
+  /**
+   * For the callbacks.
+   */
+  void *user;
+  /**
+   * May be NULL; called with user exactly once: when the configuration, its copies and all
+   * brokers that were started with them are gone, at latest before midge_broker_join() or
+   * midge_broker_free() of the last broker returns if the configurations were freed before.
+   */
+  midge_free_fn user_free;
+  /**
+   * Authentication.
+   */
+  midge_auth_fn on_auth;
+  /**
+   * Access control.
+   */
+  midge_acl_fn on_acl;
+  /**
+   * Interception of messages.
+   */
+  midge_publish_hook_fn on_publish;
+  /**
+   * First on each thread of the broker.
+   */
+  midge_thread_fn on_thread_start;
+  /**
+   * Last on each thread of the broker.
+   */
+  midge_thread_fn on_thread_stop;
+} midge_hooks;
+
+/**
+ * Counters of a broker.
+ * @since 0.1
+ */
+typedef struct midge_stats {
+  /**
+   * sizeof(midge_stats), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * 0 stopped, 1 running, 2 stopping.
+   */
+  uint32_t state;
+  /**
+   * Grows from call to call for as long as the broker's threads get to their work; a call asks
+   * them to raise it. Feed a watchdog when it has grown since the last call.
+   */
+  uint64_t heartbeat;
+  /**
+   * Milliseconds since the start.
+   */
+  uint64_t uptime_ms;
+  /**
+   * Open connections, those before CONNECT included.
+   */
+  uint64_t connections;
+  /**
+   * Connections accepted since the start.
+   */
+  uint64_t connects;
+  /**
+   * Connections refused since the start.
+   */
+  uint64_t refused;
+  /**
+   * Connected clients.
+   */
+  uint64_t clients;
+  /**
+   * Most clients connected at the same time.
+   */
+  uint64_t clients_max;
+  /**
+   * Sessions, connected or not.
+   */
+  uint64_t sessions;
+  /**
+   * Sessions that expired.
+   */
+  uint64_t sessions_expired;
+  /**
+   * Subscriptions of clients, shared ones included.
+   */
+  uint64_t subscriptions;
+  /**
+   * Shared subscriptions.
+   */
+  uint64_t shared_subscriptions;
+  /**
+   * Retained messages, $SYS not counted.
+   */
+  uint64_t retained;
+  /**
+   * Bytes of retained messages.
+   */
+  uint64_t retained_bytes;
+  /**
+   * Messages waiting for clients.
+   */
+  uint64_t queued_msgs;
+  /**
+   * Bytes waiting for clients.
+   */
+  uint64_t queued_bytes;
+  /**
+   * Messages published by clients and by the host.
+   */
+  uint64_t msgs_in;
+  /**
+   * Their payload bytes.
+   */
+  uint64_t msgs_in_bytes;
+  /**
+   * Messages sent to clients.
+   */
+  uint64_t msgs_out;
+  /**
+   * Their payload bytes.
+   */
+  uint64_t msgs_out_bytes;
+  /**
+   * Packets received.
+   */
+  uint64_t packets_in;
+  /**
+   * Packets sent.
+   */
+  uint64_t packets_out;
+  /**
+   * Bytes read from connections.
+   */
+  uint64_t bytes_in;
+  /**
+   * Bytes written to connections.
+   */
+  uint64_t bytes_out;
+  /**
+   * Panics that were caught.
+   */
+  uint64_t panics;
+  /**
+   * Dropped messages, all together.
+   */
+  uint64_t msgs_dropped;
+  /**
+   * Dropped messages by MIDGE_DROP_* number.
+   */
+  uint64_t dropped[16];
+} midge_stats;
+
+/**
+ * Called for each event, in order, on the queue's own thread. The event is cleared afterwards.
+ */
+typedef void (*midge_event_fn)(void *user, const struct midge_event *ev);
+
+/**
+ * Details of a failure.
+ * @since 0.1
+ */
+typedef struct midge_error_info {
+  /**
+   * sizeof(midge_error_info), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * The status that was returned, MIDGE_OK if nothing has failed yet on this thread.
+   */
+  midge_status status;
+  /**
+   * errno of the operating system, or 0.
+   */
+  int32_t os_error;
+  /**
+   * Reserved, 0.
+   */
+  uint32_t reserved;
+  /**
+   * What was wrong, naming the argument: UTF-8, NUL-terminated, cut if too long. Never has
+   * payloads or passwords in it.
+   */
+  char message[240];
+} midge_error_info;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Makes a client inside the process. It has no session and no connection: it subscribes for as
+ * long as it lives, and what it gets comes into a queue, which several clients may share.
+ *
+ * @param client_id  may be NULL; the name in which midge_client_publish() publishes
+ * @param q          a queue of the same broker
+ * @param out        receives the handle; free it with midge_client_free()
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_client_new(struct midge_broker b,
+                              const char *client_id,
+                              struct midge_queue q,
+                              struct midge_client *out);
+
+/**
+ * Subscribes. Retained messages that match come first. Subscribing to the same filter again
+ * replaces the subscription. Each subscription that matches a message delivers it.
+ *
+ * @param filter  topic filter, with wildcards and $share/group/ if wanted
+ * @param qos     maximum QoS of what is delivered
+ * @param tag     comes back in midge_event.tag
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED (the client, its queue or broker is gone)
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_client_subscribe(struct midge_client c,
+                                    const char *filter,
+                                    uint8_t qos,
+                                    uint32_t tag);
+
+/**
+ * Ends a subscription. What it has brought and nobody has read is gone, too: when this returns
+ * nothing more of it comes out of the queue.
+ * @return MIDGE_OK, MIDGE_E_NOT_FOUND (no such subscription), MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_client_unsubscribe(struct midge_client c, const char *filter);
+
+/**
+ * Publishes in the name of the client, which access control decides on. A client without a client
+ * identifier publishes as the host.
+ *
+ * @param matched  may be NULL; receives the number of receivers
+ * @return as midge_publish_ex()
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_client_publish(struct midge_client c,
+                                  const struct midge_publish_args *args,
+                                  uint32_t *matched);
+
+/**
+ * Frees a client: all its subscriptions end. Before or after its queue or its broker. The null
+ * handle is nothing.
+ * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_client_free(struct midge_client c);
+
+/**
+ * Makes a configuration with safe defaults and no listener.
+ *
+ * @param out  receives the configuration; free it with midge_config_free()
+ * @return MIDGE_OK, MIDGE_E_INVALID
+ * @since 0.1
+ */
+MIDGE_API MIDGE_MUST_USE midge_status midge_config_new(struct midge_config **out);
+
+/**
+ * Copies a configuration. Hooks are shared: user_free is called when the last one goes.
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_config_clone(const struct midge_config *config,
+                                struct midge_config **out);
+
+/**
+ * Frees a configuration. Running brokers do not need theirs any more. NULL is nothing.
+ * @since 0.1
+ */
+MIDGE_API void midge_config_free(struct midge_config *config);
+
+/**
+ * Sets an option. The keys are those of docs/configuration.md, and:
+ * "listen" (tcp://host:port with port 0 for a free one, or unix:///path; each call adds one, an
+ * empty value clears the list), "runtime.threads" (1 by default), "clock" ("system", or "manual"
+ * for tests that move it with midge_broker_advance()).
+ *
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the
+ *         nearest one), MIDGE_E_CONFIG (a value that the option does not take)
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_config_set(struct midge_config *config,
+                              const char *key,
+                              const char *value);
+
+/**
+ * Sets an option to a whole number.
+ * @return as midge_config_set()
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_config_set_int(struct midge_config *config,
+                                  const char *key,
+                                  int64_t value);
+
+/**
+ * The value of an option as text; listeners are separated by a newline.
+ *
+ * @param buf   receives the text and a NUL; may be NULL to ask for the size only
+ * @param cap   bytes in buf
+ * @param need  may be NULL; receives the size needed, NUL included, also with MIDGE_E_LIMIT
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND, MIDGE_E_LIMIT (buf is too small)
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_config_get(const struct midge_config *config,
+                              const char *key,
+                              char *buf,
+                              size_t cap,
+                              size_t *need);
+
+/**
+ * Frees what an event holds and empties it. NULL, an empty event and a second call are nothing.
+ * @since 0.1
+ */
+MIDGE_API void midge_event_clear(struct midge_event *ev);
+
+/**
+ * The name of a MIDGE_DROP_* number, for example "queue_full"; "unknown" for others. Static.
+ * @since 0.1
+ */
+MIDGE_API const char *midge_drop_reason_name(uint32_t reason);
+
+/**
+ * Sets the callbacks; those set before are let go. NULL hooks removes them.
+ *
+ * @param h  copied; h->user belongs to the library once this has returned MIDGE_OK
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_config_set_hooks(struct midge_config *config,
+                                    const struct midge_hooks *h);
+
+/**
+ * Gives the answer that an authentication callback has owed. Any thread; works once.
+ *
+ * @param verdict  MIDGE_OK lets the client in, everything else does not
+ * @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
+ *         MIDGE_E_INVALID (verdict is MIDGE_E_WOULD_BLOCK, or a null handle)
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_decision_complete(struct midge_decision d, midge_status verdict);
+
+/**
+ * A snapshot of all counters.
+ *
+ * @param out  its struct_size must be set; as much as fits is written
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_broker_stats(struct midge_broker b, struct midge_stats *out);
+
+/**
+ * [blocking] Waits until nothing is queued, in flight or unwritten for any connected client. For
+ * tests.
+ * @return MIDGE_OK, MIDGE_E_TIMEOUT, MIDGE_E_REENTRANT, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_broker_quiesce(struct midge_broker b, int32_t timeout_ms);
+
+/**
+ * [blocking] Waits until at least n clients have subscriptions that match a topic. Clients inside
+ * the process are not counted. For tests.
+ * @return MIDGE_OK, MIDGE_E_TIMEOUT, MIDGE_E_STATE (the broker stops), MIDGE_E_REENTRANT,
+ *         MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_wait_subscribers(struct midge_broker b,
+                                           const char *topic,
+                                           uint32_t n,
+                                           int32_t timeout_ms);
+
+/**
+ * [blocking] Moves the clock of a broker with "clock" set to "manual": everything that comes due
+ * happens in order, before this returns. Without effect on the system's clock. For tests.
+ *
+ * @param ms  milliseconds
+ * @return MIDGE_OK, MIDGE_E_REENTRANT, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_broker_advance(struct midge_broker b, uint64_t ms);
+
+/**
+ * Disconnects a client; its will is published.
+ *
+ * @param reason  MQTT reason code of 0x80 or above, for example 0x98 Administrative action
+ * @return MIDGE_OK, MIDGE_E_NOT_FOUND (it is not connected), MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_disconnect(struct midge_broker b,
+                                     const char *client_id,
+                                     uint8_t reason);
+
+/**
+ * Ends a session, and its connection if there is one.
+ * @return MIDGE_OK, MIDGE_E_NOT_FOUND, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_broker_clear_session(struct midge_broker b, const char *client_id);
+
+/**
+ * The retained messages that match a filter, in the order of their topics.
+ *
+ * @param out    receives references, each to be given back with midge_message_unref(); may be NULL
+ *               if cap is 0
+ * @param cap    room in out
+ * @param count  receives how many match. If that is more than cap the rest is left out.
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_retained(struct midge_broker b,
+                                   const char *filter,
+                                   const struct midge_message **out,
+                                   size_t cap,
+                                   size_t *count);
+
+/**
+ * Sets the retained message of a topic without delivering it to anybody. An empty payload removes
+ * it.
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full),
+ *         MIDGE_E_STATE, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_set_retained(struct midge_broker b,
+                                       const char *topic,
+                                       const void *payload,
+                                       size_t len);
+
+/**
+ * Removes the retained messages that match a filter.
+ *
+ * @param removed  may be NULL; receives how many they were
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_clear_retained(struct midge_broker b,
+                                         const char *filter,
+                                         size_t *removed);
+
+/**
+ * Connects to the broker without a network: a connected, blocking, close-on-exec socket that
+ * speaks MQTT, for a client library that takes a descriptor.
+ *
+ * @param fd  receives the descriptor; the caller closes it
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (limits.connections, limits.connect_rate),
+ *         MIDGE_E_STATE (the broker stops), MIDGE_E_IO, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_broker_connect_fd(struct midge_broker b, int32_t *fd);
+
+/**
+ * Starts a broker. All listeners are bound when this returns; the configuration may be freed or
+ * changed afterwards.
+ *
+ * @param config  stays the caller's
+ * @param out     receives the handle; free it with midge_broker_free()
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CONFIG (an address that cannot be read),
+ *         MIDGE_E_ADDR_IN_USE, MIDGE_E_IO. On failure nothing is left behind.
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_broker_start(const struct midge_config *config,
+                                struct midge_broker *out);
+
+/**
+ * Begins to stop a broker, and returns at once: no new connections, then up to drain_ms for
+ * clients to take and acknowledge what waits for them, then DISCONNECT. The first call decides;
+ * another one is nothing. May be called from a callback.
+ *
+ * @param drain_ms  milliseconds; 0 stops at once, negative counts as 0
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED, MIDGE_E_IO (no thread could be started)
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_broker_stop(struct midge_broker b, int32_t drain_ms);
+
+/**
+ * [blocking] Waits until a broker has stopped: no thread of it runs, its ports are free, no
+ * callback runs or will run. Queues stay readable until they are empty.
+ *
+ * @param timeout_ms  milliseconds, MIDGE_WAIT_FOREVER without limit
+ * @return MIDGE_OK, MIDGE_E_TIMEOUT (also if nobody has called midge_broker_stop()),
+ *         MIDGE_E_REENTRANT, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_broker_join(struct midge_broker b, int32_t timeout_ms);
+
+/**
+ * Stops a broker at once, waits for its end and frees the handle. From a callback it does not
+ * wait: the rest happens in the background. In a forked child it does nothing. The null handle is
+ * nothing.
+ *
+ * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED, MIDGE_E_IO (nothing is freed then)
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_broker_free(struct midge_broker b);
+
+/**
+ * Where a broker listens: a URL like "mqtt://127.0.0.1:40213" or "unix:///run/midge.sock".
+ *
+ * @param listener  which, in the order in which they were set, from 0
+ * @param buf       receives the URL and a NUL; may be NULL
+ * @param cap       bytes in buf
+ * @param port      may be NULL; receives the TCP port, 0 for a Unix socket
+ * @return MIDGE_OK, MIDGE_E_NOT_FOUND (no such listener), MIDGE_E_LIMIT (buf is too small),
+ *         MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_addr(struct midge_broker b,
+                               uint32_t listener,
+                               char *buf,
+                               size_t cap,
+                               uint16_t *port);
+
+/**
+ * Makes a message, for a publish callback to put in place of another.
+ *
+ * @param args  as for midge_publish_ex()
+ * @param out   receives the message; free it with midge_message_unref()
+ * @return as midge_publish_ex(); the payload stays the caller's unless it is MIDGE_OK
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_message_new(const struct midge_publish_args *args,
+                               struct midge_message **out);
+
+/**
+ * Takes another reference. Gives the same pointer; NULL gives NULL.
+ * @since 0.1
+ */
+MIDGE_API const struct midge_message *midge_message_ref(const struct midge_message *m);
+
+/**
+ * Gives a reference back. NULL is nothing; in a forked child the message is leaked.
+ * @since 0.1
+ */
+MIDGE_API void midge_message_unref(const struct midge_message *m);
+
+/**
+ * Topic name, UTF-8. Valid as long as the reference. NULL gives an empty one.
+ * @since 0.1
+ */
+MIDGE_API struct midge_bytes midge_message_topic(const struct midge_message *m);
+
+/**
+ * Payload. Valid as long as the reference. NULL gives an empty one.
+ * @since 0.1
+ */
+MIDGE_API struct midge_bytes midge_message_payload(const struct midge_message *m);
+
+/**
+ * QoS of this delivery in bits 0 and 1, RETAIN in bit 2 (the message was retained before the
+ * subscription was made). NULL gives 0.
+ * @since 0.1
+ */
+MIDGE_API uint32_t midge_message_flags(const struct midge_message *m);
+
+/**
+ * Where a message came from, a MIDGE_ORIGIN_* number. NULL gives MIDGE_ORIGIN_HOST.
+ *
+ * @param client_id  may be NULL; receives the client identifier, or the name of the bridge; valid
+ *                   as long as the reference
+ * @since 0.1
+ */
+MIDGE_API
+uint32_t midge_message_origin(const struct midge_message *m,
+                              struct midge_bytes *client_id);
+
+/**
+ * A property of a message.
+ *
+ * @param id     a MIDGE_PROP_* number, as in MQTT 5.0
+ * @param index  0 for the first one, 1 for the second user property, ...
+ * @param key    may be NULL; receives the key of a user property
+ * @param val    may be NULL; receives a text or bytes
+ * @param num    may be NULL; receives a number
+ * @return whether there is one; the results are written only then. They are valid as long as the
+ *         reference.
+ * @since 0.1
+ */
+MIDGE_API
+bool midge_message_prop(const struct midge_message *m,
+                        uint8_t id,
+                        uint32_t index,
+                        struct midge_bytes *key,
+                        struct midge_bytes *val,
+                        uint64_t *num);
+
+/**
+ * Publishes a message as the host. The payload is copied. It is routed on the calling thread:
+ * when this returns, every matching session and queue has it, or a counted drop. Callbacks for
+ * publish and access control run on the calling thread, too.
+ *
+ * @param topic    UTF-8, NUL-terminated, without wildcards
+ * @param payload  may be NULL if len is 0
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large), MIDGE_E_DENIED (by the publish
+ *         callback), MIDGE_E_STATE (the broker stops), MIDGE_E_REENTRANT (publishing from publish
+ *         callbacks without end), MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_publish(struct midge_broker b,
+                           const char *topic,
+                           const void *payload,
+                           size_t len,
+                           uint8_t qos,
+                           bool retain);
+
+/**
+ * Publishes a message with all that MQTT 5.0 has, and without copying the payload if payload_free
+ * is set.
+ *
+ * @param matched  may be NULL; receives the number of receivers
+ * @return as midge_publish(), and MIDGE_E_ABI. The payload stays the caller's unless it is
+ *         MIDGE_OK.
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_publish_ex(struct midge_broker b,
+                              const struct midge_publish_args *args,
+                              uint32_t *matched);
+
+/**
+ * Makes a bounded queue.
+ *
+ * @param mask        MIDGE_EV_* bits of the broker's events that are wanted; 0 for messages only
+ * @param max_events  most events that may wait, at least 1
+ * @param max_bytes   most bytes of topics and payloads that may wait; 0 for 16 MiB. One event is
+ *                    always taken.
+ * @param overflow    MIDGE_OVERFLOW_*
+ * @param out         receives the handle; free it with midge_queue_free()
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_STATE (the broker stops), MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_queue_new(struct midge_broker b,
+                             uint32_t mask,
+                             size_t max_events,
+                             size_t max_bytes,
+                             int32_t overflow,
+                             struct midge_queue *out);
+
+/**
+ * [blocking unless timeout_ms is 0] Takes the next event.
+ *
+ * @param timeout_ms  milliseconds to wait, 0 not to wait, MIDGE_WAIT_FOREVER without limit
+ * @param ev          an event that is empty or was cleared; written only with MIDGE_OK. Then call
+ *                    midge_event_clear().
+ * @return MIDGE_OK, MIDGE_E_TIMEOUT (nothing came, or midge_queue_wake() was called),
+ *         MIDGE_E_CLOSED (the queue was freed, or the broker has stopped and everything was
+ *         read), MIDGE_E_STATE (the queue has a dispatch thread), MIDGE_E_REENTRANT,
+ *         MIDGE_E_INVALID, MIDGE_E_ABI
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_queue_next(struct midge_queue q,
+                              int32_t timeout_ms,
+                              struct midge_event *ev);
+
+/**
+ * A file descriptor that is readable while midge_queue_next() has something to say: an event, a
+ * wake-up, or MIDGE_E_CLOSED. Level-triggered, close-on-exec. Only poll it: never read, write or
+ * close it. It lives until midge_queue_free().
+ *
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_queue_fd(struct midge_queue q, int32_t *fd);
+
+/**
+ * Lets a thread of its own, with all signals blocked, call a function for each event. From now on
+ * midge_queue_next() gives MIDGE_E_STATE. The thread ends with the broker, after the events that
+ * waited, or with midge_queue_free(), at once.
+ *
+ * @param user       for callback
+ * @param user_free  may be NULL; called with user exactly once, after the last call of callback. If this
+ *                   function fails it is not called.
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_STATE (there is one already), MIDGE_E_IO,
+ *         MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_queue_dispatch(struct midge_queue q,
+                                  midge_event_fn callback,
+                                  void *user,
+                                  midge_free_fn user_free);
+
+/**
+ * Makes one waiting midge_queue_next(), or the next one that would have to wait, return
+ * MIDGE_E_TIMEOUT.
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_queue_wake(struct midge_queue q);
+
+/**
+ * Frees a queue, with what waits in it. Waiting readers get MIDGE_E_CLOSED. When this returns the
+ * dispatch callback does not run any more, unless this was called from a callback. The null handle
+ * is nothing. Clients of the queue get MIDGE_E_CLOSED from then on.
+ * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_queue_free(struct midge_queue q);
+
+/**
+ * Copies the details of the last failure of a midge function on this thread. A successful call
+ * does not clear them.
+ *
+ * @param out  its struct_size must be set; as much as fits is written
+ * @return MIDGE_OK, MIDGE_E_INVALID (out is NULL), MIDGE_E_ABI
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_last_error(struct midge_error_info *out);
+
+/**
+ * The name of a status, for example "MIDGE_E_TIMEOUT". Static, never NULL.
+ * @since 0.1
+ */
+MIDGE_API const char *midge_status_name(midge_status status);
+
+/**
+ * The version of the library, MAJOR * 1000000 + MINOR * 1000 + PATCH; compare it with
+ * MIDGE_VERSION_NUMBER.
+ * @since 0.1
+ */
+MIDGE_API int32_t midge_version_number(void);
+
+/**
+ * The version of the library as text, "0.1.0". Static.
+ * @since 0.1
+ */
+MIDGE_API const char *midge_version(void);
+
+/**
+ * Whether this build has a feature: "tcp", "unix", "mqtt3.1", "mqtt3.1.1", "mqtt5". Other names,
+ * and NULL, give false.
+ * @since 0.1
+ */
+MIDGE_API bool midge_has_feature(const char *name);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* MIDGE_H */
