@@ -75,8 +75,8 @@ fn a_hook_publishes_to_the_receiver_of_a_retained_message() {
     retain(&broker, "state/a");
     let mut client = subscribe(&broker);
     let answers = b"\x20\x02\x00\x00\x90\x03\x00\x01\x00";
-    // What the hook publishes is routed first; then the retained message goes on.
-    let messages = b"\x30\x0a\x00\x07state/bx\x31\x0a\x00\x07state/a1";
+    // What the hook publishes does not overtake the retained message that it is asked about.
+    let messages = b"\x31\x0a\x00\x07state/a1\x30\x0a\x00\x07state/bx";
     let expected = [&answers[..], messages].concat();
     let mut got = vec![0; expected.len()];
     client.read_exact(&mut got).unwrap();

@@ -5,7 +5,7 @@
 //! on one port.
 
 // A test that cannot go on fails.
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::print_stdout)]
 
 #[path = "../common/mod.rs"]
 mod common;
