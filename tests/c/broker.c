@@ -114,7 +114,7 @@ static void mistakes(void) {
   midge_event event = MIDGE_EVENT_INIT;
   CHECK(midge_config_new(NULL) == MIDGE_E_INVALID);
   CHECK(midge_config_new(&config) == MIDGE_OK);
-  CHECK(midge_config_set(config, "limits.inflght", "1") == MIDGE_E_CONFIG);
+  CHECK(midge_config_set(config, "limits.inflght", "1") == MIDGE_E_NOT_FOUND);
   midge_error_info info;
   memset(&info, 0, sizeof info);
   info.struct_size = sizeof info;
@@ -209,12 +209,13 @@ static void a_client_that_leaves_does_not_kill_the_host(void) {
   CHECK(midge_broker_free(broker) == MIDGE_OK);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  int may_fork = !(argc > 1 && strcmp(argv[1], "no-fork") == 0); /* valgrind counts in the child, too */
   publish_and_receive();
   without_a_copy();
   mistakes();
   freed_while_others_publish();
-  forked();
+  if (may_fork) forked();
   a_client_that_leaves_does_not_kill_the_host();
   printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;

@@ -44,6 +44,6 @@ for program in shared static; do
     check "run $program" timeout 120 "$out/$program"
     grep -E 'passed,' "$out/log" || true
 done
-check "valgrind" timeout 300 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect "$out/shared"
+check "valgrind" timeout 300 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect "$out/shared" no-fork
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
