@@ -9,6 +9,9 @@
 //! * first deliveries of one publisher's messages on one topic with one QoS ascend;
 //! * after a new connection what is sent again comes in the order in which it was sent before.
 
+// A test that cannot go on fails; what it prints is shown when it does.
+#![allow(clippy::expect_used, clippy::print_stdout)]
+
 mod common;
 
 use std::collections::{HashMap, HashSet, VecDeque};

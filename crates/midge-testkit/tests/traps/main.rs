@@ -5,7 +5,8 @@
 //! on one port.
 
 // A test that cannot go on fails.
-#![allow(clippy::expect_used)]
+// A test that cannot go on fails; what it prints is shown when it does.
+#![allow(clippy::expect_used, clippy::print_stdout)]
 
 #[path = "../common/mod.rs"]
 mod common;
