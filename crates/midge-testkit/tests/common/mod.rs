@@ -2,6 +2,7 @@
 //!
 //! This is the only place where these tests meet the Rust API, apart from hooks.
 #![allow(dead_code, unreachable_pub)] // Each test binary includes it and uses its share.
+#![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail
 
 use std::net::SocketAddr;
 use std::ops::Deref;

@@ -110,7 +110,10 @@ fn v31_07_user_name_and_password_may_be_missing_at_the_end() {
     let server = broker();
     let with = |flags: u8, strings: &[&str]| {
         let body = Wire::new().text("MQIsdp").u8(3).u8(flags).u16(0);
-        strings.iter().fold(body, Wire::text).packet(0x10)
+        strings
+            .iter()
+            .fold(body, midge_testkit::Wire::text)
+            .packet(0x10)
     };
     for (flags, strings) in [
         (0x82, &["client"][..]),

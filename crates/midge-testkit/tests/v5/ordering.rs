@@ -89,7 +89,7 @@ fn mqtt_4_6_0_5_messages_of_a_publisher_arrive_in_order() {
             };
             order.note(&message);
             received += 1;
-            if received % 1000 == 0 {
+            if received.is_multiple_of(1000) {
                 // Gone without acknowledging, and back.
                 drop(client);
                 client = server.resume(&connect);
