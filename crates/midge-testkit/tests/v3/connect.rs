@@ -28,11 +28,7 @@ fn full() -> Connect {
 /// Connect Flags and the strings of a payload, whether they fit together or not.
 fn by_hand(flags: u8, strings: &[&str]) -> Vec<u8> {
     let body = Wire::new().text("MQTT").u8(4).u8(flags).u16(0);
-<<<<<<< HEAD
-    let body = strings.iter().fold(body, Wire::text);
-=======
     let body = strings.iter().fold(body, midge_testkit::Wire::text);
->>>>>>> main
     body.packet(0x10)
 }
 
