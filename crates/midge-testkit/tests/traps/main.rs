@@ -5,6 +5,7 @@
 //! on one port.
 
 // A test that cannot go on fails.
+// A test that cannot go on fails; what it prints is shown when it does.
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
 #[path = "../common/mod.rs"]
