@@ -196,6 +196,12 @@ fn mqtt_3_1_3_9_coming_back_within_the_delay_keeps_the_will_unsent() {
     watcher.expect_message("will", "the new one");
     server.pass(100);
     watcher.expect_nothing();
+
+    // One who comes back without a will has none.
+    mortal(&server, 3, 60).cut();
+    server.resume(&Connect::v5("mortal").expiry(60)).cut();
+    server.pass(1000);
+    watcher.expect_nothing();
 }
 
 /// Covers: v5:MQTT-3.1.2-8
@@ -253,6 +259,10 @@ fn nn5_017_takeover_sends_the_will_unless_its_session_goes_on() {
                     watcher.expect_message("will", "w");
                 }
                 watcher.expect_nothing();
+                server.pass(100);
+                watcher.expect_nothing();
+                // The new connection has no will.
+                new.cut();
                 server.pass(100);
                 watcher.expect_nothing();
             }
