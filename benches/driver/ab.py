@@ -250,6 +250,8 @@ def main():
         if re.search(options.only or "", scenario["name"])
         and re.fullmatch(options.group or ".*", scenario.get("group", ""))
     ]
+    if not os.access(options.load, os.X_OK):
+        sys.exit(f"no generator at {options.load}: cargo build --release in benches/load")
     if not brokers or not plan:
         sys.exit("nothing to run: no broker or no scenario was chosen")
     run_plan(options, brokers, plan, wanted)
