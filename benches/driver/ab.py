@@ -10,7 +10,7 @@ order rotates, so that the noise of the machine falls on all of them.
 
 A brokers file is {"name": {"cmd": ..., "files": {...}, ...}}. In cmd and files {port}, {port2},
 {dir} (a scratch folder), {here} (the folder of the brokers file) and {mode} are filled in, and
-environment variables are expanded. "limit": true marks the byte forwarder, which runs only the
+environment variables are expanded; $MIDGE, $MIDGE_LOAD and $PEERS have defaults inside the project. "limit": true marks the byte forwarder, which runs only the
 scenarios that name a limit_mode; "skip" lists scenarios (regular expressions) not to run;
 "child": true says that the broker is a child of the process that is started.
 
@@ -33,6 +33,14 @@ from pathlib import Path
 import metrics
 
 HERE = Path(__file__).resolve().parent
+
+
+# What brokers files may name without setting it.
+DEFAULTS = {
+    "MIDGE": HERE.parents[1] / "target/release/midge",
+    "MIDGE_LOAD": HERE.parent / "load/target/release/midge-load",
+    "PEERS": HERE.parent / "peers",
+}
 
 
 def free_port():
@@ -201,10 +209,9 @@ def parse():
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    built = HERE.parent / "load/target/release/midge-load"
     p.add_argument("--brokers", default=str(HERE / "brokers.json"))
     p.add_argument("--plan", default=str(HERE / "plan.json"))
-    p.add_argument("--load", default=os.environ.get("MIDGE_LOAD", str(built)), help="the generator")
+    p.add_argument("--load", default=os.environ["MIDGE_LOAD"], help="the generator")
     p.add_argument("--ref", default="mosquitto", help="the broker that ratios refer to")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--only", help="scenarios to run (regular expression)")
@@ -228,6 +235,8 @@ def parse():
 def main():
     # A plain TERM would leave the broker behind; an exception ends it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for name, path in DEFAULTS.items():
+        os.environ.setdefault(name, str(path))
     options = parse()
     wanted = options.metrics.split(",") if options.metrics else None
     if options.report:
