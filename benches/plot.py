@@ -62,7 +62,7 @@ def chart(rows, brokers, title, key, scenarios, path):
             bars = axes.barh(places, values, bar * 0.92, label=broker, color=colour(broker, brokers))
             axes.bar_label(bars, [metrics.number(value) for value in values], fontsize=6, padding=2)
     axes.set_xscale("log")
-    axes.margins(x=0.12)
+    axes.margins(x=0.12, y=0.02)
     axes.set_yticks(range(len(scenarios)), scenarios, fontsize=8)
     axes.invert_yaxis()
     more = metrics.METRICS[key].more_is_better
