@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets the peers that package registries have, into benches/peers (never committed):
-# mosquitto from Debian, rumqttd from crates.io, amqtt from PyPI, aedes from npm.
+# mosquitto from Debian, rumqttd with cargo, amqtt with pip, aedes with npm.
 # Call it with the names of those wanted, or none for all. Whatever is missing is left out of a run
 # with `ab.py --broker`.
 set -euo pipefail
