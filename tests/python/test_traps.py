@@ -140,7 +140,7 @@ def test_multiprocessing(method):
 WAITS = [
     "broker.subscribe('t').get()",
     "next(broker.subscribe('t'))",
-    "broker.watch().get()",
+    "broker.watch('connected').get()",
     "broker.expect('t', timeout=40)",
     "broker.expect_none('t', within=40)",
     "broker.wait_client('x', timeout=40)",
