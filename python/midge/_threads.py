@@ -29,9 +29,17 @@ class PullThread:
         _threads.add(self)
         self._thread.start()
 
-    def end(self, timeout: float | None = None) -> None:
+    def end(self) -> None:
         """Closes the queue and waits for the thread, unless called on it."""
         self._queue.close()
+        self._join(None)
+
+    def retire(self) -> None:
+        """Ends the thread because the process ends."""
+        getattr(self._queue, "retire", self._queue.close)()
+        self._join(1.0)
+
+    def _join(self, timeout: float | None) -> None:
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
         _threads.discard(self)
@@ -44,7 +52,7 @@ _threads: set[PullThread] = set()
 def _end_threads() -> None:
     for thread in list(_threads):
         with contextlib.suppress(Exception):
-            thread.end(1.0)
+            thread.retire()
 
 
 class _Listening(Protocol):

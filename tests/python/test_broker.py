@@ -336,7 +336,7 @@ def test_the_clock_can_be_moved(device):
     [
         ({"limits_inflght": 1}, "did you mean 'limits_inflight'"),
         ({"prot": 1}, "did you mean 'port'"),
-        ({"limits_inflight": 0}, "limits.inflight does not take \"0\"; accepted: 1 to 65535"),
+        ({"limits_inflight": 0}, 'limits.inflight does not take "0"; accepted: 1 to 65535'),
         ({"options": {"limits.inflght": 1}}, 'did you mean "limits.inflight"'),
         ({"options": {"limits.inflight": 1.5}}, "limits.inflight: a bool, an int or a str"),
         ({"options": [1]}, "options: a mapping"),

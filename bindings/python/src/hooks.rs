@@ -39,6 +39,9 @@ struct Asked {
 struct State {
     asked: VecDeque<Asked>,
     closed: bool,
+    /// Nobody answers any more because the process ends: questions stay open, so that whoever asks
+    /// waits instead of getting a no that is not meant.
+    retired: bool,
     /// The thread that answers: what its own calls bring about is not asked of it again.
     thread: Option<ThreadId>,
 }
@@ -69,11 +72,15 @@ impl Questions {
     fn next(&self, time: Duration) -> Option<Option<Asked>> {
         let mut state = lock(&self.state);
         state.thread = Some(thread::current().id());
-        let nothing = |state: &mut State| state.asked.is_empty() && !state.closed;
+        let ended = |state: &State| state.closed || state.retired;
+        let nothing = |state: &mut State| state.asked.is_empty() && !ended(state);
         let (mut state, _) = self
             .ready
             .wait_timeout_while(state, time, nothing)
             .unwrap_or_else(PoisonError::into_inner);
+        if state.retired {
+            return Some(None);
+        }
         match state.asked.pop_front() {
             Some(asked) => Some(Some(asked)),
             None if state.closed => Some(None),
@@ -223,6 +230,12 @@ impl Hooks {
 
     fn close(&self) {
         self.questions.close();
+    }
+
+    /// Ends the answering thread and leaves what is asked without an answer.
+    fn retire(&self) {
+        lock(&self.questions.state).retired = true;
+        self.questions.ready.notify_all();
     }
 }
 

@@ -14,6 +14,7 @@ use midge_core::{Connection, DisconnectReason, Hub, Link};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::clock::TimeSource;
 use crate::outlet::{Flushed, Outlet};
@@ -64,6 +65,8 @@ pub(crate) struct Driver<T> {
     linger: Option<Pin<Box<Sleep>>>,
     /// Reads since the last pause.
     reads: u8,
+    stopping: CancellationToken,
+    stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl<T: Transport> Driver<T> {
@@ -73,6 +76,7 @@ impl<T: Transport> Driver<T> {
         outlet: Arc<Outlet>,
         link: Arc<Link>,
         time: TimeSource,
+        stopping: CancellationToken,
     ) -> Self {
         outlet.bind(link.clone());
         let connection = Connection::new(hub.clone(), link);
@@ -87,6 +91,8 @@ impl<T: Transport> Driver<T> {
             stage: Stage::Running,
             linger: None,
             reads: 0,
+            stopping,
+            stopped: None,
         }
     }
 
@@ -263,6 +269,15 @@ impl<T: Transport> Driver<T> {
         linger.as_mut().poll(cx).is_ready()
     }
 
+    /// The broker stops; a connection that has written everything is not waited for then.
+    fn is_stopping(&mut self, cx: &mut Context<'_>) -> bool {
+        let stopping = &self.stopping;
+        let stopped = self
+            .stopped
+            .get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
+        stopped.as_mut().poll(cx).is_ready()
+    }
+
     fn flush_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let flushed = self.transport.poll_flush(cx, &self.outlet);
         if flushed.is_pending() && !self.lingered(cx) {
@@ -289,7 +304,11 @@ impl<T: Transport> Driver<T> {
                     discarded += buffer.filled().len();
                 }
                 Poll::Ready(_) => discarded = DISCARD,
-                Poll::Pending if !self.worth_waiting() || self.lingered(cx) => discarded = DISCARD,
+                Poll::Pending
+                    if !self.worth_waiting() || self.is_stopping(cx) || self.lingered(cx) =>
+                {
+                    discarded = DISCARD;
+                }
                 Poll::Pending => {
                     self.stage = Stage::Closing(discarded);
                     return Poll::Pending;

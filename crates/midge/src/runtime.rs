@@ -94,7 +94,8 @@ impl Core {
             .hub
             .accept(peer, listener, outlet.clone(), self.time.now());
         let Some(link) = accepted else { return false };
-        let driver = Driver::new(transport, self.hub.clone(), outlet, link, self.time.clone());
+        let (hub, time) = (self.hub.clone(), self.time.clone());
+        let driver = Driver::new(transport, hub, outlet, link, time, self.closing.clone());
         // Boxed, because what surrounds a future in a task holds its size more than once.
         self.spawn(Box::pin(driver));
         true

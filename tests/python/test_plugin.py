@@ -1,0 +1,232 @@
+"""The pytest plugin, in runs of pytest of its own."""
+
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def suite(pytester):
+    """Runs pytest on a test file, in a process of its own."""
+
+    def run(source, *arguments, ini="", conftest=""):
+        pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n" + ini)
+        if conftest:
+            pytester.makeconftest(conftest)
+        pytester.makepyfile(source)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=50)
+
+    return run
+
+
+def test_a_fresh_broker_for_each_test(suite):
+    result = suite("""
+        ports = set()
+
+        def test_one(mqtt_broker):
+            assert mqtt_broker.messages == [] and mqtt_broker.host == "127.0.0.1"
+            mqtt_broker.publish("t", "x", retain=True)
+            ports.add(mqtt_broker)
+
+        def test_two(mqtt_broker):
+            assert mqtt_broker.messages == [] and mqtt_broker.retained == {}
+            assert not any(broker.running for broker in ports)
+    """)
+    result.assert_outcomes(passed=2)
+
+
+def test_settings(suite):
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.mqtt_broker(clock="manual", limits_inflight=5)
+        def test_marker(mqtt_broker):
+            mqtt_broker.clock.advance(1)
+            assert mqtt_broker.timeout == 14.0
+
+        def test_option(mqtt_broker_factory):
+            assert mqtt_broker_factory(port=None).port == 0
+            assert mqtt_broker_factory(timeout=1).timeout == 1
+
+        @pytest.mark.mqtt_broker(limits_inflght=5)
+        def test_mistake(mqtt_broker):
+            pass
+        """,
+        "--midge-timeout=7",
+        "--strict-markers",
+        conftest="""
+            import os, pytest
+            os.environ["MIDGE_TIMEOUT_SCALE"] = "2"
+
+            @pytest.fixture(scope="session")
+            def mqtt_broker_options():
+                return {"record": 5}
+        """,
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*did you mean 'limits_inflight'*"])
+
+
+def test_one_broker_for_the_run(suite):
+    source = """
+        known = []
+
+        def test_one(mqtt_broker_session, {fixture}):
+            {fixture}.publish("t", "x", retain=True)
+            known.append({fixture}.port)
+            assert {fixture} is mqtt_broker_session
+
+        def test_two({fixture}):
+            assert {fixture}.messages == [] and {fixture}.retained == {{}}
+            assert known == [{fixture}.port]
+    """
+    suite(source.format(fixture="mqtt_broker_reset")).assert_outcomes(passed=2)
+    result = suite(source.format(fixture="mqtt_broker"), ini="midge_reuse = session\n")
+    result.assert_outcomes(passed=2)
+    result = suite("", ini="midge_reuse = never\n")
+    assert 'midge_reuse: "fresh" or "session"' in result.stderr.str()
+
+
+def test_protocols(suite):
+    source = "def test(mqtt_protocol): print('with', mqtt_protocol)"
+    suite(source).assert_outcomes(passed=2)
+    result = suite(source, "-s", ini="midge_protocols = 3.1 5.0\n")
+    result.stdout.fnmatch_lines(["*with 3.1", "*with 5.0"])
+
+
+FAILING = """
+    def test_it(mqtt_broker):
+        with mqtt_broker.socket() as sock:
+            sock.settimeout(10)
+            sock.sendall(b"\\x10\\x0d\\x00\\x04MQTT\\x04\\x02\\x00\\x00\\x00\\x01s")
+            assert sock.recv(4)
+        mqtt_broker.wait_client("s", connected=False)
+        mqtt_broker.publish("alarm/7", "on")
+        assert {assertion}
+"""
+
+
+def test_the_report_of_a_failure(suite):
+    result = suite(FAILING.format(assertion="False"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*Captured log mqtt*",
+            "<midge.Broker mqtt://127.0.0.1:*>",
+            '* ms  connected *"s" MQTT 3.1.1 from memory*',
+            '* ms  disconnected *"s" connection_lost*',
+            "* ms  published *(host) \"alarm/7\" b'on' qos=0 matched=0",
+        ]
+    )
+    result = suite(FAILING.format(assertion="False"), "--midge-log-limit=1")
+    result.stdout.fnmatch_lines(["... 3 earlier events; *", "* published *"])
+    assert "Captured log mqtt" not in suite(FAILING.format(assertion="True")).stdout.str()
+    result = suite(FAILING.format(assertion="False"), "--midge-log=none")
+    assert "Captured log mqtt" not in result.stdout.str()
+    result = suite(FAILING.format(assertion="True"), "--midge-log=all", "-rP")
+    result.stdout.fnmatch_lines(["*Captured log mqtt*"])
+
+
+def test_messages_are_compared_in_words(suite):
+    result = suite(FAILING.format(assertion="mqtt_broker.messages == [('alarm/7', b'off'), 'x']"))
+    result.stdout.fnmatch_lines(
+        ["*at 0: Message('alarm/7', b'on')*", "*expected: ('alarm/7', b'off')*", "*missing: *'x'*"]
+    )
+
+
+def test_strict(suite):
+    result = suite(FAILING.format(assertion="True"), "--midge-strict")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["--midge-strict:", "* disconnected *connection_lost*"])
+    suite("def test(mqtt_broker): pass", "--midge-strict").assert_outcomes(passed=1)
+
+
+def test_keep_waits_for_a_key(pytester):
+    pytester.makepyfile("def test(mqtt_broker): assert False")
+    result = pytester.run(
+        sys.executable, "-m", "pytest", "--midge-keep", "-s", stdin=b"\n", timeout=50
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*mqtt://127.0.0.1:* is left running*"])
+
+
+def test_nothing_native_is_imported_until_a_fixture_runs(suite):
+    result = suite("""
+        import sys
+
+        def test_it():
+            assert "midge" not in sys.modules and "midge._midge" not in sys.modules
+            assert "pytest_midge" in sys.modules
+    """)
+    result.assert_outcomes(passed=1)
+
+
+def test_it_can_be_turned_off(suite):
+    suite("def test(): pass", "-p", "no:midge").assert_outcomes(passed=1)
+
+
+def test_next_to_other_plugins(suite):
+    source = """
+        import itertools, pytest
+        turns = itertools.count()
+
+        @pytest.mark.flaky(reruns=2)
+        def test_flaky(mqtt_broker):
+            assert mqtt_broker.messages == []
+            mqtt_broker.publish("t")
+            assert next(turns) == 1
+
+        async def test_asyncio(mqtt_broker):
+            mqtt_broker.publish("t")
+            await mqtt_broker.aio.expect("t")
+
+        @pytest.mark.anyio
+        async def test_anyio(mqtt_broker):
+            mqtt_broker.publish("t")
+            await mqtt_broker.aio.expect("t")
+
+        @pytest.mark.timeout(10)
+        def test_timeout(mqtt_broker):
+            mqtt_broker.publish("t")
+            mqtt_broker.expect("t")
+    """
+    result = suite(source, "-p", "pytest_mqtt", "--mqtt-port=1883", ini="asyncio_mode = auto\n")
+    assert "5 passed" in result.stdout.str() and "1 rerun" in result.stdout.str()
+
+
+def test_xdist(suite, pytester):
+    source = """
+        import pytest
+
+        @pytest.mark.parametrize("n", range(8))
+        def test_it(mqtt_broker, mqtt_broker_reset, n):
+            mqtt_broker.publish("t", str(n))
+            mqtt_broker.expect("t", str(n))
+            mqtt_broker_reset.publish("t", str(n))
+            assert mqtt_broker_reset.messages == [("t", str(n))]
+            assert n != 5
+    """
+    result = suite(source, "-n", "2", "--junitxml=report.xml")
+    result.assert_outcomes(passed=7, failed=1)
+    result.stdout.fnmatch_lines(["*Captured log mqtt*", "* published *"])
+
+
+def test_a_wait_ends_at_the_time_limit_of_pytest(suite):
+    result = suite(
+        "def test(mqtt_broker): mqtt_broker.expect('never', timeout=40)",
+        "--timeout=1",
+        "--timeout-method=signal",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Timeout*"])
+
+
+def test_the_cost_of_a_run_without_brokers():
+    import subprocess
+
+    program = "import sys, pytest; a = set(sys.modules); import pytest_midge; print(*(set(sys.modules) - a))"
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50
+    )
+    assert out.stdout.split() == ["pytest_midge"]
