@@ -166,7 +166,7 @@ unsafe fn user_properties<'a>(raw: &midge_publish_args) -> Result<Vec<(&'a str, 
     if raw.user_props.is_null() || !raw.user_props.is_aligned() {
         return Err(Fault::invalid("args.user_props is NULL or not aligned"));
     }
-    if count % 2 != 0 || count > 65_536 {
+    if !count.is_multiple_of(2) || count > 65_536 {
         return Err(Fault::invalid("args.user_props_len is odd or too large"));
     }
     // SAFETY: not NULL and aligned; that many elements, as the caller promises.
