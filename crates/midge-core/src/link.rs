@@ -25,7 +25,7 @@ pub struct Link {
     pub(crate) listener: Arc<str>,
     pub(crate) notify: Arc<dyn Notify>,
     /// Output before a session is attached and after it was detached.
-    pub(crate) spill: Mutex<Outbox>,
+    pub(crate) spill: Mutex<Option<Box<Outbox>>>,
     pub(crate) session: OnceLock<Arc<Session>>,
     pub(crate) ended: OnceLock<DisconnectReason>,
     last_received: AtomicU64,

@@ -99,9 +99,10 @@ pub struct Connection {
     problem_information: bool,
     /// Session Expiry Interval of CONNECT, which decides what DISCONNECT may say.
     connect_expiry_s: u32,
-    aliases: HashMap<u16, Arc<str>>,
+    #[allow(clippy::box_collection)] // few connections have any
+    aliases: Option<Box<HashMap<u16, Arc<str>>>>,
     routes: RouteCache,
-    publish_bucket: Option<Bucket>,
+    publish_bucket: Option<Box<Bucket>>,
     re_authentication: Option<Box<ReAuthentication>>,
     waiting: Option<Box<(Awaiting, Then)>>,
     silence_ms: u64,
@@ -123,7 +124,7 @@ impl Connection {
             maximum_packet: u32::MAX,
             problem_information: true,
             connect_expiry_s: 0,
-            aliases: HashMap::new(),
+            aliases: None,
             routes: RouteCache::default(),
             publish_bucket: None,
             re_authentication: None,

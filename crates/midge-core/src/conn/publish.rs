@@ -126,15 +126,21 @@ impl Connection {
         }
         if !topic.is_empty() {
             let topic: Arc<str> = topic.into();
-            self.aliases.insert(alias, topic.clone());
+            self.aliases
+                .get_or_insert_default()
+                .insert(alias, topic.clone());
             return Ok(topic);
         }
-        self.aliases.get(&alias).cloned().ok_or_else(|| {
-            Fault::violation(
-                ReasonCode::ProtocolError,
-                "a topic alias that stands for nothing",
-            )
-        })
+        self.aliases
+            .as_ref()
+            .and_then(|aliases| aliases.get(&alias))
+            .cloned()
+            .ok_or_else(|| {
+                Fault::violation(
+                    ReasonCode::ProtocolError,
+                    "a topic alias that stands for nothing",
+                )
+            })
     }
 
     /// What a client was told not to do ends the connection.

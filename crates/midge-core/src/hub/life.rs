@@ -223,7 +223,7 @@ impl Hub {
         }
         self.shared.sub_backlog(attached.charged);
         let rest = std::mem::take(&mut attached.outbox);
-        link.spill.lock().append(rest);
+        spill_outbox(link, rest);
         batch.links.push(link.clone());
         state.disconnected_at = Some(batch.now);
         state.resend.clear();
@@ -590,6 +590,12 @@ pub(crate) fn spill(link: &Link, bytes: &[u8]) {
     if !bytes.is_empty() {
         let mut outbox = Outbox::default();
         outbox.push(bytes);
-        link.spill.lock().append(outbox);
+        spill_outbox(link, outbox);
+    }
+}
+
+fn spill_outbox(link: &Link, rest: Outbox) {
+    if !rest.is_empty() {
+        link.spill.lock().get_or_insert_default().append(rest);
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
+use midge_codec::ReasonCode;
 use parking_lot::{Mutex, RwLock};
 
 pub use host::{ObserverHandle, PublishError, SendError};
@@ -248,6 +249,20 @@ impl Hub {
         if !allowed {
             counters.connections.fetch_sub(1, Ordering::AcqRel);
             counters.refused.fetch_add(1, Ordering::Relaxed);
+            let mut batch = self.batch(now);
+            if batch.wants(EventMask::CONNECTION_REFUSED) {
+                let reason = if open < limit {
+                    ReasonCode::ConnectionRateExceeded
+                } else {
+                    ReasonCode::QuotaExceeded
+                };
+                batch.event(Event::ConnectionRefused {
+                    client_id: "".into(),
+                    peer,
+                    reason: DisconnectReason::Refused(reason),
+                });
+            }
+            self.finish(&mut batch);
             return None;
         }
         counters.connects.fetch_add(1, Ordering::Relaxed);

@@ -22,9 +22,9 @@ impl Hub {
     /// again.
     pub fn take_output(&self, link: &Link, into: &mut Outbox, now: Tick) -> Option<Batch> {
         {
-            let mut spill = link.spill.lock();
-            if !spill.is_empty() {
-                into.append(std::mem::take(&mut *spill));
+            let spilt = link.spill.lock().take();
+            if let Some(spilt) = spilt {
+                into.append(*spilt);
             }
         }
         let session = link.session.get()?;
