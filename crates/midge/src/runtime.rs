@@ -96,8 +96,8 @@ impl Core {
         let Some(link) = accepted else { return false };
         let (hub, time) = (self.hub.clone(), self.time.clone());
         let driver = Driver::new(transport, hub, outlet, link, time, self.closing.clone());
-        // It needs no cutting: its link is ended at the stop, and then it has a time limit of its own.
-        self.tasks.spawn_on(driver, &self.handle);
+        // Boxed, because what surrounds a future in a task holds its size more than once.
+        self.spawn(Box::pin(driver));
         true
     }
 
