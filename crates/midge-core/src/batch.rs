@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hub::{After, Shared};
 use crate::link::Link;
+use crate::message::Message;
 use crate::observer::Observer;
 use crate::session::{Attached, Delivery, RetainedCursor, Session};
 use crate::stats::Local;
@@ -28,6 +29,8 @@ pub struct Batch {
     /// Retained messages that are due: hooks are asked about them, so they wait for the locks.
     pub(crate) retained: Vec<(Arc<Session>, RetainedCursor)>,
     pub(crate) local: Local,
+    /// Messages of a run, while it is offered.
+    pub(crate) kept: Vec<Arc<Message>>,
     scratch: Vec<u8>,
     pub(crate) frame_v3: Vec<u8>,
     pub(crate) frame_v5: Vec<u8>,
@@ -46,6 +49,7 @@ impl Batch {
             after: Vec::new(),
             retained: Vec::new(),
             local: Local::new(),
+            kept: Vec::new(),
             scratch: Vec::new(),
             frame_v3: Vec::new(),
             frame_v5: Vec::new(),

@@ -42,7 +42,7 @@ impl Origin {
 /// A message. Cheap to clone behind its `Arc`, never altered.
 #[derive(Debug)]
 pub struct Message {
-    topic: Box<str>,
+    topic: Arc<str>,
     block: Box<[u8]>,
     payload: Bytes,
     origin: Origin,
@@ -154,9 +154,10 @@ impl MessageRef<'_> {
         }
     }
 
-    /// Makes the message that is kept.
+    /// Makes the message that is kept. `topic` is its topic, if somebody has it to share.
     pub(crate) fn to_message(
         self,
+        topic: Option<&Arc<str>>,
         id: u64,
         origin: Origin,
         now: Tick,
@@ -165,7 +166,7 @@ impl MessageRef<'_> {
         let mut block = Vec::with_capacity(self.properties.block_len());
         self.properties.append_block(&mut block);
         Arc::new(Message {
-            topic: self.topic.into(),
+            topic: topic.map_or_else(|| self.topic.into(), Arc::clone),
             block: block.into_boxed_slice(),
             payload: self.share_payload(),
             origin,

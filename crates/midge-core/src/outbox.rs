@@ -70,6 +70,19 @@ impl Outbox {
         self.buffer().extend_from_slice(bytes);
     }
 
+    /// Appends a packet with another packet identifier.
+    pub(crate) fn push_numbered(&mut self, packet: &[u8], at: usize, packet_id: u16) {
+        let buffer = self.buffer();
+        let start = buffer.len();
+        buffer.extend_from_slice(packet);
+        if let Some(place) = buffer
+            .get_mut(start + at..)
+            .and_then(<[u8]>::first_chunk_mut)
+        {
+            *place = packet_id.to_be_bytes();
+        }
+    }
+
     /// Appends a shared segment.
     pub(crate) fn push_segment(&mut self, segment: Bytes) {
         self.segment_bytes += segment.len();

@@ -225,7 +225,7 @@ mod tests {
     fn message(topic: &str) -> Arc<Message> {
         OwnedMessage::new(topic, "x")
             .parts()
-            .to_message(1, Origin::Host, Tick(0), None)
+            .to_message(None, 1, Origin::Host, Tick(0), None)
     }
 
     fn topics(page: &[Arc<Message>]) -> Vec<&str> {

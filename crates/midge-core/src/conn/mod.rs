@@ -20,7 +20,7 @@ use midge_codec::{
 use crate::batch::Lent;
 use crate::event::DisconnectReason;
 use crate::hooks::{Answer, Awaiting, ClientInfo, Deferred, Refusal};
-use crate::hub::{Hub, RouteCache};
+use crate::hub::{Hub, RouteCache, RunPublisher};
 use crate::link::Link;
 use crate::rate::Bucket;
 use crate::session::{AckKind, Received, Session, encode_ack};
@@ -205,7 +205,7 @@ impl Connection {
                 self.fail(not_connect());
                 break;
             }
-            if let Some((len, count)) = self.forward_run(rest) {
+            if let Some((len, count)) = self.run(rest) {
                 used += len;
                 packets += count;
                 continue;
@@ -240,18 +240,33 @@ impl Connection {
         }
     }
 
-    /// Forwards a run of QoS 0 messages that need no decision: bytes and packets.
+    /// Handles packets at the start of `rest` that come in runs and need no decision: messages
+    /// that leave as they came, acknowledgements. Their length in bytes and in packets.
     #[inline]
-    fn forward_run(&mut self, rest: &[u8]) -> Option<(usize, u64)> {
-        if rest.first() != Some(&0x30) || self.publish_bucket.is_some() {
-            return None;
-        }
+    fn run(&mut self, rest: &[u8]) -> Option<(usize, u64)> {
         let session = self
             .session
             .as_ref()
             .filter(|_| matches!(self.phase, Phase::Connected))?;
-        self.hub
-            .forward_run(session, self.version, &self.routes, rest, &mut self.batch)
+        match rest.first()? {
+            0x30 | 0x32 | 0x34 if self.publish_bucket.is_none() => {
+                let publisher = RunPublisher {
+                    session,
+                    version: self.version,
+                    routes: &self.routes,
+                    receive_maximum: self.receive_maximum(),
+                };
+                self.hub
+                    .forward_run(&publisher, rest, &mut self.replies, &mut self.batch)
+            }
+            0x40 | 0x50 | 0x62 | 0x70 => {
+                let shared = &self.hub.shared;
+                let used =
+                    session.acknowledge_run(rest, shared, &mut self.replies, &mut self.batch);
+                (used > 0).then_some((used, used as u64 / 4))
+            }
+            _ => None,
+        }
     }
 
     /// Goes on when the hook that is waited for has answered.

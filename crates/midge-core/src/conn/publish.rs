@@ -184,13 +184,7 @@ impl Connection {
     /// Whether a QoS 2 message is new; a repetition is acknowledged again and not delivered
     /// (MQTT-4.3.3-10).
     fn is_new_qos2(&self, packet_id: u16) -> Result<bool, Fault> {
-        let config = self.hub.config();
-        let lenient = config.lenient.receive_maximum || self.version != Version::V5;
-        let maximum = if lenient {
-            u16::MAX
-        } else {
-            config.limits.receive_maximum.max(1)
-        };
+        let maximum = self.receive_maximum();
         let Some(session) = &self.session else {
             return Ok(false);
         };
@@ -201,6 +195,16 @@ impl Connection {
                 ReasonCode::ReceiveMaximumExceeded, // MQTT-3.3.4-7
                 "more QoS 2 messages in flight than Receive Maximum",
             )),
+        }
+    }
+
+    /// QoS 2 messages that the client may have in flight.
+    pub(super) fn receive_maximum(&self) -> u16 {
+        let config = self.hub.config();
+        if config.lenient.receive_maximum || self.version != Version::V5 {
+            u16::MAX
+        } else {
+            config.limits.receive_maximum.max(1)
         }
     }
 

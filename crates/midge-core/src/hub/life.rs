@@ -348,7 +348,7 @@ impl Hub {
     /// QoS 2 messages that were sent already (MQTT-4.8.2-5).
     fn give_up_messages(&self, state: &mut MutexGuard<'_, State>, batch: &mut Batch) {
         let mut orphans = Vec::new();
-        let mut inflight: Vec<_> = state.inflight.drain().map(|(_, entry)| entry).collect();
+        let mut inflight: Vec<_> = state.inflight.take().collect();
         inflight.sort_unstable_by_key(|entry| entry.sequence);
         for entry in inflight {
             let again = entry.stage == Stage::Published
@@ -531,8 +531,7 @@ impl Hub {
             while let Some(delivery) = state.take_any(&self.shared) {
                 crate::session::release(&mut state, &delivery, None, &self.shared);
             }
-            let inflight = std::mem::take(&mut state.inflight);
-            for entry in inflight.into_values() {
+            for entry in state.inflight.take() {
                 crate::session::release(&mut state, &entry.delivery, None, &self.shared);
             }
         }

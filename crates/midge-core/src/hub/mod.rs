@@ -22,7 +22,7 @@ pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;
 pub(crate) use publish::{Publisher, RouteCache};
-pub(crate) use run::Run;
+pub(crate) use run::{Run, RunPublisher};
 pub(crate) use subscribe::Grant;
 
 use crate::batch::Batch;
@@ -396,7 +396,12 @@ impl Hub {
     }
 
     pub(crate) fn next_message_id(&self) -> u64 {
-        self.next_message.fetch_add(1, Ordering::Relaxed)
+        self.next_message_ids(1)
+    }
+
+    /// The first of some numbers in a row.
+    pub(crate) fn next_message_ids(&self, count: u64) -> u64 {
+        self.next_message.fetch_add(count, Ordering::Relaxed)
     }
 
     /// A client identifier that no session has (MQTT-3.1.3-6).

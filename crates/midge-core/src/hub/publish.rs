@@ -48,7 +48,7 @@ pub(crate) struct RouteCache {
 }
 
 pub(super) struct Route {
-    pub(super) topic: Box<str>,
+    pub(super) topic: Arc<str>,
     pub(super) generation: u64,
     pub(super) targets: Vec<Target>,
     /// All receivers get QoS 0 messages as they came.
@@ -59,7 +59,7 @@ pub(super) struct Route {
 const CACHED_ROUTES: usize = 4;
 
 impl Route {
-    fn new(topic: Box<str>, router: &Router, publisher: Option<&Arc<Session>>) -> Self {
+    fn new(topic: Arc<str>, router: &Router, publisher: Option<&Arc<Session>>) -> Self {
         let targets = router.resolve(&topic, publisher);
         Self {
             generation: router.generation(),
@@ -76,17 +76,12 @@ impl RouteCache {
         self.routes.get(self.last)
     }
 
-    fn targets(
-        &mut self,
-        topic: &str,
-        router: &Router,
-        publisher: Option<&Arc<Session>>,
-    ) -> &[Target] {
+    fn route(&mut self, topic: &str, router: &Router, publisher: Option<&Arc<Session>>) -> &Route {
         match self.routes.iter().position(|route| *route.topic == *topic) {
             Some(at) => {
                 let route = &mut self.routes[at];
                 if route.generation != router.generation() {
-                    let topic = std::mem::take(&mut route.topic);
+                    let topic = route.topic.clone();
                     *route = Route::new(topic, router, publisher);
                 }
                 self.last = at;
@@ -102,7 +97,7 @@ impl RouteCache {
                 }
             }
         }
-        &self.routes[self.last].targets
+        &self.routes[self.last]
     }
 }
 
@@ -113,6 +108,8 @@ pub(super) struct Passage<'a> {
     hub: &'a Hub,
     now: Tick,
     kept: Option<Arc<Message>>,
+    /// The topic, to be shared by the messages that are kept.
+    topic: Option<Arc<str>>,
     tracker: Option<Arc<Tracker>>,
     /// Encode once for all: it pays from the second receiver on.
     many: bool,
@@ -133,6 +130,7 @@ impl<'a> Passage<'a> {
             hub,
             now,
             kept: None,
+            topic: None,
             tracker: None,
             many: false,
             v3: Vec::new(),
@@ -152,9 +150,13 @@ impl Offering for Passage<'_> {
         }
         let tracker = self.tracker.clone();
         let id = self.hub.next_message_id();
-        let kept = self
-            .message
-            .to_message(id, self.publisher.origin(), self.now, tracker);
+        let kept = self.message.to_message(
+            self.topic.as_ref(),
+            id,
+            self.publisher.origin(),
+            self.now,
+            tracker,
+        );
         self.kept.insert(kept).clone()
     }
 
@@ -195,9 +197,9 @@ impl Offering for Passage<'_> {
 }
 
 /// A kept message that is offered again: a retained one, one whose receiver left.
-struct Kept<'a> {
-    message: &'a Arc<Message>,
-    now: Tick,
+pub(super) struct Kept<'a> {
+    pub(super) message: &'a Arc<Message>,
+    pub(super) now: Tick,
 }
 
 impl Offering for Kept<'_> {
@@ -290,10 +292,14 @@ impl Hub {
             }
             let mut once = RouteCache::default();
             let session = publisher.session();
-            let targets = cache
+            let route = cache
                 .unwrap_or(&mut once)
-                .targets(message.topic, &router, session);
+                .route(message.topic, &router, session);
+            let targets = &route.targets;
             passage.many = targets.len() > 1;
+            if message.qos != QoS::AtMostOnce {
+                passage.topic = Some(route.topic.clone());
+            }
             for target in targets {
                 self.offer(target, &mut passage, receipt.as_deref_mut(), batch);
             }
@@ -347,6 +353,7 @@ impl Hub {
                 }
                 DeliveryVerdict::Replace(other) => {
                     let kept = other.parts().to_message(
+                        None,
                         self.next_message_id(),
                         passage.publisher.origin(),
                         batch.now,
@@ -618,10 +625,13 @@ impl Hub {
                 }
                 DeliveryVerdict::Replace(other) => {
                     let origin = message.origin().clone();
-                    replaced =
-                        other
-                            .parts()
-                            .to_message(self.next_message_id(), origin, batch.now, None);
+                    replaced = other.parts().to_message(
+                        None,
+                        self.next_message_id(),
+                        origin,
+                        batch.now,
+                        None,
+                    );
                     offering = Kept {
                         message: &replaced,
                         now: batch.now,

@@ -1,81 +1,126 @@
-//! Runs of QoS 0 messages that leave as they came.
+//! Runs of messages that leave as they came.
 //!
-//! A PUBLISH at QoS 0 without RETAIN and without properties has the same bytes on the way in and on
-//! the way out. When the topic is one that its publisher has used before, so that all checks have
-//! been made, and nobody wants to look at the messages, a whole run of such packets is copied at
-//! once. Everything else takes the ordinary way, and so does each receiver that needs something
-//! else: the run is then offered to it message by message.
+//! A PUBLISH without RETAIN and without properties has the same bytes on the way in and on the way
+//! out, but for its packet identifier. When the topic is one that its publisher has used before, so
+//! that all checks have been made, and nobody wants to look at the messages, a whole run of such
+//! packets goes through under one lock of each receiver. Everything else takes the ordinary way,
+//! and so does each receiver that needs something else: the run, or what is left of it, is then
+//! offered to it message by message.
 
 use std::sync::Arc;
 
 use midge_codec::{MessageProperties, QoS, Version};
 
 use super::Hub;
-use super::publish::{Passage, Publisher, Route, RouteCache};
+use super::publish::{Kept, Passage, Publisher, Route, RouteCache};
 use crate::batch::Batch;
 use crate::event::EventMask;
 use crate::hooks::HookSet;
-use crate::message::{MessageRef, SHARE_FROM};
+use crate::message::{Message, MessageRef, Origin, SHARE_FROM};
 use crate::router::{SubTarget, Subscriber, Target};
 use crate::session::Session;
 
 /// Bytes of one run: what the outbox of a receiver that keeps up has room for.
 const LONGEST: usize = 64 * 1024;
-/// QoS 0, neither DUP nor RETAIN.
-const HEADER: u8 = 0x30;
 
-/// Packets with the same topic, one behind the other.
+/// Packets of one QoS and topic, one behind the other.
 pub(crate) struct Run<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) packets: u64,
     /// Bytes of all payloads.
     pub(crate) payloads: u64,
+    pub(crate) qos: QoS,
     version: Version,
-    topic: &'a str,
+    topic: &'a Arc<str>,
 }
 
-/// The length and the payload of the packet at the start of `bytes`, if it could be part of a run.
-#[inline]
-fn packet<'a>(bytes: &'a [u8], version: Version, topic: &str) -> Option<(usize, &'a [u8])> {
-    let (length, at) = match *bytes {
-        [HEADER, a @ ..0x80, ..] => (usize::from(a), 2),
-        [HEADER, a, b @ 1..0x80, ..] => (usize::from(a & 0x7F) | usize::from(b) << 7, 3),
-        // Longer ones are shared between their receivers, not copied; a length that is not minimal
-        // is an error (MQTT-1.5.5-1).
-        _ => return None,
-    };
-    let body = bytes.get(at..at + length)?;
-    let (topic_len, rest) = body.split_first_chunk()?;
-    if usize::from(u16::from_be_bytes(*topic_len)) != topic.len() {
-        return None;
+/// One packet of a run.
+pub(crate) struct Piece<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Where the packet identifier is; 0 at QoS 0.
+    pub(crate) packet_id_at: usize,
+    pub(crate) packet_id: u16,
+    payload: &'a [u8],
+}
+
+impl<'a> Piece<'a> {
+    /// The packet at the start of `bytes`, if it could be part of a run.
+    #[inline]
+    fn new(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Self> {
+        let (header, length, at) = match *bytes {
+            [header, a @ ..0x80, ..] => (header, usize::from(a), 2),
+            [header, a, b @ 1..0x80, ..] => {
+                (header, usize::from(a & 0x7F) | usize::from(b) << 7, 3)
+            }
+            // Longer ones are shared between their receivers, not copied; a length that is not
+            // minimal is an error (MQTT-1.5.5-1).
+            _ => return None,
+        };
+        // Neither DUP nor RETAIN.
+        if header != 0x30 | (qos as u8) << 1 {
+            return None;
+        }
+        let body = bytes.get(at..at + length)?;
+        let (topic_len, rest) = body.split_first_chunk()?;
+        if usize::from(u16::from_be_bytes(*topic_len)) != topic.len() {
+            return None;
+        }
+        let mut rest = rest.strip_prefix(topic.as_bytes())?;
+        let (mut packet_id, mut packet_id_at) = (0, 0);
+        if qos != QoS::AtMostOnce {
+            let (id, behind) = rest.split_first_chunk()?;
+            packet_id_at = at + 2 + topic.len();
+            packet_id = u16::from_be_bytes(*id);
+            rest = behind;
+            if packet_id == 0 {
+                return None;
+            }
+        }
+        let payload = match version {
+            Version::V5 => rest.strip_prefix(&[0])?, // no properties
+            Version::V31 | Version::V311 => rest,
+        };
+        (payload.len() < SHARE_FROM).then_some(Self {
+            bytes: bytes.get(..at + length)?,
+            packet_id_at,
+            packet_id,
+            payload,
+        })
     }
-    let payload = rest.strip_prefix(topic.as_bytes())?;
-    let payload = match version {
-        Version::V5 => payload.strip_prefix(&[0])?, // no properties
-        Version::V31 | Version::V311 => payload,
-    };
-    (payload.len() < SHARE_FROM).then_some((at + length, payload))
 }
 
 impl<'a> Run<'a> {
-    fn new(input: &'a [u8], version: Version, topic: &'a str, longest: usize) -> Self {
-        let (mut end, mut packets, mut payloads) = (0, 0, 0);
-        while let Some(rest) = input.get(end..)
-            && let Some((len, payload)) = packet(rest, version, topic)
-            && len <= longest
-            && end + len <= LONGEST
-        {
-            end += len;
-            packets += 1;
-            payloads += payload.len() as u64;
-        }
-        Self {
-            bytes: input.get(..end).unwrap_or_default(),
-            packets,
-            payloads,
+    /// The run at the start of `input`, of packets that are not longer than `longest` and that
+    /// `take` takes.
+    fn new(
+        input: &'a [u8],
+        version: Version,
+        topic: &'a Arc<str>,
+        longest: usize,
+        mut take: impl FnMut(&Piece<'a>) -> bool,
+    ) -> Self {
+        let qos = QoS::from_u8(input.first().map_or(0, |header| header >> 1 & 3));
+        let mut run = Self {
+            bytes: &[],
+            packets: 0,
+            payloads: 0,
+            qos: qos.unwrap_or_default(),
             version,
             topic,
+        };
+        let mut end = 0;
+        while let Some(rest) = input.get(end..)
+            && let Some(piece) = Piece::new(rest, run.qos, version, topic)
+            && piece.bytes.len() <= longest
+            && end + piece.bytes.len() <= LONGEST
+            && take(&piece)
+        {
+            end += piece.bytes.len();
+            run.packets += 1;
+            run.payloads += piece.payload.len() as u64;
         }
+        run.bytes = input.get(..end).unwrap_or_default();
+        run
     }
 
     /// Whether these bytes are what a receiver of this version gets.
@@ -83,25 +128,30 @@ impl<'a> Run<'a> {
         (self.version == Version::V5) == (version == Version::V5)
     }
 
-    fn messages(&self) -> impl Iterator<Item = MessageRef<'a>> {
-        let (mut rest, version, topic) = (self.bytes, self.version, self.topic);
+    /// Its packets.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
+        let (mut rest, qos, version, topic) = (self.bytes, self.qos, self.version, self.topic);
         std::iter::from_fn(move || {
-            let (len, payload) = packet(rest, version, topic)?;
-            rest = rest.get(len..)?;
-            Some(MessageRef {
-                topic,
-                payload,
-                backing: None,
-                qos: QoS::AtMostOnce,
-                retain: false,
-                expiry: None,
-                properties: MessageProperties::default(),
-            })
+            let piece = Piece::new(rest, qos, version, topic)?;
+            rest = rest.get(piece.bytes.len()..)?;
+            Some(piece)
         })
+    }
+
+    fn message(&self, piece: &Piece<'a>) -> MessageRef<'a> {
+        MessageRef {
+            topic: self.topic,
+            payload: piece.payload,
+            backing: None,
+            qos: self.qos,
+            retain: false,
+            expiry: None,
+            properties: MessageProperties::default(),
+        }
     }
 }
 
-/// Whether all receivers get QoS 0 messages as they came.
+/// Whether all receivers get messages as they came.
 pub(super) fn is_plain(targets: &[Target]) -> bool {
     targets.iter().all(|target| {
         matches!(
@@ -116,51 +166,143 @@ pub(super) fn is_plain(targets: &[Target]) -> bool {
     })
 }
 
+/// The publisher of a run.
+pub(crate) struct RunPublisher<'a> {
+    pub(crate) session: &'a Arc<Session>,
+    pub(crate) version: Version,
+    pub(crate) routes: &'a RouteCache,
+    /// QoS 2 messages that it may have in flight.
+    pub(crate) receive_maximum: u16,
+}
+
 impl Hub {
-    /// Forwards the run at the start of `input`: its length in bytes and in packets, or `None` if
-    /// there is none.
+    /// Forwards the run at the start of `input` and acknowledges it: its length in bytes and in
+    /// packets, or `None` if there is none.
     pub(crate) fn forward_run(
         &self,
-        publisher: &Arc<Session>,
-        version: Version,
-        cache: &RouteCache,
+        publisher: &RunPublisher<'_>,
         input: &[u8],
+        replies: &mut Vec<u8>,
         batch: &mut Batch,
     ) -> Option<(usize, u64)> {
         let watched = self.hook_set.has(HookSet::PUBLISHING)
             || batch.wants(EventMask::PUBLISHED.union(EventMask::DELIVERED));
-        let route = cache.last().filter(|route| route.plain && !watched)?;
+        let route = publisher
+            .routes
+            .last()
+            .filter(|route| route.plain && !watched)?;
         let longest = self.config().limits.packet_bytes as usize;
-        let run = Run::new(input, version, &route.topic, longest);
-        if run.packets == 0 {
-            return None;
-        }
+        let (version, topic) = (publisher.version, &route.topic);
+        let header = input.first().copied().unwrap_or_default();
         let router = self.router.read();
         if router.generation() != route.generation {
             return None;
         }
+        let run = if header == 0x30 {
+            Run::new(input, version, topic, longest, |_| true)
+        } else if self.shared.journal().is_some() || route.targets.is_empty() {
+            return None;
+        } else if header == 0x32 {
+            Run::new(input, version, topic, longest, |piece| {
+                let [a, b] = piece.packet_id.to_be_bytes();
+                replies.extend_from_slice(&[0x40, 2, a, b]);
+                true
+            })
+        } else {
+            let mut receiving = publisher.session.receiving_qos2(publisher.receive_maximum);
+            Run::new(input, version, topic, longest, |piece| {
+                let is_new = receiving.take(piece.packet_id);
+                if is_new {
+                    let [a, b] = piece.packet_id.to_be_bytes();
+                    replies.extend_from_slice(&[0x50, 2, a, b]);
+                }
+                is_new
+            })
+        };
+        if run.packets == 0 {
+            return None;
+        }
         batch.local.publish_received += run.packets;
         batch.local.publish_bytes_received += run.payloads;
-        self.offer_run(publisher, &run, route, batch);
+        if run.qos == QoS::AtMostOnce {
+            self.offer_run(publisher.session, &run, route, batch);
+        } else {
+            batch.local.packets_sent += run.packets;
+            self.offer_acknowledged_run(publisher.session, &run, route, batch);
+        }
         Some((run.bytes.len(), run.packets))
     }
 
     fn offer_run(&self, publisher: &Arc<Session>, run: &Run<'_>, route: &Route, batch: &mut Batch) {
         for target in &route.targets {
-            if let Target::One(SubTarget {
-                subscriber: Subscriber::Session(session),
-                ..
-            }) = target
+            if let Some((session, _)) = plain(target)
                 && session.offer_run(run, batch)
             {
                 continue;
             }
             let publisher = Publisher::Client(publisher);
-            for message in run.messages() {
-                let mut passage = Passage::new(message, &publisher, self, batch.now);
+            for piece in run.pieces() {
+                let mut passage = Passage::new(run.message(&piece), &publisher, self, batch.now);
                 self.offer(target, &mut passage, None, batch);
             }
         }
+    }
+
+    fn offer_acknowledged_run(
+        &self,
+        publisher: &Arc<Session>,
+        run: &Run<'_>,
+        route: &Route,
+        batch: &mut Batch,
+    ) {
+        let mut kept = std::mem::take(&mut batch.kept);
+        let first = self.next_message_ids(run.packets);
+        kept.extend(run.pieces().zip(first..).map(|(piece, id)| {
+            let origin = Origin::Client(publisher.client_id.clone());
+            run.message(&piece)
+                .to_message(Some(run.topic), id, origin, batch.now, None)
+        }));
+        if let Some((last, others)) = route.targets.split_last() {
+            for target in others {
+                self.offer_kept(target, run, kept.iter().cloned(), batch);
+            }
+            self.offer_kept(last, run, kept.drain(..), batch);
+        }
+        batch.kept = kept;
+    }
+
+    /// Offers the messages of a run to one receiver.
+    fn offer_kept(
+        &self,
+        target: &Target,
+        run: &Run<'_>,
+        mut messages: impl Iterator<Item = Arc<Message>>,
+        batch: &mut Batch,
+    ) {
+        if let Some((session, qos)) = plain(target)
+            && qos >= run.qos
+        {
+            session.offer_acknowledged_run(run, &mut messages, &self.shared, batch);
+        }
+        for message in messages {
+            let now = batch.now;
+            let mut kept = Kept {
+                message: &message,
+                now,
+            };
+            self.offer(target, &mut kept, None, batch);
+        }
+    }
+}
+
+fn plain(target: &Target) -> Option<(&Arc<Session>, QoS)> {
+    match target {
+        Target::One(SubTarget {
+            subscriber: Subscriber::Session(session),
+            qos,
+            ..
+        }) => Some((session, *qos)),
+        _ => None,
     }
 }
 
@@ -168,41 +310,56 @@ impl Hub {
 mod tests {
     use super::*;
 
+    fn run<'a>(input: &'a [u8], version: Version, topic: &'a Arc<str>, longest: usize) -> Run<'a> {
+        Run::new(input, version, topic, longest, |_| true)
+    }
+
+    fn payloads<'a>(run: &Run<'a>) -> Vec<&'a [u8]> {
+        run.pieces().map(|piece| piece.payload).collect()
+    }
+
     #[test]
     fn a_run_ends_where_something_else_begins() {
+        let topic: Arc<str> = "a".into();
         let same = b"\x30\x05\0\x01axy";
-        for (version, other) in [
-            (Version::V311, &b"\x30\x05\0\x01bxy"[..]),
-            (Version::V311, b"\x31\x05\0\x01axy"),
-            (Version::V311, b"\x32\x07\0\x01a\0\x01xy"),
-            (Version::V311, b"\x30\x05\0\x01ax"),
-            (Version::V311, b"\x30"),
-            (Version::V311, b"\x30\x80"),
-            (Version::V311, b""),
-            (Version::V311, b"\xC0\0"),
-            (Version::V311, b"\x30\x01\0"),
+        for other in [
+            &b"\x30\x05\0\x01bxy"[..],
+            b"\x31\x05\0\x01axy",
+            b"\x32\x07\0\x01a\0\x01xy",
+            b"\x30\x05\0\x01ax",
+            b"\x30",
+            b"\x30\x80",
+            b"",
+            b"\xC0\0",
+            b"\x30\x01\0",
         ] {
             let input = [&same[..], same, other].concat();
-            let run = Run::new(&input, version, "a", 100);
+            let run = run(&input, Version::V311, &topic, 100);
             assert_eq!(
                 (run.bytes.len(), run.packets, run.payloads),
                 (14, 2, 4),
                 "{other:?}"
             );
-            assert_eq!(
-                run.messages().map(|m| m.payload).collect::<Vec<_>>(),
-                [b"xy", b"xy"]
-            );
+            assert_eq!(payloads(&run), [b"xy", b"xy"]);
         }
-        assert_eq!(Run::new(same, Version::V311, "a", 6).packets, 0);
+        assert_eq!(run(same, Version::V311, &topic, 6).packets, 0);
         // 5.0: only without properties.
-        assert_eq!(
-            Run::new(b"\x30\x05\0\x01a\0y", Version::V5, "a", 9).payloads,
-            1
-        );
-        assert_eq!(
-            Run::new(b"\x30\x06\0\x01a\x02\x01\x01", Version::V5, "a", 9).packets,
-            0
-        );
+        let plain = b"\x30\x05\0\x01a\0y";
+        assert_eq!(payloads(&run(plain, Version::V5, &topic, 9)), [b"y"]);
+        let indicator = b"\x30\x06\0\x01a\x02\x01\x01";
+        assert_eq!(run(indicator, Version::V5, &topic, 9).packets, 0);
+    }
+
+    #[test]
+    fn packet_identifiers_of_a_run() {
+        let topic: Arc<str> = "a".into();
+        let input = b"\x32\x06\0\x01a\x12\x34x\x32\x06\0\x01a\0\x01y\x32\x06\0\x01a\0\0z";
+        let run = run(input, Version::V311, &topic, 100);
+        let ids: Vec<_> = run
+            .pieces()
+            .map(|p| (p.packet_id, p.packet_id_at))
+            .collect();
+        assert_eq!(ids, [(0x1234, 5), (1, 5)]);
+        assert_eq!(payloads(&run), [b"x", b"y"]);
     }
 }

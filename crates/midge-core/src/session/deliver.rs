@@ -102,6 +102,71 @@ impl Session {
         as_it_came
     }
 
+    /// Offers a run of QoS 1 or 2 messages, as far as they can be sent at once as they came. What
+    /// is left in `messages` has to be offered message by message.
+    pub(crate) fn offer_acknowledged_run(
+        &self,
+        run: &Run<'_>,
+        messages: &mut impl Iterator<Item = Arc<Message>>,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let waits = !state.queue.is_empty() || !state.resend.is_empty() || state.awaits_retained();
+        if state.dead || waits {
+            return;
+        }
+        let Some(attached) = state.attached.as_deref_mut() else {
+            return;
+        };
+        let settings = attached.settings;
+        if !run.suits(settings.version)
+            || settings.alias_maximum > 0
+            || settings.maximum_packet != u32::MAX
+        {
+            return;
+        }
+        let limit = shared.config.limits.session_queue_bytes;
+        let mut charged = 0;
+        let mut pieces = run.pieces();
+        while attached.has_window()
+            && attached.outbox.len() < OUTBOX_HIGH
+            // The largest that a message of a run can cost.
+            && state.queued_bytes + charged + 2 * OUTBOX_HIGH <= limit
+            && let Some(packet_id) = state.inflight.free_packet_id()
+            && let Some(piece) = pieces.next()
+            && let Some(message) = messages.next()
+        {
+            charged += message.cost();
+            attached
+                .outbox
+                .push_numbered(piece.bytes, piece.packet_id_at, packet_id);
+            attached.in_window += 1;
+            batch.local.publish_sent += 1;
+            batch.local.publish_bytes_sent += message.payload().len() as u64;
+            state.next_sequence += 1;
+            let entry = Inflight {
+                delivery: Delivery {
+                    message,
+                    extra: None,
+                    id: 0,
+                    qos: run.qos,
+                    retain: false,
+                },
+                sequence: state.next_sequence,
+                stage: Stage::Published,
+                counted: true,
+            };
+            state.inflight.insert(packet_id, entry);
+        }
+        if charged > 0 {
+            state.queued_bytes += charged;
+            shared.charge(charged);
+            batch.touch(attached);
+        }
+    }
+
     fn offer_qos0<O: Offering>(
         self: &Arc<Self>,
         state: &mut State,
@@ -293,7 +358,7 @@ impl Session {
     ) -> Option<DropReason> {
         let acknowledged = delivery.qos != QoS::AtMostOnce;
         let packet_id = if acknowledged {
-            state.free_packet_id()
+            state.inflight.free_packet_id()
         } else {
             Some(0)
         };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use midge_codec::{Ack, Packet, Properties, ReasonCode, Version};
+use midge_codec::{Ack, Packet, Properties, QoS, ReasonCode, Version};
+use parking_lot::MutexGuard;
 
 use super::deliver::{encode, release};
 use super::{Delivery, Inflight, Session, Stage, State};
@@ -34,7 +35,7 @@ impl State {
     pub(crate) fn take_queued(&mut self, shared: &Shared) -> Option<Delivery> {
         let head = self.queue.pop_front();
         if let Some(head) = &head {
-            self.queued_qos0 -= usize::from(head.qos == midge_codec::QoS::AtMostOnce);
+            self.queued_qos0 -= usize::from(head.qos == QoS::AtMostOnce);
             shared
                 .counters
                 .queued_messages
@@ -79,6 +80,27 @@ impl State {
         }
     }
 
+    /// Ends a flow that went as it should; what the message had been charged.
+    fn complete(&mut self, client_id: &Arc<str>, packet_id: u16, batch: &mut Batch) -> usize {
+        let Some(entry) = self.inflight.remove(packet_id) else {
+            return 0;
+        };
+        self.window_back(&entry);
+        let message = entry.delivery.message;
+        let cost = message.cost();
+        self.queued_bytes = self.queued_bytes.saturating_sub(cost);
+        if let Some(tracker) = message.tracker() {
+            tracker.closed();
+        }
+        if batch.wants(EventMask::ACKNOWLEDGED) {
+            batch.event(Event::Acknowledged {
+                client_id: client_id.clone(),
+                message,
+            });
+        }
+        cost
+    }
+
     fn finish(
         &mut self,
         client_id: &Arc<str>,
@@ -87,7 +109,7 @@ impl State {
         shared: &Shared,
         batch: &mut Batch,
     ) {
-        let Some(entry) = self.inflight.remove(&packet_id) else {
+        let Some(entry) = self.inflight.remove(packet_id) else {
             return;
         };
         self.window_back(&entry);
@@ -109,6 +131,19 @@ impl State {
     }
 }
 
+/// QoS 2 messages coming in, under the lock of their session.
+pub(crate) struct Receiving<'a> {
+    state: MutexGuard<'a, State>,
+    maximum: usize,
+}
+
+impl Receiving<'_> {
+    /// Whether a message is new and may come; its identifier is in use then (MQTT-4.3.3-10).
+    pub(crate) fn take(&mut self, packet_id: u16) -> bool {
+        self.state.inbound.len() < self.maximum && self.state.inbound.insert(packet_id)
+    }
+}
+
 impl Session {
     /// PUBACK from the client. Unknown identifiers are ignored.
     pub(crate) fn puback(
@@ -119,8 +154,8 @@ impl Session {
         batch: &mut Batch,
     ) -> Result<(), FlowError> {
         let mut state = self.lock();
-        match state.inflight.get(&packet_id) {
-            Some(entry) if entry.delivery.qos == midge_codec::QoS::ExactlyOnce => {
+        match state.inflight.get(packet_id) {
+            Some(entry) if entry.delivery.qos == QoS::ExactlyOnce => {
                 Err(FlowError("PUBACK for a QoS 2 message"))
             }
             Some(_) => {
@@ -140,8 +175,8 @@ impl Session {
         batch: &mut Batch,
     ) -> Result<Received, FlowError> {
         let mut state = self.lock();
-        match state.inflight.get_mut(&packet_id) {
-            Some(entry) if entry.delivery.qos != midge_codec::QoS::ExactlyOnce => {
+        match state.inflight.get_mut(packet_id) {
+            Some(entry) if entry.delivery.qos != QoS::ExactlyOnce => {
                 Err(FlowError("PUBREC for a QoS 1 message"))
             }
             Some(_) if reason.is_error() => {
@@ -174,7 +209,7 @@ impl Session {
         batch: &mut Batch,
     ) -> Result<(), FlowError> {
         let mut state = self.lock();
-        match state.inflight.get(&packet_id) {
+        match state.inflight.get(packet_id) {
             Some(entry) if entry.stage == Stage::Published => {
                 Err(FlowError("PUBCOMP without PUBREC"))
             }
@@ -189,6 +224,62 @@ impl Session {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    /// Handles the acknowledgements without reason code at the start of `input`, as far as they are
+    /// what the flow of their identifiers asks for: the number of bytes used. Answers are appended
+    /// to `replies`.
+    pub(crate) fn acknowledge_run(
+        &self,
+        input: &[u8],
+        shared: &Shared,
+        replies: &mut Vec<u8>,
+        batch: &mut Batch,
+    ) -> usize {
+        if shared.journal().is_some() {
+            return 0;
+        }
+        let mut state = self.lock();
+        let (mut used, mut released) = (0, 0);
+        while let Some(&[header, 2, a, b]) = input.get(used..used + 4) {
+            let packet_id = u16::from_be_bytes([a, b]);
+            let entry = state.inflight.get(packet_id);
+            let stage = entry.map(|entry| (entry.delivery.qos, entry.stage));
+            match (header, stage) {
+                (0x40, Some((QoS::AtLeastOnce, _))) | (0x70, Some((_, Stage::Released))) => {
+                    released += state.complete(&self.client_id, packet_id, batch);
+                }
+                (0x50, Some((QoS::ExactlyOnce, _))) => {
+                    if let Some(entry) = state.inflight.get_mut(packet_id) {
+                        entry.stage = Stage::Released;
+                    }
+                    replies.extend_from_slice(&[0x62, 2, a, b]);
+                    batch.packet_sent();
+                }
+                (0x62, _) if state.inbound.remove(&packet_id) => {
+                    replies.extend_from_slice(&[0x70, 2, a, b]);
+                    batch.packet_sent();
+                }
+                _ => break,
+            }
+            used += 4;
+        }
+        if state.inbound.is_empty() && state.inbound.capacity() > 0 {
+            state.inbound = hashbrown::HashSet::new();
+        }
+        drop(state);
+        if released > 0 {
+            shared.release(released);
+        }
+        used
+    }
+
+    /// Takes QoS 2 messages from the client, several under one lock.
+    pub(crate) fn receiving_qos2(&self, maximum: u16) -> Receiving<'_> {
+        Receiving {
+            state: self.lock(),
+            maximum: usize::from(maximum),
         }
     }
 
@@ -240,9 +331,9 @@ impl Session {
     /// original order (MQTT-4.4.0-1, MQTT-4.6.0-1).
     pub(crate) fn prepare_resume(state: &mut State) {
         let mut order: Vec<(u64, u16)> = Vec::with_capacity(state.inflight.len());
-        for (packet_id, entry) in &mut state.inflight {
+        for (packet_id, entry) in state.inflight.iter_mut() {
             entry.counted = false;
-            order.push((entry.sequence, *packet_id));
+            order.push((entry.sequence, packet_id));
         }
         order.sort_unstable();
         state.resend = order.into_iter().map(|(_, packet_id)| packet_id).collect();
@@ -284,7 +375,7 @@ impl Session {
             let Some(attached) = attached.as_deref_mut() else {
                 return;
             };
-            let Some(entry) = inflight.get_mut(&packet_id) else {
+            let Some(entry) = inflight.get_mut(packet_id) else {
                 resend.pop_front();
                 continue;
             };
@@ -330,7 +421,7 @@ impl Session {
     /// Drops a message in flight that does not fit into a packet of the present connection.
     fn give_up(&self, state: &mut State, packet_id: u16, shared: &Shared, batch: &mut Batch) {
         state.resend.pop_front();
-        let Some(entry) = state.inflight.remove(&packet_id) else {
+        let Some(entry) = state.inflight.remove(packet_id) else {
             return;
         };
         release(state, &entry.delivery, Some(packet_id), shared);

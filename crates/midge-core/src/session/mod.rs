@@ -5,6 +5,7 @@
 mod attached;
 mod deliver;
 mod flow;
+mod in_flight;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
 pub(crate) use flow::{AckKind, Received, encode_ack};
+use in_flight::InFlight;
 
 use crate::hooks::ClientInfo;
 use crate::message::Message;
@@ -126,10 +128,9 @@ pub(crate) struct State {
     pub(crate) paging: bool,
     /// Cost of the messages in the queue and in flight.
     pub(crate) queued_bytes: usize,
-    pub(crate) inflight: HashMap<u16, Inflight>,
+    pub(crate) inflight: InFlight,
     /// Packet identifiers in flight that were not sent on this connection yet, in order.
     pub(crate) resend: VecDeque<u16>,
-    next_packet_id: u16,
     next_sequence: u64,
     /// Packet identifiers of QoS 2 messages from the client between PUBREC and PUBCOMP.
     pub(crate) inbound: HashSet<u16>,
@@ -178,20 +179,6 @@ impl std::fmt::Debug for Session {
 }
 
 impl State {
-    /// The next packet identifier that is free in this direction, never 0 (MQTT-2.2.1-4). There is
-    /// always one: at most 65,535 messages are in flight, and the caller checked for room.
-    pub(crate) fn free_packet_id(&mut self) -> Option<u16> {
-        if self.inflight.len() >= usize::from(u16::MAX) {
-            return None;
-        }
-        loop {
-            self.next_packet_id = self.next_packet_id.checked_add(1).unwrap_or(1);
-            if !self.inflight.contains_key(&self.next_packet_id) {
-                return Some(self.next_packet_id);
-            }
-        }
-    }
-
     pub(crate) fn next_sequence(&mut self) -> u64 {
         self.next_sequence += 1;
         self.next_sequence
