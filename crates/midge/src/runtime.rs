@@ -35,6 +35,7 @@ pub(crate) struct Core {
     abort: CancellationToken,
     tasks: TaskTracker,
     deadline: Arc<Notify>,
+    work: Arc<Notify>,
     beats: AtomicU64,
     /// A beat was asked for and has not come yet.
     beating: AtomicBool,
@@ -50,9 +51,13 @@ impl Core {
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             deadline: Arc::default(),
+            work: Arc::default(),
             beats: AtomicU64::new(0),
             beating: AtomicBool::new(false),
         });
+        let work = core.work.clone();
+        core.hub.on_work(Some(Arc::new(move || work.notify_one())));
+        core.spawn(core.clone().do_work());
         if let TimeSource::System(_) = core.time {
             let deadline = core.deadline.clone();
             core.hub
@@ -136,6 +141,19 @@ impl Core {
         }
     }
 
+    /// Does what nobody waits for, a little at a time.
+    async fn do_work(self: Arc<Self>) {
+        loop {
+            let asked = self.work.notified();
+            while self.hub.work() {
+                tokio::task::yield_now().await;
+            }
+            if self.until_closing(asked).await.is_none() {
+                return;
+            }
+        }
+    }
+
     /// Ends everything: listeners first, then (after draining) connections, then what is left.
     pub(crate) async fn shut_down(self: &Arc<Self>, drain: Option<Duration>) {
         self.closing.cancel();
@@ -157,6 +175,7 @@ impl Core {
             self.tasks.wait().await;
         }
         self.hub.on_deadline(None);
+        self.hub.on_work(None);
         self.hub.dispose();
     }
 

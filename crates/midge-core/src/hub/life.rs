@@ -14,13 +14,9 @@ use crate::event::{DisconnectReason, Event, EventMask};
 use crate::hooks::{ClientInfo, HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
-use crate::router::Subscriber;
-use crate::session::{Attached, AttachedSettings, Session, Stage, State, SubRecord};
+use crate::session::{Attached, AttachedSettings, Session, Stage, State};
 use crate::store::{Op, StoredWill};
 use crate::time::Due;
-
-/// Subscriptions removed under one hold of the router's lock.
-const TEAR_DOWN_SLICE: usize = 128;
 
 type Sessions = HashMap<Arc<str>, Arc<Session>>;
 
@@ -366,23 +362,6 @@ impl Hub {
             } else {
                 let reason = crate::event::DropReason::SessionEnded;
                 batch.dropped(&self.shared, None, delivery.message.topic(), reason);
-            }
-        }
-    }
-
-    /// Removes the subscriptions of an ended session without holding up the others for long.
-    pub(super) fn tear_down(
-        &self,
-        session: &Arc<Session>,
-        subscriptions: HashMap<Arc<str>, SubRecord>,
-    ) {
-        let subscriber = Subscriber::Session(session.clone());
-        let mut rest = subscriptions.into_iter().peekable();
-        while rest.peek().is_some() {
-            let mut router = self.router.write();
-            for (filter, record) in rest.by_ref().take(TEAR_DOWN_SLICE) {
-                router.remove(&filter, &subscriber, record.shared);
-                self.count_subscriptions(record.shared, -1);
             }
         }
     }

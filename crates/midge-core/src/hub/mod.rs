@@ -9,6 +9,7 @@ mod publish;
 mod recover;
 mod run;
 mod subscribe;
+mod teardown;
 mod timers;
 
 use std::sync::Arc;
@@ -123,6 +124,7 @@ pub struct Hub {
     next_client: AtomicU64,
     client_prefix: Box<str>,
     connect_bucket: Mutex<crate::rate::Bucket>,
+    teardowns: teardown::Teardowns,
     pub(crate) stopping: AtomicBool,
     horizon: AtomicU64,
 }
@@ -189,6 +191,7 @@ impl Hub {
             next_client: AtomicU64::new(1),
             client_prefix: format!("midge-{instance}-").into(),
             connect_bucket: Mutex::new(connect_bucket),
+            teardowns: teardown::Teardowns::default(),
             stopping: AtomicBool::new(false),
             horizon: AtomicU64::new(0),
         });

@@ -1,5 +1,7 @@
 //! Filters with wildcards, by level.
 
+use std::hash::{Hash, Hasher};
+
 use hashbrown::{Equivalent, HashMap};
 
 use super::subs::Slot;
@@ -19,7 +21,7 @@ struct Node {
     /// Filters that end here.
     here: Slot,
     /// Filters that end here with `/#` (or are `#`, at the root).
-    below: Slot,
+    below: Option<Box<Slot>>,
     /// Node for the level `+`.
     plus: u32,
     children: u32,
@@ -34,25 +36,80 @@ impl Node {
     }
 
     fn is_empty(&self) -> bool {
-        self.children == 0 && self.plus == NONE && self.here.is_empty() && self.below.is_empty()
+        self.children == 0 && self.plus == NONE && self.here.is_empty() && self.below.is_none()
     }
 }
 
-#[derive(PartialEq, Eq, Hash)]
+/// The text of a level: nearly all are short and need no memory of their own.
+enum Level {
+    Short(u8, [u8; SHORT]),
+    #[allow(clippy::box_collection)] // one word, so that an edge is small
+    Long(Box<String>),
+}
+
+const SHORT: usize = 14;
+
+impl Level {
+    fn new(text: &str) -> Self {
+        let mut bytes = [0; SHORT];
+        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(text.as_bytes());
+                Self::Short(len, bytes)
+            }
+            _ => Self::Long(Box::new(text.into())),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long(text) => text.as_bytes(),
+        }
+    }
+}
+
 struct Edge {
     parent: u32,
-    level: Box<str>,
+    level: Level,
+}
+
+impl PartialEq for Edge {
+    fn eq(&self, other: &Self) -> bool {
+        self.parent == other.parent && self.level.as_bytes() == other.level.as_bytes()
+    }
+}
+
+impl Eq for Edge {}
+
+impl Hash for Edge {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        EdgeRef {
+            parent: self.parent,
+            level: self.level.as_bytes(),
+        }
+        .hash(state);
+    }
 }
 
 #[derive(Hash)]
 struct EdgeRef<'a> {
     parent: u32,
-    level: &'a str,
+    level: &'a [u8],
+}
+
+impl<'a> EdgeRef<'a> {
+    fn new(parent: u32, level: &'a str) -> Self {
+        Self {
+            parent,
+            level: level.as_bytes(),
+        }
+    }
 }
 
 impl Equivalent<Edge> for EdgeRef<'_> {
     fn equivalent(&self, edge: &Edge) -> bool {
-        self.parent == edge.parent && *self.level == *edge.level
+        self.parent == edge.parent && self.level == edge.level.as_bytes()
     }
 }
 
@@ -68,7 +125,7 @@ impl Default for Trie {
 
 impl Trie {
     fn child(&self, parent: u32, level: &str) -> Option<u32> {
-        self.edges.get(&EdgeRef { parent, level }).copied()
+        self.edges.get(&EdgeRef::new(parent, level)).copied()
     }
 
     fn new_node(&mut self) -> u32 {
@@ -85,7 +142,7 @@ impl Trie {
         let mut at = ROOT;
         for level in filter.split('/') {
             at = match level {
-                "#" => return &mut self.nodes[at as usize].below,
+                "#" => return self.nodes[at as usize].below.get_or_insert_default(),
                 "+" => match self.nodes[at as usize].plus {
                     NONE => {
                         let node = self.new_node();
@@ -102,7 +159,7 @@ impl Trie {
                         self.edges.insert(
                             Edge {
                                 parent: at,
-                                level: level.into(),
+                                level: Level::new(level),
                             },
                             node,
                         );
@@ -133,11 +190,14 @@ impl Trie {
             at = next;
         }
         let node = &mut self.nodes[at as usize];
-        change(if below {
-            &mut node.below
-        } else {
-            &mut node.here
-        });
+        if !below {
+            change(&mut node.here);
+        } else if let Some(slot) = &mut node.below {
+            change(slot);
+            if slot.is_empty() {
+                node.below = None;
+            }
+        }
         while let Some((parent, level)) = path.pop() {
             if !self.nodes[at as usize].is_empty() {
                 break;
@@ -145,7 +205,7 @@ impl Trie {
             if level == "+" {
                 self.nodes[parent as usize].plus = NONE;
             } else {
-                self.edges.remove(&EdgeRef { parent, level });
+                self.edges.remove(&EdgeRef::new(parent, level));
                 self.nodes[parent as usize].children -= 1;
             }
             self.free.push(at);
@@ -158,7 +218,7 @@ impl Trie {
 
     /// Collects the slots of all filters that match.
     pub(super) fn matches<'a>(&'a self, topic: &str, into: &mut Vec<&'a Slot>) {
-        if self.nodes.len() == 1 && self.nodes[0].below.is_empty() {
+        if self.nodes.len() == 1 && self.nodes[0].below.is_none() {
             return;
         }
         // Wildcards at the first level do not match topics that begin with $ (MQTT-4.7.2-1).
@@ -173,8 +233,8 @@ impl Trie {
         into: &mut Vec<&'a Slot>,
     ) {
         let node = &self.nodes[at as usize];
-        if wildcards && !node.below.is_empty() {
-            into.push(&node.below);
+        if wildcards && let Some(below) = &node.below {
+            into.push(below);
         }
         let Some(rest) = rest else {
             if !node.here.is_empty() {

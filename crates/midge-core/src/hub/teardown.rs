@@ -1,0 +1,79 @@
+//! The end of very many subscriptions, in slices, so that nobody waits for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::Hub;
+use crate::router::Subscriber;
+use crate::session::{Session, SubRecord};
+
+/// Subscriptions removed under one hold of the router's lock.
+const SLICE: usize = 256;
+
+/// The subscriptions of ended sessions that the router still has.
+#[derive(Default)]
+pub(super) struct Teardowns {
+    waiting: Mutex<VecDeque<Teardown>>,
+    on_work: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+}
+
+struct Teardown {
+    subscriber: Subscriber,
+    rest: hashbrown::hash_map::IntoIter<Arc<str>, SubRecord>,
+}
+
+impl Hub {
+    /// Sets what is called when there is work for [`Hub::work`]. Without it all work is done at
+    /// once.
+    pub fn on_work(&self, notify: Option<Arc<dyn Fn() + Send + Sync>>) {
+        *self.teardowns.on_work.lock() = notify;
+    }
+
+    /// Does a little of what nobody waits for; `false` if there is none left.
+    pub fn work(&self) -> bool {
+        let next = self.teardowns.waiting.lock().pop_front();
+        if let Some(mut teardown) = next
+            && self.tear_down_slice(&mut teardown)
+        {
+            self.teardowns.waiting.lock().push_front(teardown);
+        }
+        !self.teardowns.waiting.lock().is_empty()
+    }
+
+    /// Removes the subscriptions of an ended session: few of them at once, many bit by bit.
+    pub(super) fn tear_down(
+        &self,
+        session: &Arc<Session>,
+        subscriptions: HashMap<Arc<str>, SubRecord>,
+    ) {
+        let mut teardown = Teardown {
+            subscriber: Subscriber::Session(session.clone()),
+            rest: subscriptions.into_iter(),
+        };
+        let notify = self.teardowns.on_work.lock().clone();
+        while self.tear_down_slice(&mut teardown) {
+            if let Some(notify) = &notify {
+                self.teardowns.waiting.lock().push_back(teardown);
+                notify();
+                return;
+            }
+        }
+    }
+
+    /// Whether something is left.
+    fn tear_down_slice(&self, teardown: &mut Teardown) -> bool {
+        // Collected first: the filters are freed without the lock. That a large block is allocated
+        // in each slice also lets the allocator of glibc merge what the slice before freed; left
+        // alone, it merges everything at once some time later and stops the thread for that.
+        let slice: Vec<_> = teardown.rest.by_ref().take(SLICE).collect();
+        let mut router = self.router.write();
+        for (filter, record) in &slice {
+            router.remove(filter, &teardown.subscriber, record.shared);
+            self.count_subscriptions(record.shared, -1);
+        }
+        teardown.rest.len() > 0
+    }
+}
