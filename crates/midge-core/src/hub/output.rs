@@ -83,6 +83,9 @@ impl Hub {
                     .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
             if ready && let Some(cursor) = state.retained.pop_front() {
                 state.paging = true;
+                if state.retained.is_empty() {
+                    state.retained = std::collections::VecDeque::new();
+                }
                 if let Some(attached) = state.attached.as_deref_mut() {
                     attached.in_write = 1; // not settled before output is taken again
                 }
