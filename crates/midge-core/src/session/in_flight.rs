@@ -107,3 +107,81 @@ impl InFlight {
 fn slot(packet_id: u16) -> usize {
     usize::from(packet_id).wrapping_sub(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Origin, OwnedMessage};
+    use crate::session::{Delivery, Stage};
+    use crate::time::Tick;
+    use midge_codec::QoS;
+
+    fn entry(sequence: u64) -> Inflight {
+        let message = OwnedMessage::new("t", "x");
+        let message = message
+            .parts()
+            .to_message(None, 1, Origin::Host, Tick(0), None);
+        Inflight {
+            delivery: Delivery {
+                message,
+                extra: None,
+                id: 0,
+                qos: QoS::AtLeastOnce,
+                retain: false,
+            },
+            sequence,
+            stage: Stage::Published,
+            counted: true,
+        }
+    }
+
+    fn add(table: &mut InFlight, sequence: u64) -> u16 {
+        let packet_id = table.free_packet_id().unwrap();
+        table.insert(packet_id, entry(sequence));
+        packet_id
+    }
+
+    #[test]
+    fn mqtt_2_2_1_4_identifiers_are_free_and_used_again_late() {
+        let mut table = InFlight::default();
+        let ids: Vec<u16> = (0..4).map(|n| add(&mut table, n)).collect();
+        assert_eq!(ids, [1, 2, 3, 4]);
+        assert!(table.remove(2).is_some() && table.remove(2).is_none());
+        assert!(table.remove(1).is_some());
+        assert!(table.remove(0).is_none() && table.remove(9).is_none());
+        assert_eq!(
+            [add(&mut table, 5), add(&mut table, 6), add(&mut table, 7)],
+            [2, 1, 5]
+        );
+        assert_eq!(table.get(2).map(|e| e.sequence), Some(5));
+        assert_eq!(table.len(), 5);
+    }
+
+    #[test]
+    fn what_is_restored_comes_in_any_order() {
+        let mut table = InFlight::default();
+        for packet_id in [7, 3, 1] {
+            table.insert(packet_id, entry(packet_id.into()));
+        }
+        let mut free: Vec<u16> = (0..5).map(|n| add(&mut table, n)).collect();
+        free.sort_unstable();
+        assert_eq!(free, [2, 4, 5, 6, 8]);
+        let ids: Vec<u16> = table.iter_mut().map(|(packet_id, _)| packet_id).collect();
+        assert_eq!(ids, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(table.take().count(), 8);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn all_identifiers_can_be_in_use() {
+        let mut table = InFlight::default();
+        for n in 0..u64::from(u16::MAX) {
+            add(&mut table, n);
+        }
+        assert_eq!((table.free_packet_id(), table.len()), (None, 65_535));
+        for packet_id in 1..=u16::MAX {
+            assert!(table.remove(packet_id).is_some());
+        }
+        assert!(table.is_empty() && table.0.is_none());
+    }
+}
