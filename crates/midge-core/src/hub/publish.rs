@@ -11,7 +11,7 @@ use crate::hooks::{DeliveryVerdict, HookSet, Interception, Refusal};
 use crate::message::{Message, MessageRef, Origin, OwnedMessage, SHARE_FROM};
 use crate::observer::Received;
 use crate::receipt::{Outcome, Receipt, Tracker};
-use crate::router::{Group, Router, SubTarget, Subscriber, Target};
+use crate::router::{Candidates, Group, Router, SubTarget, Subscriber, Target};
 use crate::session::{Delivery, Offering, Session, Terms};
 use crate::store::Op;
 use crate::time::Tick;
@@ -51,8 +51,10 @@ pub(super) struct Route {
     pub(super) topic: Arc<str>,
     pub(super) generation: u64,
     pub(super) targets: Vec<Target>,
-    /// All receivers get QoS 0 messages as they came.
+    /// All receivers get messages as they came.
     pub(super) plain: bool,
+    /// As `plain`, or they are shared groups, which get QoS 0 messages so.
+    pub(super) plain_qos0: bool,
 }
 
 /// Topics remembered per publisher.
@@ -63,7 +65,10 @@ impl Route {
         let targets = router.resolve(&topic, publisher);
         Self {
             generation: router.generation(),
-            plain: super::run::is_plain(&targets),
+            plain: targets.iter().all(super::run::is_plain),
+            plain_qos0: targets
+                .iter()
+                .all(|target| matches!(target, Target::Group(_)) || super::run::is_plain(target)),
             topic,
             targets,
         }
@@ -551,14 +556,24 @@ impl Hub {
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
-        let candidates = group.candidates();
+        self.offer_members(group, &group.candidates(), offering, receipt, batch);
+    }
+
+    pub(super) fn offer_members<O: Offering>(
+        &self,
+        group: &Arc<Group>,
+        candidates: &Candidates,
+        offering: &mut O,
+        receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) {
         let Some(first) = &candidates.first else {
             return;
         };
         let mut target = SubTarget::new(first, Some(group));
         let mut outcome = self.offer_one(&target, offering, false, batch);
         if matches!(outcome, Outcome::Dropped(_)) {
-            for sub in group.others(&candidates) {
+            for sub in group.others(candidates) {
                 let other = SubTarget::new(&sub, Some(group));
                 let next = self.offer_one(&other, offering, false, batch);
                 if !matches!(next, Outcome::Dropped(_)) {
@@ -649,7 +664,7 @@ impl Hub {
             return;
         };
         let router = self.router.read();
-        let Some(group) = router.group(&group.filter) else {
+        let Some(group) = router.group(group) else {
             return;
         };
         let mut offering = Kept {
@@ -715,7 +730,7 @@ fn same_receiver(a: &Target, b: &Target) -> bool {
         (Target::Group(a), Target::Group(b)) => Arc::ptr_eq(a, b),
         (Target::Group(a), Target::One(b)) => {
             let member = b.extra.as_ref().and_then(|extra| extra.group.as_ref());
-            member.is_some_and(|group| Arc::ptr_eq(a, group))
+            member.is_some_and(|group| *a.filter == **group)
         }
         (Target::One(_), Target::Group(_)) => false,
     }

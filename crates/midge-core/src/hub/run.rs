@@ -17,7 +17,7 @@ use crate::batch::Batch;
 use crate::event::EventMask;
 use crate::hooks::HookSet;
 use crate::message::{Message, MessageRef, Origin, SHARE_FROM};
-use crate::router::{SubTarget, Subscriber, Target};
+use crate::router::{Group, SubTarget, Subscriber, Target};
 use crate::session::Session;
 
 /// Bytes of one run: what the outbox of a receiver that keeps up has room for.
@@ -138,6 +138,16 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// A run of one packet.
+    fn of(&self, piece: &Piece<'a>) -> Self {
+        Self {
+            bytes: piece.bytes,
+            packets: 1,
+            payloads: piece.payload.len() as u64,
+            ..*self
+        }
+    }
+
     fn message(&self, piece: &Piece<'a>) -> MessageRef<'a> {
         MessageRef {
             topic: self.topic,
@@ -151,19 +161,17 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Whether all receivers get messages as they came.
-pub(super) fn is_plain(targets: &[Target]) -> bool {
-    targets.iter().all(|target| {
-        matches!(
-            target,
-            Target::One(SubTarget {
-                subscriber: Subscriber::Session(_),
-                id: 0,
-                extra: None,
-                ..
-            })
-        )
-    })
+/// Whether a receiver gets messages as they came.
+pub(super) fn is_plain(target: &Target) -> bool {
+    matches!(
+        target,
+        Target::One(SubTarget {
+            subscriber: Subscriber::Session(_),
+            id: 0,
+            extra: None,
+            ..
+        })
+    )
 }
 
 /// The publisher of a run.
@@ -190,7 +198,7 @@ impl Hub {
         let route = publisher
             .routes
             .last()
-            .filter(|route| route.plain && !watched)?;
+            .filter(|route| route.plain_qos0 && !watched)?;
         let longest = self.config().limits.packet_bytes as usize;
         let (version, topic) = (publisher.version, &route.topic);
         let header = input.first().copied().unwrap_or_default();
@@ -200,7 +208,7 @@ impl Hub {
         }
         let run = if header == 0x30 {
             Run::new(input, version, topic, longest, |_| true)
-        } else if self.shared.journal().is_some() || route.targets.is_empty() {
+        } else if self.shared.journal().is_some() || route.targets.is_empty() || !route.plain {
             return None;
         } else if header == 0x32 {
             Run::new(input, version, topic, longest, |piece| {
@@ -234,17 +242,42 @@ impl Hub {
     }
 
     fn offer_run(&self, publisher: &Arc<Session>, run: &Run<'_>, route: &Route, batch: &mut Batch) {
+        let publisher = Publisher::Client(publisher);
         for target in &route.targets {
             if let Some((session, _)) = plain(target)
                 && session.offer_run(run, batch)
             {
                 continue;
             }
-            let publisher = Publisher::Client(publisher);
+            if let Target::Group(group) = target {
+                self.offer_run_to_members(&publisher, run, group, batch);
+                continue;
+            }
             for piece in run.pieces() {
                 let mut passage = Passage::new(run.message(&piece), &publisher, self, batch.now);
                 self.offer(target, &mut passage, None, batch);
             }
+        }
+    }
+
+    /// Each message of the run goes to another member of a shared group.
+    fn offer_run_to_members(
+        &self,
+        publisher: &Publisher<'_>,
+        run: &Run<'_>,
+        group: &Arc<Group>,
+        batch: &mut Batch,
+    ) {
+        for piece in run.pieces() {
+            let candidates = group.candidates();
+            if let Some(first) = candidates.first.as_ref().filter(|first| first.id == 0)
+                && let Subscriber::Session(session) = &first.subscriber
+                && session.offer_run(&run.of(&piece), batch)
+            {
+                continue;
+            }
+            let mut passage = Passage::new(run.message(&piece), publisher, self, batch.now);
+            self.offer_members(group, &candidates, &mut passage, None, batch);
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use midge_codec::QoS;
 
-pub(crate) use shared_group::Group;
+pub(crate) use shared_group::{Candidates, Group};
 use subs::Slot;
 pub(crate) use subs::{Sub, Subscriber};
 use trie::Trie;
@@ -41,14 +41,12 @@ pub(crate) struct SubTarget {
 impl SubTarget {
     pub(crate) fn new(sub: &Sub, group: Option<&Arc<Group>>) -> Self {
         let extra = group.map(|group| {
-            let ids = if sub.id == 0 {
-                Vec::new()
-            } else {
-                vec![sub.id]
-            };
+            if sub.id == 0 {
+                return group.extra.clone();
+            }
             Arc::new(Extra {
-                ids,
-                group: Some(group.clone()),
+                ids: vec![sub.id],
+                group: Some(group.filter.clone()),
             })
         });
         Self {

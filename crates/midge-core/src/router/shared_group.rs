@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Sub, Subscriber};
+use crate::session::Extra;
 
 /// The members of a shared subscription. Each message goes to one of them: round robin over the
 /// connected ones, and over the others if none is connected.
@@ -12,6 +13,8 @@ use super::{Sub, Subscriber};
 pub(crate) struct Group {
     /// `$share/name/filter`.
     pub(crate) filter: Arc<str>,
+    /// What deliveries to members without subscription identifier carry.
+    pub(super) extra: Arc<Extra>,
     members: Mutex<Members>,
 }
 
@@ -23,8 +26,13 @@ struct Members {
 
 impl Group {
     pub(crate) fn new(filter: Arc<str>) -> Self {
+        let extra = Extra {
+            ids: Vec::new(),
+            group: Some(filter.clone()),
+        };
         Self {
             filter,
+            extra: Arc::new(extra),
             members: Mutex::default(),
         }
     }

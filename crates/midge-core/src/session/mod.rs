@@ -22,7 +22,6 @@ use in_flight::InFlight;
 
 use crate::hooks::ClientInfo;
 use crate::message::Message;
-use crate::router::Group;
 use crate::store::StoredWill;
 use crate::time::{Tick, TimerKey};
 
@@ -48,7 +47,8 @@ pub(crate) struct SubRecord {
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     pub(crate) ids: Vec<u32>,
-    pub(crate) group: Option<Arc<Group>>,
+    /// The filter of the shared group as sent.
+    pub(crate) group: Option<Arc<str>>,
 }
 
 /// A message that is on its way to this session.
@@ -67,7 +67,7 @@ impl Delivery {
         subscription_ids(&self.id, self.extra.as_deref())
     }
 
-    pub(crate) fn group(&self) -> Option<&Arc<Group>> {
+    pub(crate) fn group(&self) -> Option<&Arc<str>> {
         self.extra.as_ref().and_then(|extra| extra.group.as_ref())
     }
 }
