@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use midge_codec::{MessageProperties, QoS, Version};
 
 use super::Hub;
@@ -22,6 +23,9 @@ use crate::session::Session;
 
 /// Bytes of one run: what the outbox of a receiver that keeps up has room for.
 const LONGEST: usize = 64 * 1024;
+/// From this size on several receivers share the bytes of a run: copies would leave the cache before
+/// they are written.
+const SHARED_RUN: usize = 4 * 1024;
 
 /// Packets of one QoS and topic, one behind the other.
 pub(crate) struct Run<'a> {
@@ -243,9 +247,11 @@ impl Hub {
 
     fn offer_run(&self, publisher: &Arc<Session>, run: &Run<'_>, route: &Route, batch: &mut Batch) {
         let publisher = Publisher::Client(publisher);
+        let worth_sharing = route.targets.len() > 1 && run.bytes.len() >= SHARED_RUN;
+        let shared = worth_sharing.then(|| Bytes::copy_from_slice(run.bytes));
         for target in &route.targets {
             if let Some((session, _)) = plain(target)
-                && session.offer_run(run, batch)
+                && session.offer_run(run, shared.as_ref(), batch)
             {
                 continue;
             }
@@ -272,7 +278,7 @@ impl Hub {
             let candidates = group.candidates();
             if let Some(first) = candidates.first.as_ref().filter(|first| first.id == 0)
                 && let Subscriber::Session(session) = &first.subscriber
-                && session.offer_run(&run.of(&piece), batch)
+                && session.offer_run(&run.of(&piece), None, batch)
             {
                 continue;
             }

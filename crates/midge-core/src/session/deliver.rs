@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use midge_codec::{PublishFrame, QoS, Version};
 
 use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
@@ -80,7 +81,13 @@ impl Session {
     }
 
     /// Offers a run of QoS 0 messages; `false` if it has to be offered message by message.
-    pub(crate) fn offer_run(&self, run: &Run<'_>, batch: &mut Batch) -> bool {
+    /// `shared` has the same bytes, if there are others who get them.
+    pub(crate) fn offer_run(
+        &self,
+        run: &Run<'_>,
+        shared: Option<&Bytes>,
+        batch: &mut Batch,
+    ) -> bool {
         let mut state = self.lock();
         if state.dead || state.queued_qos0 > 0 || state.awaits_retained() {
             return false;
@@ -94,7 +101,10 @@ impl Session {
             && settings.maximum_packet == u32::MAX
             && attached.outbox.len() + run.bytes.len() <= OUTBOX_HIGH;
         if as_it_came {
-            attached.outbox.push(run.bytes);
+            match shared {
+                Some(shared) => attached.outbox.push_segment(shared.clone()),
+                None => attached.outbox.push(run.bytes),
+            }
             batch.local.publish_sent += run.packets;
             batch.local.publish_bytes_sent += run.payloads;
             batch.touch(attached);
