@@ -251,7 +251,7 @@ impl Hub {
         let shared = worth_sharing.then(|| Bytes::copy_from_slice(run.bytes));
         for target in &route.targets {
             if let Some((session, _)) = plain(target)
-                && session.offer_run(run, shared.as_ref(), batch)
+                && session.offer_run(run, shared.as_ref(), &self.shared, batch)
             {
                 continue;
             }
@@ -278,7 +278,7 @@ impl Hub {
             let candidates = group.candidates();
             if let Some(first) = candidates.first.as_ref().filter(|first| first.id == 0)
                 && let Subscriber::Session(session) = &first.subscriber
-                && session.offer_run(&run.of(&piece), None, batch)
+                && session.offer_run(&run.of(&piece), None, &self.shared, batch)
             {
                 continue;
             }

@@ -81,11 +81,12 @@ impl Session {
     }
 
     /// Offers a run of QoS 0 messages; `false` if it has to be offered message by message.
-    /// `shared` has the same bytes, if there are others who get them.
+    /// `bytes` has the same bytes, if there are others who get them.
     pub(crate) fn offer_run(
         &self,
         run: &Run<'_>,
-        shared: Option<&Bytes>,
+        bytes: Option<&Bytes>,
+        shared: &Shared,
         batch: &mut Batch,
     ) -> bool {
         let mut state = self.lock();
@@ -98,11 +99,18 @@ impl Session {
         let settings = attached.settings;
         let as_it_came = run.suits(settings.version)
             && settings.alias_maximum == 0
-            && settings.maximum_packet == u32::MAX
-            && attached.outbox.len() + run.bytes.len() <= OUTBOX_HIGH;
+            && settings.maximum_packet == u32::MAX;
         if as_it_came {
-            match shared {
-                Some(shared) => attached.outbox.push_segment(shared.clone()),
+            let size = run.bytes.len();
+            if attached.outbox.len() + size > OUTBOX_HIGH {
+                if over_budget(attached, size, shared).is_some() {
+                    return false;
+                }
+                attached.charged += size;
+                shared.add_backlog(size);
+            }
+            match bytes {
+                Some(bytes) => attached.outbox.push_segment(bytes.clone()),
                 None => attached.outbox.push(run.bytes),
             }
             batch.local.publish_sent += run.packets;
