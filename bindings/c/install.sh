@@ -15,17 +15,19 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -1)
 minor=${version#*.}
 minor=${minor%%.*}
 
-(cd "$root" && cargo build -q -p midge-c --profile "$profile")
-# What a program that links the static library needs besides, as the compiler itself says. It says
-# so only when it links, so the answer is kept beside the library.
+# Builds, and asks what a program that links the static library needs besides. The compiler says so
+# only when it links, so the answer is kept beside the library.
 asked=$built/midge-native-static-libs
-if [ ! -s "$asked" ] || [ "$built/libmidge.a" -nt "$asked" ]; then
-    touch "$root/bindings/c/src/lib.rs"
-    (cd "$root" && cargo rustc -q -p midge-c --lib --profile "$profile" -- --print native-static-libs 2>&1) |
-        sed -n 's/^note: native-static-libs: //p' | tail -1 >"$asked"
-fi
+build() {
+    local said
+    said=$(cd "$root" && cargo rustc -q -p midge-c --lib --profile "$profile" -- --print native-static-libs 2>&1) ||
+        { printf '%s\n' "$said" >&2; return 1; }
+    said=$(sed -n 's/^note: native-static-libs: //p' <<<"$said" | tail -1)
+    [ -z "$said" ] || printf '%s\n' "$said" >"$asked"
+}
+build
+[ -s "$asked" ] || { touch "$root/bindings/c/src/lib.rs" && build; }
 private=$(cat "$asked")
-[ -n "$private" ] || { echo "rustc does not name its libraries" >&2; exit 1; }
 
 to=${DESTDIR:-}$prefix
 mkdir -p "$to/include" "$to/$libdir/pkgconfig" "$to/$libdir/cmake/midge"

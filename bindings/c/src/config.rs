@@ -71,11 +71,6 @@ impl midge_config {
         })
     }
 
-    /// Time for a deferred answer of a hook.
-    pub(crate) fn hook_timeout_ms(&self) -> u64 {
-        self.options.hooks.timeout_ms
-    }
-
     /// A builder with these settings, but without the hooks.
     pub(crate) fn builder(&self) -> Builder {
         let options = self.options.clone();
