@@ -1020,7 +1020,7 @@ MIDGE_API void midge_config_free(struct midge_config *config);
 /**
  * Sets an option. The keys are those of docs/configuration.md, and:
  * "listen" (tcp://host:port with port 0 for a free one, or unix:///path; each call adds one, an
- * empty value clears the list), "runtime.threads" (1 by default), "clock" ("system", or "manual"
+ * empty value clears the list), "threads" (1 by default), "clock" ("system", or "manual"
  * for tests that move it with midge_broker_advance()).
  *
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the

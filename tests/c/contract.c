@@ -127,7 +127,7 @@ static void null_and_garbage(void) {
   CHECK(midge_config_set(config, not_utf8, "") == MIDGE_E_INVALID);
   CHECK(midge_config_set(config, "listen", not_utf8) == MIDGE_E_INVALID);
   CHECK(midge_config_set(config, "listen", "garbage") == MIDGE_E_CONFIG);
-  CHECK(midge_config_set(config, "runtime.threads", "0") == MIDGE_E_CONFIG);
+  CHECK(midge_config_set(config, "threads", "0") == MIDGE_E_CONFIG);
   CHECK(midge_config_set(config, "clock", "sun") == MIDGE_E_CONFIG);
   CHECK(midge_config_set_int(NULL, "limits.inflight", 1) == MIDGE_E_INVALID);
   CHECK(midge_config_set_int(config, NULL, 1) == MIDGE_E_INVALID);
@@ -462,7 +462,7 @@ static void start_host(struct host *host, const char *clock) {
   midge_config *config = new_config();
   midge_hooks hooks = hooks_of(host);
   OK(midge_config_set(config, "clock", clock));
-  OK(midge_config_set(config, "runtime.threads", "2"));
+  OK(midge_config_set(config, "threads", "2"));
   OK(midge_config_set(config, "sys.interval_s", "0"));
   OK(midge_config_set_hooks(config, &hooks));
   host->broker = start_with(config);

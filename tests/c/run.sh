@@ -114,6 +114,13 @@ check "run C++ sanitizers" timeout 300 "$out/cpp-asan"
 for source in "$root"/examples/c/*.c; do
     check "build $(basename "$source")" gcc -Wall -Wextra -Werror -pthread "$source" "${pkg_shared[@]}" -o "$out/$(basename "$source" .c)-example"
 done
+check "build hot" gcc -O2 -Wall -Wextra -Werror "$root/tests/c/hot.c" "${pkg_shared[@]}" -o "$out/hot"
+check "run hot" quiet "$out/hot" 10000
+# The quick starts of the README and of docs/c.md are programs.
+quick_start() { awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' "$1" >"$out/quick.c" && gcc -Wall -Wextra -Werror "$out/quick.c" "${pkg_shared[@]}" -o "$out/quick"; }
+check "quick start of docs/c.md" quick_start "$root/docs/c.md"
+check "quick start of README.md" quick_start "$root/README.md"
+check "run the quick start" quiet "$out/quick"
 check "build hooks.cpp" g++ -std=c++17 -Wall -Wextra -Werror -pthread "$root/examples/c/hooks.cpp" "${pkg_shared[@]}" -o "$out/hooks-example"
 says() {
     local expected=$1
