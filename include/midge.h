@@ -290,87 +290,77 @@
 /**
  * An argument is not valid: NULL, not UTF-8, a bad topic, a number out of range.
  */
-#define MIDGE_E_INVALID -1
+#define MIDGE_E_INVALID (-1)
 
 /**
  * Not possible in this state: the broker stops, or the queue has a dispatch thread.
  */
-#define MIDGE_E_STATE -2
+#define MIDGE_E_STATE (-2)
 
 /**
  * Nothing came, or it was not done, in time.
  */
-#define MIDGE_E_TIMEOUT -3
+#define MIDGE_E_TIMEOUT (-3)
 
 /**
  * From an authentication callback: the answer comes later.
  */
-#define MIDGE_E_WOULD_BLOCK -4
+#define MIDGE_E_WOULD_BLOCK (-4)
 
 /**
  * A bound would be exceeded: a message larger than limits.packet_bytes, a buffer too small.
  */
-#define MIDGE_E_LIMIT -5
+#define MIDGE_E_LIMIT (-5)
 
 /**
  * There is no such option, client, session or listener.
  */
-#define MIDGE_E_NOT_FOUND -6
-
-/**
- * It is there already.
- */
-#define MIDGE_E_EXISTS -7
+#define MIDGE_E_NOT_FOUND (-6)
 
 /**
  * Refused by authentication or access control.
  */
-#define MIDGE_E_DENIED -8
+#define MIDGE_E_DENIED (-8)
 
 /**
  * The operating system said no; os_error in midge_error_info says why.
  */
-#define MIDGE_E_IO -9
+#define MIDGE_E_IO (-9)
 
 /**
  * The address of a listener is taken.
  */
-#define MIDGE_E_ADDR_IN_USE -10
+#define MIDGE_E_ADDR_IN_USE (-10)
 
 /**
  * The configuration does not fit: a value that an option does not take, a listener's address.
  */
-#define MIDGE_E_CONFIG -13
-
-/**
- * Not in this build.
- */
-#define MIDGE_E_UNSUPPORTED -14
+#define MIDGE_E_CONFIG (-13)
 
 /**
  * The struct_size of a structure is not understood.
  */
-#define MIDGE_E_ABI -15
+#define MIDGE_E_ABI (-15)
 
 /**
  * A [blocking] function was called from a callback.
  */
-#define MIDGE_E_REENTRANT -16
+#define MIDGE_E_REENTRANT (-16)
 
 /**
  * Called in a child process after fork().
  */
-#define MIDGE_E_FORKED -17
+#define MIDGE_E_FORKED (-17)
 
 /**
  * The handle is stale or freed, or the queue is empty and its broker has stopped.
  */
-#define MIDGE_E_CLOSED -18
+#define MIDGE_E_CLOSED (-18)
 
 /**
  * A panic inside the library was caught. This call has failed; the process and the broker go on.
  */
-#define MIDGE_E_PANIC -99
+#define MIDGE_E_PANIC (-99)
 
 /**
  * Major version of this header.
@@ -1030,7 +1020,7 @@ MIDGE_API void midge_config_free(struct midge_config *config);
 /**
  * Sets an option. The keys are those of docs/configuration.md, and:
  * "listen" (tcp://host:port with port 0 for a free one, or unix:///path; each call adds one, an
- * empty value clears the list), "runtime.threads" (1 by default), "clock" ("system", or "manual"
+ * empty value clears the list), "threads" (1 by default), "clock" ("system", or "manual"
  * for tests that move it with midge_broker_advance()).
  *
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the
@@ -1443,16 +1433,16 @@ MIDGE_API midge_status midge_queue_fd(struct midge_queue q, int32_t *fd);
  * midge_queue_next() gives MIDGE_E_STATE. The thread ends with the broker, after the events that
  * waited, or with midge_queue_free(), at once.
  *
- * @param user       for callback
- * @param user_free  may be NULL; called with user exactly once, after the last call of callback. If this
- *                   function fails it is not called.
+ * @param user       for on_event
+ * @param user_free  may be NULL; called with user exactly once, after the last call of on_event. If
+ *                   this function fails it is not called.
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_STATE (there is one already), MIDGE_E_IO,
  *         MIDGE_E_CLOSED
  * @since 0.1
  */
 MIDGE_API
 midge_status midge_queue_dispatch(struct midge_queue q,
-                                  midge_event_fn callback,
+                                  midge_event_fn on_event,
                                   void *user,
                                   midge_free_fn user_free);
 

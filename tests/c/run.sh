@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Builds the C library and tests it with gcc, clang and valgrind.
+# Builds and installs the C library and tests what was installed: headers, linking in every way,
+# the contract of midge.h, midge.hpp, the examples; with gcc, clang, valgrind and sanitizers.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 target="${CARGO_TARGET_DIR:-$root/target}"
 out="$target/c-tests"
+rm -rf "$out"
 mkdir -p "$out"
 passed=0
 failed=0
@@ -15,35 +17,122 @@ check() {
     else
         failed=$((failed + 1))
         echo "FAILED: $name"
-        cat "$out/log"
+        tail -n 40 "$out/log"
     fi
 }
+skip() { echo "skipped: $1 is not installed"; }
+has() { command -v "$1" >/dev/null 2>&1; }
 
-cargo build -q -p midge-c --manifest-path "$root/Cargo.toml" || exit 1
+DESTDIR="$out/root" PREFIX=/opt/midge PROFILE=dev "$root/bindings/c/install.sh" || exit 1
+lib=$out/root/opt/midge/lib
+include=$out/root/opt/midge/include
+export LD_LIBRARY_PATH=$lib PKG_CONFIG_PATH=$lib/pkgconfig
+
+# What the library gives away: the committed list, and nothing else.
+symbols() { nm -D --defined-only "$lib/libmidge.so" | awk '{print $3}' | sort | diff - "$root/bindings/c/symbols.txt"; }
+check "symbols" symbols
+declared() { grep -o 'midge_[a-z_]*(' "$include/midge.h" | grep -v '_fn(' | tr -d '(' | sort -u | grep -Fxf "$root/bindings/c/symbols.txt" | diff - "$root/bindings/c/symbols.txt"; }
+check "every symbol is declared" declared
+localised() { ! nm "$lib/libmidge.a" | grep -E ' [A-TV-Z] ' | grep -vE ' U | midge_'; }
+check "static symbols" localised
+soname() { readelf -d "$lib/libmidge.so" | grep -q 'SONAME.*libmidge.so.0' && readelf -d "$lib/libmidge.so" | grep -q NODELETE; }
+check "soname and nodelete" soname
+check "layout of structures" gcc -std=c11 "-I$include" -c "$root/tests/c/layout.c" -o /dev/null
 
 # The header alone and twice, in every language version.
 printf '#include <midge.h>\n#include <midge.h>\nint main(void) { return 0; }\n' >"$out/header.c"
 cp "$out/header.c" "$out/header.cpp"
-warnings=(-Wall -Wextra -pedantic -Werror "-I$root/include" -fsyntax-only)
-for std in c99 c11 c17; do
-    for cc in gcc clang; do
+printf '#include <midge.hpp>\n#include <midge.hpp>\nint main() { return 0; }\n' >"$out/plus.cpp"
+warnings=(-Wall -Wextra -pedantic -Werror "-I$include" -fsyntax-only)
+for suite in "gcc g++" "clang clang++"; do
+    read -r cc cxx <<<"$suite"
+    has "$cc" || { skip "$cc"; continue; }
+    for std in c99 c11 c17; do
         check "header $cc $std" "$cc" "-std=$std" "${warnings[@]}" "$out/header.c"
     done
-done
-for std in c++11 c++14 c++17 c++20; do
-    for cc in g++ clang++; do
-        check "header $cc $std" "$cc" "-std=$std" "${warnings[@]}" "$out/header.cpp"
+    for std in c++11 c++14 c++17 c++20; do
+        check "header $cxx $std" "$cxx" "-std=$std" "${warnings[@]}" "$out/header.cpp"
+    done
+    for std in c++17 c++20; do
+        check "midge.hpp $cxx $std" "$cxx" "-std=$std" "${warnings[@]}" -Wshadow -Wconversion "$out/plus.cpp"
     done
 done
 
-# Shared and static, under valgrind.
-flags=(-std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror "-I$root/include" "$root/tests/c/broker.c" -pthread)
-check "link shared" gcc "${flags[@]}" "-L$target/debug" -lmidge "-Wl,-rpath,$target/debug" -o "$out/shared"
-check "link static" gcc "${flags[@]}" "$target/debug/libmidge.a" -lm -ldl -o "$out/static"
-for program in shared static; do
-    check "run $program" timeout 120 "$out/$program"
-    grep -E 'passed,' "$out/log" || true
+# The programs, linked in every way. A program must leave standard error alone.
+quiet() { timeout 300 "$@" 2>"$out/stderr" && [ ! -s "$out/stderr" ] || { cat "$out/stderr"; return 1; }; }
+c=(gcc -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror -pthread)
+if has pkg-config; then
+    read -ra pkg_shared <<<"$(pkg-config --cflags --libs midge)"
+    read -ra pkg_static <<<"$(pkg-config --static --cflags --libs midge)"
+else
+    skip pkg-config
+    pkg_shared=("-I$include" "-L$lib" -lmidge)
+    read -ra pkg_static <<<"${pkg_shared[*]} $(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")"
+fi
+for program in broker contract; do
+    source=$root/tests/c/$program.c
+    check "link $program shared" "${c[@]}" "$source" "-I$include" "-L$lib" -lmidge -o "$out/$program"
+    check "link $program pkg-config" "${c[@]}" "$source" "${pkg_shared[@]}" -o "$out/$program-pkg"
+    check "link $program static" "${c[@]}" "$source" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/$program-static"
+    for way in "" -pkg -static; do
+        check "run $program$way" quiet "$out/$program$way"
+    done
 done
-check "valgrind" timeout 300 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect "$out/shared" no-fork
+cxx=(g++ -std=c++17 -g -Wall -Wextra -Werror -pthread "$root/tests/cpp/midge.cpp" "${pkg_shared[@]}")
+check "link C++" "${cxx[@]}" -o "$out/cpp"
+check "link C++ without exceptions" "${cxx[@]}" -fno-exceptions -fno-rtti -o "$out/cpp-plain"
+for program in cpp cpp-plain; do check "run $program" quiet "$out/$program"; done
+if has cmake; then
+    configure() { cmake -S "$root/tests/c/consumer" -B "$out/cmake" "-DSOURCES=$root" "-DCMAKE_PREFIX_PATH=$out/root/opt/midge"; }
+    check "cmake configure" configure
+    check "cmake build" cmake --build "$out/cmake" -j 2
+    for program in c_shared c_static cpp_static; do check "run cmake $program" quiet "$out/cmake/$program"; done
+else
+    skip cmake
+fi
+other() { rustc --crate-type staticlib --edition 2024 -o "$out/libother.a" "$root/tests/c/other.rs"; }
+check "another Rust library" other
+check "link two Rust libraries" "${c[@]}" "$root/tests/c/two.c" "$out/libother.a" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/two"
+check "run two Rust libraries" quiet "$out/two"
+
+# Memory.
+if has valgrind; then
+    grind=(timeout 600 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect)
+    check "valgrind broker" "${grind[@]}" "$out/broker" no-fork
+    check "valgrind contract" "${grind[@]}" "$out/contract" 20
+    check "valgrind C++" "${grind[@]}" "$out/cpp"
+else
+    skip valgrind
+fi
+sanitize=(-fsanitize=address,undefined -fno-sanitize-recover=all)
+check "link sanitizers" "${c[@]}" "${sanitize[@]}" "$root/tests/c/contract.c" "${pkg_shared[@]}" -o "$out/contract-asan"
+check "run sanitizers" timeout 300 "$out/contract-asan" 100
+check "link C++ sanitizers" "${cxx[@]}" "${sanitize[@]}" -o "$out/cpp-asan"
+check "run C++ sanitizers" timeout 300 "$out/cpp-asan"
+
+# The examples, as their first lines say.
+for source in "$root"/examples/c/*.c; do
+    check "build $(basename "$source")" gcc -Wall -Wextra -Werror -pthread "$source" "${pkg_shared[@]}" -o "$out/$(basename "$source" .c)-example"
+done
+check "build hot" gcc -O2 -Wall -Wextra -Werror "$root/tests/c/hot.c" "${pkg_shared[@]}" -o "$out/hot"
+check "run hot" quiet "$out/hot" 10000
+# The quick starts of the README and of docs/c.md are programs.
+quick_start() { awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' "$1" >"$out/quick.c" && gcc -Wall -Wextra -Werror "$out/quick.c" "${pkg_shared[@]}" -o "$out/quick"; }
+check "quick start of docs/c.md" quick_start "$root/docs/c.md"
+check "quick start of README.md" quick_start "$root/README.md"
+check "run the quick start" quiet "$out/quick"
+check "build hooks.cpp" g++ -std=c++17 -Wall -Wextra -Werror -pthread "$root/examples/c/hooks.cpp" "${pkg_shared[@]}" -o "$out/hooks-example"
+says() {
+    local expected=$1
+    shift
+    echo "$expected" >"$out/input"
+    cat "$out/input" | timeout 60 "$@" >"$out/said" 2>&1
+    grep -q "$expected" "$out/said" || { cat "$out/said"; return 1; }
+}
+check "run minimal" says "ward/7/spo2 = 97" "$out/minimal-example"
+check "run epoll" says "from/host" "$out/epoll-example"
+check "run hooks" says "ward/checked = 97" "$out/hooks-example"
+check "run bedside" says "200 samples, 1 alarms, 1 offline, watchdog fed" "$out/bedside-example" "$out/events.log"
+check "bedside wrote its events" grep -q "client=bed-1 .*connection_lost" "$out/events.log"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -51,7 +51,7 @@ impl BrokerObject {
         let hooks = config
             .hooks
             .as_ref()
-            .map(|table| Arc::new(CHooks::new(table, config.hook_timeout_ms())));
+            .map(|table| Arc::new(CHooks::new(table)));
         if let Some(hooks) = &hooks {
             builder = builder.shared_hooks(hooks.clone());
             let (start, stop) = (hooks.clone(), hooks.clone());

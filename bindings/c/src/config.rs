@@ -22,7 +22,7 @@ pub struct midge_config {
 
 /// Options that belong to the start and not to the broker's rules.
 const LISTEN: &str = "listen";
-const THREADS: &str = "runtime.threads";
+const THREADS: &str = "threads";
 const CLOCK: &str = "clock";
 
 impl midge_config {
@@ -69,11 +69,6 @@ impl midge_config {
                 }
             },
         })
-    }
-
-    /// Time for a deferred answer of a hook.
-    pub(crate) fn hook_timeout_ms(&self) -> u64 {
-        self.options.hooks.timeout_ms
     }
 
     /// A builder with these settings, but without the hooks.
@@ -166,7 +161,7 @@ pub unsafe extern "C" fn midge_config_free(config: *mut midge_config) {
 
 /// Sets an option. The keys are those of docs/configuration.md, and:
 /// "listen" (tcp://host:port with port 0 for a free one, or unix:///path; each call adds one, an
-/// empty value clears the list), "runtime.threads" (1 by default), "clock" ("system", or "manual"
+/// empty value clears the list), "threads" (1 by default), "clock" ("system", or "manual"
 /// for tests that move it with midge_broker_advance()).
 ///
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the

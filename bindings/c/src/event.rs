@@ -43,44 +43,58 @@ pub const MIDGE_EV_WILL: u32 = 1 << 11;
 pub const MIDGE_EV_ALL: u32 = 0xFFF;
 
 /// The client's queue is full.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_QUEUE_FULL: u32 = 0;
 /// All queues together are full.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_TOTAL_QUEUE_FULL: u32 = 1;
 /// Larger than the client's Maximum Packet Size.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_PACKET_TOO_LARGE: u32 = 2;
 /// QoS 0 and the client is not connected.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_NOT_CONNECTED: u32 = 3;
 /// It expired before it could be sent.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_EXPIRED: u32 = 4;
 /// A callback refused it.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_REFUSED_BY_HOOK: u32 = 5;
 /// The publisher may not publish to this topic.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_NOT_AUTHORIZED: u32 = 6;
 /// The session ended with the message still waiting.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_SESSION_ENDED: u32 = 7;
 /// The retained store is full.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_RETAINED_FULL: u32 = 8;
 /// The publisher sends too fast.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_RATE_EXCEEDED: u32 = 9;
 /// A queue of the host is full.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_OBSERVER_FULL: u32 = 10;
 /// The receiver refused it with a reason code.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_REFUSED_BY_RECEIVER: u32 = 11;
 /// Number of reasons; the size of midge_stats.dropped that is in use.
-#[allow(dead_code)] // for C, through the header
 pub const MIDGE_DROP_COUNT: u32 = 12;
+
+/// The numbers are those of the engine.
+const _: () = {
+    let all = [
+        (MIDGE_DROP_QUEUE_FULL, DropReason::QueueFull),
+        (MIDGE_DROP_TOTAL_QUEUE_FULL, DropReason::TotalQueueFull),
+        (MIDGE_DROP_PACKET_TOO_LARGE, DropReason::PacketTooLarge),
+        (MIDGE_DROP_NOT_CONNECTED, DropReason::NotConnected),
+        (MIDGE_DROP_EXPIRED, DropReason::Expired),
+        (MIDGE_DROP_REFUSED_BY_HOOK, DropReason::RefusedByHook),
+        (MIDGE_DROP_NOT_AUTHORIZED, DropReason::NotAuthorized),
+        (MIDGE_DROP_SESSION_ENDED, DropReason::SessionEnded),
+        (MIDGE_DROP_RETAINED_FULL, DropReason::RetainedFull),
+        (MIDGE_DROP_RATE_EXCEEDED, DropReason::RateExceeded),
+        (MIDGE_DROP_OBSERVER_FULL, DropReason::ObserverFull),
+        (
+            MIDGE_DROP_REFUSED_BY_RECEIVER,
+            DropReason::RefusedByReceiver,
+        ),
+    ];
+    assert!(all.len() == MIDGE_DROP_COUNT as usize && all.len() == DropReason::ALL.len());
+    let mut at = 0;
+    while at < all.len() {
+        assert!(all[at].0 == all[at].1 as u32);
+        at += 1;
+    }
+};
 
 /// What a queue delivers. Begin with MIDGE_EVENT_INIT; after each success of midge_queue_next() call
 /// midge_event_clear(). Everything that it points to is valid until then.

@@ -2,7 +2,6 @@
 
 use std::ffi::c_void;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use broker::{
     ClientInfo, ConnectRequest, HookSet, Hooks, Interception, MessageRef, Origin, QoS, ReasonCode,
@@ -31,10 +30,13 @@ pub struct midge_decision {
 
 static DECISIONS: Table<Pending> = Table::new("decision", 4);
 
-/// An answer that is owed until `deadline`.
-struct Pending {
-    resolver: Mutex<Option<Resolver>>,
-    deadline: Instant,
+/// An answer that is owed.
+struct Pending(Mutex<Option<Resolver>>);
+
+impl Pending {
+    fn is_open(&self) -> bool {
+        self.0.lock().as_ref().is_some_and(Resolver::is_open)
+    }
 }
 
 /// A client that wants to connect. All pointers are valid until the callback returns.
@@ -171,9 +173,8 @@ unsafe impl Sync for HookTable {}
 pub(crate) struct CHooks {
     raw: midge_hooks,
     gate: Gate,
-    timeout: Duration,
     /// Answers that are owed, to be forgotten with the broker or after their time.
-    pending: Mutex<Vec<(u64, Instant)>>,
+    pending: Mutex<Vec<u64>>,
 }
 
 // SAFETY: as for HookTable.
@@ -182,11 +183,10 @@ unsafe impl Send for CHooks {}
 unsafe impl Sync for CHooks {}
 
 impl CHooks {
-    pub(crate) fn new(table: &Arc<HookTable>, timeout_ms: u64) -> Self {
+    pub(crate) fn new(table: &Arc<HookTable>) -> Self {
         Self {
             raw: table.raw,
             gate: Gate::new(table.user.clone()),
-            timeout: Duration::from_millis(timeout_ms),
             pending: Mutex::default(),
         }
     }
@@ -194,7 +194,7 @@ impl CHooks {
     /// Ends all callbacks, for good.
     pub(crate) fn close(&self) {
         self.gate.close();
-        for (id, _) in std::mem::take(&mut *self.pending.lock()) {
+        for id in std::mem::take(&mut *self.pending.lock()) {
             let _ = DECISIONS.remove(id);
         }
     }
@@ -230,23 +230,18 @@ impl CHooks {
         callback::run(|| unsafe { function(pass.user, request) }) == MIDGE_OK
     }
 
-    /// Keeps a resolver for a later answer; forgets those that are too late.
+    /// Keeps a resolver for a later answer; forgets those that nobody waits for any more.
     fn owe(&self, resolver: Resolver) -> u64 {
-        let now = Instant::now();
-        let deadline = now + self.timeout;
-        let id = DECISIONS.add(Arc::new(Pending {
-            resolver: Mutex::new(Some(resolver)),
-            deadline,
-        }));
+        let id = DECISIONS.add(Arc::new(Pending(Mutex::new(Some(resolver)))));
         let mut pending = self.pending.lock();
-        pending.retain(|(id, deadline)| {
-            let owed = *deadline > now && DECISIONS.find(*id).is_ok();
+        pending.retain(|id| {
+            let owed = DECISIONS.find(*id).is_ok_and(|pending| pending.is_open());
             if !owed {
                 let _ = DECISIONS.remove(*id);
             }
             owed
         });
-        pending.push((id, deadline));
+        pending.push(id);
         id
     }
 }
@@ -437,10 +432,10 @@ pub extern "C" fn midge_decision_complete(
         DECISIONS.find(d.id)?;
         let late = || Fault::new(MIDGE_E_CLOSED, "the decision comes too late");
         let pending = DECISIONS.remove(d.id)?.ok_or_else(late)?;
-        if pending.deadline <= Instant::now() {
+        let resolver = pending.0.lock().take().ok_or_else(late)?;
+        if !resolver.is_open() {
             return Err(late());
         }
-        let resolver = pending.resolver.lock().take().ok_or_else(late)?;
         match verdict {
             MIDGE_OK => resolver.allow(),
             MIDGE_E_DENIED => resolver.deny(Refusal::new(ReasonCode::NotAuthorized)),

@@ -121,22 +121,22 @@ pub unsafe extern "C" fn midge_queue_fd(q: midge_queue, fd: *mut i32) -> midge_s
 /// midge_queue_next() gives MIDGE_E_STATE. The thread ends with the broker, after the events that
 /// waited, or with midge_queue_free(), at once.
 ///
-/// @param user       for callback
-/// @param user_free  may be NULL; called with user exactly once, after the last call of callback. If this
-///                   function fails it is not called.
+/// @param user       for on_event
+/// @param user_free  may be NULL; called with user exactly once, after the last call of on_event. If
+///                   this function fails it is not called.
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_STATE (there is one already), MIDGE_E_IO,
 ///         MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn midge_queue_dispatch(
     q: midge_queue,
-    callback: midge_event_fn,
+    on_event: midge_event_fn,
     user: *mut c_void,
     user_free: midge_free_fn,
 ) -> midge_status {
     enter(|| {
-        let Some(function) = callback else {
-            return Err(Fault::invalid("callback is NULL"));
+        let Some(function) = on_event else {
+            return Err(Fault::invalid("on_event is NULL"));
         };
         let queue = QUEUES.find(q.id)?;
         let user = User::new(user, user_free);

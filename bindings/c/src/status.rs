@@ -24,8 +24,6 @@ pub const MIDGE_E_WOULD_BLOCK: i32 = -4;
 pub const MIDGE_E_LIMIT: i32 = -5;
 /// There is no such option, client, session or listener.
 pub const MIDGE_E_NOT_FOUND: i32 = -6;
-/// It is there already.
-pub const MIDGE_E_EXISTS: i32 = -7;
 /// Refused by authentication or access control.
 pub const MIDGE_E_DENIED: i32 = -8;
 /// The operating system said no; os_error in midge_error_info says why.
@@ -34,8 +32,6 @@ pub const MIDGE_E_IO: i32 = -9;
 pub const MIDGE_E_ADDR_IN_USE: i32 = -10;
 /// The configuration does not fit: a value that an option does not take, a listener's address.
 pub const MIDGE_E_CONFIG: i32 = -13;
-/// Not in this build.
-pub const MIDGE_E_UNSUPPORTED: i32 = -14;
 /// The struct_size of a structure is not understood.
 pub const MIDGE_E_ABI: i32 = -15;
 /// A [blocking] function was called from a callback.
@@ -163,12 +159,10 @@ pub extern "C" fn midge_status_name(status: midge_status) -> *const c_char {
         MIDGE_E_WOULD_BLOCK => c"MIDGE_E_WOULD_BLOCK",
         MIDGE_E_LIMIT => c"MIDGE_E_LIMIT",
         MIDGE_E_NOT_FOUND => c"MIDGE_E_NOT_FOUND",
-        MIDGE_E_EXISTS => c"MIDGE_E_EXISTS",
         MIDGE_E_DENIED => c"MIDGE_E_DENIED",
         MIDGE_E_IO => c"MIDGE_E_IO",
         MIDGE_E_ADDR_IN_USE => c"MIDGE_E_ADDR_IN_USE",
         MIDGE_E_CONFIG => c"MIDGE_E_CONFIG",
-        MIDGE_E_UNSUPPORTED => c"MIDGE_E_UNSUPPORTED",
         MIDGE_E_ABI => c"MIDGE_E_ABI",
         MIDGE_E_REENTRANT => c"MIDGE_E_REENTRANT",
         MIDGE_E_FORKED => c"MIDGE_E_FORKED",

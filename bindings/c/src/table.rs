@@ -71,7 +71,13 @@ impl<T> Table<T> {
         if id == 0 {
             return Ok(None);
         }
-        let removed = self.objects.write().remove(&id);
+        let mut objects = self.objects.write();
+        let removed = objects.remove(&id);
+        if objects.is_empty() {
+            // Nothing is kept for a host that has freed everything.
+            *objects = Map::default();
+        }
+        drop(objects);
         removed.map(Some).ok_or_else(|| self.missing(id))
     }
 

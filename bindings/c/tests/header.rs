@@ -21,7 +21,20 @@ fn generated(root: &Path) -> String {
         .unwrap();
     let mut text = Vec::new();
     bindings.write(&mut text);
-    String::from_utf8(text).unwrap()
+    let text = String::from_utf8(text).unwrap();
+    text.lines()
+        .map(|line| in_parentheses(line) + "\n")
+        .collect()
+}
+
+/// A negative number in a macro needs parentheses.
+fn in_parentheses(line: &str) -> String {
+    match line.rsplit_once(' ') {
+        Some((name, number)) if line.starts_with("#define ") && number.starts_with('-') => {
+            format!("{name} ({number})")
+        }
+        _ => line.to_owned(),
+    }
 }
 
 #[test]
@@ -42,15 +55,4 @@ fn the_committed_header_is_up_to_date() {
         "include/midge.h is stale from line {:?} on: MIDGE_UPDATE=1 cargo test -p midge-c --test header",
         first.map(|line| line + 1)
     );
-}
-
-#[test]
-fn every_declared_function_is_exported() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let header = generated(&root);
-    let declared: Vec<_> = header
-        .lines()
-        .filter(|line| line.starts_with("MIDGE_API") || line.starts_with("MIDGE_MUST_USE"))
-        .collect();
-    assert!(declared.len() > 40, "{}", declared.len());
 }

@@ -370,6 +370,11 @@ impl Future for Awaiting {
 }
 
 impl Resolver {
+    /// Whether somebody still waits for the answer: not after `hooks.timeout_ms`.
+    pub fn is_open(&self) -> bool {
+        self.slot.state.lock().0.is_none()
+    }
+
     /// Yes.
     pub fn allow(self) {
         self.slot.answer(Answer::Allow);
