@@ -116,6 +116,12 @@ fn topic_matches(filter: &str, topic: &str) -> PyResult<bool> {
     Ok(filter.matches(topic))
 }
 
+/// Runs the command `midge`, the name of the program first; gives the exit status.
+#[pyfunction]
+fn command(py: Python<'_>, arguments: Vec<std::ffi::OsString>) -> PyResult<u8> {
+    outside(py, || midge_cli::run(arguments))
+}
+
 /// Panics inside the boundary, to test the boundary.
 #[pyfunction]
 fn _panic(py: Python<'_>) -> PyResult<()> {
@@ -140,5 +146,6 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(options::check_option, module)?)?;
     module.add_function(wrap_pyfunction!(broker::start, module)?)?;
     module.add_function(wrap_pyfunction!(topic_matches, module)?)?;
+    module.add_function(wrap_pyfunction!(command, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)
 }
