@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket as _socket
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 from midge import _midge, _threads
 from midge._aio import AsyncView
@@ -21,6 +20,9 @@ from midge._pull import EventStream, Subscription
 from midge._types import ClientInfo, SessionInfo, Stats, SubscriptionInfo
 from midge._wait import in_thread
 from midge._waits import Waits
+
+if TYPE_CHECKING:
+    import socket as _socket
 
 Payload: TypeAlias = "bytes | bytearray | memoryview | str"
 OnMessage: TypeAlias = "Callable[[_midge.Message], object]"
@@ -310,6 +312,8 @@ class Broker(Waits):
 
     def socket(self) -> _socket.socket:
         """A connected socket that speaks MQTT, without a port. The caller closes it."""
+        import socket as _socket
+
         return _socket.socket(fileno=self._running().connect_fd())
 
     @property

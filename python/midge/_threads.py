@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import socket
 import threading
 import weakref
 from collections.abc import Callable
@@ -79,6 +78,8 @@ def _close_inherited() -> None:
 
 
 def _local_address(descriptor: int) -> object:
+    import socket
+
     duplicate = os.dup(descriptor)
     try:
         end = socket.socket(fileno=duplicate)
