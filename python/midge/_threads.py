@@ -23,6 +23,7 @@ class PullThread:
     """A daemon thread that serves a queue until the queue is closed."""
 
     def __init__(self, name: str, queue: _Closable, serve: Callable[[], None]) -> None:
+        self.ended = False
         self._queue = queue
         self._thread = threading.Thread(target=serve, name=name, daemon=True)
         _threads.add(self)
@@ -30,6 +31,7 @@ class PullThread:
 
     def end(self) -> None:
         """Closes the queue and waits for the thread, unless called on it."""
+        self.ended = True
         self._queue.close()
         self._join(None)
 

@@ -54,6 +54,42 @@ pub(crate) fn outside<T: Send>(py: Python<'_>, run: impl FnOnce() -> T + Send) -
         })
 }
 
+pub(crate) fn forked() -> PyErr {
+    let text = "this broker runs in the parent process; start another one here";
+    errors::ForkedError::new_err(text)
+}
+
+/// Something of a broker, which belongs to the process that made it. In a forked child it is out
+/// of reach, and forgotten instead of dropped: a lock in it may be held by a thread that is gone.
+pub(crate) struct Owned<T> {
+    value: Option<T>,
+    process: u32,
+}
+
+impl<T> Owned<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            value: Some(value),
+            process: std::process::id(),
+        }
+    }
+
+    pub(crate) fn get(&self) -> PyResult<&T> {
+        match &self.value {
+            Some(value) if self.process == std::process::id() => Ok(value),
+            _ => Err(forked()),
+        }
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            std::mem::forget(self.value.take());
+        }
+    }
+}
+
 /// A poisoned lock only says that a panic was caught; what it guards is valid between statements.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
