@@ -137,7 +137,10 @@ def test_settle_names_who_does_not(broker):
     with broker.socket() as sock:
         sock.settimeout(10)
         sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s\x82\x06\x00\x01\x00\x01t\x01")
-        broker.wait_subscription("t")
+        stream = sock.makefile("rb")
+        assert stream.read(9) == b"\x20\x02\x00\x00\x90\x03\x00\x01\x01"
         broker.publish("t", qos=1)
+        assert stream.read(7) == b"\x32\x05\x00\x01t\x00\x01"
         with pytest.raises(ExpectationError, match="'s': 0 queued, 1 unacknowledged"):
             broker.settle(timeout=0)
+        stream.close()
