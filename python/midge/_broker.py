@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket as _socket
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 from midge import _midge, _threads
 from midge._aio import AsyncView
@@ -21,6 +20,9 @@ from midge._pull import EventStream, Subscription
 from midge._types import ClientInfo, SessionInfo, Stats, SubscriptionInfo
 from midge._wait import in_thread
 from midge._waits import Waits
+
+if TYPE_CHECKING:
+    import socket as _socket
 
 Payload: TypeAlias = "bytes | bytearray | memoryview | str"
 OnMessage: TypeAlias = "Callable[[_midge.Message], object]"
@@ -165,6 +167,7 @@ class Broker(Waits):
 
         Raises :class:`BindError` for an address that is taken.
         """
+        self._check_fork()
         with self._life:
             if self._native is not None and self._native.running:
                 return self
@@ -201,6 +204,7 @@ class Broker(Waits):
         Connected clients get up to ``timeout`` seconds to take and acknowledge what waits for
         them. Does nothing if the broker does not run.
         """
+        self._check_fork()
         with self._life:
             if self._native is None:
                 return
@@ -220,6 +224,7 @@ class Broker(Waits):
     def restart(self, *, clean: bool = False) -> Self:
         """Stops and starts again on the same port. Sessions and retained messages are kept, unless
         ``clean``; the log is kept always."""
+        self._check_fork()
         with self._life:
             self.stop()
             if clean:
@@ -230,7 +235,10 @@ class Broker(Waits):
         """Disconnects every client and forgets all sessions, retained messages and the log. The
         port stays."""
         native = self._running()
-        while sessions := native.sessions():
+        # A client that comes again at once is sent away again, but not for ever.
+        for _ in range(10):
+            if not (sessions := native.sessions()):
+                break
             for session in sessions:
                 native.clear_session(session["client_id"])
         native.clear_retained("#")
@@ -267,6 +275,7 @@ class Broker(Waits):
     def _running(self) -> _midge.Broker:
         if self._native is None:
             raise StoppedError("the broker has not been started")
+        self._check_fork()
         return self._native
 
     def _addresses(self) -> set[object]:
@@ -310,6 +319,8 @@ class Broker(Waits):
 
     def socket(self) -> _socket.socket:
         """A connected socket that speaks MQTT, without a port. The caller closes it."""
+        import socket as _socket
+
         return _socket.socket(fileno=self._running().connect_fd())
 
     @property
@@ -408,6 +419,7 @@ class Broker(Waits):
         queue = self._running().subscribe([filter], qos, maxsize, True)
         registration = Registration(queue, fn)
         with self._life:
+            self._callbacks = [known for known in self._callbacks if not known._thread.ended]
             self._callbacks.append(registration)
         return registration
 
@@ -428,6 +440,7 @@ class Broker(Waits):
             return Log(self._recorder.events)
 
     def _check_fork(self) -> None:
+        # Before any lock: in a forked child another thread of the parent may hold it for ever.
         if self._native is not None and self._native.forked:
             raise ForkedError("this broker runs in the parent process; start another one here")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -43,6 +42,8 @@ def check_options(
     for keyword, value in keywords.items():
         key = _table().get(keyword)
         if key is None:
+            import difflib
+
             near = difflib.get_close_matches(keyword, [*_KEYWORDS, *_table()], 1, 0)
             raise ConfigError(f"unknown keyword {keyword!r}; did you mean {near[0]!r}?")
         pairs.append((key, value))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import json as _json
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from midge import _midge
@@ -22,13 +19,13 @@ Matchable: TypeAlias = "str | tuple[str, object] | _midge.Message | Matcher"
 _SHOWN = 5
 
 
-@dataclass
 class Condition(Generic[T]):
     """Something to wait for: ``check`` gives a value once it is so; events of these ``kinds`` tell
     when to look again."""
 
-    kinds: Sequence[str]
-    check: Callable[[], T | None]
+    def __init__(self, kinds: Sequence[str], check: Callable[[], T | None]) -> None:
+        self.kinds = kinds
+        self.check = check
 
 
 def wait(native: _midge.Broker, condition: Condition[T], timeout: float) -> T | None:
@@ -212,6 +209,8 @@ def unexpected(recorder: Recorder, matcher: Matcher) -> _midge.Message | None:
 
 def nearest(recorder: Recorder, matcher: Matcher) -> list[str]:
     """What came closest, in lines for people."""
+    import difflib
+
     with recorder.lock:
         unseen, used = list(recorder.unseen), list(recorder.used)
     lines = []
@@ -242,4 +241,6 @@ def nearest(recorder: Recorder, matcher: Matcher) -> list[str]:
 
 def jsonable(value: object) -> bytes:
     """A value as JSON for a payload."""
-    return _json.dumps(value).encode()
+    import json
+
+    return json.dumps(value).encode()

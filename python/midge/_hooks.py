@@ -6,8 +6,6 @@ A daemon thread takes the questions and answers them. Whatever goes wrong, and n
 
 from __future__ import annotations
 
-import hmac
-import logging
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -18,8 +16,6 @@ from midge._types import AclRequest, ConnectInfo, Refuse
 Auth: TypeAlias = "Mapping[str, str] | Callable[[ConnectInfo], bool | Refuse | None]"
 Acl: TypeAlias = "Callable[[AclRequest], bool | Refuse | None]"
 Intercept: TypeAlias = "Callable[[_midge.Message], _midge.Message | bool | Refuse | None]"
-
-_log = logging.getLogger("midge")
 
 _BAD_PASSWORD = 0x86
 _NOT_AUTHORIZED = 0x87
@@ -56,7 +52,10 @@ class HookSet:
             try:
                 self._answer(request)
             except Exception:
-                _log.exception("the hook for %s of %r failed", request.kind, request.client_id)
+                import logging
+
+                log = logging.getLogger("midge")
+                log.exception("the hook for %s of %r failed", request.kind, request.client_id)
                 request.deny(_NOT_AUTHORIZED, "the hook failed")
             # Kept until the next question it would hold its message and password.
             del request
@@ -108,6 +107,8 @@ def _passwords(known: dict[str, str]) -> Callable[[ConnectInfo], bool]:
     for name, password in known.items():
         if not isinstance(name, str) or not isinstance(password, str):
             raise ConfigError("auth: user names and passwords are str")
+
+    import hmac
 
     def check(client: ConnectInfo) -> bool:
         expected = known.get(client.username or "")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import socket
 import threading
 import weakref
 from collections.abc import Callable
@@ -24,6 +23,7 @@ class PullThread:
     """A daemon thread that serves a queue until the queue is closed."""
 
     def __init__(self, name: str, queue: _Closable, serve: Callable[[], None]) -> None:
+        self.ended = False
         self._queue = queue
         self._thread = threading.Thread(target=serve, name=name, daemon=True)
         _threads.add(self)
@@ -31,6 +31,7 @@ class PullThread:
 
     def end(self) -> None:
         """Closes the queue and waits for the thread, unless called on it."""
+        self.ended = True
         self._queue.close()
         self._join(None)
 
@@ -79,6 +80,8 @@ def _close_inherited() -> None:
 
 
 def _local_address(descriptor: int) -> object:
+    import socket
+
     duplicate = os.dup(descriptor)
     try:
         end = socket.socket(fileno=duplicate)

@@ -1,10 +1,12 @@
-"""Values that the broker hands out and takes."""
+"""Values that the broker hands out and takes.
+
+No dataclasses: they would be most of the time that the import takes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 
 class _Any:
@@ -29,8 +31,7 @@ ANY: Any = _Any()
 """Equal to everything: the default of what is not asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientInfo:
+class ClientInfo(NamedTuple):
     """A connected client."""
 
     client_id: str
@@ -42,8 +43,7 @@ class ClientInfo:
     inflight: int
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+class SessionInfo(NamedTuple):
     """A session, connected or not. ``expiry`` is in seconds, ``None`` for never."""
 
     client_id: str
@@ -56,8 +56,7 @@ class SessionInfo:
     has_will: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionInfo:
+class SubscriptionInfo(NamedTuple):
     """A subscription of a client."""
 
     client_id: str
@@ -68,8 +67,7 @@ class SubscriptionInfo:
     identifier: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(NamedTuple):
     """Counters, as in ``docs/configuration.md`` and ``$SYS``; ``dropped`` is by reason."""
 
     uptime_ms: int
@@ -98,20 +96,23 @@ class Stats:
     dropped: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
 class Refuse:
     """A no with an MQTT 5 reason code of 0x80 or above and a text for the client."""
 
-    reason: int = 0x87
-    text: str | None = None
+    __slots__ = ("reason", "text")
+    __match_args__ = ("reason", "text")
 
-    def __post_init__(self) -> None:
-        if not 0x80 <= self.reason <= 0xFF:
-            raise ValueError(f"reason: a reason code of 0x80 or above, not {self.reason:#04x}")
+    def __init__(self, reason: int = 0x87, text: str | None = None) -> None:
+        if not 0x80 <= reason <= 0xFF:
+            raise ValueError(f"reason: a reason code of 0x80 or above, not {reason:#04x}")
+        self.reason = reason
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"Refuse({self.reason:#04x}, {self.text!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectInfo:
+class ConnectInfo(NamedTuple):
     """A client that asks to connect."""
 
     client_id: str
@@ -128,8 +129,7 @@ class ConnectInfo:
         return f"ConnectInfo({self.client_id!r}, username={self.username!r}, peer={self.peer!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class AclRequest:
+class AclRequest(NamedTuple):
     """A client that asks to publish to a topic, or to subscribe to a filter."""
 
     action: Literal["publish", "subscribe"]

@@ -1,16 +1,18 @@
 """Waiting for a descriptor on whatever event loop runs: asyncio, uvloop, trio, anyio on either.
 
-Nothing is bound to a loop before it waits, and nothing is left on it afterwards.
+Nothing is bound to a loop before it waits, and nothing is left on it afterwards. Modules that take
+long to import are imported when they are needed.
 """
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ async def readable(descriptor: int, timeout: float | None) -> bool:
             await trio.lowlevel.wait_readable(descriptor)
             return True
         return False
+    import asyncio
+
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[bool] = loop.create_future()
 
@@ -56,11 +60,15 @@ async def pause(seconds: float) -> None:
     if trio := _trio():
         await trio.sleep(seconds)
     else:
+        import asyncio
+
         await asyncio.sleep(seconds)
 
 
 async def in_thread(call: Callable[[], T]) -> T:
     """Runs something that blocks on a thread of its own."""
+    import socket
+
     ours, theirs = socket.socketpair()
     outcome: list[tuple[T | None, BaseException | None]] = []
 

@@ -84,6 +84,24 @@ def test_paho_without_a_port():
         client.loop_stop()
 
 
+async def test_aiomqtt_without_a_port():
+    async with Broker(port=None) as broker:
+        client = aiomqtt.Client("unused", identifier="inside")
+
+        def connected():
+            sock = broker.socket()
+            sock.setblocking(False)
+            return sock
+
+        client._client._create_socket = connected
+        async with client:
+            await client.subscribe("t")
+            await broker.aio.wait_subscription("t", client="inside")
+            broker.publish("t", "x")
+            message = await anext(aiter(client.messages))
+            assert message.payload == b"x"
+
+
 async def test_aiomqtt(mqtt_broker):
     async with aiomqtt.Client(mqtt_broker.host, mqtt_broker.port, identifier="one") as client:
         await client.subscribe("a/#", qos=1)

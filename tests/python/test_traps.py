@@ -81,6 +81,10 @@ def test_a_forked_child_gets_errors():
             lambda: broker.stop(),
             lambda: broker.restart(),
             lambda: broker.socket(),
+            lambda: broker.start(),
+            lambda: broker.expect_none(),
+            lambda: broker.wait_client("x"),
+            lambda: readings.get(0),
         ):
             assert in_child(lambda call=call: raises_forked(call))
         assert in_child(lambda: not broker.running)

@@ -14,7 +14,7 @@ use crate::hooks::{Bridge, Hooks, reason_code};
 use crate::message::{Message, Properties, payload, qos};
 use crate::options::set;
 use crate::queue::{Events, Subscription};
-use crate::{lock, outside, seconds, wait};
+use crate::{forked, lock, outside, seconds, wait};
 
 /// Sessions and retained messages that outlive a restart.
 #[pyclass(frozen, module = "midge._midge")]
@@ -128,8 +128,7 @@ impl Broker {
 
     fn own(&self) -> PyResult<()> {
         if self.is_forked() {
-            let text = "this broker runs in the parent process; start another one here";
-            return Err(errors::ForkedError::new_err(text));
+            return Err(forked());
         }
         Ok(())
     }

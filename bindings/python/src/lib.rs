@@ -54,6 +54,42 @@ pub(crate) fn outside<T: Send>(py: Python<'_>, run: impl FnOnce() -> T + Send) -
         })
 }
 
+pub(crate) fn forked() -> PyErr {
+    let text = "this broker runs in the parent process; start another one here";
+    errors::ForkedError::new_err(text)
+}
+
+/// Something of a broker, which belongs to the process that made it. In a forked child it is out
+/// of reach, and forgotten instead of dropped: a lock in it may be held by a thread that is gone.
+pub(crate) struct Owned<T> {
+    value: Option<T>,
+    process: u32,
+}
+
+impl<T> Owned<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            value: Some(value),
+            process: std::process::id(),
+        }
+    }
+
+    pub(crate) fn get(&self) -> PyResult<&T> {
+        match &self.value {
+            Some(value) if self.process == std::process::id() => Ok(value),
+            _ => Err(forked()),
+        }
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            std::mem::forget(self.value.take());
+        }
+    }
+}
+
 /// A poisoned lock only says that a panic was caught; what it guards is valid between statements.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -116,6 +152,12 @@ fn topic_matches(filter: &str, topic: &str) -> PyResult<bool> {
     Ok(filter.matches(topic))
 }
 
+/// Runs the command `midge`, the name of the program first; gives the exit status.
+#[pyfunction]
+fn command(py: Python<'_>, arguments: Vec<std::ffi::OsString>) -> PyResult<u8> {
+    outside(py, || midge_cli::run(arguments))
+}
+
 /// Panics inside the boundary, to test the boundary.
 #[pyfunction]
 fn _panic(py: Python<'_>) -> PyResult<()> {
@@ -140,5 +182,6 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(options::check_option, module)?)?;
     module.add_function(wrap_pyfunction!(broker::start, module)?)?;
     module.add_function(wrap_pyfunction!(topic_matches, module)?)?;
+    module.add_function(wrap_pyfunction!(command, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)
 }

@@ -9,7 +9,7 @@ use crate::errors::StoppedError;
 use crate::event::Event;
 use crate::message::Message;
 use crate::wake::{Wake, Wakes};
-use crate::{outside, wait};
+use crate::{Owned, outside, wait};
 
 fn ended() -> PyErr {
     StoppedError::new_err("the broker has stopped, or this was closed")
@@ -19,7 +19,7 @@ macro_rules! receiver {
     ($name:ident, $native:ty, $item:ty, $convert:expr) => {
         #[pyclass(frozen, module = "midge._midge")]
         pub struct $name {
-            inner: $native,
+            inner: Owned<$native>,
             wakes: Wakes,
             bridged: AtomicBool,
         }
@@ -27,7 +27,7 @@ macro_rules! receiver {
         impl $name {
             pub(crate) fn new(inner: $native) -> Self {
                 Self {
-                    inner,
+                    inner: Owned::new(inner),
                     wakes: Wakes::default(),
                     bridged: AtomicBool::new(false),
                 }
@@ -39,7 +39,8 @@ macro_rules! receiver {
             /// The next one, or `None` when none came in time.
             #[pyo3(signature = (timeout=None))]
             fn get(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<$item>> {
-                let got = wait(py, timeout, |time| match self.inner.recv_timeout(time) {
+                let inner = self.inner.get()?;
+                let got = wait(py, timeout, |time| match inner.recv_timeout(time) {
                     Ok(item) => Some(Ok(item)),
                     Err(RecvError::Timeout) => None,
                     Err(RecvError::Closed) => Some(Err(())),
@@ -55,6 +56,7 @@ macro_rules! receiver {
             fn drain(&self, py: Python<'_>, limit: usize) -> PyResult<Vec<$item>> {
                 let mut items = Vec::new();
                 self.inner
+                    .get()?
                     .drain_into(&mut items, limit)
                     .map_err(|_| ended())?;
                 items.iter().map(|item| $convert(py, item)).collect()
@@ -62,25 +64,27 @@ macro_rules! receiver {
 
             /// A descriptor that tells an event loop when something has come.
             fn wake(&self) -> PyResult<Wake> {
+                let inner = self.inner.get()?;
                 let wake = self.wakes.add()?;
                 if !self.bridged.swap(true, Ordering::SeqCst) {
                     let wakes = self.wakes.clone();
-                    self.inner.on_ready(move || wakes.wake());
+                    inner.on_ready(move || wakes.wake());
                 }
                 Ok(wake)
             }
 
             #[getter]
-            fn lost(&self) -> u64 {
-                self.inner.lost()
+            fn lost(&self) -> PyResult<u64> {
+                Ok(self.inner.get()?.lost())
             }
 
-            fn __len__(&self) -> usize {
-                self.inner.len()
+            fn __len__(&self) -> PyResult<usize> {
+                Ok(self.inner.get()?.len())
             }
 
             fn close(&self, py: Python<'_>) -> PyResult<()> {
-                outside(py, || self.inner.close())
+                let inner = self.inner.get()?;
+                outside(py, || inner.close())
             }
         }
     };

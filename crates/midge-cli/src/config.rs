@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::Args;
 use midge::{Builder, options};
@@ -19,9 +18,9 @@ pub(crate) struct Print {
 }
 
 impl Print {
-    pub(crate) fn run(&self) -> ExitCode {
+    pub(crate) fn run(&self) -> u8 {
         print!("{}", if self.markdown { markdown() } else { file() });
-        ExitCode::SUCCESS
+        0
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -74,6 +74,6 @@ impl Exec {
             .code()
             .or(status.signal().map(|signal| 128 + signal))
             .unwrap_or(1);
-        Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+        Ok(u8::try_from(code).unwrap_or(1))
     }
 }

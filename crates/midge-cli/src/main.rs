@@ -1,67 +1,9 @@
 //! The command `midge`.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout)] // it is a command
-
-mod client;
-mod config;
-mod exec;
-mod pubsub;
-mod serve;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-/// A complete MQTT 5.0, 3.1.1 and 3.1 broker, and the two ends to try it with.
-#[derive(Parser)]
-#[command(name = "midge", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run a broker until SIGINT or SIGTERM.
-    Serve(serve::Serve),
-    /// Run a command with a broker of its own: MQTT_HOST, MQTT_PORT and MQTT_URL tell it where.
-    Exec(exec::Exec),
-    /// Publish one message.
-    Pub(pubsub::Publish),
-    /// Subscribe and print what comes.
-    Sub(pubsub::Subscribe),
-    /// Print all options with their defaults.
-    Config(config::Print),
-}
-
-/// What went wrong, in words, and the exit status that says so.
-struct Failure {
-    message: String,
-    status: u8,
-}
-
-impl Failure {
-    fn new(message: impl ToString) -> Self {
-        Self {
-            message: message.to_string(),
-            status: 1,
-        }
-    }
-}
-
-type Outcome = Result<ExitCode, Failure>;
-
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Serve(serve) => serve.run(),
-        Command::Exec(exec) => exec.run(),
-        Command::Pub(publish) => publish.run(),
-        Command::Sub(subscribe) => subscribe.run(),
-        Command::Config(print) => Ok(print.run()),
-    };
-    outcome.unwrap_or_else(|failure| {
-        eprintln!("midge: {}", failure.message);
-        ExitCode::from(failure.status)
-    })
+    ExitCode::from(midge_cli::run(std::env::args_os()))
 }

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -102,7 +101,7 @@ impl Publish {
             }
         }
         client.disconnect()?;
-        Ok(ExitCode::SUCCESS)
+        Ok(0)
     }
 }
 
@@ -183,7 +182,7 @@ impl Subscribe {
         while left != Some(0) {
             let taken = client.next(deadline, |packet| Ok(self.take(packet)))?;
             let Some(taken) = taken else {
-                return Ok(ExitCode::from(27));
+                return Ok(27);
             };
             let Some(taken) = taken else { continue };
             if let Some(packet_id) = taken.released {
@@ -199,7 +198,7 @@ impl Subscribe {
             left = left.map(|left| left - 1);
         }
         client.disconnect()?;
-        Ok(ExitCode::SUCCESS)
+        Ok(0)
     }
 
     fn take(&self, packet: &Packet<'_>) -> Option<Taken> {

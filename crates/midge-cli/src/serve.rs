@@ -1,7 +1,6 @@
 //! `midge serve`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -87,7 +86,7 @@ impl Serve {
         if let Some(logger) = logger {
             let _ = logger.join();
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(0)
     }
 
     fn start(&self) -> Result<Broker, Failure> {
