@@ -3,6 +3,7 @@
 
   ab.py --brokers brokers.json --plan plan.json [--only p2p] [--rounds 5] [--out rows.jsonl]
   ab.py --report rows.jsonl                     print the tables of an earlier run again
+  ab.py --report rows.jsonl --summary broker_cpu_us_per_msg,lat_p50_us   one table a figure
 
 Every broker is started fresh on one core (--broker-cpu), loaded from another (--load-cpu), and
 ended by its own process id. Within a round the brokers take turns at the same scenario, and the
@@ -221,6 +222,9 @@ def parse():
     p.add_argument("--out", help="file for the rows, one JSON object a line")
     p.add_argument("--append", action="store_true")
     p.add_argument("--report", help="only print the tables of these files, separated by commas")
+    p.add_argument(
+        "--summary", help="with --report: one table for each of these figures, separated by commas"
+    )
     p.add_argument("--broker-cpu", default="0", help="core of the broker, or none")
     p.add_argument("--load-cpu", default="1", help="core of the generator, or none")
     p.add_argument("--autogroup-nice", type=int, help="nice value of an own scheduler autogroup")
@@ -244,7 +248,12 @@ def main():
         rows = [row for row in rows if re.search(options.only or "", row["name"])]
         rows = [row for row in rows if re.fullmatch(options.broker or ".*", row["broker"])]
         names = list(dict.fromkeys(row["broker"] for row in rows))
-        print(metrics.report(rows, options.ref, names, wanted))
+        if options.summary:
+            good = [row for row in rows if "error" not in row]
+            for key in options.summary.split(","):
+                print(metrics.summary(good, key, names))
+        else:
+            print(metrics.report(rows, options.ref, names, wanted))
         return
     if options.autogroup_nice is not None:
         own_autogroup(options.autogroup_nice)

@@ -132,3 +132,21 @@ def report(rows, reference, order, wanted=None):
     """All scenarios of some rows."""
     names = list(dict.fromkeys(row["name"] for row in rows))
     return "\n".join(table(name, rows, reference, order, wanted) for name in names)
+
+
+def summary(rows, key, order):
+    """One figure of all scenarios as a Markdown table: a scenario a line, a broker a column."""
+    good = [row for row in rows if row.get(key) is not None]
+    brokers = [broker for broker in order if any(row["broker"] == broker for row in good)]
+    lines = [
+        f"\n**{METRICS[key].label}**\n",
+        "| scenario | " + " | ".join(brokers) + " |",
+        "|---|" + "---:|" * len(brokers),
+    ]
+    for name in dict.fromkeys(row["name"] for row in good):
+        cells = []
+        for broker in brokers:
+            value = median([row for row in good if (row["name"], row["broker"]) == (name, broker)], key)
+            cells.append("-" if value is None else number(value))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

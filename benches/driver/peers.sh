@@ -10,7 +10,7 @@ for name in "${@:-mosquitto rumqttd amqtt aedes}"; do
   for peer in $name; do
     case "$peer" in
       mosquitto) command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || apt-get install -y mosquitto ;;
-      rumqttd) cargo install rumqttd --version 0.20.0 --locked --root "$peers/rumqttd" ;;
+      rumqttd) cargo install rumqttd --version 0.20.0 --root "$peers/rumqttd" ;;
       amqtt) python3 -m venv "$peers/amqtt" && "$peers/amqtt/bin/pip" install --quiet amqtt==0.12.1 ;;
       aedes) npm install --silent --prefix "$peers/aedes" aedes@1.2.0 ;;
       *) echo "no such peer: $peer" >&2; exit 2 ;;
