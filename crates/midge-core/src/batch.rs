@@ -31,6 +31,8 @@ pub struct Batch {
     pub(crate) local: Local,
     /// Messages of a run, while it is offered.
     pub(crate) kept: Vec<Arc<Message>>,
+    /// Answers to the client that this batch's packets came from, written together at its end.
+    pub(crate) replies: Vec<u8>,
     scratch: Vec<u8>,
     pub(crate) frame_v3: Vec<u8>,
     pub(crate) frame_v5: Vec<u8>,
@@ -50,6 +52,7 @@ impl Batch {
             retained: Vec::new(),
             local: Local::new(),
             kept: Vec::new(),
+            replies: Vec::new(),
             scratch: Vec::new(),
             frame_v3: Vec::new(),
             frame_v5: Vec::new(),

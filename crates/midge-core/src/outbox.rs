@@ -38,18 +38,34 @@ fn give_buffer(mut buffer: Vec<u8>) {
 #[derive(Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
-    segments: Vec<(usize, Bytes)>,
-    segment_bytes: usize,
-    /// How much of `bytes` and of `segments` has been written.
+    /// How much of `bytes` has been written.
     written: usize,
-    next_segment: usize,
-    segment_written: usize,
+    /// Few connections have any at a time.
+    segments: Option<Box<Segments>>,
+}
+
+/// Shared payloads, each with its place in the bytes.
+#[derive(Debug, Default)]
+struct Segments {
+    list: Vec<(usize, Bytes)>,
+    /// Bytes of them that wait.
+    bytes: usize,
+    /// The first that is not written yet, and how much of it is.
+    next: usize,
+    written: usize,
+}
+
+impl Segments {
+    fn next(&self) -> Option<&(usize, Bytes)> {
+        self.list.get(self.next)
+    }
 }
 
 impl Outbox {
     /// Bytes that wait.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.written + self.segment_bytes
+        let shared = self.segments.as_ref().map_or(0, |segments| segments.bytes);
+        self.bytes.len() - self.written + shared
     }
 
     /// Whether nothing waits.
@@ -85,8 +101,9 @@ impl Outbox {
 
     /// Appends a shared segment.
     pub(crate) fn push_segment(&mut self, segment: Bytes) {
-        self.segment_bytes += segment.len();
-        self.segments.push((self.bytes.len(), segment));
+        let segments = self.segments.get_or_insert_default();
+        segments.bytes += segment.len();
+        segments.list.push((self.bytes.len(), segment));
     }
 
     /// Appends all that another outbox holds.
@@ -96,21 +113,15 @@ impl Outbox {
             *self = other;
             return;
         }
-        if other.next_segment >= other.segments.len() {
-            self.push(&other.bytes[other.written..]);
-            other.release();
-            return;
-        }
         let mut from = other.written;
-        for (index, (at, segment)) in other.segments.iter().enumerate().skip(other.next_segment) {
-            self.push(&other.bytes[from..*at]);
-            from = *at;
-            let skip = if index == other.next_segment {
-                other.segment_written
-            } else {
-                0
-            };
-            self.push_segment(segment.slice(skip..));
+        if let Some(segments) = other.segments.take() {
+            let mut skip = segments.written;
+            for (at, segment) in segments.list.iter().skip(segments.next) {
+                self.push(&other.bytes[from..*at]);
+                from = *at;
+                self.push_segment(segment.slice(skip..));
+                skip = 0;
+            }
         }
         self.push(&other.bytes[from..]);
         other.release();
@@ -120,8 +131,11 @@ impl Outbox {
     pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut used = 0;
         let mut from = self.written;
-        let mut skip = self.segment_written;
-        let mut segments = self.segments.iter().skip(self.next_segment);
+        let shared = self.segments.as_deref();
+        let mut skip = shared.map_or(0, |segments| segments.written);
+        let mut segments = shared
+            .into_iter()
+            .flat_map(|segments| segments.list.iter().skip(segments.next));
         while used < slices.len() {
             let next = segments.next();
             let to = next.map_or(self.bytes.len(), |(at, _)| *at);
@@ -143,9 +157,10 @@ impl Outbox {
 
     /// The next contiguous run of bytes to write, empty if nothing waits.
     pub fn chunk(&self) -> &[u8] {
-        match self.segments.get(self.next_segment) {
-            Some((at, segment)) if *at == self.written => &segment[self.segment_written..],
-            Some((at, _)) => &self.bytes[self.written..*at],
+        let segments = self.segments.as_deref();
+        match segments.and_then(|segments| Some((segments.next()?, segments.written))) {
+            Some(((at, segment), skip)) if *at == self.written => &segment[skip..],
+            Some(((at, _), _)) => &self.bytes[self.written..*at],
             None => &self.bytes[self.written..],
         }
     }
@@ -153,22 +168,28 @@ impl Outbox {
     /// Marks `count` bytes as written. When nothing waits any more the buffer is given back.
     pub fn advance(&mut self, mut count: usize) {
         while count > 0 {
-            let next = self.segments.get(self.next_segment);
-            let to = next.map_or(self.bytes.len(), |(at, _)| *at);
+            let segments = self.segments.as_deref_mut();
+            let next = segments.and_then(|segments| {
+                let (at, segment) = segments.next()?;
+                Some((*at, segment.len(), segments))
+            });
+            let to = next.as_ref().map_or(self.bytes.len(), |(at, ..)| *at);
             let run = (to - self.written).min(count);
             self.written += run;
             count -= run;
             if self.written < to || count == 0 {
                 break;
             }
-            let Some((_, segment)) = next else { break };
-            let run = (segment.len() - self.segment_written).min(count);
-            self.segment_written += run;
-            self.segment_bytes -= run;
+            let Some((_, len, segments)) = next else {
+                break;
+            };
+            let run = (len - segments.written).min(count);
+            segments.written += run;
+            segments.bytes -= run;
             count -= run;
-            if self.segment_written == segment.len() {
-                self.next_segment += 1;
-                self.segment_written = 0;
+            if segments.written == len {
+                segments.next += 1;
+                segments.written = 0;
             }
         }
         if self.is_empty() {
@@ -179,11 +200,8 @@ impl Outbox {
     /// Forgets everything and gives the buffer back.
     pub fn release(&mut self) {
         give_buffer(std::mem::take(&mut self.bytes));
-        self.segments = Vec::new();
-        self.segment_bytes = 0;
+        self.segments = None;
         self.written = 0;
-        self.next_segment = 0;
-        self.segment_written = 0;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Time as the core knows it: a number handed in. The core never reads a clock.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub(crate) enum Due {
 
 /// Names an armed deadline so that it can be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TimerKey(Tick, u64);
+pub(crate) struct TimerKey(Tick, NonZeroU64);
 
 /// All deadlines of a hub, in one ordered structure. As many entries as there are things alive.
 #[derive(Default)]
@@ -66,17 +67,25 @@ pub(crate) struct Timers {
     inner: Mutex<TimersInner>,
 }
 
-#[derive(Default)]
 struct TimersInner {
     due: BTreeMap<TimerKey, Due>,
-    sequence: u64,
+    sequence: NonZeroU64,
+}
+
+impl Default for TimersInner {
+    fn default() -> Self {
+        Self {
+            due: BTreeMap::new(),
+            sequence: NonZeroU64::MIN,
+        }
+    }
 }
 
 impl Timers {
     /// Arms a deadline. The flag tells whether it is now the earliest one.
     pub(crate) fn arm(&self, at: Tick, due: Due) -> (TimerKey, bool) {
         let mut inner = self.inner.lock();
-        inner.sequence += 1;
+        inner.sequence = inner.sequence.saturating_add(1);
         let key = TimerKey(at, inner.sequence);
         let earliest = inner
             .due

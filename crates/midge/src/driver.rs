@@ -10,13 +10,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use midge_core::{Connection, DisconnectReason, Hub, Link};
+use midge_core::{Connection, DisconnectReason, Link};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::clock::TimeSource;
 use crate::outlet::{Flushed, Outlet};
 use crate::transport::Transport;
 
@@ -42,7 +41,7 @@ enum Stash {
     /// Less than a packet, and the whole packet fits into the read buffer.
     Small(Vec<u8>),
     /// A packet that is read into a buffer of its own, of that many bytes in the end.
-    Large(BytesMut, usize),
+    Large(Box<(BytesMut, usize)>),
 }
 
 enum Stage {
@@ -58,40 +57,27 @@ pub(crate) struct Driver<T> {
     transport: T,
     connection: Connection,
     outlet: Arc<Outlet>,
-    hub: Arc<Hub>,
-    time: TimeSource,
     stash: Stash,
     stage: Stage,
     linger: Option<Pin<Box<Sleep>>>,
     /// Reads since the last pause.
     reads: u8,
-    stopping: CancellationToken,
     stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl<T: Transport> Driver<T> {
-    pub(crate) fn new(
-        transport: T,
-        hub: Arc<Hub>,
-        outlet: Arc<Outlet>,
-        link: Arc<Link>,
-        time: TimeSource,
-        stopping: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(transport: T, outlet: Arc<Outlet>, link: Arc<Link>) -> Self {
         outlet.bind(link.clone());
-        let connection = Connection::new(hub.clone(), link);
+        let connection = Connection::new(outlet.core.hub.clone(), link);
         let stash = Stash::Small(Vec::new());
         Self {
             transport,
             connection,
             outlet,
-            hub,
-            time,
             stash,
             stage: Stage::Running,
             linger: None,
             reads: 0,
-            stopping,
             stopped: None,
         }
     }
@@ -131,7 +117,7 @@ impl<T: Transport> Driver<T> {
             return Poll::Ready(());
         }
         if self.connection.is_waiting() {
-            ready!(self.connection.poll(cx, self.time.now()));
+            ready!(self.connection.poll(cx, self.outlet.core.now()));
             self.reuse_stash();
             return Poll::Ready(());
         }
@@ -161,12 +147,16 @@ impl<T: Transport> Driver<T> {
     /// The other side closed, or the transport broke.
     fn lost(&mut self) {
         self.stage = Stage::Closing(DISCARD);
-        self.hub.lost(self.connection.link(), self.time.now());
+        self.outlet
+            .core
+            .hub
+            .lost(self.connection.link(), self.outlet.core.now());
     }
 
     /// Reads once and handles what came. `false` at the end of the stream.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if let Stash::Large(buffer, whole) = &mut self.stash {
+        if let Stash::Large(large) = &mut self.stash {
+            let (buffer, whole) = &mut **large;
             let missing = whole.saturating_sub(buffer.len());
             buffer.reserve(missing.min(RESERVE));
             let mut room = buffer.limit(missing);
@@ -175,7 +165,10 @@ impl<T: Transport> Driver<T> {
                 cx,
                 &mut room
             ))?;
-            self.hub.count_io(count as u64, self.outlet.take_written());
+            self.outlet
+                .core
+                .hub
+                .count_io(count as u64, self.outlet.take_written());
             if buffer.len() == *whole {
                 self.handle_large();
             }
@@ -203,7 +196,10 @@ impl<T: Transport> Driver<T> {
             return Poll::Ready(Ok(false));
         }
         head.copy_from_slice(stash);
-        self.hub.count_io(count as u64, self.outlet.take_written());
+        self.outlet
+            .core
+            .hub
+            .count_io(count as u64, self.outlet.take_written());
         let filled = scratch.get(..kept + count).unwrap_or_default();
         self.handle(filled);
         Poll::Ready(Ok(true))
@@ -213,27 +209,27 @@ impl<T: Transport> Driver<T> {
     fn handle(&mut self, bytes: &[u8]) {
         let used = self
             .connection
-            .receive_quietly(bytes, None, self.time.now());
+            .receive_quietly(bytes, None, self.outlet.core.now());
         let rest = bytes.get(used..).unwrap_or_default();
         self.stash = match self.connection.missing(rest) {
             Some(whole) if whole > READ_BUFFER / 2 => {
                 let mut buffer = BytesMut::with_capacity(whole.min(RESERVE).max(rest.len()));
                 buffer.extend_from_slice(rest);
-                Stash::Large(buffer, whole)
+                Stash::Large(Box::new((buffer, whole)))
             }
             _ => Stash::Small(rest.to_vec()),
         };
     }
 
     fn handle_large(&mut self) {
-        let Stash::Large(buffer, _) = std::mem::replace(&mut self.stash, Stash::Small(Vec::new()))
+        let Stash::Large(large) = std::mem::replace(&mut self.stash, Stash::Small(Vec::new()))
         else {
             return;
         };
-        let bytes = buffer.freeze();
+        let bytes = large.0.freeze();
         let used = self
             .connection
-            .receive_quietly(&bytes, Some(&bytes), self.time.now());
+            .receive_quietly(&bytes, Some(&bytes), self.outlet.core.now());
         // A hook that defers leaves nothing behind: its packet is used.
         self.stash = Stash::Small(bytes.get(used..).unwrap_or_default().to_vec());
     }
@@ -271,7 +267,7 @@ impl<T: Transport> Driver<T> {
 
     /// The broker stops; a connection that has written everything is not waited for then.
     fn is_stopping(&mut self, cx: &mut Context<'_>) -> bool {
-        let stopping = &self.stopping;
+        let stopping = &self.outlet.core.closing;
         let stopped = self
             .stopped
             .get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
@@ -328,8 +324,10 @@ impl<T: Transport> Future for Driver<T> {
         match catch_unwind(AssertUnwindSafe(|| driver.drive(cx))) {
             Ok(done) => done,
             Err(_) => {
-                self.hub
-                    .caught_panic(self.connection.link(), self.time.now());
+                self.outlet
+                    .core
+                    .hub
+                    .caught_panic(self.connection.link(), self.outlet.core.now());
                 Poll::Ready(())
             }
         }
@@ -339,8 +337,11 @@ impl<T: Transport> Future for Driver<T> {
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         self.connection.notify_receivers();
-        self.hub.closed(self.connection.link(), self.time.now());
-        self.hub.count_io(0, self.outlet.take_written());
+        self.outlet
+            .core
+            .hub
+            .closed(self.connection.link(), self.outlet.core.now());
+        self.outlet.core.hub.count_io(0, self.outlet.take_written());
         self.outlet.close();
     }
 }

@@ -6,23 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use midge_core::{Batch, Hub, Link, Notify, Outbox};
+use midge_core::{Batch, Link, Notify, Outbox};
 use parking_lot::Mutex;
 
-use crate::clock::TimeSource;
+use crate::runtime::Core;
+use crate::transport::DirectWrite;
 
 /// Slices of one vectored write.
 const SLICES: usize = 32;
 
-/// Something that can be written to from any thread without waiting.
-pub(crate) trait DirectWrite: Send + Sync {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-}
-
 /// The writing side of one connection, shared by its driver and everybody who publishes to it.
 pub(crate) struct Outlet {
-    hub: Arc<Hub>,
-    time: TimeSource,
+    pub(crate) core: Arc<Core>,
     state: Mutex<State>,
     waker: Mutex<Option<Waker>>,
     written: AtomicU64,
@@ -32,7 +27,7 @@ struct State {
     /// The connection; gone when its driver has ended.
     link: Option<Arc<Link>>,
     /// `None`: the driver writes.
-    direct: Option<Arc<dyn DirectWrite>>,
+    direct: Option<DirectWrite>,
     out: Outbox,
     /// The socket was full; the driver goes on when it is writable.
     blocked: bool,
@@ -51,11 +46,7 @@ pub(crate) enum Flushed {
 }
 
 impl Outlet {
-    pub(crate) fn new(
-        hub: Arc<Hub>,
-        time: TimeSource,
-        direct: Option<Arc<dyn DirectWrite>>,
-    ) -> Self {
+    pub(crate) fn new(core: Arc<Core>, direct: Option<DirectWrite>) -> Self {
         let state = State {
             link: None,
             direct,
@@ -64,8 +55,7 @@ impl Outlet {
             failed: false,
         };
         Self {
-            hub,
-            time,
+            core,
             state: Mutex::new(state),
             waker: Mutex::new(None),
             written: AtomicU64::new(0),
@@ -114,11 +104,7 @@ impl Outlet {
 
     /// Writes directly, if this transport can; `Blocked` if it can't.
     pub(crate) fn flush_direct(&self) -> Flushed {
-        self.flush(|state, leftovers| match state.direct.clone() {
-            Some(direct) => self.write_out(state, |slices| direct.try_write(slices), leftovers),
-            None if state.failed => Flushed::Failed,
-            None => Flushed::Blocked,
-        })
+        self.flush(|state, leftovers| self.write_directly(state, leftovers))
     }
 
     /// Flushes as often as the hub has something left to do. That runs with no lock held: it may
@@ -131,8 +117,21 @@ impl Outlet {
                 return flushed;
             }
             for mut batch in leftovers {
-                self.hub.finish(&mut batch);
+                self.core.hub.finish(&mut batch);
             }
+        }
+    }
+
+    fn write_directly(&self, state: &mut State, leftovers: &mut Vec<Batch>) -> Flushed {
+        match state.direct.take() {
+            Some(direct) => {
+                let write = |slices: &[IoSlice<'_>]| direct.try_write(slices);
+                let flushed = self.write_out(state, write, leftovers);
+                state.direct = Some(direct);
+                flushed
+            }
+            None if state.failed => Flushed::Failed,
+            None => Flushed::Blocked,
         }
     }
 
@@ -151,7 +150,8 @@ impl Outlet {
             }
             if state.out.is_empty() {
                 if let Some(link) = &state.link {
-                    leftovers.extend(self.hub.take_output(link, &mut state.out, self.time.now()));
+                    let now = self.core.now();
+                    leftovers.extend(self.core.hub.take_output(link, &mut state.out, now));
                 }
                 if state.out.is_empty() {
                     break Flushed::Empty;
@@ -189,10 +189,10 @@ impl Notify for Outlet {
     fn notify(&self) {
         let mut ended = false;
         let flushed = self.flush(|state, leftovers| {
-            let direct = state.direct.clone().filter(|_| !state.blocked);
-            let flushed = match direct {
-                Some(direct) => self.write_out(state, |slices| direct.try_write(slices), leftovers),
-                None => Flushed::Blocked,
+            let flushed = if state.blocked {
+                Flushed::Blocked
+            } else {
+                self.write_directly(state, leftovers)
             };
             let link = state.link.as_ref();
             ended = link.is_some_and(|link| link.ended().is_some());

@@ -19,7 +19,7 @@ use crate::clock::TimeSource;
 use crate::driver::Driver;
 use crate::error::ConnectError;
 use crate::outlet::Outlet;
-use crate::transport::Transport;
+use crate::transport::{Ends, Transport};
 
 /// Time for connections to get their last bytes out before they are cut.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
@@ -30,7 +30,7 @@ pub(crate) struct Core {
     pub(crate) time: TimeSource,
     pub(crate) handle: Handle,
     /// No new connections; listeners end.
-    closing: CancellationToken,
+    pub(crate) closing: CancellationToken,
     /// Everything ends, now.
     abort: CancellationToken,
     tasks: TaskTracker,
@@ -86,33 +86,27 @@ impl Core {
     /// Takes in a connection, if there is room.
     pub(crate) fn connect<T: Transport>(
         self: &Arc<Self>,
-        transport: T,
+        (transport, direct): Ends<T>,
         peer: Arc<str>,
         listener: Arc<str>,
     ) -> bool {
-        let outlet = Arc::new(Outlet::new(
-            self.hub.clone(),
-            self.time.clone(),
-            transport.direct(),
-        ));
+        let outlet = Arc::new(Outlet::new(self.clone(), direct));
         let accepted = self
             .hub
             .accept(peer, listener, outlet.clone(), self.time.now());
         let Some(link) = accepted else { return false };
-        let (hub, time) = (self.hub.clone(), self.time.clone());
-        let driver = Driver::new(transport, hub, outlet, link, time, self.closing.clone());
-        // Boxed, because what surrounds a future in a task holds its size more than once.
-        self.spawn(Box::pin(driver));
+        let driver = Driver::new(transport, outlet, link);
+        // It ends soon after its link, by itself: what could cut it would take memory all the time.
+        self.tasks.spawn_on(driver, &self.handle);
         true
     }
 
     pub(crate) fn connect_checked<T: Transport>(
         self: &Arc<Self>,
-        transport: T,
+        ends: Ends<T>,
         peer: &str,
     ) -> Result<(), ConnectError> {
-        let accepted =
-            !self.closing.is_cancelled() && self.connect(transport, peer.into(), peer.into());
+        let accepted = !self.closing.is_cancelled() && self.connect(ends, peer.into(), peer.into());
         if accepted {
             Ok(())
         } else {

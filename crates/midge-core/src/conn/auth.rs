@@ -202,7 +202,7 @@ impl Connection {
         });
         let sent = complete
             && self.fits(&packet)
-            && midge_codec::encode(&packet, Version::V5, &mut self.replies).is_ok();
+            && midge_codec::encode(&packet, Version::V5, &mut self.batch.replies).is_ok();
         if sent {
             self.batch.packet_sent();
         }

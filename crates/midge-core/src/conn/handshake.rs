@@ -55,7 +55,7 @@ impl Connection {
 
     /// A CONNECT that cannot be decoded is answered only where the specification has an answer.
     pub(super) fn refuse_connect_body(&mut self, error: &DecodeError, body: &[u8]) {
-        if refusal_for_unreadable(error, body, &mut self.replies) {
+        if refusal_for_unreadable(error, body, &mut self.batch.replies) {
             self.batch.packet_sent();
         }
     }
@@ -322,7 +322,12 @@ impl Connection {
 
     /// Refuses CONNECT: CONNACK with a reason where there is one, and the end.
     pub(super) fn refuse(&mut self, version: Version, refusal: Refusal) -> Step {
-        if encode_refusal(version, &refusal, self.maximum_packet, &mut self.replies) {
+        if encode_refusal(
+            version,
+            &refusal,
+            self.maximum_packet,
+            &mut self.batch.replies,
+        ) {
             self.batch.packet_sent();
         }
         Err(Fault::silent(DisconnectReason::Refused(refusal.reason)))

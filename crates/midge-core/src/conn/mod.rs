@@ -90,8 +90,6 @@ pub struct Connection {
     link: Arc<Link>,
     phase: Phase,
     batch: Lent,
-    /// Acknowledgements of this batch, written together at its end.
-    replies: Vec<u8>,
     session: Option<Arc<Session>>,
     info: Option<Arc<ClientInfo>>,
     version: Version,
@@ -117,7 +115,6 @@ impl Connection {
             link,
             phase: Phase::Fresh,
             batch: Lent::default(),
-            replies: Vec::new(),
             session: None,
             info: None,
             version: Version::V311,
@@ -256,13 +253,11 @@ impl Connection {
                     routes: &self.routes,
                     receive_maximum: self.receive_maximum(),
                 };
-                self.hub
-                    .forward_run(&publisher, rest, &mut self.replies, &mut self.batch)
+                self.hub.forward_run(&publisher, rest, &mut self.batch)
             }
             0x40 | 0x50 | 0x62 | 0x70 => {
                 let shared = &self.hub.shared;
-                let used =
-                    session.acknowledge_run(rest, shared, &mut self.replies, &mut self.batch);
+                let used = session.acknowledge_run(rest, shared, &mut self.batch);
                 (used > 0).then_some((used, used as u64 / 4))
             }
             _ => None,
@@ -326,14 +321,11 @@ impl Connection {
 
     /// Ends the batch but for telling its receivers.
     fn settle(&mut self) {
-        if !self.replies.is_empty() {
-            self.unwritten_replies += self.replies.len();
+        if !self.batch.replies.is_empty() {
+            self.unwritten_replies += self.batch.replies.len();
             self.hub
-                .push_replies(&self.link, &self.replies, self.batch.now());
-            if self.replies.capacity() > 16 * 1024 {
-                self.replies = Vec::new();
-            }
-            self.replies.clear();
+                .push_replies(&self.link, &self.batch.replies, self.batch.now());
+            self.batch.replies.clear();
         }
         self.hub.settle(&mut self.batch);
         if !self.owes_notice() {
@@ -343,10 +335,10 @@ impl Connection {
 
     fn fail(&mut self, fault: Fault) {
         self.phase = Phase::Closed;
-        if !self.replies.is_empty() {
+        if !self.batch.replies.is_empty() {
             self.hub
-                .push_replies(&self.link, &self.replies, self.batch.now());
-            self.replies.clear();
+                .push_replies(&self.link, &self.batch.replies, self.batch.now());
+            self.batch.replies.clear();
         }
         self.hub.end_with(
             &self.link,
@@ -432,7 +424,8 @@ impl Connection {
             Packet::Subscribe(subscribe) => self.subscribe(subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&session, unsubscribe),
             Packet::Pingreq => {
-                let _ = midge_codec::encode(&Packet::Pingresp, self.version, &mut self.replies);
+                let _ =
+                    midge_codec::encode(&Packet::Pingresp, self.version, &mut self.batch.replies);
                 self.batch.packet_sent();
                 Ok(())
             }
@@ -493,7 +486,11 @@ impl Connection {
                     properties: properties.as_properties(),
                 };
                 if self.fits(&kind.packet(ack)) {
-                    let _ = midge_codec::encode(&kind.packet(ack), self.version, &mut self.replies);
+                    let _ = midge_codec::encode(
+                        &kind.packet(ack),
+                        self.version,
+                        &mut self.batch.replies,
+                    );
                     return;
                 }
             }
@@ -504,7 +501,13 @@ impl Connection {
         } else {
             ReasonCode::Success
         };
-        encode_ack(kind, packet_id, reason, self.version, &mut self.replies);
+        encode_ack(
+            kind,
+            packet_id,
+            reason,
+            self.version,
+            &mut self.batch.replies,
+        );
     }
 
     fn fits(&self, packet: &Packet<'_>) -> bool {

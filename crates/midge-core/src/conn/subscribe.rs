@@ -163,8 +163,8 @@ impl Connection {
         };
         // What was put together before is to go out before.
         self.hub
-            .push_replies(&self.link, &self.replies, self.batch.now());
-        self.replies.clear();
+            .push_replies(&self.link, &self.batch.replies, self.batch.now());
+        self.batch.replies.clear();
         self.hub.subscribe(
             &self.link,
             &session,
@@ -195,7 +195,7 @@ impl Connection {
         if !self.fits(&packet) {
             return Err(too_large());
         }
-        let _ = midge_codec::encode(&packet, self.version, &mut self.replies);
+        let _ = midge_codec::encode(&packet, self.version, &mut self.batch.replies);
         self.batch.packet_sent();
         Ok(())
     }

@@ -84,6 +84,7 @@ impl Hub {
         self.enter(&session, link, plan, present, connack, batch);
         drop(sessions);
 
+        self.no_longer_fresh(link);
         self.shared.counters.client_connected();
         if !present {
             batch.after.push(After::SessionStarted(client_id.clone()));
@@ -477,11 +478,11 @@ impl Hub {
     pub fn shut_down(&self, now: crate::time::Tick) {
         self.stopping.store(true, Ordering::Release);
         let mut batch = self.batch(now);
-        let links: Vec<_> = self
-            .all_sessions()
-            .iter()
-            .filter_map(|session| session.lock().attached.as_ref().map(|a| a.link.clone()))
-            .collect();
+        // In this order: what is fresh may get a session meanwhile.
+        let mut links: Vec<_> = self.fresh.lock().values().cloned().collect();
+        let attached =
+            |session: &Arc<Session>| Some(session.lock().attached.as_ref()?.link.clone());
+        links.extend(self.all_sessions().iter().filter_map(attached));
         if self.config().shutdown.wills {
             // Everybody is still there to see the wills.
             for session in self.all_sessions() {

@@ -34,7 +34,7 @@ use crate::link::{Link, Notify};
 use crate::queue::Queue;
 use crate::retained::Retained;
 use crate::router::Router;
-use crate::session::{Session, State, SubRecord};
+use crate::session::{Session, State, Subscriptions};
 use crate::stats::Counters;
 use crate::store::{Journal, Store};
 use crate::time::{Due, Tick, Timers};
@@ -113,6 +113,8 @@ pub struct Hub {
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     pub(crate) hook_set: HookSet,
     sessions: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    /// Connections that have no session yet.
+    fresh: Mutex<HashMap<u64, Arc<Link>>>,
     router: RwLock<Router>,
     retained: RwLock<Retained>,
     pub(crate) timers: Timers,
@@ -138,7 +140,7 @@ pub(crate) enum After {
     },
     Teardown {
         session: Arc<Session>,
-        subscriptions: HashMap<Arc<str>, SubRecord>,
+        subscriptions: Subscriptions,
     },
     Connected {
         info: Arc<ClientInfo>,
@@ -181,6 +183,7 @@ impl Hub {
             hooks,
             hook_set,
             sessions: Mutex::default(),
+            fresh: Mutex::default(),
             router: RwLock::default(),
             retained: RwLock::default(),
             timers: Timers::default(),
@@ -246,10 +249,11 @@ impl Hub {
         let counters = &self.shared.counters;
         let limit = i64::try_from(self.config().limits.connections).unwrap_or(i64::MAX);
         let open = counters.connections.fetch_add(1, Ordering::AcqRel);
-        let allowed = open < limit
-            && !self.stopping.load(Ordering::Acquire)
-            && self.connect_bucket.lock().take(now);
-        if !allowed {
+        let allowed = open < limit && self.connect_bucket.lock().take(now);
+        let mut fresh = self.fresh.lock();
+        // Looked at under the lock: whoever stops looks there for whom to end.
+        if !allowed || self.stopping.load(Ordering::Acquire) {
+            drop(fresh);
             counters.connections.fetch_sub(1, Ordering::AcqRel);
             counters.refused.fetch_add(1, Ordering::Relaxed);
             let mut batch = self.batch(now);
@@ -271,6 +275,8 @@ impl Hub {
         counters.connects.fetch_add(1, Ordering::Relaxed);
         let id = self.next_link.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link::new(id, peer, listener, notify, now));
+        fresh.insert(id, link.clone());
+        drop(fresh);
         link.set_silence(self.config().limits.connect_timeout_ms);
         self.watch(&link);
         Some(link)
@@ -279,11 +285,18 @@ impl Hub {
     /// The transport of a connection is gone. Call it exactly once for each accepted link, last.
     pub fn closed(&self, link: &Arc<Link>, now: Tick) {
         self.lost(link, now);
+        self.no_longer_fresh(link);
         self.unwatch(link);
         self.shared
             .counters
             .connections
             .fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// A connection has a session, or is gone.
+    fn no_longer_fresh(&self, link: &Link) {
+        let gone = self.fresh.lock().remove(&link.id);
+        drop(gone);
     }
 
     /// Ends a batch: does what had to wait for the locks, wakes each touched receiver once.

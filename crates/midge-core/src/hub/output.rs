@@ -83,9 +83,6 @@ impl Hub {
                     .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
             if ready && let Some(cursor) = state.retained.pop_front() {
                 state.paging = true;
-                if state.retained.is_empty() {
-                    state.retained = std::collections::VecDeque::new();
-                }
                 if let Some(attached) = state.attached.as_deref_mut() {
                     attached.in_write = 1; // not settled before output is taken again
                 }
@@ -199,7 +196,7 @@ impl Hub {
         // An UNSUBSCRIBE in between has ended it.
         if let Some(after) = after
             && !state.dead
-            && state.subscriptions.contains_key(&cursor.filter)
+            && state.subscriptions.contains(&cursor.filter)
         {
             state.retained.push_front(RetainedCursor {
                 after: Some(after),

@@ -61,7 +61,9 @@ impl Hub {
             let mut state = session.lock();
             state.expiry_s = recovered.expiry_s;
             state.disconnected_at = Some(now);
-            state.inbound.extend(&recovered.open);
+            for packet_id in &recovered.open {
+                state.inbound.insert(*packet_id);
+            }
             for stored in &recovered.deliveries {
                 let message = mover.message(&stored.message);
                 self.recover_delivery(&mut state, stored, message);
@@ -86,10 +88,12 @@ impl Hub {
             let shared = stored.record.shared && is_shared(&stored.filter);
             let subscriber = Subscriber::Session(session.clone());
             router.insert(&stored.filter, subscriber, stored.record, shared);
-            session
-                .lock()
+            let mut filter = stored.filter.clone();
+            let mut state = session.lock();
+            state
                 .subscriptions
-                .insert(stored.filter.clone(), stored.record);
+                .insert(&mut filter, stored.record, usize::MAX);
+            drop(state);
             self.count_subscriptions(shared, 1);
         }
     }

@@ -194,7 +194,6 @@ impl Hub {
         &self,
         publisher: &RunPublisher<'_>,
         input: &[u8],
-        replies: &mut Vec<u8>,
         batch: &mut Batch,
     ) -> Option<(usize, u64)> {
         let watched = self.hook_set.has(HookSet::PUBLISHING)
@@ -217,7 +216,7 @@ impl Hub {
         } else if header == 0x32 {
             Run::new(input, version, topic, longest, |piece| {
                 let [a, b] = piece.packet_id.to_be_bytes();
-                replies.extend_from_slice(&[0x40, 2, a, b]);
+                batch.replies.extend_from_slice(&[0x40, 2, a, b]);
                 true
             })
         } else {
@@ -226,7 +225,7 @@ impl Hub {
                 let is_new = receiving.take(piece.packet_id);
                 if is_new {
                     let [a, b] = piece.packet_id.to_be_bytes();
-                    replies.extend_from_slice(&[0x50, 2, a, b]);
+                    batch.replies.extend_from_slice(&[0x50, 2, a, b]);
                 }
                 is_new
             })

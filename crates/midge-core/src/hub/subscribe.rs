@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hashbrown::hash_map::Entry;
 use midge_codec::{QoS, ReasonCode, SubscriptionOptions};
 
 use super::Hub;
@@ -51,27 +50,16 @@ impl Hub {
         }
         let mut cursors = Vec::new();
         for grant in grants.iter_mut().filter(|grant| grant.answer.is_none()) {
-            let count = state.subscriptions.len();
             let record = SubRecord {
                 options: grant.options,
                 id: grant.id,
                 shared: grant.shared,
             };
-            let existed = match state.subscriptions.entry(grant.filter.clone()) {
-                Entry::Occupied(mut known) => {
-                    // The router and the session share one copy of the filter.
-                    grant.filter = known.key().clone();
-                    known.insert(record);
-                    true
-                }
-                Entry::Vacant(_) if count >= limit => {
-                    grant.answer = Some(ReasonCode::QuotaExceeded);
-                    continue;
-                }
-                Entry::Vacant(new) => {
-                    new.insert(record);
-                    false
-                }
+            // The router and the session share one copy of the filter.
+            let Some(existed) = (state.subscriptions).insert(&mut grant.filter, record, limit)
+            else {
+                grant.answer = Some(ReasonCode::QuotaExceeded);
+                continue;
             };
             let subscriber = Subscriber::Session(session.clone());
             router.insert(&grant.filter, subscriber, record, grant.shared);
@@ -160,13 +148,10 @@ impl Hub {
         for filter in filters {
             let mut router = self.router.write();
             let mut state = session.lock();
-            let Some((name, record)) = state.subscriptions.remove_entry(filter) else {
+            let Some((name, record)) = state.subscriptions.remove(filter) else {
                 answers.push(ReasonCode::NoSubscriptionExisted);
                 continue;
             };
-            if state.subscriptions.is_empty() {
-                state.subscriptions = hashbrown::HashMap::new();
-            }
             state.retained.retain(|cursor| cursor.filter != name);
             if let Some((journal, client_id)) = self.shared.recorded(&state) {
                 journal.record(Op::Unsubscribed {

@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::Hub;
 use crate::router::Subscriber;
-use crate::session::{Session, SubRecord};
+use crate::session::{Draining, Session, Subscriptions};
 
 /// Subscriptions removed under one hold of the router's lock.
 const SLICE: usize = 256;
@@ -22,7 +21,7 @@ pub(super) struct Teardowns {
 
 struct Teardown {
     subscriber: Subscriber,
-    rest: hashbrown::hash_map::IntoIter<Arc<str>, SubRecord>,
+    rest: Draining,
 }
 
 impl Hub {
@@ -44,14 +43,10 @@ impl Hub {
     }
 
     /// Removes the subscriptions of an ended session: few of them at once, many bit by bit.
-    pub(super) fn tear_down(
-        &self,
-        session: &Arc<Session>,
-        subscriptions: HashMap<Arc<str>, SubRecord>,
-    ) {
+    pub(super) fn tear_down(&self, session: &Arc<Session>, subscriptions: Subscriptions) {
         let mut teardown = Teardown {
             subscriber: Subscriber::Session(session.clone()),
-            rest: subscriptions.into_iter(),
+            rest: subscriptions.drain(),
         };
         let notify = self.teardowns.on_work.lock().clone();
         while self.tear_down_slice(&mut teardown) {

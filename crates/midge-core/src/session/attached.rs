@@ -41,7 +41,8 @@ pub(crate) struct Attached {
     pub(crate) held_until: u64,
     /// A batch has taken on to notify the connection.
     pub(crate) dirty: bool,
-    aliases: Option<HashMap<Box<str>, u16>>,
+    #[allow(clippy::box_collection)] // few connections have any
+    aliases: Option<Box<HashMap<Box<str>, u16>>>,
 }
 
 impl Attached {
@@ -85,7 +86,7 @@ impl Attached {
                     frame.topic_alias = Some(alias);
                     frame.topic = "";
                 } else {
-                    let used = self.aliases.as_ref().map_or(0, HashMap::len);
+                    let used = self.aliases.as_ref().map_or(0, |known| known.len());
                     let next = u16::try_from(used + 1).unwrap_or(u16::MAX);
                     frame.topic_alias = (next <= self.settings.alias_maximum).then_some(next);
                     if frame.topic_alias.is_some() && !fits(&frame) {

@@ -55,9 +55,6 @@ impl State {
                 .counters
                 .queued_messages
                 .fetch_sub(1, Ordering::Relaxed);
-            if self.ahead.is_empty() {
-                self.ahead = std::collections::VecDeque::new();
-            }
             return ahead;
         }
         if self.awaits_retained() {
@@ -229,12 +226,11 @@ impl Session {
 
     /// Handles the acknowledgements without reason code at the start of `input`, as far as they are
     /// what the flow of their identifiers asks for: the number of bytes used. Answers are appended
-    /// to `replies`.
+    /// to the batch's replies.
     pub(crate) fn acknowledge_run(
         &self,
         input: &[u8],
         shared: &Shared,
-        replies: &mut Vec<u8>,
         batch: &mut Batch,
     ) -> usize {
         if shared.journal().is_some() {
@@ -254,20 +250,18 @@ impl Session {
                     if let Some(entry) = state.inflight.get_mut(packet_id) {
                         entry.stage = Stage::Released;
                     }
-                    replies.extend_from_slice(&[0x62, 2, a, b]);
+                    batch.replies.extend_from_slice(&[0x62, 2, a, b]);
                     batch.packet_sent();
                 }
-                (0x62, _) if state.inbound.remove(&packet_id) => {
-                    replies.extend_from_slice(&[0x70, 2, a, b]);
+                (0x62, _) if state.inbound.remove(packet_id) => {
+                    batch.replies.extend_from_slice(&[0x70, 2, a, b]);
                     batch.packet_sent();
                 }
                 _ => break,
             }
             used += 4;
         }
-        if state.inbound.is_empty() && state.inbound.capacity() > 0 {
-            state.inbound = hashbrown::HashSet::new();
-        }
+        state.inbound.tidy();
         drop(state);
         if released > 0 {
             shared.release(released);
@@ -292,7 +286,7 @@ impl Session {
         shared: &Shared,
     ) -> Option<Received> {
         let mut state = self.lock();
-        if state.inbound.contains(&packet_id) {
+        if state.inbound.contains(packet_id) {
             return Some(Received::Known);
         }
         if state.inbound.len() >= usize::from(maximum) {
@@ -311,10 +305,8 @@ impl Session {
     /// PUBREL from the client, or the refusal of its PUBLISH: the identifier is free again.
     pub(crate) fn release_qos2(&self, packet_id: u16, shared: &Shared) -> Received {
         let mut state = self.lock();
-        if state.inbound.remove(&packet_id) {
-            if state.inbound.is_empty() {
-                state.inbound = hashbrown::HashSet::new();
-            }
+        if state.inbound.remove(packet_id) {
+            state.inbound.tidy();
             if let Some((journal, client_id)) = shared.recorded(&state) {
                 journal.record(Op::Closed {
                     client_id,

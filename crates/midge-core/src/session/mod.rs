@@ -6,12 +6,12 @@ mod attached;
 mod deliver;
 mod flow;
 mod in_flight;
+mod rare;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hashbrown::{HashMap, HashSet};
 use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -19,6 +19,8 @@ pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
 pub(crate) use flow::{AckKind, Received, encode_ack};
 use in_flight::InFlight;
+pub(crate) use rare::{Draining, Subscriptions};
+use rare::{PacketIds, RareQueue};
 
 use crate::hooks::ClientInfo;
 use crate::message::Message;
@@ -118,23 +120,23 @@ pub(crate) struct State {
     pub(crate) dead: bool,
     /// Session expiry interval in seconds, `u32::MAX` for never.
     pub(crate) expiry_s: u32,
-    pub(crate) subscriptions: HashMap<Arc<str>, SubRecord>,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) queue: VecDeque<Delivery>,
     /// QoS 0 messages in the queue: live ones must not overtake them.
     pub(crate) queued_qos0: usize,
     /// Retained messages for new subscriptions that wait for the window, before the queue.
-    pub(crate) ahead: VecDeque<Delivery>,
+    pub(crate) ahead: RareQueue<Delivery>,
     /// A page of retained messages is being put together.
     pub(crate) paging: bool,
     /// Cost of the messages in the queue and in flight.
     pub(crate) queued_bytes: usize,
     pub(crate) inflight: InFlight,
     /// Packet identifiers in flight that were not sent on this connection yet, in order.
-    pub(crate) resend: VecDeque<u16>,
+    pub(crate) resend: RareQueue<u16>,
     next_sequence: u64,
     /// Packet identifiers of QoS 2 messages from the client between PUBREC and PUBCOMP.
-    pub(crate) inbound: HashSet<u16>,
-    pub(crate) retained: VecDeque<RetainedCursor>,
+    pub(crate) inbound: PacketIds,
+    pub(crate) retained: RareQueue<RetainedCursor>,
     pub(crate) will: Option<Box<StoredWill>>,
     /// Grows with every connection, so that a late deadline finds out that it is late.
     pub(crate) epoch: u64,

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use super::Transport;
-use crate::outlet::{DirectWrite, Flushed, Outlet};
+use super::{Ends, Transport};
+use crate::outlet::{Flushed, Outlet};
 
 /// Bytes that one direction of an in-memory connection holds.
 const CAPACITY: usize = 64 * 1024;
@@ -49,17 +49,13 @@ impl AsyncWrite for MemoryStream {
 pub(crate) struct Memory(DuplexStream);
 
 /// Both ends.
-pub(crate) fn memory_pair() -> (MemoryStream, Memory) {
+pub(crate) fn memory_pair() -> (MemoryStream, Ends<Memory>) {
     let (client, broker) = tokio::io::duplex(CAPACITY);
-    (MemoryStream(client), Memory(broker))
+    (MemoryStream(client), (Memory(broker), None))
 }
 
 impl Transport for Memory {
     type Read = DuplexStream;
-
-    fn direct(&self) -> Option<Arc<dyn DirectWrite>> {
-        None
-    }
 
     fn reader(&mut self) -> &mut DuplexStream {
         &mut self.0

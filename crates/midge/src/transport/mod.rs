@@ -10,18 +10,20 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncRead;
 
-use crate::outlet::{DirectWrite, Flushed, Outlet};
+use crate::outlet::{Flushed, Outlet};
 
 pub use memory::MemoryStream;
 pub(crate) use memory::memory_pair;
-pub(crate) use socket::{Tcp, Unix};
+pub(crate) use socket::{DirectWrite, Tcp, Unix};
+
+/// A new connection: what its driver keeps, and the half that anybody may write to directly, on any
+/// thread, if it has one.
+pub(crate) type Ends<T> = (T, Option<DirectWrite>);
 
 /// One connection's bytes, as the driver sees them.
 pub(crate) trait Transport: Send + Unpin + 'static {
     /// What reads.
     type Read: AsyncRead + Unpin;
-    /// A half that can be written to directly, from any thread.
-    fn direct(&self) -> Option<Arc<dyn DirectWrite>>;
     /// The half that is read from.
     fn reader(&mut self) -> &mut Self::Read;
     /// Writes what the outlet has; pending while the transport is full.

@@ -9,8 +9,8 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
-use super::Transport;
-use crate::outlet::{DirectWrite, Flushed, Outlet, poll_until_writable};
+use super::{Ends, Transport};
+use crate::outlet::{Flushed, Outlet, poll_until_writable};
 
 /// A host publishes on threads of its own, whose signals are its own business: a write to a closed
 /// connection must be an error, never a SIGPIPE. The vectored write of the standard library has no
@@ -21,69 +21,73 @@ const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND_FLAGS: libc::c_int = 0;
 
+/// The writing half of a socket.
+pub(crate) enum DirectWrite {
+    Tcp(tcp::OwnedWriteHalf),
+    Unix(unix::OwnedWriteHalf),
+}
+
+impl DirectWrite {
+    /// Writes without waiting.
+    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(half) => {
+                let stream: &TcpStream = half.as_ref();
+                stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), slices))
+            }
+            Self::Unix(half) => {
+                let stream: &UnixStream = half.as_ref();
+                stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), slices))
+            }
+        }
+    }
+}
+
+fn send(socket: SockRef<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    match slices {
+        [one] => socket.send_with_flags(one, SEND_FLAGS),
+        many => socket.send_vectored_with_flags(many, SEND_FLAGS),
+    }
+}
+
 macro_rules! socket_transport {
-    ($name:ident, $stream:ty, $read:ty, $write:ty, $doc:literal) => {
+    ($name:ident, $stream:ty, $read:ty, $doc:literal) => {
         #[doc = $doc]
         pub(crate) struct $name {
             read: $read,
-            write: Arc<$write>,
         }
 
         impl $name {
-            pub(crate) fn new(stream: $stream) -> Self {
+            pub(crate) fn new(stream: $stream) -> Ends<Self> {
                 let (read, write) = stream.into_split();
-                Self {
-                    read,
-                    write: Arc::new(write),
-                }
-            }
-        }
-
-        impl DirectWrite for $write {
-            fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-                let stream: &$stream = self.as_ref();
-                stream.try_io(Interest::WRITABLE, || match slices {
-                    [one] => SockRef::from(stream).send_with_flags(one, SEND_FLAGS),
-                    many => SockRef::from(stream).send_vectored_with_flags(many, SEND_FLAGS),
-                })
+                (Self { read }, Some(DirectWrite::$name(write)))
             }
         }
 
         impl Transport for $name {
             type Read = $read;
 
-            fn direct(&self) -> Option<Arc<dyn DirectWrite>> {
-                Some(self.write.clone())
-            }
-
             fn reader(&mut self) -> &mut Self::Read {
                 &mut self.read
             }
 
             fn poll_flush(&mut self, cx: &mut Context<'_>, outlet: &Arc<Outlet>) -> Poll<Flushed> {
-                let stream: &$stream = (*self.write).as_ref();
+                let stream: &$stream = self.read.as_ref();
                 poll_until_writable(|| stream.poll_write_ready(cx), || outlet.flush_direct())
             }
 
             fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                let stream: &$stream = (*self.write).as_ref();
+                let stream: &$stream = self.read.as_ref();
                 Poll::Ready(SockRef::from(stream).shutdown(Shutdown::Write))
             }
         }
     };
 }
 
-socket_transport!(
-    Tcp,
-    TcpStream,
-    tcp::OwnedReadHalf,
-    tcp::OwnedWriteHalf,
-    "A TCP connection."
-);
+socket_transport!(Tcp, TcpStream, tcp::OwnedReadHalf, "A TCP connection.");
 socket_transport!(
     Unix,
     UnixStream,
     unix::OwnedReadHalf,
-    unix::OwnedWriteHalf,
     "A connection over a Unix socket."
 );
