@@ -20,14 +20,13 @@ pub trait Notify: Send + Sync {
 /// One connection. Its end is decided exactly once, by whoever comes first: the client, a deadline,
 /// another connection with the same client identifier, the host.
 pub struct Link {
-    pub(crate) id: u64,
     pub(crate) peer: Arc<str>,
     pub(crate) listener: Arc<str>,
     pub(crate) notify: Arc<dyn Notify>,
     /// Output before a session is attached and after it was detached.
     pub(crate) spill: Mutex<Option<Box<Outbox>>>,
     pub(crate) session: OnceLock<Arc<Session>>,
-    pub(crate) ended: OnceLock<DisconnectReason>,
+    ended: OnceLock<Box<DisconnectReason>>,
     last_received: AtomicU64,
     /// Longest silence in milliseconds, 0 for any.
     silence_ms: AtomicU64,
@@ -36,14 +35,12 @@ pub struct Link {
 
 impl Link {
     pub(crate) fn new(
-        id: u64,
         peer: Arc<str>,
         listener: Arc<str>,
         notify: Arc<dyn Notify>,
         now: Tick,
     ) -> Self {
         Self {
-            id,
             peer,
             listener,
             notify,
@@ -59,7 +56,12 @@ impl Link {
     /// Why the connection ended, if it has. What is still in the outbox is to be written, then the
     /// transport is to be closed.
     pub fn ended(&self) -> Option<&DisconnectReason> {
-        self.ended.get()
+        self.ended.get().map(|reason| &**reason)
+    }
+
+    /// Whether this is the first reason.
+    pub(crate) fn set_ended(&self, reason: DisconnectReason) -> bool {
+        self.ended.set(Box::new(reason)).is_ok()
     }
 
     /// Whether a session is or was attached: the client got CONNACK with success.
@@ -91,9 +93,6 @@ impl Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link")
-            .field("id", &self.id)
-            .field("peer", &self.peer)
-            .finish()
+        f.debug_struct("Link").field("peer", &self.peer).finish()
     }
 }

@@ -165,10 +165,7 @@ impl<T: Transport> Driver<T> {
                 cx,
                 &mut room
             ))?;
-            self.outlet
-                .core
-                .hub
-                .count_io(count as u64, self.outlet.take_written());
+            self.outlet.core.hub.count_read(count as u64);
             if buffer.len() == *whole {
                 self.handle_large();
             }
@@ -196,10 +193,7 @@ impl<T: Transport> Driver<T> {
             return Poll::Ready(Ok(false));
         }
         head.copy_from_slice(stash);
-        self.outlet
-            .core
-            .hub
-            .count_io(count as u64, self.outlet.take_written());
+        self.outlet.core.hub.count_read(count as u64);
         let filled = scratch.get(..kept + count).unwrap_or_default();
         self.handle(filled);
         Poll::Ready(Ok(true))
@@ -341,7 +335,6 @@ impl<T> Drop for Driver<T> {
             .core
             .hub
             .closed(self.connection.link(), self.outlet.core.now());
-        self.outlet.core.hub.count_io(0, self.outlet.take_written());
         self.outlet.close();
     }
 }

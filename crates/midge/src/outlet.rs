@@ -3,7 +3,6 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use midge_core::{Batch, Link, Notify, Outbox};
@@ -20,7 +19,6 @@ pub(crate) struct Outlet {
     pub(crate) core: Arc<Core>,
     state: Mutex<State>,
     waker: Mutex<Option<Waker>>,
-    written: AtomicU64,
 }
 
 struct State {
@@ -58,7 +56,6 @@ impl Outlet {
             core,
             state: Mutex::new(state),
             waker: Mutex::new(None),
-            written: AtomicU64::new(0),
         }
     }
 
@@ -174,14 +171,9 @@ impl Outlet {
             }
         };
         if written > 0 {
-            self.written.fetch_add(written, Ordering::Relaxed);
+            self.core.hub.count_written(written);
         }
         result
-    }
-
-    /// Bytes written since the last call.
-    pub(crate) fn take_written(&self) -> u64 {
-        self.written.swap(0, Ordering::Relaxed)
     }
 }
 

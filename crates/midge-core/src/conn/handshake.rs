@@ -312,7 +312,7 @@ impl Connection {
         if let Some(method) = handshake.method.clone() {
             self.remember_method(method);
         }
-        self.info = Some(handshake.request.client);
+        self.info = Some(handshake.request.client).filter(|info| self.hub.is_worth_keeping(info));
         self.phase = Phase::Connected;
         self.link.received(self.batch.now());
         self.link.set_silence(self.silence_ms);

@@ -64,9 +64,10 @@ impl Hub {
     pub fn clients(&self) -> Vec<ClientView> {
         let look = |session: Arc<crate::session::Session>| {
             let state = session.lock();
-            state.attached.as_ref()?;
+            let attached = state.attached.as_ref()?;
+            let info = || Arc::new(attached.info(&session.client_id));
             Some(ClientView {
-                info: state.info.clone()?,
+                info: state.info.clone().unwrap_or_else(info),
                 queued: state.queue.len() + state.ahead.len(),
                 inflight: state.inflight.len(),
                 subscriptions: state.subscriptions.len(),
@@ -85,7 +86,7 @@ impl Hub {
                     client_id: session.client_id.clone(),
                     connected: state.attached.is_some(),
                     expiry_s: state.expiry_s,
-                    disconnected_at: state.disconnected_at,
+                    disconnected_at: state.offline.as_ref().map(|offline| offline.since),
                     queued: state.queue.len() + state.ahead.len(),
                     queued_bytes: state.queued_bytes,
                     inflight: state.inflight.len(),

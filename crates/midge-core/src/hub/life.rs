@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use midge_codec::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode, Version};
 use parking_lot::MutexGuard;
 
@@ -14,11 +12,9 @@ use crate::event::{DisconnectReason, Event, EventMask};
 use crate::hooks::{ClientInfo, HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
-use crate::session::{Attached, AttachedSettings, Session, Stage, State};
+use crate::session::{Attached, AttachedSettings, Session, Sessions, Stage, State};
 use crate::store::{Op, StoredWill};
 use crate::time::Due;
-
-type Sessions = HashMap<Arc<str>, Arc<Session>>;
 
 /// What CONNECT settled.
 pub(crate) struct AttachPlan {
@@ -42,10 +38,10 @@ impl Hub {
     ) -> Result<Arc<Session>, Refusal> {
         let client_id = plan.info.client_id.clone();
         let mut sessions = self.sessions.lock();
-        if link.ended.get().is_some() || self.stopping.load(Ordering::Acquire) {
+        if link.ended().is_some() || self.stopping.load(Ordering::Acquire) {
             return Err(Refusal::new(ReasonCode::ServerShuttingDown));
         }
-        if let Some(old) = sessions.get(&client_id).cloned() {
+        if let Some(old) = sessions.find(&client_id).cloned() {
             let holder = old
                 .lock()
                 .attached
@@ -64,19 +60,15 @@ impl Hub {
                 self.bury(&mut sessions, &old, batch);
             }
         }
-        let count = sessions.len();
-        let (session, present) = match sessions.entry(client_id.clone()) {
-            Entry::Occupied(entry) => (entry.get().clone(), true),
-            Entry::Vacant(entry) => {
-                if count >= self.config().limits.sessions {
-                    return Err(Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions"));
-                }
-                (
-                    entry
-                        .insert(Arc::new(Session::new(client_id.clone())))
-                        .clone(),
-                    false,
-                )
+        let (session, present) = match sessions.find(&client_id) {
+            Some(known) => (known.clone(), true),
+            None if sessions.len() >= self.config().limits.sessions => {
+                return Err(Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions"));
+            }
+            None => {
+                let new = Arc::new(Session::new(client_id.clone()));
+                sessions.insert(new.clone());
+                (new, false)
             }
         };
         let (version, username) = (plan.info.version, plan.info.username.clone());
@@ -123,8 +115,8 @@ impl Hub {
         // A new connection before the will delay has passed suppresses the old will
         // (MQTT-3.1.3-9); from now on the new one counts.
         state.will = plan.will.map(Box::new);
-        state.disconnected_at = None;
-        state.info = Some(plan.info);
+        state.offline = None;
+        state.info = Some(plan.info).filter(|info| self.is_worth_keeping(info));
         self.record_session(session, &mut state);
         Session::prepare_resume(&mut state);
         let mut attached = Box::new(Attached::new(link.clone(), plan.settings));
@@ -134,6 +126,11 @@ impl Hub {
         state.attached = Some(attached);
         session.set_online(true);
         let _ = link.session.set(session.clone());
+    }
+
+    /// Whether hooks may ask for what is known of a client, or it says more than its connection.
+    pub(crate) fn is_worth_keeping(&self, info: &ClientInfo) -> bool {
+        self.hook_set.has(HookSet::ALL) || info.username.is_some()
     }
 
     /// Ends a connection, once; who comes later changes nothing.
@@ -149,11 +146,11 @@ impl Hub {
         refusal: Option<&Refusal>,
         batch: &mut Batch,
     ) {
-        if link.ended.get().is_some() {
+        if link.ended().is_some() {
             return;
         }
         let Some(session) = link.session.get() else {
-            if link.ended.set(reason.clone()).is_ok() {
+            if link.set_ended(reason.clone()) {
                 self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
                 if batch.wants(EventMask::CONNECTION_REFUSED) {
                     let client_id: Arc<str> = "".into();
@@ -196,7 +193,7 @@ impl Hub {
             .attached
             .as_ref()
             .is_some_and(|attached| Arc::ptr_eq(&attached.link, link))
-            || link.ended.set(reason.clone()).is_err()
+            || !link.set_ended(reason.clone())
         {
             return;
         }
@@ -222,7 +219,7 @@ impl Hub {
         let rest = std::mem::take(&mut attached.outbox);
         spill_outbox(link, rest);
         batch.links.push(link.clone());
-        state.disconnected_at = Some(batch.now);
+        state.offline.get_or_insert_default().since = batch.now;
         state.resend.clear();
         let info = state.info.clone();
         let ends = state.expiry_s == 0;
@@ -230,7 +227,8 @@ impl Hub {
         if !ends && state.expiry_s != u32::MAX {
             let at = batch.now.after_s(u64::from(state.expiry_s));
             let epoch = state.epoch;
-            state.expiry_timer = Some(self.arm(at, Due::SessionExpiry(session.clone(), epoch)));
+            let key = self.arm(at, Due::SessionExpiry(session.clone(), epoch));
+            state.offline.get_or_insert_default().expiry_timer = Some(key);
         }
         drop(state);
         drop(attached);
@@ -276,7 +274,8 @@ impl Hub {
             // A longer delay ends with the session.
             let at = batch.now.after_s(u64::from(will.delay_s));
             let epoch = state.epoch;
-            state.will_timer = Some(self.arm(at, Due::WillDelay(session.clone(), epoch)));
+            let key = self.arm(at, Due::WillDelay(session.clone(), epoch));
+            state.offline.get_or_insert_default().will_timer = Some(key);
         }
     }
 
@@ -298,10 +297,11 @@ impl Hub {
     }
 
     fn cancel_timers(&self, state: &mut State) {
-        for key in [state.expiry_timer.take(), state.will_timer.take()]
-            .into_iter()
-            .flatten()
-        {
+        let Some(offline) = &mut state.offline else {
+            return;
+        };
+        let keys = [offline.expiry_timer.take(), offline.will_timer.take()];
+        for key in keys.into_iter().flatten() {
             self.timers.cancel(key);
         }
     }
@@ -310,7 +310,7 @@ impl Hub {
     /// its subscriptions are removed later, in slices.
     fn bury(&self, sessions: &mut Sessions, session: &Arc<Session>, batch: &mut Batch) {
         let known = sessions
-            .get(&session.client_id)
+            .find(&session.client_id)
             .is_some_and(|s| Arc::ptr_eq(s, session));
         if known {
             sessions.remove(&session.client_id);
@@ -385,7 +385,9 @@ impl Hub {
             if state.epoch != epoch || state.attached.is_some() || state.dead {
                 return;
             }
-            state.expiry_timer = None;
+            if let Some(offline) = &mut state.offline {
+                offline.expiry_timer = None;
+            }
         }
         self.shared
             .counters
@@ -398,7 +400,9 @@ impl Hub {
     pub(super) fn will_due(&self, session: &Arc<Session>, epoch: u64, batch: &mut Batch) {
         let mut state = session.lock();
         if state.epoch == epoch && state.attached.is_none() && !state.dead {
-            state.will_timer = None;
+            if let Some(offline) = &mut state.offline {
+                offline.will_timer = None;
+            }
             self.release_will(session, &mut state, batch);
         }
     }
@@ -406,7 +410,7 @@ impl Hub {
     /// Ends a session and its connection, as the host asks. `false` if there is none.
     pub(super) fn clear(&self, client_id: &str, reason: ReasonCode, batch: &mut Batch) -> bool {
         let mut sessions = self.sessions.lock();
-        let Some(session) = sessions.get(client_id).cloned() else {
+        let Some(session) = sessions.find(client_id).cloned() else {
             return false;
         };
         let holder = session
@@ -429,7 +433,7 @@ impl Hub {
 
     /// The link of a connected client.
     pub(super) fn link_of(&self, client_id: &str) -> Option<Arc<Link>> {
-        let session = self.sessions.lock().get(client_id).cloned()?;
+        let session = self.sessions.lock().find(client_id).cloned()?;
         let state = session.lock();
         state
             .attached
@@ -438,11 +442,11 @@ impl Hub {
     }
 
     pub(super) fn session_of(&self, client_id: &str) -> Option<Arc<Session>> {
-        self.sessions.lock().get(client_id).cloned()
+        self.sessions.lock().find(client_id).cloned()
     }
 
     pub(super) fn all_sessions(&self) -> Vec<Arc<Session>> {
-        self.sessions.lock().values().cloned().collect()
+        self.sessions.lock().iter().cloned().collect()
     }
 
     /// Records what a session is: that it exists, for how long, with which will.
@@ -505,7 +509,7 @@ impl Hub {
         self.timers.clear();
         self.shared.taps.close();
         let sessions = std::mem::take(&mut *self.sessions.lock());
-        for session in sessions.into_values() {
+        for session in sessions.iter() {
             let mut state = session.lock();
             state.dead = true;
             while let Some(delivery) = state.take_any(&self.shared) {

@@ -34,7 +34,7 @@ use crate::link::{Link, Notify};
 use crate::queue::Queue;
 use crate::retained::Retained;
 use crate::router::Router;
-use crate::session::{Session, State, Subscriptions};
+use crate::session::{Session, Sessions, State, Subscriptions};
 use crate::stats::Counters;
 use crate::store::{Journal, Store};
 use crate::time::{Due, Tick, Timers};
@@ -112,16 +112,15 @@ pub struct Hub {
     pub(crate) shared: Shared,
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     pub(crate) hook_set: HookSet,
-    sessions: Mutex<HashMap<Arc<str>, Arc<Session>>>,
-    /// Connections that have no session yet.
-    fresh: Mutex<HashMap<u64, Arc<Link>>>,
+    sessions: Mutex<Sessions>,
+    /// Connections that have no session yet, by address.
+    fresh: Mutex<HashMap<usize, Arc<Link>>>,
     router: RwLock<Router>,
     retained: RwLock<Retained>,
     pub(crate) timers: Timers,
     on_deadline: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     /// Unlike an address never the same for two hubs of a process.
     pub(crate) instance: u64,
-    next_link: AtomicU64,
     next_message: AtomicU64,
     next_client: AtomicU64,
     client_prefix: Box<str>,
@@ -189,7 +188,6 @@ impl Hub {
             timers: Timers::default(),
             on_deadline: Mutex::new(None),
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
-            next_link: AtomicU64::new(1),
             next_message: AtomicU64::new(1),
             next_client: AtomicU64::new(1),
             client_prefix: format!("midge-{instance}-").into(),
@@ -273,9 +271,8 @@ impl Hub {
             return None;
         }
         counters.connects.fetch_add(1, Ordering::Relaxed);
-        let id = self.next_link.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::new(id, peer, listener, notify, now));
-        fresh.insert(id, link.clone());
+        let link = Arc::new(Link::new(peer, listener, notify, now));
+        fresh.insert(Arc::as_ptr(&link).addr(), link.clone());
         drop(fresh);
         link.set_silence(self.config().limits.connect_timeout_ms);
         self.watch(&link);
@@ -294,8 +291,8 @@ impl Hub {
     }
 
     /// A connection has a session, or is gone.
-    fn no_longer_fresh(&self, link: &Link) {
-        let gone = self.fresh.lock().remove(&link.id);
+    fn no_longer_fresh(&self, link: &Arc<Link>) {
+        let gone = self.fresh.lock().remove(&Arc::as_ptr(link).addr());
         drop(gone);
     }
 
@@ -400,15 +397,16 @@ impl Hub {
         self.finish(&mut batch);
     }
 
-    /// Counts bytes that were read and written.
-    pub fn count_io(&self, read: u64, written: u64) {
+    /// Counts bytes that were read.
+    pub fn count_read(&self, bytes: u64) {
         let counters = &self.shared.counters;
-        if read > 0 {
-            counters.bytes_received.fetch_add(read, Ordering::Relaxed);
-        }
-        if written > 0 {
-            counters.bytes_sent.fetch_add(written, Ordering::Relaxed);
-        }
+        counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that were written.
+    pub fn count_written(&self, bytes: u64) {
+        let counters = &self.shared.counters;
+        counters.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn next_message_id(&self) -> u64 {
@@ -425,7 +423,7 @@ impl Hub {
         loop {
             let number = self.next_client.fetch_add(1, Ordering::Relaxed);
             let id: Arc<str> = format!("{}{number}", self.client_prefix).into();
-            if !self.sessions.lock().contains_key(&id) {
+            if self.sessions.lock().find(&id).is_none() {
                 return id;
             }
         }

@@ -53,7 +53,7 @@ impl Hub {
         let attached = state
             .attached
             .as_deref_mut()
-            .filter(|a| a.link.id == link.id)?;
+            .filter(|a| std::ptr::eq(&*a.link, link))?;
         attached.in_write = 0;
         if attached.held_until > 0 {
             let journal = self.shared.journal();
@@ -130,7 +130,7 @@ impl Hub {
         }
         let uncommitted = self.uncommitted(batch.now);
         if let Some(attached) = session.lock().attached.as_deref_mut()
-            && attached.link.id == link.id
+            && Arc::ptr_eq(&attached.link, link)
         {
             attached.held_until = uncommitted.map_or(0, |(_, position)| position);
             batch.touch(attached);
@@ -154,7 +154,7 @@ impl Hub {
             if let Some(attached) = state
                 .attached
                 .as_deref_mut()
-                .filter(|a| a.link.id == link.id)
+                .filter(|a| std::ptr::eq(&*a.link, link))
             {
                 attached.outbox.push(bytes);
                 attached.held_until = attached.held_until.max(held_until);

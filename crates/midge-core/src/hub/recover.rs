@@ -56,11 +56,11 @@ impl Hub {
         }
         for (client_id, recovered) in sessions {
             let session = Arc::new(Session::new(client_id.clone()));
-            self.sessions.lock().insert(client_id, session.clone());
+            self.sessions.lock().insert(session.clone());
             self.recover_subscriptions(&session, &recovered);
             let mut state = session.lock();
             state.expiry_s = recovered.expiry_s;
-            state.disconnected_at = Some(now);
+            state.offline.get_or_insert_default().since = now;
             for packet_id in &recovered.open {
                 state.inbound.insert(*packet_id);
             }
@@ -73,7 +73,8 @@ impl Hub {
             if state.expiry_s != u32::MAX {
                 let at = now.after_s(u64::from(state.expiry_s));
                 let epoch = state.epoch;
-                state.expiry_timer = Some(self.arm(at, Due::SessionExpiry(session.clone(), epoch)));
+                let key = self.arm(at, Due::SessionExpiry(session.clone(), epoch));
+                state.offline.get_or_insert_default().expiry_timer = Some(key);
             }
             state.will = recovered.will.map(Box::new);
             let lost = DisconnectReason::ConnectionLost;

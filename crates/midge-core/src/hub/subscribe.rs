@@ -44,7 +44,7 @@ impl Hub {
         let ours = state
             .attached
             .as_ref()
-            .is_some_and(|attached| attached.link.id == link.id);
+            .is_some_and(|attached| Arc::ptr_eq(&attached.link, link));
         if state.dead || !ours {
             return;
         }

@@ -64,7 +64,7 @@ impl Hub {
         if let Some(old) = timer.take() {
             self.timers.cancel(old);
         }
-        if link.ended.get().is_none()
+        if link.ended().is_none()
             && let Some(at) = link.silent_at()
         {
             *timer = Some(self.arm(at, Due::Silence(link.clone())));

@@ -77,11 +77,12 @@ impl Sub {
 
 /// A list that is short nearly always.
 #[derive(Debug, Default)]
+#[allow(clippy::box_collection)] // there are many lists
 enum List {
     #[default]
     None,
     One(Sub),
-    Many(Vec<Sub>),
+    Many(Box<Vec<Sub>>),
 }
 
 /// The subscriptions and shared groups of one filter.
@@ -114,7 +115,7 @@ impl Slot {
         match &mut self.subs {
             List::None => self.subs = List::One(sub),
             List::One(known) if known.subscriber.same(&sub.subscriber) => *known = sub,
-            List::One(known) => self.subs = List::Many(vec![known.clone(), sub]),
+            List::One(known) => self.subs = List::Many(Box::new(vec![known.clone(), sub])),
             List::Many(subs) => {
                 match subs
                     .iter_mut()

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use midge_codec::{PublishFrame, Version};
 
+use crate::hooks::ClientInfo;
 use crate::link::Link;
 use crate::message::SHARE_FROM;
 use crate::outbox::Outbox;
@@ -57,6 +58,17 @@ impl Attached {
             held_until: 0,
             dirty: false,
             aliases: None,
+        }
+    }
+
+    /// What is known of a client that gave no user name.
+    pub(crate) fn info(&self, client_id: &Arc<str>) -> ClientInfo {
+        ClientInfo {
+            client_id: client_id.clone(),
+            username: None,
+            peer: self.link.peer.clone(),
+            listener: self.link.listener.clone(),
+            version: self.settings.version,
         }
     }
 

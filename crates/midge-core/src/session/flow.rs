@@ -40,9 +40,6 @@ impl State {
                 .counters
                 .queued_messages
                 .fetch_sub(1, Ordering::Relaxed);
-            if self.queue.is_empty() && self.queue.capacity() > 64 {
-                self.queue = std::collections::VecDeque::new();
-            }
         }
         head
     }

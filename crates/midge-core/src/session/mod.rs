@@ -7,8 +7,8 @@ mod deliver;
 mod flow;
 mod in_flight;
 mod rare;
+mod registry;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +21,7 @@ pub(crate) use flow::{AckKind, Received, encode_ack};
 use in_flight::InFlight;
 pub(crate) use rare::{Draining, Subscriptions};
 use rare::{PacketIds, RareQueue};
+pub(crate) use registry::Sessions;
 
 use crate::hooks::ClientInfo;
 use crate::message::Message;
@@ -113,6 +114,15 @@ pub(crate) struct RetainedCursor {
     pub(crate) until: u64,
 }
 
+/// A session without connection.
+#[derive(Debug, Default)]
+pub(crate) struct Offline {
+    /// When the client was last seen.
+    pub(crate) since: Tick,
+    pub(crate) expiry_timer: Option<TimerKey>,
+    pub(crate) will_timer: Option<TimerKey>,
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) attached: Option<Box<Attached>>,
@@ -121,7 +131,7 @@ pub(crate) struct State {
     /// Session expiry interval in seconds, `u32::MAX` for never.
     pub(crate) expiry_s: u32,
     pub(crate) subscriptions: Subscriptions,
-    pub(crate) queue: VecDeque<Delivery>,
+    pub(crate) queue: RareQueue<Delivery>,
     /// QoS 0 messages in the queue: live ones must not overtake them.
     pub(crate) queued_qos0: usize,
     /// Retained messages for new subscriptions that wait for the window, before the queue.
@@ -140,10 +150,9 @@ pub(crate) struct State {
     pub(crate) will: Option<Box<StoredWill>>,
     /// Grows with every connection, so that a late deadline finds out that it is late.
     pub(crate) epoch: u64,
-    pub(crate) expiry_timer: Option<TimerKey>,
-    pub(crate) will_timer: Option<TimerKey>,
-    /// When the client was last seen, for sessions without connection.
-    pub(crate) disconnected_at: Option<Tick>,
+    /// What only sessions without connection have.
+    pub(crate) offline: Option<Box<Offline>>,
+    /// Unless it says nothing that the connection does not: see [`Attached::info`].
     pub(crate) info: Option<Arc<ClientInfo>>,
     /// The client identifier, if what happens to the session is recorded.
     pub(crate) recorded: Option<Arc<str>>,

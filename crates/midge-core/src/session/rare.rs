@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use hashbrown::hash_map::Entry::{Occupied, Vacant};
 use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
 
 use super::SubRecord;
 
 /// A queue.
 #[derive(Debug)]
+#[allow(clippy::box_collection)] // the size of the empty one counts
 pub(crate) struct RareQueue<T>(Option<Box<VecDeque<T>>>);
 
 impl<T> Default for RareQueue<T> {
@@ -114,7 +116,7 @@ impl PacketIds {
     }
 }
 
-/// Up to this many subscriptions are a list.
+/// Up to this many subscriptions are a list, the first one without memory of its own.
 const FEW: usize = 8;
 
 /// The subscriptions of one session by filter. Most sessions have a few, some a million.
@@ -126,13 +128,13 @@ type Entry = (Arc<str>, SubRecord);
 #[derive(Debug)]
 #[allow(clippy::box_collection)] // the size of the list counts
 enum Kept {
-    Few(Vec<Entry>),
+    Few(SmallVec<[Entry; 1]>),
     Many(Box<HashMap<Arc<str>, SubRecord>>),
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Self::Few(Vec::new())
+        Self::Few(SmallVec::new())
     }
 }
 
@@ -175,9 +177,6 @@ impl Subscriptions {
                     return None;
                 }
                 if list.len() < FEW {
-                    if list.len() == list.capacity() {
-                        list.reserve_exact(list.len().max(1));
-                    }
                     list.push((filter.clone(), record));
                 } else {
                     let mut map: Box<HashMap<_, _>> = Box::new(list.drain(..).collect());
@@ -238,7 +237,7 @@ impl Subscriptions {
 
 /// See [`Subscriptions::drain`].
 pub(crate) enum Draining {
-    Few(std::vec::IntoIter<Entry>),
+    Few(smallvec::IntoIter<[Entry; 1]>),
     Many(hashbrown::hash_map::IntoIter<Arc<str>, SubRecord>),
 }
 
