@@ -309,7 +309,7 @@ mod tests {
         assert!(queue.is_empty() && queue.0.is_none());
         queue.push_back(1);
         queue.retain(|_| false);
-        assert!(queue.is_empty() && queue.len() == 0);
+        assert!(queue.is_empty() && queue.front().is_none());
     }
 
     #[test]
