@@ -206,6 +206,11 @@ pub enum DeliveryVerdict {
 /// They are called on the thread that handles the packet (or publishes), with no lock of the
 /// broker held, and may call the broker. Those that return a [`Verdict`] may defer their answer;
 /// the others must be quick.
+///
+/// A hook that panics has said no: what it was asked about does not happen, and
+/// [`Stats::panics`](crate::Stats::panics) grows. If a packet of a client was what it was asked
+/// about, the client's connection ends; if a publish of the host was, the panic goes on to the
+/// caller. A receiver does not get the message it was asked about, and all others do.
 pub trait Hooks: Send + Sync + 'static {
     /// The hooks that are to be called. Asked once, at start.
     fn set(&self) -> HookSet;

@@ -15,7 +15,7 @@ use midge_core::{
 use parking_lot::Mutex;
 
 use crate::builder::Builder;
-use crate::clock::ClockHandle;
+use crate::clock::{ClockHandle, Mover};
 use crate::error::{ConnectError, FilterError, StopError, Timeout};
 use crate::listen::ListenAddr;
 use crate::observe::{Events, Message, SubscribeOptions, Subscription};
@@ -47,7 +47,7 @@ struct Inner {
     core: Arc<Core>,
     background: Option<Background>,
     addresses: Vec<ListenAddr>,
-    moving: Mutex<()>,
+    mover: Mover,
     stopped: Mutex<bool>,
 }
 
@@ -62,13 +62,13 @@ impl Broker {
         background: Option<Background>,
         addresses: Vec<ListenAddr>,
     ) -> Self {
-        let (moving, stopped) = (Mutex::default(), Mutex::default());
+        let (mover, stopped) = (Mover::default(), Mutex::default());
         Self {
             inner: Arc::new(Inner {
                 core,
                 background,
                 addresses,
-                moving,
+                mover,
                 stopped,
             }),
         }
@@ -110,11 +110,11 @@ impl Broker {
 
     /// The clock; a manual one can be moved.
     pub fn clock(&self) -> ClockHandle<'_> {
-        let Inner { core, moving, .. } = &*self.inner;
+        let Inner { core, mover, .. } = &*self.inner;
         ClockHandle {
             hub: &core.hub,
             time: &core.time,
-            moving,
+            mover,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use midge_core::{Hub, Tick};
@@ -41,12 +42,21 @@ impl TimeSource {
     }
 }
 
+/// Who moves a manual clock: one at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Mover {
+    moving: Mutex<()>,
+    thread: Mutex<Option<ThreadId>>,
+    /// Milliseconds that were asked for by what a moving clock has called.
+    further: AtomicU64,
+}
+
 /// The clock of a running broker.
 #[derive(Debug)]
 pub struct ClockHandle<'a> {
     pub(crate) hub: &'a Hub,
     pub(crate) time: &'a TimeSource,
-    pub(crate) moving: &'a Mutex<()>,
+    pub(crate) mover: &'a Mover,
 }
 
 impl ClockHandle<'_> {
@@ -58,18 +68,40 @@ impl ClockHandle<'_> {
     /// Moves a manual clock. Everything that comes due on the way happens in order and each at its
     /// own moment, on the calling thread, before this returns; what goes to clients is then on its
     /// way. Without effect on the system's clock.
+    ///
+    /// A hook that a moving clock has called may move it too: it then goes on further, when the hook
+    /// has returned.
     pub fn advance(&self, by: Duration) {
         let TimeSource::Manual(now) = self.time else {
             return;
         };
-        let _one_at_a_time = self.moving.lock();
-        let target = Tick(now.load(Ordering::Acquire)).after(by);
+        let further = &self.mover.further;
+        let me = Some(thread::current().id());
+        if *self.mover.thread.lock() == me {
+            further.fetch_add(Tick::default().after(by).0, Ordering::Relaxed);
+            return;
+        }
+        let _one_at_a_time = self.mover.moving.lock();
+        *self.mover.thread.lock() = me;
+        // Also when a hook panics.
+        let _gone = Leave(self.mover);
+        let mut target = Tick(now.load(Ordering::Acquire)).after(by);
         self.hub.set_horizon(target);
         while let Some(due) = self.hub.next_deadline().filter(|due| *due <= target) {
             let at = due.0.max(now.load(Ordering::Acquire));
             now.store(at, Ordering::Release);
             self.hub.fire(Tick(at));
+            target = target.after_ms(further.swap(0, Ordering::Relaxed));
+            self.hub.set_horizon(target);
         }
         now.store(target.0, Ordering::Release);
+    }
+}
+
+struct Leave<'a>(&'a Mover);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        *self.0.thread.lock() = None;
     }
 }

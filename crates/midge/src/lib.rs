@@ -54,9 +54,17 @@ pub use midge_core::{
     DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet, Hooks, Interception,
     Limits, MemoryStore, Message as KeptMessage, Message as StoredMessage, MessageRef, Observed,
     Origin, Outcome, Overflow, OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError,
-    Refusal, Resolver, SendError, SessionView, Stats, Store, SubscriptionView, Verdict,
+    Refusal, Resolver, SendError, SessionView, Stats, Store, SubscriptionView, Tick, Verdict,
 };
 pub use observe::{Callback, Events, Message, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};
 pub use outgoing::Outgoing;
 pub use transport::MemoryStream;
+
+/// What a [`Store`] takes and gives back: for whoever writes one.
+pub mod store {
+    pub use midge_core::{
+        MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,
+        StoredSubscription, StoredWill,
+    };
+}

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use midge::{Broker, MemoryStore, QoS, Stop, Store};
-use midge_core::{Op, Position, Recovered, Tick};
+use midge::store::{Op, Position, Recovered};
+use midge::{Broker, MemoryStore, QoS, Stop, Store, Tick};
 
 fn start(store: &Arc<MemoryStore>) -> Broker {
     Broker::builder()
@@ -166,6 +166,33 @@ fn acknowledgements_wait_for_the_commit() {
     publisher.0.set_nonblocking(false).unwrap();
     store.commit();
     publisher.expect(&[0x40, 2, 0, 7]);
+    broker.stop(Stop::Now).unwrap();
+}
+
+#[test]
+fn the_reason_of_the_end_is_told_while_acknowledgements_wait() {
+    let store = MemoryStore::manual();
+    let broker = start(&store);
+    let mut stream = TcpStream::connect(broker.addr().unwrap()).unwrap();
+    let read_packet = |stream: &mut TcpStream| {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).unwrap();
+        let mut body = vec![0; usize::from(head[1])];
+        stream.read_exact(&mut body).unwrap();
+        (head[0], body)
+    };
+    let connect = b"\x10\x13\0\x04MQTT\x05\0\0\0\x05\x11\xFF\xFF\xFF\xFF\0\x01d";
+    stream.write_all(connect).unwrap();
+    assert_eq!(read_packet(&mut stream).0, 0x20);
+    stream.write_all(b"\x82\x07\0\x01\0\0\x01q\x01").unwrap();
+    while broker.subscriptions(Some("d")).is_empty() {
+        std::thread::yield_now();
+    }
+    stream.write_all(b"\x36\x04\0\x01q!").unwrap(); // QoS 3
+    let (header, body) = read_packet(&mut stream);
+    assert_eq!((header, body[0]), (0xE0, 0x81));
+    assert_eq!(body[2], 0x1F, "a reason string");
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     broker.stop(Stop::Now).unwrap();
 }
 

@@ -52,7 +52,7 @@ impl Hub {
                     &mut sessions,
                     &old,
                     &holder,
-                    DisconnectReason::TakenOver,
+                    (DisconnectReason::TakenOver, None),
                     batch,
                 );
             }
@@ -166,26 +166,16 @@ impl Hub {
             return;
         };
         let mut sessions = self.sessions.lock();
-        if let Some(refusal) = refusal {
-            let mut state = session.lock();
-            if let Some(attached) = state.attached.as_deref_mut()
-                && Arc::ptr_eq(&attached.link, link)
-            {
-                write_disconnect(attached, refusal.reason, Some(refusal));
-                batch.packet_sent();
-                attached.settings.version = Version::V311; // it has been said: not again below
-            }
-        }
-        self.detach(&mut sessions, session, link, reason, batch);
+        self.detach(&mut sessions, session, link, (reason, refusal), batch);
     }
 
-    /// Takes a session's connection away: DISCONNECT, will, expiry.
+    /// Takes a session's connection away: DISCONNECT, explained if there is a refusal; will, expiry.
     fn detach(
         &self,
         sessions: &mut Sessions,
         session: &Arc<Session>,
         link: &Arc<Link>,
-        reason: DisconnectReason,
+        (reason, refusal): (DisconnectReason, Option<&Refusal>),
         batch: &mut Batch,
     ) {
         let mut state = session.lock();
@@ -211,9 +201,9 @@ impl Hub {
             // What was not committed is not acknowledged, at the end neither.
             attached.outbox.release();
         }
-        if let Some(code) = disconnect_code(&reason) {
-            write_disconnect(&mut attached, code, None);
-            batch.packet_sent();
+        let code = refusal.map(|refusal| refusal.reason);
+        if let Some(code) = code.or_else(|| disconnect_code(&reason)) {
+            write_disconnect(&mut attached, code, refusal, batch);
         }
         self.shared.sub_backlog(attached.charged);
         let rest = std::mem::take(&mut attached.outbox);
@@ -423,7 +413,7 @@ impl Hub {
                 &mut sessions,
                 &session,
                 &link,
-                DisconnectReason::ByServer(reason),
+                (DisconnectReason::ByServer(reason), None),
                 batch,
             );
         }
@@ -543,7 +533,12 @@ fn disconnect_code(reason: &DisconnectReason) -> Option<ReasonCode> {
 
 /// Writes DISCONNECT to a 5.0 client, with as much of the explanation as its Maximum Packet Size
 /// allows (MQTT-3.14.2-3).
-fn write_disconnect(attached: &mut Attached, reason: ReasonCode, refusal: Option<&Refusal>) {
+fn write_disconnect(
+    attached: &mut Attached,
+    reason: ReasonCode,
+    refusal: Option<&Refusal>,
+    batch: &mut Batch,
+) {
     if attached.settings.version != Version::V5 {
         return;
     }
@@ -562,7 +557,9 @@ fn write_disconnect(attached: &mut Attached, reason: ReasonCode, refusal: Option
             properties: properties.as_properties(),
         });
         if midge_codec::encoded_len(&packet, Version::V5).is_ok_and(|len| len <= maximum) {
-            let _ = midge_codec::encode(&packet, Version::V5, attached.outbox.buffer());
+            if midge_codec::encode(&packet, Version::V5, attached.outbox.buffer()).is_ok() {
+                batch.packet_sent();
+            }
             return;
         }
     }

@@ -12,6 +12,7 @@ mod subscribe;
 mod teardown;
 mod timers;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -327,7 +328,7 @@ impl Hub {
                 self.redeliver(&delivery, batch);
             }
             for after in std::mem::take(&mut batch.after) {
-                self.run_after(after, batch);
+                self.contain(|| self.run_after(after, batch));
             }
             for event in batch.events.drain(..) {
                 self.shared.taps.emit(batch.now, event);
@@ -350,19 +351,13 @@ impl Hub {
                 info,
                 session_present,
             } => {
-                if let Some(hooks) = self.hooks(HookSet::LIFE) {
-                    hooks.connected(&info, session_present);
-                }
+                self.tell(|hooks| hooks.connected(&info, session_present));
             }
             After::Disconnected { info, reason } => {
-                if let Some(hooks) = self.hooks(HookSet::LIFE) {
-                    hooks.disconnected(&info, &reason);
-                }
+                self.tell(|hooks| hooks.disconnected(&info, &reason));
             }
             After::SessionStarted(client_id) => {
-                if let Some(hooks) = self.hooks(HookSet::LIFE) {
-                    hooks.session_started(&client_id);
-                }
+                self.tell(|hooks| hooks.session_started(&client_id));
             }
             After::SessionEnded(client_id) => {
                 if batch.wants(EventMask::SESSION_ENDED) {
@@ -370,11 +365,26 @@ impl Hub {
                         client_id: client_id.clone(),
                     });
                 }
-                if let Some(hooks) = self.hooks(HookSet::LIFE) {
-                    hooks.session_ended(&client_id);
-                }
+                self.tell(|hooks| hooks.session_ended(&client_id));
             }
         }
+    }
+
+    /// Tells the hooks what has happened.
+    fn tell(&self, what: impl FnOnce(&dyn Hooks)) {
+        if let Some(hooks) = self.hooks(HookSet::LIFE) {
+            crate::guard::in_hook(|| what(&**hooks));
+        }
+    }
+
+    /// Does what may call a hook that concerns nobody who is there. A panic of the hook is counted
+    /// and goes no further: `None`.
+    pub(crate) fn contain<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(work)).ok();
+        if done.is_none() {
+            self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        done
     }
 
     /// Observes events of the kinds in `mask`.

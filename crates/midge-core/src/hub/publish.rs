@@ -405,7 +405,18 @@ impl Hub {
         (target, verdict)
     }
 
+    /// What the hooks say about one receiver. One that panics says no.
     fn verdict<O: Offering>(&self, client_id: &str, qos: QoS, offering: &mut O) -> DeliveryVerdict {
+        let ask = || self.ask_hooks(client_id, qos, offering);
+        self.contain(ask).unwrap_or(DeliveryVerdict::Drop)
+    }
+
+    fn ask_hooks<O: Offering>(
+        &self,
+        client_id: &str,
+        qos: QoS,
+        offering: &mut O,
+    ) -> DeliveryVerdict {
         if let Some(hooks) = self.hooks(HookSet::AUTHORIZE_RECEIVE)
             && !crate::guard::in_hook(|| hooks.authorize_receive(client_id, &offering.parts()))
         {

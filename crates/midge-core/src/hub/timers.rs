@@ -30,7 +30,7 @@ impl Hub {
     pub fn fire(&self, now: Tick) {
         while let Some((at, due)) = self.timers.pop(now) {
             let mut batch = self.batch(at);
-            self.handle_due(due, &mut batch);
+            self.contain(|| self.handle_due(due, &mut batch));
             self.finish(&mut batch);
         }
     }
