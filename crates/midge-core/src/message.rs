@@ -146,10 +146,13 @@ impl MessageRef<'_> {
     }
 
     /// The payload as shared bytes: a large one shares the buffer it was read into, a small one is
-    /// copied, so that it does not keep a whole read buffer alive.
+    /// copied, so that it does not keep a whole read buffer alive. A buffer of its own is shared.
     pub(crate) fn share_payload(&self) -> Bytes {
+        let own = |backing: &Bytes| backing.len() == self.payload.len();
         match self.backing {
-            Some(backing) if self.payload.len() >= SHARE_FROM => backing.slice_ref(self.payload),
+            Some(backing) if self.payload.len() >= SHARE_FROM || own(backing) => {
+                backing.slice_ref(self.payload)
+            }
             _ => Bytes::copy_from_slice(self.payload),
         }
     }

@@ -39,8 +39,8 @@ impl Observer {
     /// Appends; gives the number of messages lost by it and whether the caller has to wake.
     pub(crate) fn push(&self, received: Received) -> (usize, bool) {
         let size = received.message.payload().len() + received.message.topic().len();
-        let (lost, _) = self.queue.push(received, size);
-        (lost, !self.dirty.swap(true, Ordering::AcqRel))
+        let (lost, awaited) = self.queue.push(received, size);
+        (lost, awaited && !self.dirty.swap(true, Ordering::AcqRel))
     }
 
     pub(crate) fn wake(&self) {

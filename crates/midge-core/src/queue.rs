@@ -70,7 +70,8 @@ struct Inner<T> {
     bytes: usize,
     wakers: Vec<Waker>,
     on_ready: Option<OnReady>,
-    sleepers: usize,
+    /// Threads have waited since the last wake-up.
+    sleepers: bool,
     closed: bool,
 }
 
@@ -96,7 +97,7 @@ impl<T> Queue<T> {
                 bytes: 0,
                 wakers: Vec::new(),
                 on_ready: None,
-                sleepers: 0,
+                sleepers: false,
                 closed: false,
             }),
             ready: Condvar::new(),
@@ -105,8 +106,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Appends an item of that many bytes. Gives the number of items lost by it and whether a
-    /// reader is to be woken with [`Queue::wake`] (once all is pushed, with no lock held).
+    /// Appends an item of that many bytes. Gives the number of items lost by it and whether
+    /// somebody is to be woken with [`Queue::wake`] (once all is pushed, with no lock held).
     pub(crate) fn push(&self, item: T, bytes: usize) -> (usize, bool) {
         let mut dropped = Vec::new();
         let mut inner = self.inner.lock();
@@ -128,12 +129,14 @@ impl<T> Queue<T> {
             inner.bytes -= size;
             dropped.push(old);
         }
-        let was_empty = inner.items.is_empty();
         inner.items.push_back((item, bytes));
         inner.bytes += bytes;
+        let awaited = inner.sleepers || !inner.wakers.is_empty() || inner.on_ready.is_some();
         drop(inner);
-        self.lost.fetch_add(dropped.len() as u64, Ordering::Relaxed);
-        (dropped.len(), was_empty)
+        if !dropped.is_empty() {
+            self.lost.fetch_add(dropped.len() as u64, Ordering::Relaxed);
+        }
+        (dropped.len(), awaited)
     }
 
     /// Wakes whoever waits.
@@ -141,7 +144,7 @@ impl<T> Queue<T> {
         let mut inner = self.inner.lock();
         let wakers = std::mem::take(&mut inner.wakers);
         let on_ready = inner.on_ready.clone();
-        let sleepers = inner.sleepers > 0;
+        let sleepers = std::mem::take(&mut inner.sleepers);
         drop(inner);
         if sleepers {
             self.ready.notify_all();
@@ -194,7 +197,7 @@ impl<T> Queue<T> {
             if inner.closed {
                 return Err(RecvError::Closed);
             }
-            inner.sleepers += 1;
+            inner.sleepers = true;
             let timed_out = match deadline {
                 Some(deadline) => self.ready.wait_until(&mut inner, deadline).timed_out(),
                 None => {
@@ -202,7 +205,6 @@ impl<T> Queue<T> {
                     false
                 }
             };
-            inner.sleepers -= 1;
             if timed_out && inner.items.is_empty() {
                 return Err(if inner.closed {
                     RecvError::Closed

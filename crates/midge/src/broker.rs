@@ -140,7 +140,7 @@ impl Broker {
             properties: Default::default(),
         };
         self.hub()
-            .publish_from_host(message, None, self.inner.core.now(), true)
+            .publish_from_host(message, None, || self.inner.core.now(), true)
     }
 
     /// Publishes borrowed parts, without a copy before the routing: what bindings call. Without a
@@ -154,8 +154,12 @@ impl Broker {
         from_client: Option<&str>,
         want_outcomes: bool,
     ) -> Result<Receipt, PublishError> {
-        self.hub()
-            .publish_from_host(message, from_client, self.inner.core.now(), want_outcomes)
+        self.hub().publish_from_host(
+            message,
+            from_client,
+            || self.inner.core.now(),
+            want_outcomes,
+        )
     }
 
     /// A message with all its properties, to be sent.
@@ -169,7 +173,7 @@ impl Broker {
         client_id: Option<&str>,
     ) -> Result<Receipt, PublishError> {
         self.hub()
-            .publish_from_host(message.parts(), client_id, self.inner.core.now(), true)
+            .publish_from_host(message.parts(), client_id, || self.inner.core.now(), true)
     }
 
     pub(crate) fn send_to(

@@ -109,22 +109,73 @@ impl std::fmt::Debug for ObserverHandle {
     }
 }
 
+/// What a thread that publishes keeps for the next time: a batch's buffers, the last routes.
+#[derive(Default)]
+pub(super) struct Desk {
+    /// The hub that the routes belong to.
+    instance: u64,
+    pub(super) batch: Batch,
+    pub(super) cache: RouteCache,
+}
+
 thread_local! {
-    /// Memory of the last publish on this thread: the batch's buffers and the route.
-    static HOST: RefCell<Option<(u64, Batch, RouteCache)>> = const { RefCell::new(None) };
+    static DESK: RefCell<Option<Box<Desk>>> = const { RefCell::new(None) };
+}
+
+impl Desk {
+    /// Takes the thread's desk, because a hook or a notified reader may publish meanwhile, too.
+    fn take(instance: u64) -> Box<Self> {
+        let kept = DESK.try_with(|desk| desk.borrow_mut().take());
+        let mut desk = kept.ok().flatten().unwrap_or_default();
+        if desk.instance != instance {
+            desk.instance = instance;
+            desk.cache = RouteCache::default();
+        }
+        desk
+    }
+
+    fn give_back(self: Box<Self>) {
+        let _ = DESK.try_with(|desk| *desk.borrow_mut() = Some(self));
+    }
 }
 
 impl Hub {
     /// Publishes a message of the host, on the calling thread. When it returns, every matching
-    /// session has it, or a counted drop.
+    /// session has it, or a counted drop. `now` is called at most once.
     pub fn publish_from_host(
         self: &Arc<Self>,
         message: MessageRef<'_>,
         client_id: Option<&str>,
-        now: Tick,
+        now: impl FnOnce() -> Tick,
         want_receipt: bool,
     ) -> Result<Receipt, PublishError> {
-        self.check_host_message(&message)?;
+        let mut desk = Desk::take(self.instance);
+        let receipt = self.publish_at(&mut desk, message, client_id, now, want_receipt);
+        desk.give_back();
+        receipt
+    }
+
+    fn publish_at(
+        &self,
+        desk: &mut Desk,
+        message: MessageRef<'_>,
+        client_id: Option<&str>,
+        now: impl FnOnce() -> Tick,
+        want_receipt: bool,
+    ) -> Result<Receipt, PublishError> {
+        self.check_host_message(&message, desk.cache.knows(message.topic))?;
+        let acknowledged = message.qos != QoS::AtMostOnce;
+        let mut receipt = Receipt {
+            tracker: (want_receipt && acknowledged).then(|| Arc::new(Tracker::default())),
+            ..Receipt::default()
+        };
+        if client_id.is_none()
+            && let Some(matched) = self.publish_inside(desk, &message)
+        {
+            receipt.matched = matched;
+            return Ok(receipt);
+        }
+        let Desk { batch, cache, .. } = desk;
         let origin = match client_id {
             Some(id) => {
                 self.authorize_host(id, &message)?;
@@ -132,29 +183,13 @@ impl Hub {
             }
             None => Origin::Host,
         };
-        let acknowledged = message.qos != QoS::AtMostOnce;
-        let mut receipt = Receipt {
-            tracker: (want_receipt && acknowledged).then(|| Arc::new(Tracker::default())),
-            ..Receipt::default()
-        };
-        let instance = self.instance;
-        // Taken out while it is used: a hook or a notified reader may publish, too.
-        let stored = HOST
-            .try_with(|host| host.borrow_mut().take())
-            .ok()
-            .flatten();
-        let (mut batch, mut cache) = match stored {
-            Some((owner, batch, cache)) if owner == instance => (batch, cache),
-            _ => (Batch::default(), RouteCache::default()),
-        };
-        self.restart(&mut batch, now);
+        self.restart(batch, now());
         batch.local.publish_received += 1;
         batch.local.publish_bytes_received += message.payload.len() as u64;
         let publisher = Publisher::Other(origin);
         let slot = want_receipt.then_some(&mut receipt);
-        let result = self.publish(&publisher, message, Some(&mut cache), slot, &mut batch);
-        self.finish(&mut batch);
-        let _ = HOST.try_with(|host| *host.borrow_mut() = Some((instance, batch, cache)));
+        let result = self.publish(&publisher, message, Some(cache), slot, batch);
+        self.finish(batch);
         receipt.matched = result.map_err(PublishError::Refused)?;
         Ok(receipt)
     }
@@ -166,7 +201,7 @@ impl Hub {
         message: MessageRef<'_>,
         now: Tick,
     ) -> Result<Receipt, SendError> {
-        self.check_host_message(&message)
+        self.check_host_message(&message, false)
             .map_err(SendError::Publish)?;
         let session = self.session_of(client_id).ok_or(SendError::NoSession)?;
         let mut receipt = Receipt {
@@ -179,15 +214,21 @@ impl Hub {
         Ok(receipt)
     }
 
-    fn check_host_message(&self, message: &MessageRef<'_>) -> Result<(), PublishError> {
+    fn check_host_message(
+        &self,
+        message: &MessageRef<'_>,
+        topic_is_valid: bool,
+    ) -> Result<(), PublishError> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(PublishError::Stopped);
         }
         if crate::guard::too_deep() {
             return Err(PublishError::TooDeep);
         }
-        self.check_topic(message.topic)
-            .map_err(PublishError::InvalidTopic)?;
+        if !topic_is_valid {
+            self.check_topic(message.topic)
+                .map_err(PublishError::InvalidTopic)?;
+        }
         let size = message.payload.len() + message.topic.len() + message.properties.block_len();
         if size > self.config().limits.packet_bytes as usize {
             return Err(PublishError::TooLarge);
@@ -326,7 +367,7 @@ impl Hub {
             retain: true,
             ..message.parts()
         };
-        self.check_host_message(&parts)?;
+        self.check_host_message(&parts, false)?;
         let mut batch = self.batch(now);
         let stored = self.store_retained(parts, Origin::Host, &mut batch);
         self.finish(&mut batch);

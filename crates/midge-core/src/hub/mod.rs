@@ -2,6 +2,7 @@
 //! calls. See `LOCKS.md` for the order of the locks.
 
 mod host;
+mod inside;
 mod inspect;
 mod life;
 mod output;

@@ -53,6 +53,10 @@ pub(super) struct Route {
     pub(super) targets: Vec<Target>,
     /// All receivers get messages as they came.
     pub(super) plain: bool,
+    /// Some receivers keep messages of any QoS.
+    kept: bool,
+    /// All receivers are the host's own.
+    pub(super) inside: bool,
     /// As `plain`, or they are shared groups, which get QoS 0 messages so.
     pub(super) plain_qos0: bool,
 }
@@ -65,6 +69,11 @@ impl Route {
         let targets = router.resolve(&topic, publisher);
         Self {
             generation: router.generation(),
+            inside: super::inside::is_inside(&targets),
+            kept: targets.iter().any(|target| match target {
+                Target::One(target) => matches!(target.subscriber, Subscriber::Observer(_)),
+                Target::Group(_) => true,
+            }),
             plain: targets.iter().all(super::run::is_plain),
             plain_qos0: targets
                 .iter()
@@ -79,6 +88,11 @@ impl RouteCache {
     /// The route of the message before.
     pub(super) fn last(&self) -> Option<&Route> {
         self.routes.get(self.last)
+    }
+
+    /// Whether messages with this topic name were routed before: it is valid then.
+    pub(super) fn knows(&self, topic: &str) -> bool {
+        self.last().is_some_and(|route| *route.topic == *topic)
     }
 
     fn route(&mut self, topic: &str, router: &Router, publisher: Option<&Arc<Session>>) -> &Route {
@@ -302,7 +316,7 @@ impl Hub {
                 .route(message.topic, &router, session);
             let targets = &route.targets;
             passage.many = targets.len() > 1;
-            if message.qos != QoS::AtMostOnce {
+            if message.qos != QoS::AtMostOnce || route.kept {
                 passage.topic = Some(route.topic.clone());
             }
             for target in targets {

@@ -1,0 +1,86 @@
+//! From the host to itself: messages that only its own subscriptions get. They need no clock, no
+//! session and no decision, and there may be millions of them a second.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Hub;
+use super::host::Desk;
+use crate::event::{DropReason, EventMask};
+use crate::hooks::HookSet;
+use crate::message::{MessageRef, Origin};
+use crate::observer::Received;
+use crate::router::{SubTarget, Subscriber, Target};
+use crate::time::Tick;
+
+/// Whether all receivers are subscriptions of the host.
+pub(super) fn is_inside(targets: &[Target]) -> bool {
+    let inside = |target: &Target| as_observer(target).is_some();
+    !targets.is_empty() && targets.iter().all(inside)
+}
+
+fn as_observer(target: &Target) -> Option<(&SubTarget, &Arc<crate::observer::Observer>)> {
+    match target {
+        Target::One(target) => match &target.subscriber {
+            Subscriber::Observer(observer) => Some((target, observer)),
+            Subscriber::Session(_) => None,
+        },
+        Target::Group(_) => None,
+    }
+}
+
+impl Hub {
+    /// Publishes a valid message of the host as the one before it with this topic name, if that
+    /// stayed inside: the number of receivers, or `None` if it is not as simple as that.
+    pub(super) fn publish_inside(
+        &self,
+        desk: &mut Desk,
+        message: &MessageRef<'_>,
+    ) -> Option<usize> {
+        let asked = self.hook_set.has(HookSet::PUBLISHING)
+            || self.shared.taps.mask() & EventMask::PUBLISHED.0 != 0;
+        if asked || message.retain || message.expiry.is_some() {
+            return None;
+        }
+        let route = desk.cache.last()?;
+        if !route.inside || *route.topic != *message.topic {
+            return None;
+        }
+        let router = self.router.read();
+        if router.generation() != route.generation {
+            return None;
+        }
+        let (topic, origin) = (Some(&route.topic), Origin::Host);
+        let mut kept = Some(message.to_message(topic, 0, origin, Tick::NEVER, None));
+        let mut left = route.targets.len();
+        for (target, observer) in route.targets.iter().filter_map(as_observer) {
+            left -= 1;
+            let message = if left == 0 { kept.take() } else { kept.clone() };
+            let Some(message) = message else { break };
+            let (lost, awaited) = observer.push(Received {
+                qos: message.qos().min(target.qos),
+                retained: false,
+                expiry: None,
+                message,
+            });
+            if awaited {
+                desk.batch.observers.push(observer.clone());
+            }
+            if lost > 0 {
+                let counters = &self.shared.counters;
+                counters.dropped(DropReason::ObserverFull, lost as u64);
+            }
+        }
+        drop(router);
+        let counters = &self.shared.counters;
+        counters.publish_received.fetch_add(1, Ordering::Relaxed);
+        let bytes = message.payload.len() as u64;
+        counters
+            .publish_bytes_received
+            .fetch_add(bytes, Ordering::Relaxed);
+        for observer in desk.batch.observers.drain(..) {
+            observer.wake();
+        }
+        Some(route.targets.len())
+    }
+}
