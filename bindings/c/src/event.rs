@@ -191,18 +191,10 @@ pub(crate) fn mask(mask: u32) -> EventMask {
 
 /// Why a connection ended: the MQTT reason code and a name.
 fn ended(reason: &DisconnectReason) -> (u32, &'static str) {
-    let (code, name) = match reason {
-        DisconnectReason::ByClient(code) => (*code, "by_client"),
-        DisconnectReason::ConnectionLost => (ReasonCode::UnspecifiedError, "connection_lost"),
-        DisconnectReason::KeepAliveTimeout => (ReasonCode::KeepAliveTimeout, "keep_alive_timeout"),
-        DisconnectReason::ConnectTimeout => (ReasonCode::MaximumConnectTime, "connect_timeout"),
-        DisconnectReason::TakenOver => (ReasonCode::SessionTakenOver, "taken_over"),
-        DisconnectReason::ProtocolViolation { reason, what } => (*reason, *what),
-        DisconnectReason::Refused(code) => (*code, "refused"),
-        DisconnectReason::ByServer(code) => (*code, "by_server"),
-        DisconnectReason::TooSlow => (ReasonCode::QuotaExceeded, "too_slow"),
-        DisconnectReason::Shutdown => (ReasonCode::ServerShuttingDown, "shutdown"),
-        _ => (ReasonCode::UnspecifiedError, "internal_error"),
+    let code = reason.code().unwrap_or(ReasonCode::UnspecifiedError);
+    let name = match reason {
+        DisconnectReason::ProtocolViolation { what, .. } => what,
+        other => other.name(),
     };
     (code as u32, name)
 }

@@ -71,27 +71,9 @@ pub(crate) fn mask(names: &[String]) -> PyResult<midge::EventMask> {
 
 impl Event {
     fn because(mut self, reason: &DisconnectReason) -> Self {
-        let (name, code, detail) = match reason {
-            DisconnectReason::ByClient(code) => ("by_client", Some(*code), None),
-            DisconnectReason::ConnectionLost => ("connection_lost", None, None),
-            DisconnectReason::KeepAliveTimeout => ("keep_alive_timeout", None, None),
-            DisconnectReason::ConnectTimeout => ("connect_timeout", None, None),
-            DisconnectReason::TakenOver => ("taken_over", None, None),
-            DisconnectReason::ProtocolViolation { reason, what } => (
-                "protocol_violation",
-                Some(*reason),
-                Some((*what).to_owned()),
-            ),
-            DisconnectReason::Refused(code) => ("refused", Some(*code), None),
-            DisconnectReason::ByServer(code) => ("by_server", Some(*code), None),
-            DisconnectReason::TooSlow => ("too_slow", None, None),
-            DisconnectReason::Shutdown => ("shutdown", None, None),
-            DisconnectReason::InternalError => ("internal_error", None, None),
-            other => ("other", None, Some(format!("{other:?}"))),
-        };
-        self.reason = Some(name);
-        self.reason_code = code.map(|code| code as u8);
-        self.detail = detail.or_else(|| code.map(|code| code.name().to_owned()));
+        self.reason = Some(reason.name());
+        self.reason_code = reason.code().map(|code| code as u8);
+        self.detail = reason.detail().map(str::to_owned);
         self
     }
 

@@ -1,5 +1,6 @@
 //! `midge serve`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
@@ -66,6 +67,8 @@ impl Serve {
     pub(crate) fn run(self) -> Outcome {
         tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
             .with_max_level(self.log.filter())
             .init();
         // Before the broker starts, so that its threads leave signals to this one.
@@ -142,37 +145,37 @@ fn log(event: &Event) {
             session_present,
             ..
         } => {
-            tracing::info!(%client_id, ?version, %peer, session_present, "connected");
+            tracing::info!(%client_id, %version, %peer, session_present, "connected");
         }
         Event::ConnectionRefused {
             client_id,
             peer,
             reason,
         } => {
-            tracing::warn!(%client_id, %peer, ?reason, "refused");
+            tracing::warn!(%client_id, %peer, %reason, "refused");
         }
         Event::ClientDisconnected {
             client_id,
             reason: reason @ DisconnectReason::ByClient(_),
         } => {
-            tracing::info!(%client_id, ?reason, "disconnected");
+            tracing::info!(%client_id, %reason, "disconnected");
         }
         Event::ClientDisconnected { client_id, reason } => {
-            tracing::warn!(%client_id, ?reason, "disconnected");
+            tracing::warn!(%client_id, %reason, "disconnected");
         }
         Event::Subscribed {
             client_id,
             filter,
             qos,
         } => {
-            tracing::debug!(%client_id, %filter, ?qos, "subscribed");
+            tracing::debug!(%client_id, %filter, qos = *qos as u8, "subscribed");
         }
         Event::SubscribeRefused {
             client_id,
             filter,
             reason,
         } => {
-            tracing::warn!(%client_id, %filter, ?reason, "subscription refused");
+            tracing::warn!(%client_id, %filter, reason = reason.name(), "subscription refused");
         }
         Event::Dropped {
             client_id,

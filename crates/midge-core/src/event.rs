@@ -110,6 +110,60 @@ pub enum DisconnectReason {
     InternalError,
 }
 
+impl DisconnectReason {
+    /// Its name in logs and bindings.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ByClient(_) => "by_client",
+            Self::ConnectionLost => "connection_lost",
+            Self::KeepAliveTimeout => "keep_alive_timeout",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::TakenOver => "taken_over",
+            Self::ProtocolViolation { .. } => "protocol_violation",
+            Self::Refused(_) => "refused",
+            Self::ByServer(_) => "by_server",
+            Self::TooSlow => "too_slow",
+            Self::Shutdown => "shutdown",
+            Self::InternalError => "internal_error",
+        }
+    }
+
+    /// The reason code that was told or is nearest, if any.
+    pub const fn code(&self) -> Option<ReasonCode> {
+        match self {
+            Self::ByClient(code) | Self::Refused(code) | Self::ByServer(code) => Some(*code),
+            Self::ProtocolViolation { reason, .. } => Some(*reason),
+            Self::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
+            Self::TakenOver => Some(ReasonCode::SessionTakenOver),
+            Self::TooSlow => Some(ReasonCode::QuotaExceeded),
+            Self::Shutdown => Some(ReasonCode::ServerShuttingDown),
+            Self::InternalError => Some(ReasonCode::UnspecifiedError),
+            Self::ConnectTimeout => Some(ReasonCode::MaximumConnectTime),
+            Self::ConnectionLost => None,
+        }
+    }
+
+    /// More about it: what was wrong, or the reason code that somebody chose.
+    pub const fn detail(&self) -> Option<&'static str> {
+        match self {
+            Self::ProtocolViolation { what, .. } => Some(what),
+            Self::ByClient(code) | Self::Refused(code) | Self::ByServer(code) => Some(code.name()),
+            _ => None,
+        }
+    }
+}
+
+/// As in a log: `by_client (Normal disconnection)`.
+impl std::fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())?;
+        match self.detail() {
+            Some(detail) => write!(f, " ({detail})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What happened, in order, as seen by an observer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

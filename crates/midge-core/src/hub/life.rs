@@ -518,16 +518,10 @@ impl Hub {
 /// The reason code that a 5.0 client is told, if any.
 fn disconnect_code(reason: &DisconnectReason) -> Option<ReasonCode> {
     match reason {
-        DisconnectReason::ByClient(_) | DisconnectReason::ConnectionLost => None,
-        DisconnectReason::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
-        DisconnectReason::ConnectTimeout => None,
-        DisconnectReason::TakenOver => Some(ReasonCode::SessionTakenOver),
-        DisconnectReason::ProtocolViolation { reason, .. } => Some(*reason),
-        DisconnectReason::Refused(_) => None,
-        DisconnectReason::ByServer(reason) => Some(*reason),
-        DisconnectReason::TooSlow => Some(ReasonCode::QuotaExceeded),
-        DisconnectReason::Shutdown => Some(ReasonCode::ServerShuttingDown),
-        DisconnectReason::InternalError => Some(ReasonCode::UnspecifiedError),
+        DisconnectReason::ByClient(_)
+        | DisconnectReason::ConnectTimeout
+        | DisconnectReason::Refused(_) => None,
+        other => other.code(),
     }
 }
 
