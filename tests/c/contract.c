@@ -617,6 +617,54 @@ static void user_free_on_every_path(void) {
   OK(midge_queue_free(q));
 }
 
+/* What is lent is freed where the broker may be called: here the last owner is the session of the
+ * very client that payload_free then disconnects. */
+struct lent {
+  midge_broker broker;
+  atomic_int freed, worked;
+};
+
+static void free_lent(void *user) {
+  struct lent *lent = user;
+  if (midge_publish(lent->broker, "t", "again", 5, 0, false) == MIDGE_OK &&
+      midge_broker_disconnect(lent->broker, "c", 0x98) == MIDGE_OK)
+    atomic_fetch_add(&lent->worked, 1);
+  atomic_fetch_add(&lent->freed, 1);
+}
+
+static void payload_free_may_call_the_broker(void) {
+  static char large[20000];
+  static unsigned char bytes[20008];
+  struct lent lent = {start(), 0, 0};
+  midge_publish_args args = MIDGE_PUBLISH_ARGS_INIT;
+  uint32_t matched = 0;
+  int fd = dial(lent.broker, "c");
+  CHECK(got(fd, CONNACK("\x00")));
+  CHECK(write(fd, "\x82\x06\0\x01\0\x01t\x01", 8) == 8 && got(fd, "\x90\x03\0\x01\x01", 5));
+  args.topic = "t";
+  args.qos = 1;
+  args.payload = large;
+  args.payload_len = sizeof large;
+  args.payload_free = free_lent;
+  args.payload_user = &lent;
+  OK(midge_publish_ex(lent.broker, &args, &matched));
+  CHECK(matched == 1 && lent.freed == 0);
+  for (size_t have = 0; have < sizeof large + 9;) { /* the PUBLISH */
+    ssize_t count = read(fd, bytes, sizeof bytes);
+    if (count <= 0) break;
+    have += (size_t)count;
+  }
+  CHECK(write(fd, "\x40\x02\0\x01", 4) == 4);
+  while (atomic_load(&lent.freed) == 0) sched_yield();
+  CHECK(lent.freed == 1 && lent.worked == 1);
+  CHECK(got(fd, "\x30\x08\0\x01tagain", 10) && gone(fd));
+  close(fd);
+  OK(midge_broker_stop(lent.broker, 1000000));
+  OK(midge_broker_stop(lent.broker, 0)); /* cuts a drain short */
+  OK(midge_broker_join(lent.broker, WAIT));
+  OK(midge_broker_free(lent.broker));
+}
+
 /* Dispatch threads, and what they may free. */
 enum { KEEP, FREE_QUEUE, FREE_BROKER };
 struct reader {
@@ -817,6 +865,7 @@ int main(int argc, char **argv) {
   hooks_decide();
   decisions_come_later();
   user_free_on_every_path();
+  payload_free_may_call_the_broker();
   dispatch(KEEP);
   dispatch(FREE_QUEUE);
   dispatch(FREE_BROKER);

@@ -65,6 +65,9 @@ impl BrokerObject {
             let _blocked = SignalsBlocked::new();
             builder.start().map_err(|error| start_fault(&error))?
         };
+        if let Some(hooks) = &hooks {
+            hooks.started(&broker);
+        }
         Ok(Arc::new(Self {
             broker,
             hooks,
@@ -100,6 +103,9 @@ impl BrokerObject {
     pub(crate) fn begin_stop(self: &Arc<Self>, drain_ms: i32) -> Result<(), Fault> {
         let mut stage = self.stage.lock();
         if *stage != Stage::Running {
+            if drain_ms <= 0 {
+                self.broker.hurry();
+            }
             return Ok(());
         }
         let how = match u64::try_from(drain_ms) {

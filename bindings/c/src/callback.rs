@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use broker::Later;
 use parking_lot::{Condvar, Mutex};
 
 use crate::ffi::midge_free_fn;
+use crate::later;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -29,6 +31,8 @@ pub(crate) fn run<T>(callback: impl FnOnce() -> T) -> T {
 pub(crate) struct User {
     pub(crate) pointer: *mut c_void,
     free: midge_free_fn,
+    /// Set once it is lent to an engine, which may let go of it anywhere.
+    later: OnceLock<Later>,
 }
 
 // SAFETY: the contract says that callbacks and user_free may run on any thread; the library itself
@@ -39,7 +43,16 @@ unsafe impl Sync for User {}
 
 impl User {
     pub(crate) fn new(pointer: *mut c_void, free: midge_free_fn) -> Arc<Self> {
-        Arc::new(Self { pointer, free })
+        Arc::new(Self {
+            pointer,
+            free,
+            later: OnceLock::new(),
+        })
+    }
+
+    /// What `pointer` points to is lent to the engine of a broker from now on.
+    pub(crate) fn lend(&self, later: Later) {
+        let _ = self.later.set(later);
     }
 
     /// Gives the pointer back to the host unfreed: the call that was to take it has failed.
@@ -52,7 +65,10 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        if let Some(free) = self.free {
+        let Some(free) = self.free else { return };
+        if let Some(later) = self.later.get() {
+            later::free(later, self.pointer, free);
+        } else {
             // SAFETY: the host gave this function for this pointer; this is the only call.
             run(|| unsafe { free(self.pointer) });
         }

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::callback;
+use crate::later::Scope;
 use crate::process;
 use crate::status::{
     Fault, MIDGE_E_ABI, MIDGE_E_FORKED, MIDGE_E_LIMIT, MIDGE_E_PANIC, MIDGE_E_REENTRANT, MIDGE_OK,
@@ -54,6 +55,7 @@ pub(crate) fn enter(body: impl FnOnce() -> Result<(), Fault>) -> midge_status {
             "a broker does not survive fork(): use midge in the parent, or exec first",
         ));
     }
+    let _scope = Scope::new();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => MIDGE_OK,
         Ok(Err(fault)) => report(&fault),

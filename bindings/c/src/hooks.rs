@@ -1,11 +1,11 @@
 //! Callbacks that decide: authentication, access control, interception.
 
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use broker::{
-    ClientInfo, ConnectRequest, HookSet, Hooks, Interception, MessageRef, Origin, QoS, ReasonCode,
-    Refusal, Resolver, SubscriptionOptions, Verdict, Version,
+    Broker, ClientInfo, ConnectRequest, HookSet, Hooks, Interception, Later, MessageRef, Origin,
+    QoS, ReasonCode, Refusal, Resolver, SubscriptionOptions, Verdict, Version,
 };
 use parking_lot::Mutex;
 
@@ -173,6 +173,8 @@ unsafe impl Sync for HookTable {}
 pub(crate) struct CHooks {
     raw: midge_hooks,
     gate: Gate,
+    /// Of the broker, once it runs.
+    later: OnceLock<Later>,
     /// Answers that are owed, to be forgotten with the broker or after their time.
     pending: Mutex<Vec<u64>>,
 }
@@ -187,8 +189,14 @@ impl CHooks {
         Self {
             raw: table.raw,
             gate: Gate::new(table.user.clone()),
+            later: OnceLock::new(),
             pending: Mutex::default(),
         }
+    }
+
+    /// The broker runs.
+    pub(crate) fn started(&self, broker: &Broker) {
+        let _ = self.later.set(broker.later());
     }
 
     /// Ends all callbacks, for good.
@@ -371,7 +379,9 @@ impl Hooks for CHooks {
         });
         match (answer, replace) {
             (MIDGE_OK, None) => Interception::Forward,
-            (MIDGE_OK, Some(other)) => Interception::Replace(Box::new(other.to_owned_message())),
+            (MIDGE_OK, Some(other)) => {
+                Interception::Replace(Box::new(other.lend(self.later.get())))
+            }
             _ if *origin == Origin::Host => {
                 Interception::Refuse(Refusal::new(ReasonCode::NotAuthorized))
             }

@@ -15,6 +15,7 @@ mod event;
 mod ffi;
 mod hooks;
 mod inspect;
+mod later;
 mod lifecycle;
 mod message;
 mod process;

@@ -38,7 +38,7 @@ pub unsafe extern "C" fn midge_broker_start(
 
 /// Begins to stop a broker, and returns at once: no new connections, then up to drain_ms for
 /// clients to take and acknowledge what waits for them, then DISCONNECT. The first call decides;
-/// another one is nothing. May be called from a callback.
+/// another one with drain_ms 0 cuts its time short. May be called from a callback.
 ///
 /// @param drain_ms  milliseconds; 0 stops at once, negative counts as 0
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED, MIDGE_E_IO (no thread could be started)

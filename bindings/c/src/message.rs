@@ -5,6 +5,7 @@ use std::sync::Arc;
 use broker::{Origin, OwnedMessage, Properties, Property, StoredMessage};
 use bytes::Bytes;
 
+use crate::callback::User;
 use crate::ffi::{self, enter, midge_bytes};
 use crate::process;
 use crate::publish::{Payload, midge_publish_args, read_args};
@@ -13,6 +14,8 @@ use crate::status::midge_status;
 /// A message: immutable, counted. Whoever has a reference may read it on any thread.
 pub struct midge_message {
     body: Body,
+    /// Whose payload it is, if the host gave it.
+    given: Option<Arc<User>>,
 }
 
 enum Body {
@@ -35,17 +38,28 @@ pub const MIDGE_ORIGIN_BRIDGE: u32 = 4;
 impl midge_message {
     pub(crate) fn received(message: broker::Message) -> Arc<Self> {
         let body = Body::Received(message);
-        Arc::new(Self { body })
+        Arc::new(Self { body, given: None })
     }
 
     pub(crate) fn stored(message: Arc<StoredMessage>) -> Arc<Self> {
         let body = Body::Stored(message);
-        Arc::new(Self { body })
+        Arc::new(Self { body, given: None })
     }
 
     pub(crate) fn owned(message: OwnedMessage, origin: Origin) -> Arc<Self> {
         let body = Body::Owned(Box::new(message), origin);
-        Arc::new(Self { body })
+        Arc::new(Self { body, given: None })
+    }
+
+    /// An owned copy for the engine of a broker.
+    pub(crate) fn lend(&self, later: Option<&broker::Later>) -> OwnedMessage {
+        let mut copy = self.to_owned_message();
+        match (&self.given, later) {
+            (Some(given), Some(later)) => given.lend(later.clone()),
+            (Some(_), None) => copy.payload = Bytes::copy_from_slice(&copy.payload),
+            (None, _) => {}
+        }
+        copy
     }
 
     pub(crate) fn to_owned_message(&self) -> OwnedMessage {
@@ -208,11 +222,17 @@ pub unsafe extern "C" fn midge_message_new(
         // SAFETY: the host's structure, with what it points to, or NULL.
         let args = unsafe { read_args(args) }?;
         let mut message = args.to_message()?;
+        let mut given = None;
         message.payload = match args.payload() {
             Payload::Copied(bytes) => Bytes::copy_from_slice(bytes),
-            Payload::Given(given) => given.keep(),
+            Payload::Given(payload) => {
+                let (payload, user) = payload.keep();
+                given = Some(user);
+                payload
+            }
         };
-        let message = Arc::into_raw(midge_message::owned(message, Origin::Host));
+        let body = Body::Owned(Box::new(message), Origin::Host);
+        let message = Arc::into_raw(Arc::new(midge_message { body, given }));
         // SAFETY: not NULL, so writable.
         unsafe { ffi::write(out, message.cast_mut()) };
         Ok(())

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use broker::{MessageRef, OwnedMessage, Property, PublishError, QoS};
+use broker::{Broker, MessageRef, OwnedMessage, Property, PublishError, QoS};
 use bytes::Bytes;
 
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
@@ -203,12 +203,18 @@ impl AsRef<[u8]> for Given {
 
 impl Given {
     /// The library owns it from now on.
-    pub(crate) fn keep(self) -> Bytes {
-        Bytes::from_owner(self)
+    pub(crate) fn keep(self) -> (Bytes, Arc<User>) {
+        let user = self.user.clone();
+        (Bytes::from_owner(self), user)
     }
 
     /// Tries something with it; the library owns it only if that works.
-    fn try_with<T>(self, attempt: impl FnOnce(&Bytes) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn try_with<T>(
+        self,
+        broker: &Broker,
+        attempt: impl FnOnce(&Bytes) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.user.lend(broker.later());
         // Not dropped if the attempt panics: the payload is the host's then.
         let user = ManuallyDrop::new(self.user.clone());
         let bytes = Bytes::from_owner(self);
@@ -288,7 +294,7 @@ pub(crate) fn publish(
             backing: None,
             ..message.parts()
         }),
-        Payload::Given(given) => given.try_with(|payload| {
+        Payload::Given(given) => given.try_with(&object.broker, |payload| {
             message.payload = payload.clone();
             let result = send(message.parts());
             message.payload = Bytes::new();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::broker_handle::BrokerObject;
+use crate::later::Scope;
 use crate::ready_fd::ReadyFd;
 use crate::source::{Item, Source};
 use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
@@ -343,7 +344,10 @@ impl QueueObject {
         let body = move || {
             loop {
                 match queue.next(None) {
-                    Ok(entry) => deliver(entry),
+                    Ok(entry) => {
+                        let _scope = Scope::new();
+                        deliver(entry);
+                    }
                     Err(fault) if fault.status == MIDGE_E_CLOSED => break,
                     Err(_) => {}
                 }

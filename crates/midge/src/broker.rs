@@ -20,7 +20,7 @@ use crate::error::{ConnectError, FilterError, StopError, Timeout};
 use crate::listen::ListenAddr;
 use crate::observe::{Events, Message, SubscribeOptions, Subscription};
 use crate::outgoing::Outgoing;
-use crate::runtime::{Background, Core};
+use crate::runtime::{Background, Core, Later};
 use crate::transport::{MemoryStream, Unix, memory_pair};
 
 /// Events that wait for their reader by default.
@@ -160,6 +160,11 @@ impl Broker {
             || self.inner.core.now(),
             want_outcomes,
         )
+    }
+
+    /// For work that must wait until no lock of the broker is held.
+    pub fn later(&self) -> Later {
+        self.inner.core.later()
     }
 
     /// A message with all its properties, to be sent.
@@ -353,13 +358,20 @@ impl Broker {
     }
 
     /// Stops the broker. When this returns its threads and tasks have ended and its ports are free.
-    /// Blocks the calling thread; stopping again is nothing.
+    /// Blocks the calling thread; stopping again is nothing, but [`Stop::Now`] cuts a drain short
+    /// that is under way.
     ///
     /// # Errors
     /// Called on a thread of the broker itself (a hook, a task on its runtime): it has been told to
     /// stop, but cannot be waited for.
     pub fn stop(&self, how: Stop) -> Result<(), StopError> {
         self.inner.stop(how)
+    }
+
+    /// Cuts the time short that a drain which is under way has left. Nothing otherwise; never
+    /// blocks.
+    pub fn hurry(&self) {
+        self.inner.core.hurry();
     }
 
     /// Stops a broker from asynchronous code, without blocking its thread.
@@ -385,7 +397,10 @@ impl Broker {
 impl Inner {
     fn stop(&self, how: Stop) -> Result<(), StopError> {
         let drain = match how {
-            Stop::Now => None,
+            Stop::Now => {
+                self.core.hurry();
+                None
+            }
             Stop::Drain(time) => Some(time),
         };
         let own = match &self.background {

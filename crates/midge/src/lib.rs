@@ -59,6 +59,7 @@ pub use midge_core::{
 pub use observe::{Callback, Events, Message, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};
 pub use outgoing::Outgoing;
+pub use runtime::Later;
 pub use transport::MemoryStream;
 
 /// What a [`Store`] takes and gives back: for whoever writes one.

@@ -1,9 +1,10 @@
 //! What runs in the background: listeners, connections, deadlines; and their end.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
@@ -24,6 +25,42 @@ use crate::transport::{Ends, Transport};
 /// Time for connections to get their last bytes out before they are cut.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
+/// Has work done soon on a thread of the broker, with nothing locked. For whoever is called where
+/// he must not call the broker, such as when the last owner of a payload lets go of it. Cheap to
+/// clone, and without influence on the broker's life.
+#[derive(Clone)]
+pub struct Later(Weak<Core>);
+
+impl Later {
+    /// Does `work` soon, and once in any case: at once, on this thread, if the broker's runtime has
+    /// ended. It must not block. Never blocks.
+    pub fn run(&self, work: impl FnOnce() + Send + 'static) {
+        let work = InAnyCase(Some(work));
+        match self.0.upgrade() {
+            Some(core) => {
+                core.handle.spawn(async move { drop(work) });
+            }
+            None => drop(work),
+        }
+    }
+}
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Later")
+    }
+}
+
+struct InAnyCase<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for InAnyCase<F> {
+    fn drop(&mut self) {
+        if let Some(work) = self.0.take() {
+            work();
+        }
+    }
+}
+
 /// What all tasks of a broker share.
 pub(crate) struct Core {
     pub(crate) hub: Arc<Hub>,
@@ -31,6 +68,8 @@ pub(crate) struct Core {
     pub(crate) handle: Handle,
     /// No new connections; listeners end.
     pub(crate) closing: CancellationToken,
+    /// Nobody is waited for any more.
+    hurry: CancellationToken,
     /// Everything ends, now.
     abort: CancellationToken,
     tasks: TaskTracker,
@@ -48,6 +87,7 @@ impl Core {
             time,
             handle,
             closing: CancellationToken::new(),
+            hurry: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             deadline: Arc::default(),
@@ -157,7 +197,8 @@ impl Core {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             };
-            let _ = tokio::time::timeout(drain, settled).await;
+            let drained = tokio::time::timeout(drain, settled);
+            let _ = self.hurry.run_until_cancelled(drained).await;
         }
         self.hub.shut_down(self.time.now());
         self.tasks.close();
@@ -171,6 +212,14 @@ impl Core {
         self.hub.on_deadline(None);
         self.hub.on_work(None);
         self.hub.dispose();
+    }
+
+    pub(crate) fn hurry(&self) {
+        self.hurry.cancel();
+    }
+
+    pub(crate) fn later(self: &Arc<Self>) -> Later {
+        Later(Arc::downgrade(self))
     }
 
     pub(crate) fn now(&self) -> Tick {

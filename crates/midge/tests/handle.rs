@@ -302,6 +302,25 @@ fn draining_waits_for_acknowledgements() {
 }
 
 #[test]
+fn a_drain_can_be_cut_short() {
+    let broker = quiet();
+    let mut client = subscriber(&broker, b'c');
+    let message = broker.message("t").payload("!").qos(QoS::AtLeastOnce);
+    message.send().unwrap();
+    say(&mut client, &[], &[0x32, 6, 0, 1, b't', 0, 1, b'!']);
+    let handle = broker.clone();
+    // Longer than the time limit of any test.
+    let day = Duration::from_secs(86_400);
+    let draining = std::thread::spawn(move || handle.stop(Stop::Drain(day)));
+    while !broker.is_stopped() {
+        std::thread::yield_now();
+    }
+    broker.stop(Stop::Now).unwrap();
+    draining.join().unwrap().unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
 fn the_callers_runtime_can_be_used() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

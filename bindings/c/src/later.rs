@@ -1,0 +1,69 @@
+//! Payloads that the host lent are given back where no lock of the broker is held: their last owner
+//! may let go of them anywhere.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+
+use broker::Later;
+
+use crate::callback::run;
+
+/// A pointer of the host and its function to free it.
+struct Freed {
+    pointer: *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void),
+}
+
+// SAFETY: the contract says that what is lent may be freed on any thread.
+unsafe impl Send for Freed {}
+
+impl Freed {
+    fn give_back(self) {
+        // SAFETY: the host gave this function for this pointer; whoever makes a `Freed` owns the
+        // only right to call it.
+        run(|| unsafe { (self.free)(self.pointer) });
+    }
+}
+
+thread_local! {
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+    static WAITING: RefCell<Vec<Freed>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A thread inside the library, above all locks. At the end of the outermost one the host gets back
+/// what was let go of meanwhile.
+pub(crate) struct Scope;
+
+impl Scope {
+    pub(crate) fn new() -> Self {
+        INSIDE.set(INSIDE.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if INSIDE.get() == 1 {
+            let next = || {
+                WAITING
+                    .try_with(|list| list.borrow_mut().pop())
+                    .ok()
+                    .flatten()
+            };
+            while let Some(freed) = next() {
+                freed.give_back();
+            }
+        }
+        INSIDE.set(INSIDE.get() - 1);
+    }
+}
+
+/// Has something freed soon: when this thread leaves the library, or on a thread of the broker.
+pub(crate) fn free(later: &Later, pointer: *mut c_void, free: unsafe extern "C" fn(*mut c_void)) {
+    let freed = Freed { pointer, free };
+    if INSIDE.get() > 0 {
+        let _ = WAITING.try_with(|list| list.borrow_mut().push(freed));
+    } else {
+        later.run(|| freed.give_back());
+    }
+}
