@@ -43,7 +43,7 @@ rust_tests() {
     return "${PIPESTATUS[0]}"
 }
 
-step "packages" need_packages mosquitto-clients valgrind pkg-config cmake gcc g++ clang
+step "packages" need_packages mosquitto-clients valgrind pkg-config cmake abigail-tools gcc g++ clang
 step "format" cargo fmt --all --check
 step "lints" timeout 900 cargo clippy -q --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --workspace --no-deps

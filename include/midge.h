@@ -1224,7 +1224,7 @@ midge_status midge_broker_start(const struct midge_config *config,
 /**
  * Begins to stop a broker, and returns at once: no new connections, then up to drain_ms for
  * clients to take and acknowledge what waits for them, then DISCONNECT. The first call decides;
- * another one is nothing. May be called from a callback.
+ * another one with drain_ms 0 cuts its time short. May be called from a callback.
  *
  * @param drain_ms  milliseconds; 0 stops at once, negative counts as 0
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED, MIDGE_E_IO (no thread could be started)

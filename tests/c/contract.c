@@ -1,5 +1,5 @@
 /* The ten rules at the head of midge.h, one test after the other. Prints "N passed, M failed". */
-#include <midge.h>
+#include "everything.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -317,6 +317,7 @@ static void struct_sizes(void) {
 
 static void properties_arrive(void) {
   midge_broker b = start();
+  CHECK(everything(b, 0) == 0);
   midge_queue q = queue_of(b, 0);
   midge_client c = {0};
   midge_event event = MIDGE_EVENT_INIT;
@@ -385,35 +386,18 @@ static void properties_arrive(void) {
 struct host {
   midge_broker broker;
   midge_queue queue;
-  atomic_int freed, reentrant, worked, threads;
+  atomic_int freed, reentrant, threads;
   _Atomic uint64_t decision;
   midge_status auth;
 };
 
 static void free_host(void *user) { atomic_fetch_add(&((struct host *)user)->freed, 1); }
 
-/* Everything that is marked [blocking] is refused in a callback; the rest works. */
+/* Every function, from inside a callback: those marked [blocking] are refused, the rest works. */
 static void reenter(struct host *host) {
-  midge_event event = MIDGE_EVENT_INIT;
-  midge_stats stats = {0};
-  stats.struct_size = sizeof stats;
-  int refused = midge_broker_join(host->broker, 0) == MIDGE_E_REENTRANT &&
-                midge_broker_quiesce(host->broker, 0) == MIDGE_E_REENTRANT &&
-                midge_broker_wait_subscribers(host->broker, "a", 0, 0) == MIDGE_E_REENTRANT &&
-                midge_broker_advance(host->broker, 1) == MIDGE_E_REENTRANT &&
-                midge_queue_next(host->queue, 1, &event) == MIDGE_E_REENTRANT;
-  int worked = midge_broker_stats(host->broker, &stats) == MIDGE_OK &&
-               midge_broker_disconnect(host->broker, "nobody", 0x98) == MIDGE_E_NOT_FOUND;
-  midge_queue queue = {0};
-  midge_client client = {0};
-  worked = worked && midge_queue_new(host->broker, MIDGE_EV_ALL, 4, 0, 0, &queue) == MIDGE_OK &&
-           midge_client_new(host->broker, "inside", queue, &client) == MIDGE_OK &&
-           midge_client_subscribe(client, "inside/#", 0, 0) == MIDGE_OK &&
-           midge_publish(host->broker, "inside/x", "y", 1, 0, false) == MIDGE_OK &&
-           midge_broker_set_retained(host->broker, "inside/z", "", 0) == MIDGE_OK &&
-           midge_client_free(client) == MIDGE_OK && midge_queue_free(queue) == MIDGE_OK;
-  if (refused) atomic_fetch_add(&host->reentrant, 1);
-  if (worked) atomic_fetch_add(&host->worked, 1);
+  int wrong = everything(host->broker, 1);
+  if (wrong != 0) printf("everything.h:%d: inside a callback\n", wrong);
+  if (wrong == 0) atomic_fetch_add(&host->reentrant, 1);
 }
 
 static midge_status on_auth(void *user, const midge_connect_info *info, midge_decision d) {
@@ -496,7 +480,7 @@ static void hooks_decide(void) {
   OK(midge_queue_next(host.queue, WAIT, &event));
   CHECK(event.type == MIDGE_EV_DISCONNECT && event.code == 0x98 && is(event.text, "by_server"));
   midge_event_clear(&event);
-  CHECK(host.reentrant == 3 && host.worked == 3); /* auth, acl, publish */
+  CHECK(host.reentrant == 3); /* auth, acl, publish */
 
   host.auth = MIDGE_E_DENIED;
   fd = dial(host.broker, "no");
@@ -676,7 +660,7 @@ struct reader {
 static void on_event(void *user, const midge_event *event) {
   struct reader *reader = user;
   if (event->type == MIDGE_EV_MESSAGE && is(event->topic, "go")) {
-    reenter(&reader->host);
+    if (atomic_load(&reader->events) == 0) reenter(&reader->host);
     if (reader->frees == FREE_QUEUE) midge_queue_free(reader->host.queue);
     if (reader->frees == FREE_BROKER) midge_broker_free(reader->host.broker);
     atomic_fetch_add(&reader->events, 1);
@@ -698,9 +682,11 @@ static void dispatch(int frees) {
   OK(midge_client_subscribe(client, "go", 0, 0));
   OK(midge_publish(reader.host.broker, "go", "", 0, 0, false));
   if (frees == KEEP) {
+    while (atomic_load(&reader.events) == 0) sched_yield();
+    OK(midge_publish(reader.host.broker, "go", "", 0, 0, false));
     OK(midge_broker_stop(reader.host.broker, 0));
     OK(midge_broker_join(reader.host.broker, WAIT)); /* after what waited was delivered */
-    CHECK(reader.events == 1 && reader.host.freed == 1);
+    CHECK(reader.events == 2 && reader.host.freed == 1);
     CHECK(midge_queue_dispatch(reader.host.queue, on_event, &reader, free_host) == MIDGE_E_CLOSED);
     OK(midge_queue_free(reader.host.queue));
   } else {

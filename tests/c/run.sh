@@ -37,6 +37,13 @@ localised() { ! nm "$lib/libmidge.a" | grep -E ' [A-TV-Z] ' | grep -vE ' U | mid
 check "static symbols" localised
 soname() { readelf -d "$lib/libmidge.so" | grep -q 'SONAME.*libmidge.so.0' && readelf -d "$lib/libmidge.so" | grep -q NODELETE; }
 check "soname and nodelete" soname
+everything() { ! grep -oE 'midge_[a-z_]+\(' "$root/tests/c/everything.h" | tr -d '(' | sort -u | comm -13 - "$root/bindings/c/symbols.txt" | grep .; }
+check "every function is called from every callback" everything
+if has abidiff; then
+    check "binary interface" "$root/tests/c/abi.sh" "$include"
+else
+    skip abidiff
+fi
 check "layout of structures" gcc -std=c11 "-I$include" -c "$root/tests/c/layout.c" -o /dev/null
 
 # The header alone and twice, in every language version.
@@ -90,6 +97,8 @@ if has cmake; then
 else
     skip cmake
 fi
+check "link unload" "${c[@]}" "$root/tests/c/unload.c" "-I$include" -ldl -o "$out/unload"
+check "run unload" quiet "$out/unload" "$lib/libmidge.so"
 other() { rustc --crate-type staticlib --edition 2024 -o "$out/libother.a" "$root/tests/c/other.rs"; }
 check "another Rust library" other
 check "link two Rust libraries" "${c[@]}" "$root/tests/c/two.c" "$out/libother.a" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/two"
@@ -114,8 +123,6 @@ check "run C++ sanitizers" timeout 300 "$out/cpp-asan"
 for source in "$root"/examples/c/*.c; do
     check "build $(basename "$source")" gcc -Wall -Wextra -Werror -pthread "$source" "${pkg_shared[@]}" -o "$out/$(basename "$source" .c)-example"
 done
-check "build hot" gcc -O2 -Wall -Wextra -Werror "$root/tests/c/hot.c" "${pkg_shared[@]}" -o "$out/hot"
-check "run hot" quiet "$out/hot" 10000
 # The quick starts of the README and of docs/c.md are programs.
 quick_start() { awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' "$1" >"$out/quick.c" && gcc -Wall -Wextra -Werror "$out/quick.c" "${pkg_shared[@]}" -o "$out/quick"; }
 check "quick start of docs/c.md" quick_start "$root/docs/c.md"
@@ -134,5 +141,28 @@ check "run epoll" says "from/host" "$out/epoll-example"
 check "run hooks" says "ward/checked = 97" "$out/hooks-example"
 check "run bedside" says "200 samples, 1 alarms, 1 offline, watchdog fed" "$out/bedside-example" "$out/events.log"
 check "bedside wrote its events" grep -q "client=bed-1 .*connection_lost" "$out/events.log"
+# What is delivered: how large a program gets, and how many instructions it takes from a publish to
+# an event of the same process. bindings/c/hot-instructions.txt says how many it took before.
+DESTDIR="$out/release" PREFIX=/opt/midge "$root/bindings/c/install.sh" || exit 1
+lib=$out/release/opt/midge/lib
+export LD_LIBRARY_PATH=$lib
+needs=$(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")
+hot=(gcc -O2 -Wall -Wextra -Werror "$root/tests/c/hot.c" "-I$include")
+check "link hot" "${hot[@]}" "-L$lib" -lmidge -o "$out/hot"
+check "run hot" quiet "$out/hot" 10048
+# shellcheck disable=SC2086 # several words
+check "link hot static" "${hot[@]}" "$lib/libmidge.a" $needs -s -o "$out/hot-static"
+check "run hot static" quiet "$out/hot-static" 10048
+small() { [ "$(stat -c %s "$out/hot-static")" -lt 3000000 ]; }
+check "a stripped static program is below 3 MB" small
+executed() { valgrind --tool=callgrind --callgrind-out-file=/dev/null "$out/hot" "$1" 2>&1 | sed -n 's/.*Collected : //p'; }
+counted() {
+    local few many each known
+    few=$(executed 6400) many=$(executed 70400) known=$(cat "$root/bindings/c/hot-instructions.txt")
+    each=$(((many - few) / 64000))
+    echo "$each instructions for each message, $known before"
+    [ "$each" -gt 0 ] && [ $((each * 100)) -le $((known * 105)) ]
+}
+if has valgrind; then check "instructions of the hot path" counted; fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use crate::callback::{self, Gate, User};
 use crate::config::{self, midge_config};
 use crate::ffi::{self, enter, midge_bytes, midge_free_fn};
+use crate::inject;
 use crate::message::midge_message;
 use crate::publish::message_for_callback;
 use crate::status::{
@@ -231,6 +232,7 @@ impl CHooks {
     }
 
     fn acl(&self, request: &midge_acl_request) -> bool {
+        inject::point(inject::Point::Hook);
         let (Some(function), Some(pass)) = (self.raw.on_acl, self.gate.enter()) else {
             return false;
         };

@@ -14,6 +14,7 @@ mod config;
 mod event;
 mod ffi;
 mod hooks;
+mod inject;
 mod inspect;
 mod later;
 mod lifecycle;

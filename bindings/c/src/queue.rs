@@ -2,6 +2,7 @@
 //! arrival, read by pull, through a descriptor, or by a thread of its own.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::broker_handle::BrokerObject;
+use crate::inject;
 use crate::later::Scope;
 use crate::ready_fd::ReadyFd;
 use crate::source::{Item, Source};
@@ -346,7 +348,11 @@ impl QueueObject {
                 match queue.next(None) {
                     Ok(entry) => {
                         let _scope = Scope::new();
-                        deliver(entry);
+                        // A panic costs one event, and not the thread.
+                        let _ = catch_unwind(AssertUnwindSafe(|| {
+                            inject::point(inject::Point::Task);
+                            deliver(entry);
+                        }));
                     }
                     Err(fault) if fault.status == MIDGE_E_CLOSED => break,
                     Err(_) => {}

@@ -1,0 +1,157 @@
+//! Panics on purpose, in the tests of this crate: inside a call, a callback's surroundings, a thread.
+
+#[cfg(test)]
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Where a panic can be injected.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Point {
+    /// Where the engine asks a callback of the host.
+    Hook = 1,
+    /// On a dispatch thread.
+    Task = 2,
+}
+
+#[cfg(test)]
+static NEXT: AtomicU8 = AtomicU8::new(0);
+
+/// Panics if a test wants it to happen here next.
+#[inline]
+pub(crate) fn point(point: Point) {
+    #[cfg(test)]
+    if NEXT
+        .compare_exchange(point as u8, 0, Ordering::AcqRel, Ordering::Relaxed)
+        .is_ok()
+    {
+        panic!("injected");
+    }
+    let _ = point;
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may fail
+mod tests {
+    use std::ffi::c_void;
+    use std::io::{Read, Write};
+    use std::os::fd::{FromRawFd, OwnedFd};
+    use std::os::unix::net::UnixStream;
+    use std::ptr::null_mut;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::broker_handle::midge_broker;
+    use crate::client::*;
+    use crate::config::*;
+    use crate::event::*;
+    use crate::hooks::*;
+    use crate::inspect::*;
+    use crate::lifecycle::*;
+    use crate::publish::midge_publish;
+    use crate::queue::midge_queue;
+    use crate::queue_api::*;
+    use crate::status::{MIDGE_OK, midge_status};
+
+    unsafe extern "C" fn allow(_: *mut c_void, _: *const midge_acl_request) -> midge_status {
+        MIDGE_OK
+    }
+
+    fn start() -> midge_broker {
+        let (mut config, mut broker) = (null_mut(), midge_broker { id: 0 });
+        // SAFETY: all zero is a structure without callbacks.
+        let mut hooks: midge_hooks = unsafe { std::mem::zeroed() };
+        hooks.struct_size = size_of::<midge_hooks>() as u32;
+        hooks.on_acl = Some(allow);
+        // SAFETY: variables of this function, as the header wants them.
+        unsafe {
+            assert_eq!(midge_config_new(&raw mut config), MIDGE_OK);
+            assert_eq!(midge_config_set_hooks(config, &raw const hooks), MIDGE_OK);
+            assert_eq!(midge_broker_start(config, &raw mut broker), MIDGE_OK);
+            midge_config_free(config);
+        }
+        broker
+    }
+
+    fn client(broker: midge_broker, id: u8) -> UnixStream {
+        let mut fd = -1;
+        // SAFETY: a variable of this function; the descriptor is new and ours.
+        let owned = unsafe {
+            assert_eq!(midge_broker_connect_fd(broker, &raw mut fd), MIDGE_OK);
+            OwnedFd::from_raw_fd(fd)
+        };
+        let mut stream = UnixStream::from(owned);
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let connect = [&b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01"[..], &[id]].concat();
+        stream.write_all(&connect).unwrap();
+        let mut connack = [0; 4];
+        stream.read_exact(&mut connack).unwrap();
+        assert_eq!(connack, [0x20, 2, 0, 0]);
+        stream
+    }
+
+    fn panics(broker: midge_broker) -> u64 {
+        // SAFETY: all zero is a value; the structure says its size.
+        unsafe {
+            let mut stats: midge_stats = std::mem::zeroed();
+            stats.struct_size = size_of::<midge_stats>() as u32;
+            assert_eq!(midge_broker_stats(broker, &raw mut stats), MIDGE_OK);
+            stats.panics
+        }
+    }
+
+    unsafe extern "C" fn count(user: *mut c_void, _: *const midge_event) {
+        // SAFETY: the test gives a counter that outlives the queue.
+        let counter = unsafe { &*user.cast::<AtomicUsize>() };
+        counter.fetch_add(1, Ordering::AcqRel);
+    }
+
+    #[test]
+    fn a_panic_at_a_hook_or_on_a_thread_is_contained() {
+        let broker = start();
+        let (mut first, mut second) = (client(broker, b'a'), client(broker, b'b'));
+        let subscribe = b"\x82\x06\0\x01\0\x01t\0";
+        NEXT.store(Point::Hook as u8, Ordering::Release);
+        first.write_all(subscribe).unwrap();
+        assert_eq!(first.read(&mut [0]).unwrap(), 0, "this connection ends");
+        assert_eq!(panics(broker), 1);
+        second.write_all(subscribe).unwrap();
+        let mut suback = [0; 5];
+        second.read_exact(&mut suback).unwrap();
+        assert_eq!(suback, [0x90, 3, 0, 1, 0]);
+
+        let seen = AtomicUsize::new(0);
+        let user = (&raw const seen).cast_mut().cast();
+        let (mut queue, mut host) = (midge_queue { id: 0 }, midge_client { id: 0 });
+        // SAFETY: variables of this function; the counter outlives the queue.
+        unsafe {
+            assert_eq!(
+                midge_queue_new(broker, 0, 8, 0, 0, &raw mut queue),
+                MIDGE_OK
+            );
+            let nobody = std::ptr::null();
+            assert_eq!(
+                midge_client_new(broker, nobody, queue, &raw mut host),
+                MIDGE_OK
+            );
+            assert_eq!(midge_client_subscribe(host, c"t".as_ptr(), 0, 0), MIDGE_OK);
+            assert_eq!(
+                midge_queue_dispatch(queue, Some(count), user, None),
+                MIDGE_OK
+            );
+            NEXT.store(Point::Task as u8, Ordering::Release);
+            for _ in 0..2 {
+                let status = midge_publish(broker, c"t".as_ptr(), std::ptr::null(), 0, 0, false);
+                assert_eq!(status, MIDGE_OK);
+            }
+        }
+        while seen.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now(); // the second message comes although the first panicked
+        }
+        assert_eq!(NEXT.load(Ordering::Acquire), 0);
+        assert_eq!(midge_broker_free(broker), MIDGE_OK);
+        assert_eq!(seen.load(Ordering::Acquire), 1);
+    }
+}
