@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use midge::{Clock, EventMask, MemoryStore, Outcome, PublishError, StartError, Stop};
+use midge::{Clock, EventMask, MemoryStore, MessageRef, Outcome, PublishError, StartError, Stop};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -11,10 +11,10 @@ use pyo3::types::PyDict;
 use crate::errors;
 use crate::event::{mask, version};
 use crate::hooks::{Bridge, Hooks, reason_code};
-use crate::message::{Message, Properties, payload, qos};
+use crate::message::{Message, Properties, payload, payload_bytes, qos};
 use crate::options::set;
 use crate::queue::{Events, Subscription};
-use crate::{forked, lock, outside, seconds, wait};
+use crate::{forked, generation, inside, lock, outside, seconds, wait};
 
 /// Sessions and retained messages that outlive a restart.
 #[pyclass(frozen, module = "midge._midge")]
@@ -92,7 +92,8 @@ impl Receipt {
 #[pyclass(frozen, module = "midge._midge")]
 pub struct Broker {
     inner: Mutex<Option<midge::Broker>>,
-    process: u32,
+    generation: u32,
+    hooked: bool,
     #[pyo3(get)]
     port: u16,
     #[pyo3(get)]
@@ -123,7 +124,7 @@ fn publish_error(error: &PublishError) -> PyErr {
 
 impl Broker {
     fn is_forked(&self) -> bool {
-        self.process != std::process::id()
+        self.generation != generation()
     }
 
     fn own(&self) -> PyResult<()> {
@@ -173,7 +174,7 @@ impl Broker {
     fn publish(
         &self,
         py: Python<'_>,
-        topic: String,
+        topic: &str,
         payload: &Bound<'_, PyAny>,
         qos: u8,
         retain: bool,
@@ -182,10 +183,32 @@ impl Broker {
         to: Option<&str>,
     ) -> PyResult<Receipt> {
         let broker = self.handle()?;
+        let qos = self::qos(qos)?;
+        if properties.is_none() && client_id.is_none() && to.is_none() {
+            // As nearly all are: nothing is copied that nobody keeps.
+            let message = MessageRef {
+                topic,
+                payload: payload_bytes(payload)?,
+                backing: None,
+                qos,
+                retain,
+                expiry: None,
+                properties: Default::default(),
+            };
+            let publish = || broker.publish_ref(message, None, true);
+            // Where no hook is asked and no socket written to, there is nothing to wait for.
+            let inner = if self.hooked || broker.connections() > 0 {
+                outside(py, publish)?
+            } else {
+                inside(publish)?
+            };
+            let inner = inner.map_err(|error| publish_error(&error))?;
+            return Ok(Receipt { inner });
+        }
         let mut message = broker
             .message(topic)
             .payload(self::payload(payload)?)
-            .qos(self::qos(qos)?)
+            .qos(qos)
             .retain(retain);
         if let Some(properties) = properties {
             message = with_properties(message, &properties);
@@ -435,7 +458,8 @@ pub(crate) fn start(
     let (port, url) = (broker.port(), broker.url());
     let broker = Broker {
         inner: Mutex::new(Some(broker)),
-        process: std::process::id(),
+        generation: generation(),
+        hooked: hooks.is_some(),
         port,
         url,
     };

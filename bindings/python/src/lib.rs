@@ -15,13 +15,16 @@ mod options;
 mod queue;
 mod wake;
 
+use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
 
 /// The exceptions of the package. They are defined in Python, because a class with two bases
 /// cannot be made through the stable interface of CPython 3.11.
@@ -45,13 +48,33 @@ const LONG: Duration = Duration::from_secs(3600);
 /// Runs something without the interpreter. A panic becomes an `InternalError`.
 pub(crate) fn outside<T: Send>(py: Python<'_>, run: impl FnOnce() -> T + Send) -> PyResult<T> {
     py.detach(|| catch_unwind(AssertUnwindSafe(run)))
-        .map_err(|panic| {
-            let text = panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned());
-            errors::InternalError::new_err(text.unwrap_or_else(|| "unknown panic".into()))
-        })
+        .map_err(|panic| internal_error(&*panic))
+}
+
+/// Runs something that waits for nothing. A panic becomes an `InternalError`.
+pub(crate) fn inside<T>(run: impl FnOnce() -> T) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| internal_error(&*panic))
+}
+
+fn internal_error(panic: &(dyn Any + Send)) -> PyErr {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    errors::InternalError::new_err(text.unwrap_or_else(|| "unknown panic".into()))
+}
+
+/// Grows in each forked child. Asking the system for the process would cost more than a publish.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Python calls it first of all in a forked child.
+#[pyfunction]
+fn _forked() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
 pub(crate) fn forked() -> PyErr {
@@ -63,20 +86,20 @@ pub(crate) fn forked() -> PyErr {
 /// of reach, and forgotten instead of dropped: a lock in it may be held by a thread that is gone.
 pub(crate) struct Owned<T> {
     value: Option<T>,
-    process: u32,
+    generation: u32,
 }
 
 impl<T> Owned<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
             value: Some(value),
-            process: std::process::id(),
+            generation: generation(),
         }
     }
 
     pub(crate) fn get(&self) -> PyResult<&T> {
         match &self.value {
-            Some(value) if self.process == std::process::id() => Ok(value),
+            Some(value) if self.generation == generation() => Ok(value),
             _ => Err(forked()),
         }
     }
@@ -84,7 +107,7 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        if self.process != std::process::id() {
+        if self.generation != generation() {
             std::mem::forget(self.value.take());
         }
     }
@@ -96,12 +119,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
-    static THREADING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let threading = THREADING
-        .get_or_try_init(py, || py.import("threading").map(Bound::unbind))?
-        .bind(py);
+    thread_local! {
+        // In a forked child the answer may be another one.
+        static KNOWN: Cell<Option<(u32, bool)>> = const { Cell::new(None) };
+    }
+    if let Some((at, known)) = KNOWN.get()
+        && at == generation()
+    {
+        return Ok(known);
+    }
+    let threading = py.import("threading")?;
     let main = threading.call_method0("main_thread")?.getattr("ident")?;
-    threading.call_method0("get_ident")?.eq(main)
+    let is_main = threading.call_method0("get_ident")?.eq(main)?;
+    KNOWN.set(Some((generation(), is_main)));
+    Ok(is_main)
 }
 
 /// A number of seconds from Python.
@@ -127,18 +158,16 @@ pub(crate) fn wait<T: Send>(
         Some(past) if past < 0.0 => Some(Instant::now()),
         Some(timeout) => Instant::now().checked_add(seconds("timeout", timeout)?),
     };
-    if let Some(value) = outside(py, || step(Duration::ZERO))? {
-        return Ok(Some(value));
-    }
     let slice = if is_main_thread(py)? { SLICE } else { LONG };
+    let left = || deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
     loop {
-        py.check_signals()?;
-        let left = deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
-        if left.is_zero() {
-            return Ok(None);
-        }
-        if let Some(value) = outside(py, || step(left.min(slice)))? {
+        let time = left().min(slice);
+        if let Some(value) = outside(py, || step(time))? {
             return Ok(Some(value));
+        }
+        py.check_signals()?;
+        if left().is_zero() {
+            return Ok(None);
         }
     }
 }
@@ -167,6 +196,12 @@ fn _panic(py: Python<'_>) -> PyResult<()> {
 #[pymodule(gil_used = false)]
 fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    let os = module.py().import("os")?;
+    if os.hasattr("register_at_fork")? {
+        let keywords = PyDict::new(module.py());
+        keywords.set_item("after_in_child", wrap_pyfunction!(_forked, module)?)?;
+        os.call_method("register_at_fork", (), Some(&keywords))?;
+    }
     module.add_class::<broker::Broker>()?;
     module.add_class::<broker::Receipt>()?;
     module.add_class::<broker::Store>()?;

@@ -275,11 +275,16 @@ fn hash_of(value: &impl Hash) -> u64 {
 
 /// The payload of a message: `bytes` or `str`. Other buffers are made into `bytes` in Python.
 pub(crate) fn payload(value: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    payload_bytes(value).map(Bytes::copy_from_slice)
+}
+
+/// The bytes of a payload, which stays as it is while somebody has a reference.
+pub(crate) fn payload_bytes<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(Bytes::copy_from_slice(bytes.as_bytes()));
+        return Ok(bytes.as_bytes());
     }
     if let Ok(text) = value.cast::<PyString>() {
-        return Ok(Bytes::copy_from_slice(text.to_str()?.as_bytes()));
+        return Ok(text.to_str()?.as_bytes());
     }
     Err(PyTypeError::new_err("payload: bytes, str or a buffer"))
 }

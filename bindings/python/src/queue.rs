@@ -40,6 +40,9 @@ macro_rules! receiver {
             #[pyo3(signature = (timeout=None))]
             fn get(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<$item>> {
                 let inner = self.inner.get()?;
+                if let Some(item) = inner.try_recv() {
+                    return $convert(py, &item).map(Some);
+                }
                 let got = wait(py, timeout, |time| match inner.recv_timeout(time) {
                     Ok(item) => Some(Ok(item)),
                     Err(RecvError::Timeout) => None,

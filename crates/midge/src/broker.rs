@@ -162,6 +162,11 @@ impl Broker {
         )
     }
 
+    /// Open connections, those before CONNECT included. Cheaper than [`Broker::stats`].
+    pub fn connections(&self) -> usize {
+        self.hub().connections()
+    }
+
     /// For work that must wait until no lock of the broker is held.
     pub fn later(&self) -> Later {
         self.inner.core.later()

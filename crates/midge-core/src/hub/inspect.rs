@@ -1,6 +1,7 @@
 //! Looking at what is there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use midge_codec::{ReasonCode, SubscriptionOptions};
 
@@ -60,6 +61,12 @@ pub struct SubscriptionView {
 }
 
 impl Hub {
+    /// Open connections, those before CONNECT included.
+    pub fn connections(&self) -> usize {
+        let open = self.shared.counters.connections.load(Ordering::Relaxed);
+        usize::try_from(open).unwrap_or(0)
+    }
+
     /// The connected clients.
     pub fn clients(&self) -> Vec<ClientView> {
         let look = |session: Arc<crate::session::Session>| {
