@@ -40,9 +40,14 @@ def child(program, *options):
 
 
 def plugin():
-    program = "import time; b = time.perf_counter(); import pytest_midge; print(time.perf_counter() - b)"
+    program = (
+        "import time; b = time.perf_counter(); import pytest_midge; print(time.perf_counter() - b)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", "import pytest; " + program], check=True, capture_output=True, text=True
+        [sys.executable, "-c", "import pytest; " + program],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return float(done.stdout)
 
@@ -189,7 +194,9 @@ def main():
         rate("iteration over batches of 256", best(lambda: in_batches(broker)), "2.5 M/s")
         rate("iteration, one by one", best(lambda: one_by_one(broker)), "")
         rate("publish and callback", best(lambda: by_callback(broker)), "1 M/s")
-        report("round trip, two threads", best(lambda: round_trip(broker)), "11 to 13 us on one core")
+        report(
+            "round trip, two threads", best(lambda: round_trip(broker)), "11 to 13 us on one core"
+        )
         report("   the same over two queue.SimpleQueue, no broker", best(floor), "")
         report("round trip, asyncio", best(lambda: asynchronous_round_trip(broker)), "31 to 44 us")
     with midge.Broker(record=10_000) as broker:

@@ -48,7 +48,8 @@ class Properties:
 class Message:
     """A message: hashable, picklable; equal if all but the timestamp is equal.
 
-    The payload becomes ``bytes`` when it is asked for, once.
+    The payload becomes ``bytes`` when it is asked for, once; ``memoryview(message)`` shows it
+    without a copy.
     """
 
     __match_args__: ClassVar[tuple[str, str]]
@@ -63,6 +64,7 @@ class Message:
         properties: Properties | None = None,
         timestamp: float = 0.0,
     ) -> Message: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     @property
     def topic(self) -> str: ...
     @property

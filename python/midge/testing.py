@@ -23,6 +23,8 @@ from midge._broker import Broker
 
 R = TypeVar("R")
 
+__all__ = ["BrokerTestCase", "IsolatedAsyncioBrokerTestCase", "with_broker"]
+
 
 class BrokerMixin:
     """Gives a test case ``self.broker``, a fresh one for each test. ``broker_options`` are

@@ -16,6 +16,7 @@ fi
 rm -rf "$target/wheels"
 (cd "$root/python" && CARGO_TARGET_DIR=$target "$venv/bin/maturin" build -q --profile dev --out "$target/wheels")
 "$venv/bin/pip" install -q --disable-pip-version-check --force-reinstall --no-deps "$target"/wheels/midge-*.whl
+bash "$root/tests/python/elsewhere.sh" "$target"/wheels/midge-*.whl
 cd "$root/tests/python"
 export MIDGE_DOCS=$root/docs
 exec "$venv/bin/python" -m pytest -q --timeout 60 --doctest-modules --pyargs midge . "$@"

@@ -4,11 +4,10 @@ import asyncio
 import threading
 
 import anyio
+import midge
 import pytest
 import trio
 import uvloop
-
-import midge
 from midge import Broker, ExpectationError
 
 

@@ -7,7 +7,6 @@ import aiomqtt
 import gmqtt
 import paho.mqtt.client as paho
 import pytest
-
 from midge import Broker
 
 

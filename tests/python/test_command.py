@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 
-import pytest
-
 import midge
+import pytest
 
 NAMES = {
     "midge": [os.path.join(os.path.dirname(sys.executable), "midge")],

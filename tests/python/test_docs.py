@@ -2,22 +2,23 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-GUIDE = Path(os.environ["MIDGE_DOCS"]) / "python.md"
-EXAMPLES = re.findall(
-    r"^### ([^\n]+)\n|^## ([^\n]+)\n|^```python\n(.*?)^```", GUIDE.read_text(), re.M | re.S
-)
+DOCS = Path(os.environ["MIDGE_DOCS"])
+EXAMPLE = re.compile(r"^### ([^\n]+)\n|^## ([^\n]+)\n|^```python\n(.*?)^```", re.M | re.S)
 
 
 def examples():
-    title = ""
-    for third, second, source in EXAMPLES:
-        title = third or second or title
-        if source:
-            yield pytest.param(source, id=title)
+    for page in ("python.md", "python-recipes.md"):
+        title = ""
+        for third, second, source in EXAMPLE.findall((DOCS / page).read_text()):
+            title = third or second or title
+            if source:
+                yield pytest.param(source, id=title)
 
 
 @pytest.mark.parametrize("source", list(examples()))
@@ -28,3 +29,10 @@ def test_an_example(pytester, source):
     pytester.makepyfile(source)
     result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", timeout=50)
     assert result.ret == 0
+
+
+def test_the_reference_is_up_to_date():
+    page = DOCS / "python-api.md"
+    script = Path(__file__).parent / "api_reference.py"
+    done = subprocess.run([sys.executable, script, page], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -4,7 +4,6 @@ import re
 import threading
 
 import pytest
-
 from midge import Broker, ExpectationError, Matcher, Message
 
 

@@ -3,9 +3,8 @@
 import logging
 import threading
 
-import pytest
-
 import midge
+import pytest
 from midge import Broker, ConnectInfo, Message, Refuse
 
 

@@ -3,15 +3,13 @@
 import gc
 import multiprocessing
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 
-import pytest
-
 import midge
+import pytest
 from midge import Broker
 
 
@@ -102,11 +100,14 @@ def test_a_forked_child_starts_its_own_and_leaves_the_port():
 
         assert in_child(own)
         reader, writer = os.pipe()
+        ready, told = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(writer)
+            os.write(told, b"x")  # what Python does after a fork is done
             os.read(reader, 1)  # until the parent is done
             os._exit(0)
+        os.read(ready, 1)
         with socket.create_connection((broker.host, broker.port)):
             port = broker.port
             broker.stop()
@@ -116,7 +117,8 @@ def test_a_forked_child_starts_its_own_and_leaves_the_port():
                 pass
         os.close(writer)
         os.waitpid(child, 0)
-        os.close(reader)
+        for end in (reader, ready, told):
+            os.close(end)
 
 
 def _work(queue):

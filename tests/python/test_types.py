@@ -20,11 +20,15 @@ def test_the_package_is_typed(tmp_path):
 
 @pytest.mark.timeout(300)
 def test_the_stubs_are_true(tmp_path):
+    # CPython shows the buffer protocol as a method from 3.12 on.
+    (tmp_path / "allowed").write_text("midge._midge.Message.__buffer__\n")
     check(
         "mypy.stubtest",
         "midge._midge",
         "--ignore-missing-stub",
         "--ignore-disjoint-bases",
+        "--ignore-unused-allowlist",
+        "--allowlist=allowed",
         cwd=tmp_path,
     )
 

@@ -3,9 +3,7 @@
 //! Rust never calls into Python. Python threads wait in here, detached from the interpreter; the
 //! one that may get signals looks for them every [`SLICE`].
 
-#![forbid(unsafe_code)]
-#![allow(missing_docs)] // its users read `_midge.pyi`
-#![allow(unreachable_pub)] // `#[pyclass]` wants its types public
+#![deny(unsafe_code)] // but where a message shows its payload to Python
 
 mod broker;
 mod event;

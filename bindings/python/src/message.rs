@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 use midge::{MessageRef, PropertiesBuf, Property};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
@@ -13,13 +13,17 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 #[pyclass(frozen, eq, module = "midge", from_py_object)]
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Properties {
+    /// What the payload is, such as `application/json`.
     #[pyo3(get)]
     pub(crate) content_type: Option<String>,
+    /// Where an answer is expected.
     #[pyo3(get)]
     pub(crate) response_topic: Option<String>,
     pub(crate) correlation_data: Option<Vec<u8>>,
+    /// Seconds that are left of the message's life.
     #[pyo3(get)]
     pub(crate) message_expiry: Option<u32>,
+    /// Whether the payload is marked as UTF-8 text.
     #[pyo3(get)]
     pub(crate) utf8: bool,
     pub(crate) user: Vec<(String, String)>,
@@ -65,6 +69,7 @@ impl Properties {
         Ok(properties)
     }
 
+    /// For matching an answer with its request.
     #[getter]
     fn correlation_data<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         self.correlation_data
@@ -72,6 +77,7 @@ impl Properties {
             .map(|data| PyBytes::new(py, data))
     }
 
+    /// User properties, pairs of name and value, in order.
     #[getter]
     fn user<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.user)
@@ -175,16 +181,21 @@ impl Properties {
 /// A message. Its payload becomes `bytes` when it is asked for.
 #[pyclass(frozen, module = "midge")]
 pub struct Message {
+    /// Topic name.
     #[pyo3(get)]
     topic: String,
     payload: Bytes,
+    /// QoS, 0 to 2.
     #[pyo3(get)]
     qos: u8,
+    /// Whether it is retained, or was published to be.
     #[pyo3(get)]
     retain: bool,
+    /// The client that published it; `None` for this program.
     #[pyo3(get)]
     client_id: Option<String>,
     properties: Option<Box<Properties>>,
+    /// Seconds since the broker's start, for messages of the log.
     #[pyo3(get)]
     timestamp: f64,
     bytes: PyOnceLock<Py<PyBytes>>,
@@ -321,6 +332,7 @@ impl Message {
         ))
     }
 
+    /// The payload. Made when it is first asked for; `memoryview(message)` needs no copy.
     #[getter]
     fn payload<'py>(&self, py: Python<'py>) -> &Bound<'py, PyBytes> {
         self.bytes
@@ -328,9 +340,34 @@ impl Message {
             .bind(py)
     }
 
+    /// MQTT 5 properties.
     #[getter]
     fn properties(&self) -> Properties {
         self.properties.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Shows the payload to `memoryview` and its like, without a copy.
+    ///
+    /// # Safety
+    /// Python calls it with a view to fill in.
+    #[allow(unsafe_code)]
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut pyo3::ffi::Py_buffer,
+        flags: std::ffi::c_int,
+    ) -> PyResult<()> {
+        let payload = &slf.get().payload;
+        let length = isize::try_from(payload.len())
+            .map_err(|_| PyBufferError::new_err("the payload is too long"))?;
+        let start = payload.as_ptr().cast_mut().cast();
+        // SAFETY: the view takes a reference to the message, which never changes its payload; it is
+        // filled in as read-only.
+        let done =
+            unsafe { pyo3::ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, length, 1, flags) };
+        if done == -1 {
+            return Err(PyErr::fetch(slf.py()));
+        }
+        Ok(())
     }
 
     /// The payload as UTF-8 text.
