@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use midge_codec::{PublishFrame, QoS, ReasonCode, Version};
+use midge_codec::{QoS, ReasonCode};
 
 use super::Hub;
+use super::passage::{Kept, Passage};
+use super::routes::RouteCache;
 use crate::batch::Batch;
 use crate::event::{DropReason, Event, EventMask};
 use crate::hooks::{DeliveryVerdict, HookSet, Interception, Refusal};
-use crate::message::{Message, MessageRef, Origin, OwnedMessage, SHARE_FROM};
+use crate::message::{Message, MessageRef, Origin, OwnedMessage};
 use crate::observer::Received;
-use crate::receipt::{Outcome, Receipt, Tracker};
-use crate::router::{Candidates, Group, Router, SubTarget, Subscriber, Target};
+use crate::receipt::{Outcome, Receipt};
+use crate::router::{Candidates, Group, SubTarget, Subscriber, Target};
 use crate::session::{Delivery, Offering, Session, Terms};
 use crate::store::Op;
 use crate::time::Tick;
@@ -24,7 +26,7 @@ pub(crate) enum Publisher<'a> {
 }
 
 impl Publisher<'_> {
-    fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> Origin {
         match self {
             Self::Client(session) => Origin::Client(session.client_id.clone()),
             Self::Other(origin) => origin.clone(),
@@ -36,206 +38,6 @@ impl Publisher<'_> {
             Self::Client(session) => Some(session),
             Self::Other(_) => None,
         }
-    }
-}
-
-/// The last topics of a publisher with their resolved receivers.
-#[derive(Default)]
-pub(crate) struct RouteCache {
-    routes: Vec<Route>,
-    /// The route that was used last.
-    last: usize,
-}
-
-pub(super) struct Route {
-    pub(super) topic: Arc<str>,
-    pub(super) generation: u64,
-    pub(super) targets: Vec<Target>,
-    /// All receivers get messages as they came.
-    pub(super) plain: bool,
-    /// Some receivers keep messages of any QoS.
-    kept: bool,
-    /// All receivers are the host's own.
-    pub(super) inside: bool,
-    /// As `plain`, or they are shared groups, which get QoS 0 messages so.
-    pub(super) plain_qos0: bool,
-}
-
-/// Topics remembered per publisher.
-const CACHED_ROUTES: usize = 4;
-
-impl Route {
-    fn new(topic: Arc<str>, router: &Router, publisher: Option<&Arc<Session>>) -> Self {
-        let targets = router.resolve(&topic, publisher);
-        Self {
-            generation: router.generation(),
-            inside: super::inside::is_inside(&targets),
-            kept: targets.iter().any(|target| match target {
-                Target::One(target) => matches!(target.subscriber, Subscriber::Observer(_)),
-                Target::Group(_) => true,
-            }),
-            plain: targets.iter().all(super::run::is_plain),
-            plain_qos0: targets
-                .iter()
-                .all(|target| matches!(target, Target::Group(_)) || super::run::is_plain(target)),
-            topic,
-            targets,
-        }
-    }
-}
-
-impl RouteCache {
-    /// The route of the message before.
-    pub(super) fn last(&self) -> Option<&Route> {
-        self.routes.get(self.last)
-    }
-
-    /// Whether messages with this topic name were routed before: it is valid then.
-    pub(super) fn knows(&self, topic: &str) -> bool {
-        self.last().is_some_and(|route| *route.topic == *topic)
-    }
-
-    fn route(&mut self, topic: &str, router: &Router, publisher: Option<&Arc<Session>>) -> &Route {
-        match self.routes.iter().position(|route| *route.topic == *topic) {
-            Some(at) => {
-                let route = &mut self.routes[at];
-                if route.generation != router.generation() {
-                    let topic = route.topic.clone();
-                    *route = Route::new(topic, router, publisher);
-                }
-                self.last = at;
-            }
-            None => {
-                let route = Route::new(topic.into(), router, publisher);
-                if self.routes.len() < CACHED_ROUTES {
-                    self.routes.push(route);
-                    self.last = self.routes.len() - 1;
-                } else {
-                    self.last = (self.last + 1) % CACHED_ROUTES;
-                    self.routes[self.last] = route;
-                }
-            }
-        }
-        &self.routes[self.last]
-    }
-}
-
-/// A message on its way through its receivers.
-pub(super) struct Passage<'a> {
-    message: MessageRef<'a>,
-    publisher: &'a Publisher<'a>,
-    hub: &'a Hub,
-    now: Tick,
-    kept: Option<Arc<Message>>,
-    /// The topic, to be shared by the messages that are kept.
-    topic: Option<Arc<str>>,
-    tracker: Option<Arc<Tracker>>,
-    /// Encode once for all: it pays from the second receiver on.
-    many: bool,
-    v3: Vec<u8>,
-    v5: Vec<u8>,
-}
-
-impl<'a> Passage<'a> {
-    pub(super) fn new(
-        message: MessageRef<'a>,
-        publisher: &'a Publisher<'a>,
-        hub: &'a Hub,
-        now: Tick,
-    ) -> Self {
-        Self {
-            message,
-            publisher,
-            hub,
-            now,
-            kept: None,
-            topic: None,
-            tracker: None,
-            many: false,
-            v3: Vec::new(),
-            v5: Vec::new(),
-        }
-    }
-}
-
-impl Offering for Passage<'_> {
-    fn parts(&self) -> MessageRef<'_> {
-        self.message
-    }
-
-    fn keep(&mut self) -> Arc<Message> {
-        if let Some(kept) = &self.kept {
-            return kept.clone();
-        }
-        let tracker = self.tracker.clone();
-        let id = self.hub.next_message_id();
-        let kept = self.message.to_message(
-            self.topic.as_ref(),
-            id,
-            self.publisher.origin(),
-            self.now,
-            tracker,
-        );
-        self.kept.insert(kept).clone()
-    }
-
-    fn kept(&self) -> Option<&Arc<Message>> {
-        self.kept.as_ref()
-    }
-
-    fn frame(&mut self, version: Version) -> Option<&[u8]> {
-        if !self.many || self.message.payload.len() >= SHARE_FROM {
-            return None;
-        }
-        let buffer = if version == Version::V5 {
-            &mut self.v5
-        } else {
-            &mut self.v3
-        };
-        if buffer.is_empty() {
-            let mut block = Vec::new();
-            if version == Version::V5 {
-                self.message.properties.append_block(&mut block);
-            }
-            let frame = PublishFrame {
-                dup: false,
-                qos: QoS::AtMostOnce,
-                retain: false,
-                topic: self.message.topic,
-                packet_id: 0,
-                topic_alias: None,
-                message_expiry: self.message.expiry,
-                subscription_ids: &[],
-                block: &block,
-                payload_len: self.message.payload.len(),
-            };
-            frame.encode_with(version, self.message.payload, buffer);
-        }
-        Some(buffer)
-    }
-}
-
-/// A kept message that is offered again: a retained one, one whose receiver left.
-pub(super) struct Kept<'a> {
-    pub(super) message: &'a Arc<Message>,
-    pub(super) now: Tick,
-}
-
-impl Offering for Kept<'_> {
-    fn parts(&self) -> MessageRef<'_> {
-        self.message.parts(self.now)
-    }
-
-    fn keep(&mut self) -> Arc<Message> {
-        self.message.clone()
-    }
-
-    fn kept(&self) -> Option<&Arc<Message>> {
-        Some(self.message)
-    }
-
-    fn frame(&mut self, _: Version) -> Option<&[u8]> {
-        None
     }
 }
 

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use midge_codec::{MessageProperties, QoS, Version};
 
 use super::Hub;
-use super::publish::{Kept, Passage, Publisher, Route, RouteCache};
+use super::passage::{Kept, Passage};
+use super::publish::Publisher;
+use super::routes::{Route, RouteCache};
 use crate::batch::Batch;
 use crate::event::EventMask;
 use crate::hooks::HookSet;

@@ -1,0 +1,131 @@
+//! A message on its way through its receivers: kept and encoded at most once for all of them.
+
+use std::sync::Arc;
+
+use midge_codec::{PublishFrame, QoS, Version};
+
+use super::Hub;
+use super::publish::Publisher;
+use crate::message::{Message, MessageRef, SHARE_FROM};
+use crate::receipt::Tracker;
+use crate::session::Offering;
+use crate::time::Tick;
+
+/// A message on its way through its receivers.
+pub(super) struct Passage<'a> {
+    pub(super) message: MessageRef<'a>,
+    pub(super) publisher: &'a Publisher<'a>,
+    hub: &'a Hub,
+    now: Tick,
+    kept: Option<Arc<Message>>,
+    /// The topic, to be shared by the messages that are kept.
+    pub(super) topic: Option<Arc<str>>,
+    pub(super) tracker: Option<Arc<Tracker>>,
+    /// Encode once for all: it pays from the second receiver on.
+    pub(super) many: bool,
+    pub(super) v3: Vec<u8>,
+    pub(super) v5: Vec<u8>,
+}
+
+impl<'a> Passage<'a> {
+    pub(super) fn new(
+        message: MessageRef<'a>,
+        publisher: &'a Publisher<'a>,
+        hub: &'a Hub,
+        now: Tick,
+    ) -> Self {
+        Self {
+            message,
+            publisher,
+            hub,
+            now,
+            kept: None,
+            topic: None,
+            tracker: None,
+            many: false,
+            v3: Vec::new(),
+            v5: Vec::new(),
+        }
+    }
+}
+
+impl Offering for Passage<'_> {
+    fn parts(&self) -> MessageRef<'_> {
+        self.message
+    }
+
+    fn keep(&mut self) -> Arc<Message> {
+        if let Some(kept) = &self.kept {
+            return kept.clone();
+        }
+        let tracker = self.tracker.clone();
+        let id = self.hub.next_message_id();
+        let kept = self.message.to_message(
+            self.topic.as_ref(),
+            id,
+            self.publisher.origin(),
+            self.now,
+            tracker,
+        );
+        self.kept.insert(kept).clone()
+    }
+
+    fn kept(&self) -> Option<&Arc<Message>> {
+        self.kept.as_ref()
+    }
+
+    fn frame(&mut self, version: Version) -> Option<&[u8]> {
+        if !self.many || self.message.payload.len() >= SHARE_FROM {
+            return None;
+        }
+        let buffer = if version == Version::V5 {
+            &mut self.v5
+        } else {
+            &mut self.v3
+        };
+        if buffer.is_empty() {
+            let mut block = Vec::new();
+            if version == Version::V5 {
+                self.message.properties.append_block(&mut block);
+            }
+            let frame = PublishFrame {
+                dup: false,
+                qos: QoS::AtMostOnce,
+                retain: false,
+                topic: self.message.topic,
+                packet_id: 0,
+                topic_alias: None,
+                message_expiry: self.message.expiry,
+                subscription_ids: &[],
+                block: &block,
+                payload_len: self.message.payload.len(),
+            };
+            frame.encode_with(version, self.message.payload, buffer);
+        }
+        Some(buffer)
+    }
+}
+
+/// A kept message that is offered again: a retained one, one whose receiver left.
+pub(super) struct Kept<'a> {
+    pub(super) message: &'a Arc<Message>,
+    pub(super) now: Tick,
+}
+
+impl Offering for Kept<'_> {
+    fn parts(&self) -> MessageRef<'_> {
+        self.message.parts(self.now)
+    }
+
+    fn keep(&mut self) -> Arc<Message> {
+        self.message.clone()
+    }
+
+    fn kept(&self) -> Option<&Arc<Message>> {
+        Some(self.message)
+    }
+
+    fn frame(&mut self, _: Version) -> Option<&[u8]> {
+        None
+    }
+}
