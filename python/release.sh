@@ -33,6 +33,7 @@ trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q --disable-pip-version-check 'maturin[zig]>=1.16,<2'
 maturin=$work/venv/bin/maturin
+export PATH=$work/venv/bin:$PATH # zig is found through the environment's Python
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/../target}
 
 wheel() { # OPTION... : one release wheel, stripped, with its SBOM
