@@ -1272,7 +1272,8 @@ midge_status midge_broker_addr(struct midge_broker b,
                                uint16_t *port);
 
 /**
- * Makes a message, for a publish callback to put in place of another.
+ * Makes a message: for midge_publish_message(), or for a publish callback to put in place of
+ * another.
  *
  * @param args  as for midge_publish_ex()
  * @param out   receives the message; free it with midge_message_unref()
@@ -1365,6 +1366,21 @@ midge_status midge_publish(struct midge_broker b,
                            size_t len,
                            uint8_t qos,
                            bool retain);
+
+/**
+ * Publishes a message that was made with midge_message_new(), or received, as the host. It may be
+ * published any number of times, at the same time, too: queues of the host get this very message,
+ * so that nothing is copied, and once everything has warmed up nothing is allocated. The reference
+ * stays the caller's.
+ *
+ * @param matched  may be NULL; receives the number of receivers
+ * @return as midge_publish()
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_publish_message(struct midge_broker b,
+                                   const struct midge_message *m,
+                                   uint32_t *matched);
 
 /**
  * Publishes a message with all that MQTT 5.0 has, and without copying the payload if payload_free

@@ -351,6 +351,12 @@ public:
     if (s == MIDGE_OK) (void)box.release();
     return check(s);
   }
+  /// A message made before, or received, any number of times: nothing is copied for queues.
+  result<std::uint32_t> publish(const message &m) {
+    std::uint32_t matched = 0;
+    if (auto s = midge_publish_message(b_.get(), m.get(), &matched); s != MIDGE_OK) return error(s);
+    return matched;
+  }
   /// With everything; the number of receivers.
   result<std::uint32_t> publish(const midge_publish_args &args) {
     std::uint32_t matched = 0;

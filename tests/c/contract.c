@@ -156,6 +156,7 @@ static void null_and_garbage(void) {
   CHECK(midge_publish(b, "a/#", "", 0, 0, false) == MIDGE_E_INVALID);
   CHECK(midge_publish(b, "a", "x", SIZE_MAX, 0, false) == MIDGE_E_INVALID);
   OK(midge_publish(b, "a", NULL, 0, 0, false));
+  CHECK(midge_publish_message(b, NULL, NULL) == MIDGE_E_INVALID);
   CHECK(midge_publish_ex(b, NULL, NULL) == MIDGE_E_INVALID);
   CHECK(midge_publish_ex(b, &args, NULL) == MIDGE_E_INVALID);
   CHECK(strcmp(last_message(), "args.topic is NULL") == 0);

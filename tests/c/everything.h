@@ -79,6 +79,8 @@ static int everything(midge_broker b, int inside) {
   EXPECT(midge_message_prop(kept, MIDGE_PROP_CONTENT_TYPE, 0, &key, &value, &number), true);
   midge_message_unref(kept);
   EXPECT(midge_message_new(&args, &made), MIDGE_OK);
+  EXPECT(midge_publish_message(b, made, &matched), MIDGE_OK);
+  EXPECT(matched, 1);
   midge_message_unref(made);
   EXPECT(midge_client_unsubscribe(c, "every/#"), MIDGE_OK);
   EXPECT(midge_client_free(c), MIDGE_OK);

@@ -99,6 +99,8 @@ else
 fi
 check "link unload" "${c[@]}" "$root/tests/c/unload.c" "-I$include" -ldl -o "$out/unload"
 check "run unload" quiet "$out/unload" "$lib/libmidge.so"
+check "link allocations" "${c[@]}" "$root/tests/c/allocations.c" "-I$include" "-L$lib" -lmidge -rdynamic -o "$out/allocations"
+check "run allocations" quiet "$out/allocations"
 other() { rustc --crate-type staticlib --edition 2024 -o "$out/libother.a" "$root/tests/c/other.rs"; }
 check "another Rust library" other
 check "link two Rust libraries" "${c[@]}" "$root/tests/c/two.c" "$out/libother.a" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/two"

@@ -66,6 +66,12 @@ static void publish_and_receive() {
   CHECK(event.message().property(MIDGE_PROP_CONTENT_TYPE) == "text/plain");
   CHECK(event.message().client_id() == "gui");
 
+  const auto made = midge::message::create("ward/9/spo2", "98").value();
+  for (int n = 0; n < 2; ++n) {
+    CHECK(broker.publish(made).value() == 1);
+    CHECK(queue.next(event, 10s) && event.message().payload().data() == made.payload().data());
+  }
+
   for (int n = 0; n < 20; ++n) broker.set_retained(("kept/" + std::to_string(n)).c_str(), "1").value();
   CHECK(broker.retained("kept/+").value().size() == 20);
   CHECK(broker.disconnect("nobody", 0x98).status() == MIDGE_E_NOT_FOUND);

@@ -362,7 +362,7 @@ unsafe fn release(owner: *mut c_void) {
         drop(owner.message);
     } else {
         // SAFETY: made by `make` with Arc::into_raw.
-        drop(unsafe { Arc::from_raw(owner.cast::<midge_message>()) });
+        midge_message::release(unsafe { Arc::from_raw(owner.cast::<midge_message>()) });
     }
 }
 

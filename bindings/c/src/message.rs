@@ -1,8 +1,9 @@
 //! Messages: immutable, counted references.
 
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
 
-use broker::{Origin, OwnedMessage, Properties, Property, StoredMessage};
+use broker::{Origin, OwnedMessage, Properties, Property, StoredMessage, Tick};
 use bytes::Bytes;
 
 use crate::callback::User;
@@ -16,9 +17,22 @@ pub struct midge_message {
     body: Body,
     /// Whose payload it is, if the host gave it.
     given: Option<Arc<User>>,
+    /// As the engine takes it, once it was published.
+    prepared: OnceLock<Option<Arc<StoredMessage>>>,
+}
+
+static NOTHING: Bytes = Bytes::new();
+
+/// Messages for events that are not in use, kept per thread.
+const POOLED: usize = 64;
+
+thread_local! {
+    static POOL: RefCell<Vec<Arc<midge_message>>> = const { RefCell::new(Vec::new()) };
 }
 
 enum Body {
+    /// In the pool.
+    Empty,
     Received(broker::Message),
     Stored(Arc<StoredMessage>),
     Owned(Box<OwnedMessage>, Origin),
@@ -37,18 +51,63 @@ pub const MIDGE_ORIGIN_BRIDGE: u32 = 4;
 
 impl midge_message {
     pub(crate) fn received(message: broker::Message) -> Arc<Self> {
-        let body = Body::Received(message);
-        Arc::new(Self { body, given: None })
+        let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
+        if let Some(mut pooled) = pooled
+            && let Some(free) = Arc::get_mut(&mut pooled)
+        {
+            free.body = Body::Received(message);
+            return pooled;
+        }
+        Self::new(Body::Received(message), None)
+    }
+
+    fn new(body: Body, given: Option<Arc<User>>) -> Arc<Self> {
+        Arc::new(Self {
+            body,
+            given,
+            prepared: OnceLock::new(),
+        })
+    }
+
+    /// Lets go of a reference. The last one to a received message leaves its memory to the thread.
+    pub(crate) fn release(mut message: Arc<Self>) {
+        if let Some(free) = Arc::get_mut(&mut message)
+            && let Body::Received(_) = free.body
+        {
+            free.body = Body::Empty;
+            free.prepared = OnceLock::new();
+            let _ = POOL.try_with(|pool| {
+                let mut pool = pool.borrow_mut();
+                if pool.len() < POOLED {
+                    pool.push(message);
+                }
+            });
+        }
+    }
+
+    /// The message as the engine takes it again and again, without a copy; `None` if it expires.
+    pub(crate) fn prepared(&self, broker: &broker::Broker) -> Option<&Arc<StoredMessage>> {
+        match &self.body {
+            Body::Received(message) if message.kept().expires() == Tick::NEVER => {
+                Some(message.kept())
+            }
+            Body::Stored(message) if message.expires() == Tick::NEVER => Some(message),
+            Body::Owned(message, _) if message.expiry.is_none() => {
+                if let Some(given) = &self.given {
+                    given.lend(broker.later());
+                }
+                self.prepared.get_or_init(|| message.prepare()).as_ref()
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn stored(message: Arc<StoredMessage>) -> Arc<Self> {
-        let body = Body::Stored(message);
-        Arc::new(Self { body, given: None })
+        Self::new(Body::Stored(message), None)
     }
 
     pub(crate) fn owned(message: OwnedMessage, origin: Origin) -> Arc<Self> {
-        let body = Body::Owned(Box::new(message), origin);
-        Arc::new(Self { body, given: None })
+        Self::new(Body::Owned(Box::new(message), origin), None)
     }
 
     /// An owned copy for the engine of a broker.
@@ -79,6 +138,7 @@ impl midge_message {
 
     pub(crate) fn topic(&self) -> &str {
         match &self.body {
+            Body::Empty => "",
             Body::Received(message) => message.topic(),
             Body::Stored(message) => message.topic(),
             Body::Owned(message, _) => &message.topic,
@@ -87,6 +147,7 @@ impl midge_message {
 
     fn payload(&self) -> &Bytes {
         match &self.body {
+            Body::Empty => &NOTHING,
             Body::Received(message) => message.payload(),
             Body::Stored(message) => message.payload(),
             Body::Owned(message, _) => &message.payload,
@@ -95,6 +156,7 @@ impl midge_message {
 
     fn qos(&self) -> broker::QoS {
         match &self.body {
+            Body::Empty => broker::QoS::AtMostOnce,
             Body::Received(message) => message.qos(),
             Body::Stored(message) => message.qos(),
             Body::Owned(message, _) => message.qos,
@@ -103,6 +165,7 @@ impl midge_message {
 
     fn retain(&self) -> bool {
         match &self.body {
+            Body::Empty => false,
             Body::Received(message) => message.retain(),
             Body::Stored(message) => message.retain(),
             Body::Owned(message, _) => message.retain,
@@ -111,6 +174,7 @@ impl midge_message {
 
     fn expiry(&self) -> Option<u32> {
         match &self.body {
+            Body::Empty => None,
             Body::Received(message) => message.message_expiry(),
             Body::Stored(_) => None,
             Body::Owned(message, _) => message.expiry,
@@ -119,6 +183,7 @@ impl midge_message {
 
     fn properties(&self) -> Properties<'_> {
         match &self.body {
+            Body::Empty => Properties::EMPTY,
             Body::Received(message) => message.properties(),
             Body::Stored(message) => message.properties(),
             Body::Owned(message, _) => message.properties.as_properties(),
@@ -127,6 +192,7 @@ impl midge_message {
 
     pub(crate) fn origin(&self) -> (u32, &str) {
         let origin = match &self.body {
+            Body::Empty => &Origin::Host,
             Body::Received(message) => message.origin(),
             Body::Stored(message) => message.origin(),
             Body::Owned(_, origin) => origin,
@@ -205,7 +271,8 @@ pub const MIDGE_PROP_CORRELATION_DATA: u8 = 0x09;
 /// User Property, key and value; there may be many.
 pub const MIDGE_PROP_USER: u8 = 0x26;
 
-/// Makes a message, for a publish callback to put in place of another.
+/// Makes a message: for midge_publish_message(), or for a publish callback to put in place of
+/// another.
 ///
 /// @param args  as for midge_publish_ex()
 /// @param out   receives the message; free it with midge_message_unref()
@@ -232,7 +299,7 @@ pub unsafe extern "C" fn midge_message_new(
             }
         };
         let body = Body::Owned(Box::new(message), Origin::Host);
-        let message = Arc::into_raw(Arc::new(midge_message { body, given }));
+        let message = Arc::into_raw(midge_message::new(body, given));
         // SAFETY: not NULL, so writable.
         unsafe { ffi::write(out, message.cast_mut()) };
         Ok(())
@@ -257,7 +324,7 @@ pub unsafe extern "C" fn midge_message_unref(m: *const midge_message) {
     if !m.is_null() && !process::is_forked_child() {
         enter(|| {
             // SAFETY: the host gives back a reference that it has.
-            unsafe { Arc::decrement_strong_count(m) };
+            midge_message::release(unsafe { Arc::from_raw(m) });
             Ok(())
         });
     }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
 use crate::callback::User;
 use crate::ffi::{self, enter, midge_bytes, midge_free_fn};
+use crate::message::midge_message;
 use crate::status::{
     Fault, MIDGE_E_DENIED, MIDGE_E_INVALID, MIDGE_E_LIMIT, MIDGE_E_REENTRANT, MIDGE_E_STATE,
     midge_status,
@@ -342,6 +343,39 @@ pub unsafe extern "C" fn midge_publish(
         };
         let receipt = object.broker.publish_ref(message, None, false);
         receipt.map(drop).map_err(|error| fault(&error))
+    })
+}
+
+/// Publishes a message that was made with midge_message_new(), or received, as the host. It may be
+/// published any number of times, at the same time, too: queues of the host get this very message,
+/// so that nothing is copied, and once everything has warmed up nothing is allocated. The reference
+/// stays the caller's.
+///
+/// @param matched  may be NULL; receives the number of receivers
+/// @return as midge_publish()
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_publish_message(
+    b: midge_broker,
+    m: *const midge_message,
+    matched: *mut u32,
+) -> midge_status {
+    enter(|| {
+        let object = BROKERS.find(b.id)?;
+        ffi::not_null(m, "m")?;
+        // SAFETY: not NULL, so a message of this library that is alive.
+        let message = unsafe { &*m };
+        let receipt = match message.prepared(&object.broker) {
+            Some(prepared) => object.broker.publish_prepared(prepared),
+            None => {
+                let copy = message.lend(Some(&object.broker.later()));
+                object.broker.publish_ref(copy.parts(), None, false)
+            }
+        };
+        let receivers = receipt.map_err(|error| fault(&error))?.matched();
+        // SAFETY: the host's variable, or NULL.
+        unsafe { ffi::write(matched, u32::try_from(receivers).unwrap_or(u32::MAX)) };
+        Ok(())
     })
 }
 

@@ -247,6 +247,17 @@ impl OwnedMessage {
         }
     }
 
+    /// As a message of the host that can be published again and again. `None` if it expires: then
+    /// each one has a moment of its own.
+    pub fn prepare(&self) -> Option<Arc<Message>> {
+        let whole = self.expiry.is_none();
+        let message = || {
+            self.parts()
+                .to_message(None, 0, Origin::Host, Tick::NEVER, None)
+        };
+        whole.then(message)
+    }
+
     /// Its parts, borrowed.
     pub fn parts(&self) -> MessageRef<'_> {
         MessageRef {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use midge_codec::ReasonCode;
 use midge_core::{
-    ClientView, EventMask, Hub, OwnedMessage, PublishError, Queue, QueueLimits, Receipt, SendError,
-    SessionView, Stats, SubscriptionView,
+    ClientView, EventMask, Hub, Message as KeptMessage, OwnedMessage, PublishError, Queue,
+    QueueLimits, Receipt, SendError, SessionView, Stats, SubscriptionView,
 };
 use parking_lot::Mutex;
 
@@ -160,6 +160,17 @@ impl Broker {
             || self.inner.core.now(),
             want_outcomes,
         )
+    }
+
+    /// Publishes a message that was prepared ([`OwnedMessage::prepare`]) or received, as often as
+    /// wanted: for subscriptions of the host nothing is copied or allocated. One that expires is to
+    /// be published in another way: its time would not begin anew.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub fn publish_prepared(&self, message: &Arc<KeptMessage>) -> Result<Receipt, PublishError> {
+        self.hub()
+            .publish_prepared(message, || self.inner.core.now())
     }
 
     /// Open connections, those before CONNECT included. Cheaper than [`Broker::stats`].

@@ -32,6 +32,11 @@ impl Message {
         }
     }
 
+    /// What is shared with all other receivers.
+    pub fn kept(&self) -> &Arc<midge_core::Message> {
+        &self.inner.message
+    }
+
     /// Topic name.
     pub fn topic(&self) -> &str {
         self.inner.message.topic()

@@ -150,7 +150,21 @@ impl Hub {
         want_receipt: bool,
     ) -> Result<Receipt, PublishError> {
         let mut desk = Desk::take(self.instance);
-        let receipt = self.publish_at(&mut desk, message, client_id, now, want_receipt);
+        let receipt = self.publish_at(&mut desk, message, client_id, now, want_receipt, None);
+        desk.give_back();
+        receipt
+    }
+
+    /// Publishes a message of the host that was made before. Subscriptions of the host get this
+    /// very message: nothing is copied or allocated for them.
+    pub fn publish_prepared(
+        self: &Arc<Self>,
+        message: &Arc<Message>,
+        now: impl FnOnce() -> Tick,
+    ) -> Result<Receipt, PublishError> {
+        let mut desk = Desk::take(self.instance);
+        let parts = message.parts(Tick::default());
+        let receipt = self.publish_at(&mut desk, parts, None, now, false, Some(message));
         desk.give_back();
         receipt
     }
@@ -162,6 +176,7 @@ impl Hub {
         client_id: Option<&str>,
         now: impl FnOnce() -> Tick,
         want_receipt: bool,
+        prepared: Option<&Arc<Message>>,
     ) -> Result<Receipt, PublishError> {
         self.check_host_message(&message, desk.cache.knows(message.topic))?;
         let acknowledged = message.qos != QoS::AtMostOnce;
@@ -170,7 +185,7 @@ impl Hub {
             ..Receipt::default()
         };
         if client_id.is_none()
-            && let Some(matched) = self.publish_inside(desk, &message)
+            && let Some(matched) = self.publish_inside(desk, &message, prepared)
         {
             receipt.matched = matched;
             return Ok(receipt);

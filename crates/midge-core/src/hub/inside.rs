@@ -8,7 +8,7 @@ use super::Hub;
 use super::host::Desk;
 use crate::event::{DropReason, EventMask};
 use crate::hooks::HookSet;
-use crate::message::{MessageRef, Origin};
+use crate::message::{Message, MessageRef, Origin};
 use crate::observer::Received;
 use crate::router::{SubTarget, Subscriber, Target};
 use crate::time::Tick;
@@ -36,6 +36,7 @@ impl Hub {
         &self,
         desk: &mut Desk,
         message: &MessageRef<'_>,
+        prepared: Option<&Arc<Message>>,
     ) -> Option<usize> {
         let asked = self.hook_set.has(HookSet::PUBLISHING)
             || self.shared.taps.mask() & EventMask::PUBLISHED.0 != 0;
@@ -51,7 +52,8 @@ impl Hub {
             return None;
         }
         let (topic, origin) = (Some(&route.topic), Origin::Host);
-        let mut kept = Some(message.to_message(topic, 0, origin, Tick::NEVER, None));
+        let make = || message.to_message(topic, 0, origin, Tick::NEVER, None);
+        let mut kept = Some(prepared.cloned().unwrap_or_else(make));
         let mut left = route.targets.len();
         for (target, observer) in route.targets.iter().filter_map(as_observer) {
             left -= 1;
