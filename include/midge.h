@@ -994,6 +994,21 @@ midge_status midge_client_publish(struct midge_client c,
 MIDGE_API midge_status midge_client_free(struct midge_client c);
 
 /**
+ * Reads a configuration file in TOML, as `midge serve --config` takes it: `listen` (a list of
+ * addresses, added to those that are there), `threads`, and a table for each section of the
+ * options. All of it is set, or nothing.
+ *
+ * @param path  NUL-terminated
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (it says
+ *         something that cannot be), MIDGE_E_NOT_FOUND (an option that there is not)
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_config_load(struct midge_config *config,
+                               const char *path);
+
+/**
  * Makes a configuration with safe defaults and no listener.
  *
  * @param out  receives the configuration; free it with midge_config_free()

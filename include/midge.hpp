@@ -250,6 +250,8 @@ public:
     if (auto s = midge_config_clone(c_.get(), &c); s != MIDGE_OK) return error(s);
     return config(c);
   }
+  /// Reads a file in TOML; all of it is set, or nothing.
+  status load(const char *path) { return check(midge_config_load(c_.get(), path)); }
   status set(const char *key, const char *value) { return check(midge_config_set(c_.get(), key, value)); }
   status set(const char *key, const std::string &value) { return set(key, value.c_str()); }
   template <class N, std::enable_if_t<std::is_integral_v<N> && !std::is_same_v<N, bool>, int> = 0>

@@ -139,6 +139,9 @@ static void null_and_garbage(void) {
   OK(midge_config_get(config, "clock", NULL, 0, NULL));
   OK(midge_config_get(config, "clock", text, 7, NULL));
   CHECK(strcmp(text, "system") == 0);
+  CHECK(midge_config_load(NULL, "x") == MIDGE_E_INVALID);
+  CHECK(midge_config_load(config, NULL) == MIDGE_E_INVALID);
+  CHECK(midge_config_load(config, not_utf8) == MIDGE_E_INVALID);
   CHECK(midge_config_set_hooks(NULL, NULL) == MIDGE_E_INVALID);
   OK(midge_config_set_hooks(config, NULL));
 
@@ -254,6 +257,34 @@ static void null_and_garbage(void) {
   OK(midge_queue_free(q));
   OK(midge_broker_free(b));
   midge_config_free(config);
+}
+
+/* A file sets all of what it says, or nothing. */
+static midge_status load(midge_config *config, const char *text) {
+  char path[] = "/tmp/midge-XXXXXX";
+  int fd = mkstemp(path);
+  CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+  close(fd);
+  midge_status status = midge_config_load(config, path);
+  if (status != MIDGE_OK) CHECK(strstr(last_message(), status == MIDGE_E_NOT_FOUND ? "inflght" : path) != NULL);
+  unlink(path);
+  return status;
+}
+
+static void configuration_files(void) {
+  midge_config *config = new_config();
+  char text[64];
+  OK(load(config, "listen = 'tcp://127.0.0.1:0'\nthreads = 2\n[limits]\ninflight = 7\n"));
+  OK(midge_config_get(config, "limits.inflight", text, sizeof text, NULL));
+  CHECK(strcmp(text, "7") == 0);
+  CHECK(load(config, "[limits]\ninflight = 9\ninflght = 1\n") == MIDGE_E_NOT_FOUND);
+  CHECK(load(config, "threads = 0\n") == MIDGE_E_CONFIG);
+  CHECK(load(config, "[limits\n") == MIDGE_E_CONFIG);
+  OK(midge_config_get(config, "limits.inflight", text, sizeof text, NULL));
+  CHECK(strcmp(text, "7") == 0);
+  midge_broker broker = start_with(config);
+  OK(midge_broker_addr(broker, 0, text, sizeof text, NULL));
+  OK(midge_broker_free(broker));
 }
 
 /* ---- 4: struct_size short, exact, long --------------------------------------------------------- */
@@ -847,6 +878,7 @@ int main(int argc, char **argv) {
   for (int fd = 0; fd < (int)sizeof inherited; fd++) inherited[fd] = fcntl(fd, F_GETFD) >= 0;
   int threads = entries("/proc/self/task"), files = entries("/proc/self/fd");
   null_and_garbage();
+  configuration_files();
   struct_sizes();
   properties_arrive();
   hooks_decide();

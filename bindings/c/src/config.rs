@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use broker::{Broker, Builder, Clock, Config, OptionError, options, set_option};
+use broker::{Broker, Builder, Clock, Config, ConfigFile, OptionError, options, set_option};
 
 use crate::ffi::{self, enter};
 use crate::hooks::HookTable;
@@ -102,6 +102,42 @@ pub(crate) unsafe fn borrow_mut<'a>(
     ffi::not_null(config, "config")?;
     // SAFETY: not NULL, so alive and unshared, as the caller promises.
     Ok(unsafe { &mut *config })
+}
+
+/// Reads a configuration file in TOML, as `midge serve --config` takes it: `listen` (a list of
+/// addresses, added to those that are there), `threads`, and a table for each section of the
+/// options. All of it is set, or nothing.
+///
+/// @param path  NUL-terminated
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (it says
+///         something that cannot be), MIDGE_E_NOT_FOUND (an option that there is not)
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_config_load(
+    config: *mut midge_config,
+    path: *const c_char,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's configuration and string, or NULL.
+        let (config, path) = unsafe { (borrow_mut(config)?, ffi::text(path, "path")?) };
+        let file = ConfigFile::read(path).map_err(|error| match error.io() {
+            Some(source) => Fault::io(path, source),
+            None => Fault::new(MIDGE_E_CONFIG, error.to_string()),
+        })?;
+        let mut changed = config.clone();
+        for address in &file.listen {
+            changed.set(LISTEN, address)?;
+        }
+        if let Some(threads) = file.threads {
+            changed.set(THREADS, &threads.to_string())?;
+        }
+        for (key, value) in &file.options {
+            changed.set(key, value)?;
+        }
+        *config = changed;
+        Ok(())
+    })
 }
 
 /// Makes a configuration with safe defaults and no listener.

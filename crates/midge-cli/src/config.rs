@@ -1,11 +1,9 @@
 //! Settings: the file, the command line, the table of options.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use clap::Args;
 use midge::{Builder, options};
-use toml::{Table, Value};
 
 use crate::Failure;
 
@@ -79,56 +77,6 @@ fn markdown() -> String {
     text
 }
 
-/// What a configuration file says.
-#[derive(Default)]
-pub(crate) struct File {
-    pub(crate) listen: Vec<String>,
-    pub(crate) threads: Option<usize>,
-    pub(crate) options: Vec<(String, String)>,
-}
-
-/// Reads a configuration file.
-pub(crate) fn read(path: &Path) -> Result<File, Failure> {
-    let named = |what: &dyn std::fmt::Display| Failure::new(format!("{}: {what}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
-    let table: Table = text.parse().map_err(|error| named(&error))?;
-    let mut file = File::default();
-    for (key, value) in table {
-        match (key.as_str(), value) {
-            ("listen", Value::String(address)) => file.listen.push(address),
-            ("listen", Value::Array(addresses)) => {
-                for address in addresses {
-                    let Value::String(address) = address else {
-                        return Err(named(&"listen takes a list of addresses"));
-                    };
-                    file.listen.push(address);
-                }
-            }
-            ("threads", Value::Integer(threads)) => {
-                let threads = usize::try_from(threads).ok().filter(|threads| *threads > 0);
-                file.threads = Some(threads.ok_or_else(|| named(&"threads takes 1 or more"))?);
-            }
-            (_, Value::Table(section)) => {
-                for (name, value) in section {
-                    let value = match value {
-                        Value::String(text) => text,
-                        Value::Integer(number) => number.to_string(),
-                        Value::Boolean(on) => on.to_string(),
-                        _ => return Err(named(&format!("{key}.{name} takes a single value"))),
-                    };
-                    file.options.push((format!("{key}.{name}"), value));
-                }
-            }
-            _ => {
-                return Err(named(&format!(
-                    "unknown key {key:?}; known: listen, threads, sections"
-                )));
-            }
-        }
-    }
-    Ok(file)
-}
-
 /// Splits `key=value`.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected key=value")?;
@@ -149,11 +97,11 @@ mod tests {
 
     #[test]
     fn the_printed_file_can_be_read_and_set() {
-        let table: Table = file().parse().unwrap();
+        let table: toml::Table = file().parse().unwrap();
         let keys: Vec<_> = table
             .values()
-            .filter_map(Value::as_table)
-            .flat_map(Table::keys)
+            .filter_map(toml::Value::as_table)
+            .flat_map(toml::Table::keys)
             .collect();
         assert_eq!(keys.len(), options().len());
     }

@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use midge::{Broker, DisconnectReason, Event, Events, Stop};
+use midge::{Broker, ConfigFile, DisconnectReason, Event, Events, Stop};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::level_filters::LevelFilter;
 
-use crate::config::{self, apply, pair};
+use crate::config::{apply, pair};
 use crate::{Failure, Outcome};
 
 /// Arguments of `midge serve`.
@@ -94,8 +94,8 @@ impl Serve {
 
     fn start(&self) -> Result<Broker, Failure> {
         let file = match &self.config {
-            Some(path) => config::read(path)?,
-            None => config::File::default(),
+            Some(path) => ConfigFile::read(path).map_err(Failure::new)?,
+            None => ConfigFile::default(),
         };
         let mut listen = if self.listen.is_empty() {
             file.listen

@@ -32,6 +32,8 @@ mod builder;
 mod clock;
 mod driver;
 mod error;
+#[cfg(feature = "file")]
+mod file;
 mod listen;
 mod observe;
 mod options;
@@ -44,6 +46,8 @@ pub use broker::{Broker, Stop};
 pub use builder::Builder;
 pub use clock::{Clock, ClockHandle};
 pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, Timeout};
+#[cfg(feature = "file")]
+pub use file::{ConfigFile, ConfigFileError};
 pub use listen::ListenAddr;
 pub use midge_codec::{
     Properties, PropertiesBuf, Property, QoS, ReasonCode, RetainHandling, SubscriptionOptions,
