@@ -25,6 +25,8 @@ const READ_BUFFER: usize = 64 * 1024;
 const READ_BUDGET: u8 = 4;
 /// Memory reserved at once for a large packet; beyond that it grows with what really arrives.
 const RESERVE: usize = 1 << 20;
+/// Bytes of the longest fixed header.
+const LONGEST_HEADER: usize = 5;
 /// Acknowledgements that may wait unsent before nothing more is read from the client.
 const REPLIES_HIGH: usize = 64 * 1024;
 /// Time for the last bytes of an ended connection to get out.
@@ -60,6 +62,8 @@ pub(crate) struct Driver<T> {
     stash: Stash,
     stage: Stage,
     linger: Option<Pin<Box<Sleep>>>,
+    /// Size of the last packet in bytes if it was a large one, else 0.
+    expected: usize,
     /// Reads since the last pause.
     reads: u8,
     stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -77,6 +81,7 @@ impl<T: Transport> Driver<T> {
             stash,
             stage: Stage::Running,
             linger: None,
+            expected: 0,
             reads: 0,
             stopped: None,
         }
@@ -136,8 +141,9 @@ impl<T: Transport> Driver<T> {
                 return Poll::Pending;
             }
         }
-        if self.connection.owes_notice() {
-            // Others that are ready to read may have more for the same receivers.
+        // Others that are ready to read may have more for the same receivers. A large payload is
+        // written at once, while the processor's cache still has it.
+        if self.connection.owes_notice() && self.expected == 0 {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -155,27 +161,48 @@ impl<T: Transport> Driver<T> {
 
     /// Reads once and handles what came. `false` at the end of the stream.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if let Stash::Large(large) = &mut self.stash {
-            let (buffer, whole) = &mut **large;
-            let missing = whole.saturating_sub(buffer.len());
-            buffer.reserve(missing.min(RESERVE));
-            let mut room = buffer.limit(missing);
-            let count = ready!(poll_read_buf(
-                Pin::new(self.transport.reader()),
-                cx,
-                &mut room
-            ))?;
-            self.outlet.core.hub.count_read(count as u64);
-            if buffer.len() == *whole {
-                self.handle_large();
-            }
-            return Poll::Ready(Ok(count > 0));
+        if self.expected > 0 && matches!(&self.stash, Stash::Small(kept) if kept.is_empty()) {
+            // Probably another one of that size: read without a copy.
+            let buffer = BytesMut::with_capacity(self.expected.min(RESERVE));
+            self.stash = Stash::Large(Box::new((buffer, self.expected)));
+        }
+        if matches!(self.stash, Stash::Large(_)) {
+            return self.read_large(cx);
         }
         let mut scratch = SCRATCH.take();
         scratch.resize(READ_BUFFER, 0);
         let result = self.read_small(cx, &mut scratch);
         SCRATCH.set(scratch);
         result
+    }
+
+    fn read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Stash::Large(large) = &mut self.stash else {
+            return Poll::Ready(Ok(true));
+        };
+        let (buffer, whole) = &mut **large;
+        let missing = whole.saturating_sub(buffer.len());
+        buffer.reserve(missing.min(RESERVE));
+        let mut room = buffer.limit(missing);
+        let read = poll_read_buf(Pin::new(self.transport.reader()), cx, &mut room)?;
+        let Poll::Ready(count) = read else {
+            if buffer.is_empty() {
+                // Nothing is held for a packet that may never come.
+                self.stash = Stash::Small(Vec::new());
+            }
+            return Poll::Pending;
+        };
+        self.outlet.core.hub.count_read(count as u64);
+        let known = self.connection.missing(buffer);
+        if let Some(size) = known {
+            *whole = size;
+        }
+        let limit = self.outlet.core.hub.config().limits.packet_bytes as usize;
+        let malformed = known.is_none() && buffer.len() > LONGEST_HEADER;
+        if buffer.len() >= *whole || *whole > limit || malformed {
+            self.handle_large();
+        }
+        Poll::Ready(Ok(count > 0))
     }
 
     fn read_small(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<bool>> {
@@ -204,7 +231,11 @@ impl<T: Transport> Driver<T> {
         let used = self
             .connection
             .receive_quietly(bytes, None, self.outlet.core.now());
-        let rest = bytes.get(used..).unwrap_or_default();
+        self.keep(bytes.get(used..).unwrap_or_default());
+    }
+
+    /// Keeps the beginning of a packet.
+    fn keep(&mut self, rest: &[u8]) {
         self.stash = match self.connection.missing(rest) {
             Some(whole) if whole > READ_BUFFER / 2 => {
                 let mut buffer = BytesMut::with_capacity(whole.min(RESERVE).max(rest.len()));
@@ -220,12 +251,14 @@ impl<T: Transport> Driver<T> {
         else {
             return;
         };
-        let bytes = large.0.freeze();
+        let (buffer, whole) = *large;
+        self.expected = if whole > READ_BUFFER / 2 { whole } else { 0 };
+        let bytes = buffer.freeze();
         let used = self
             .connection
             .receive_quietly(&bytes, Some(&bytes), self.outlet.core.now());
         // A hook that defers leaves nothing behind: its packet is used.
-        self.stash = Stash::Small(bytes.get(used..).unwrap_or_default().to_vec());
+        self.keep(bytes.get(used..).unwrap_or_default());
     }
 
     /// Goes on with packets that were read before a hook deferred its answer.
