@@ -234,10 +234,10 @@ impl<T: Transport> Driver<T> {
         self.keep(bytes.get(used..).unwrap_or_default());
     }
 
-    /// Keeps the beginning of a packet.
+    /// Keeps the beginning of a packet, or all that has to wait for a hook's answer.
     fn keep(&mut self, rest: &[u8]) {
         self.stash = match self.connection.missing(rest) {
-            Some(whole) if whole > READ_BUFFER / 2 => {
+            Some(whole) if whole > READ_BUFFER / 2 && whole > rest.len() => {
                 let mut buffer = BytesMut::with_capacity(whole.min(RESERVE).max(rest.len()));
                 buffer.extend_from_slice(rest);
                 Stash::Large(Box::new((buffer, whole)))
@@ -254,10 +254,12 @@ impl<T: Transport> Driver<T> {
         let (buffer, whole) = *large;
         self.expected = if whole > READ_BUFFER / 2 { whole } else { 0 };
         let bytes = buffer.freeze();
+        // Only a packet that fills the buffer may be shared: a small one that somebody keeps would
+        // keep all of it.
+        let backing = Some(&bytes).filter(|bytes| bytes.len() == whole);
         let used = self
             .connection
-            .receive_quietly(&bytes, Some(&bytes), self.outlet.core.now());
-        // A hook that defers leaves nothing behind: its packet is used.
+            .receive_quietly(&bytes, backing, self.outlet.core.now());
         self.keep(bytes.get(used..).unwrap_or_default());
     }
 

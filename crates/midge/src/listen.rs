@@ -12,6 +12,8 @@ use crate::error::StartError;
 use crate::runtime::Core;
 use crate::transport::{Tcp, Unix};
 
+/// Connections accepted before everybody else gets a turn.
+const ACCEPTS: u32 = 16;
 /// Pause after an error of accept (no descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -110,6 +112,7 @@ impl Bound {
     /// Accepts until the broker stops. To be called on the runtime.
     pub(crate) async fn serve(self, core: Arc<Core>) -> std::io::Result<()> {
         let name: Arc<str> = self.address()?.to_string().into();
+        let mut turn = Turn::default();
         match self {
             Self::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
@@ -120,6 +123,7 @@ impl Bound {
                             // Coalescing is the broker's own work: never wait for more.
                             let _ = stream.set_nodelay(true);
                             core.connect(Tcp::new(stream), peer.to_string().into(), name.clone());
+                            turn.accepted().await;
                         }
                         Some(Err(error)) => accept_failed(&core, &name, &error).await,
                     }
@@ -133,11 +137,25 @@ impl Bound {
                         None => return Ok(()),
                         Some(Ok((stream, _))) => {
                             core.connect(Unix::new(stream), "unix".into(), name.clone());
+                            turn.accepted().await;
                         }
                         Some(Err(error)) => accept_failed(&core, &name, &error).await,
                     }
                 }
             }
+        }
+    }
+}
+
+/// Gives way now and then, so that many who come at once do not hold up those who are there.
+#[derive(Default)]
+struct Turn(u32);
+
+impl Turn {
+    async fn accepted(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(ACCEPTS) {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -1,0 +1,148 @@
+//! Large packets, and what comes in one piece with them.
+
+#![allow(clippy::unwrap_used)] // a test may fail
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use midge::{
+    Broker, ConnectRequest, Deferred, HookSet, Hooks, ReasonCode, Resolver, Stop, Verdict,
+};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+fn connect(broker: &Broker) -> UnixStream {
+    let stream = UnixStream::from(broker.connect_fd().unwrap());
+    stream.set_read_timeout(Some(WAIT)).unwrap();
+    stream
+}
+
+const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c";
+
+/// A QoS 0 PUBLISH to `t` with this many bytes of payload, all of them `fill`.
+fn publish(fill: u8, size: usize) -> Vec<u8> {
+    let mut packet = vec![0x30];
+    let mut length = size + 3;
+    loop {
+        let byte = (length % 128) as u8;
+        length /= 128;
+        packet.push(if length > 0 { byte | 0x80 } else { byte });
+        if length == 0 {
+            break;
+        }
+    }
+    packet.extend_from_slice(b"\0\x01t");
+    packet.resize(packet.len() + size, fill);
+    packet
+}
+
+fn expect(stream: &mut UnixStream, bytes: &[u8]) {
+    let mut got = vec![0; bytes.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert!(got == bytes);
+}
+
+#[test]
+fn large_and_small_packets_come_in_any_pieces() {
+    let broker = Broker::builder().start().unwrap();
+    let messages = broker.subscribe("t").unwrap();
+    let sizes = [
+        0, 40_000, 40_000, 40_000, 5, 100_000, 7, 0, 40_000, 33_000, 20_000, 20_000, 2_000_000,
+        2_000_000, 1, 65_533, 65_536, 65_536, 9_000, 9_000, 300_000, 32_760, 32_770,
+    ];
+    let mut sent = CONNECT.to_vec();
+    for (fill, size) in (0u8..).zip(sizes) {
+        sent.extend(publish(fill, size));
+    }
+    sent.extend_from_slice(&[0xC0, 0]);
+    for piece in [1_013, 40_003, 65_536, 70_001, usize::MAX] {
+        let mut stream = connect(&broker);
+        let mut writer = stream.try_clone().unwrap();
+        let bytes = sent.clone();
+        let writing = std::thread::spawn(move || {
+            for part in bytes.chunks(piece.min(bytes.len())) {
+                writer.write_all(part).unwrap();
+            }
+        });
+        for (fill, size) in (0u8..).zip(sizes) {
+            let message = messages.recv_timeout(WAIT).unwrap();
+            assert_eq!(message.payload().len(), size);
+            assert!(message.payload().iter().all(|byte| *byte == fill));
+        }
+        expect(&mut stream, &[0x20, 2, 0, 0, 0xD0, 0]);
+        writing.join().unwrap();
+    }
+    broker.stop(Stop::Now).unwrap();
+}
+
+#[test]
+fn packets_that_are_too_large_or_malformed_are_found_behind_a_large_one() {
+    let broker = Broker::builder()
+        .set("limits.packet_bytes", "50000")
+        .unwrap()
+        .start()
+        .unwrap();
+    for bad in [
+        &publish(0, 60_000)[..8],
+        &[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
+    ] {
+        let messages = broker.subscribe("t").unwrap();
+        let mut stream = connect(&broker);
+        stream.write_all(CONNECT).unwrap();
+        stream.write_all(&publish(1, 40_000)).unwrap();
+        expect(&mut stream, &[0x20, 2, 0, 0]);
+        assert_eq!(messages.recv_timeout(WAIT).unwrap().payload().len(), 40_000);
+        stream.write_all(bad).unwrap();
+        assert_eq!(
+            stream.read(&mut [0]).unwrap(),
+            0,
+            "without waiting for more"
+        );
+    }
+    broker.stop(Stop::Now).unwrap();
+}
+
+/// Answers authentication later.
+struct Later(Mutex<Sender<Resolver>>);
+
+impl Hooks for Later {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHENTICATE
+    }
+
+    fn authenticate(&self, _: &ConnectRequest) -> Verdict {
+        let (resolver, deferred) = Deferred::new();
+        self.0.lock().unwrap().send(resolver).unwrap();
+        Verdict::Defer(deferred)
+    }
+}
+
+#[test]
+fn what_came_with_connect_waits_for_the_answer_of_a_hook() {
+    let (asked, answers) = channel();
+    let broker = Broker::builder()
+        .hooks(Later(Mutex::new(asked)))
+        .start()
+        .unwrap();
+    let messages = broker.subscribe("t").unwrap();
+    for size in [10, 32_000, 40_000, 60_000] {
+        let mut stream = connect(&broker);
+        let subscribe = b"\x82\x06\0\x01\0\x01u\0";
+        let parts = [CONNECT, subscribe, &publish(7, size), &[0xC0, 0]];
+        stream.write_all(&parts.concat()).unwrap();
+        answers.recv_timeout(WAIT).unwrap().allow();
+        expect(&mut stream, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0, 0xD0, 0]);
+        assert_eq!(messages.recv_timeout(WAIT).unwrap().payload().len(), size);
+    }
+    let mut refused = connect(&broker);
+    refused
+        .write_all(&[CONNECT, &publish(7, 40_000)].concat())
+        .unwrap();
+    let resolver = answers.recv_timeout(WAIT).unwrap();
+    resolver.deny(midge::Refusal::new(ReasonCode::NotAuthorized));
+    expect(&mut refused, &[0x20, 2, 0, 5]);
+    broker.stop(Stop::Now).unwrap();
+}
