@@ -131,7 +131,7 @@ fn what_came_with_connect_waits_for_the_answer_of_a_hook() {
     for size in [10, 32_000, 40_000, 60_000] {
         let mut stream = connect(&broker);
         let subscribe = b"\x82\x06\0\x01\0\x01u\0";
-        let parts = [CONNECT, subscribe, &publish(7, size), &[0xC0, 0]];
+        let parts = [CONNECT, &publish(7, size), subscribe, &[0xC0, 0]];
         stream.write_all(&parts.concat()).unwrap();
         answers.recv_timeout(WAIT).unwrap().allow();
         expect(&mut stream, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0, 0xD0, 0]);
