@@ -136,6 +136,8 @@ fn what_came_with_connect_waits_for_the_answer_of_a_hook() {
         answers.recv_timeout(WAIT).unwrap().allow();
         expect(&mut stream, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0, 0xD0, 0]);
         assert_eq!(messages.recv_timeout(WAIT).unwrap().payload().len(), size);
+        stream.write_all(&[0xC0, 0]).unwrap();
+        expect(&mut stream, &[0xD0, 0]); // and it is still connected
     }
     let mut refused = connect(&broker);
     refused
