@@ -1,8 +1,8 @@
 /* Publishing a prepared message to a queue of the same process, without a copy, allocates nothing once
- * everything has warmed up. Counts every allocation of the process, the library's included. */
+ * everything has warmed up. Counts every allocation of this thread, the library's included: all of the
+ * way is on it, while the broker's own thread may still be starting. */
 #include <midge.h>
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,22 +12,22 @@ extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 
-static atomic_long allocations;
+static _Thread_local long allocations;
 
 void *malloc(size_t size) {
-  atomic_fetch_add(&allocations, 1);
+  allocations++;
   return __libc_malloc(size);
 }
 void *calloc(size_t count, size_t size) {
-  atomic_fetch_add(&allocations, 1);
+  allocations++;
   return __libc_calloc(count, size);
 }
 void *realloc(void *old, size_t size) {
-  atomic_fetch_add(&allocations, 1);
+  allocations++;
   return __libc_realloc(old, size);
 }
 int posix_memalign(void **out, size_t alignment, size_t size) {
-  atomic_fetch_add(&allocations, 1);
+  allocations++;
   *out = __libc_memalign(alignment, size);
   return *out == NULL ? 12 : 0;
 }
@@ -69,9 +69,9 @@ int main(void) {
       midge_message_new(&args, &message) != MIDGE_OK)
     return 1;
   if (!round_trips(broker, queue, message, payload)) return 2;
-  long before = atomic_load(&allocations);
+  long before = allocations;
   if (!round_trips(broker, queue, message, payload)) return 3;
-  long during = atomic_load(&allocations) - before;
+  long during = allocations - before;
   printf("%ld allocations for 1000 messages, %ld before\n", during, before);
   if (before == 0 || during != 0 || freed != 0) return 4;
   midge_message_unref(message);
