@@ -7,9 +7,12 @@ use super::Inflight;
 /// Above this many slots memory is given back when nothing is in flight any more.
 const KEPT_SLOTS: usize = 16;
 
+/// Identifiers that are left alone for a while after they became free.
+const RESTING: usize = 8;
+
 /// A slab: the slot of an identifier is the one before its number. Identifiers that are free again
-/// are used again in the order in which they became free, so that a late acknowledgement does not
-/// soon meet a new message.
+/// rest and are used again in the order in which they became free, so that an acknowledgement that
+/// comes late or twice does not meet a new message.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(Option<Box<Slab>>);
 
@@ -34,9 +37,12 @@ impl InFlight {
     #[inline]
     pub(crate) fn free_packet_id(&self) -> Option<u16> {
         let Some(slab) = &self.0 else { return Some(1) };
-        match slab.free.front() {
-            Some(packet_id) => Some(*packet_id),
-            None => u16::try_from(slab.slots.len() + 1).ok(),
+        let new = u16::try_from(slab.slots.len() + 1).ok();
+        let rested = slab.free.front().copied();
+        if slab.free.len() >= RESTING || new.is_none() {
+            rested
+        } else {
+            new
         }
     }
 
@@ -149,12 +155,15 @@ mod tests {
         assert!(table.remove(2).is_some() && table.remove(2).is_none());
         assert!(table.remove(1).is_some());
         assert!(table.remove(0).is_none() && table.remove(9).is_none());
-        assert_eq!(
-            [add(&mut table, 5), add(&mut table, 6), add(&mut table, 7)],
-            [2, 1, 5]
-        );
-        assert_eq!(table.get(2).map(|e| e.sequence), Some(5));
-        assert_eq!(table.len(), 5);
+        let more: Vec<u16> = (5..11).map(|n| add(&mut table, n)).collect();
+        assert_eq!(more, [5, 6, 7, 8, 9, 10]);
+        for packet_id in 3..=8 {
+            assert!(table.remove(packet_id).is_some());
+        }
+        // Eight rest: now the first ones have rested long enough.
+        assert_eq!([add(&mut table, 11), add(&mut table, 12)], [2, 11]);
+        assert_eq!(table.get(2).map(|e| e.sequence), Some(11));
+        assert_eq!(table.len(), 4);
     }
 
     #[test]
@@ -165,9 +174,9 @@ mod tests {
         }
         let mut free: Vec<u16> = (0..5).map(|n| add(&mut table, n)).collect();
         free.sort_unstable();
-        assert_eq!(free, [2, 4, 5, 6, 8]);
+        assert_eq!(free, [8, 9, 10, 11, 12]);
         let ids: Vec<u16> = table.iter_mut().map(|(packet_id, _)| packet_id).collect();
-        assert_eq!(ids, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(ids, [1, 3, 7, 8, 9, 10, 11, 12]);
         assert_eq!(table.take().count(), 8);
         assert!(table.is_empty());
     }
