@@ -151,6 +151,7 @@ mod tests {
             std::thread::yield_now(); // the second message comes although the first panicked
         }
         assert_eq!(NEXT.load(Ordering::Acquire), 0);
+        assert_eq!(panics(broker), 2);
         assert_eq!(midge_broker_free(broker), MIDGE_OK);
         assert_eq!(seen.load(Ordering::Acquire), 1);
     }

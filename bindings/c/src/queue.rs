@@ -366,10 +366,17 @@ impl QueueObject {
                     Ok(entry) => {
                         let _scope = Scope::new();
                         // A panic costs one event, and not the thread.
-                        let _ = catch_unwind(AssertUnwindSafe(|| {
+                        let delivered = catch_unwind(AssertUnwindSafe(|| {
                             inject::point(inject::Point::Task);
                             deliver(entry);
                         }));
+                        if let Err(panic) = delivered {
+                            // Dropping what was thrown could throw again.
+                            std::mem::forget(panic);
+                            if let Some(object) = queue.owner.upgrade() {
+                                object.broker.report_panic();
+                            }
+                        }
                     }
                     Err(fault) if fault.status == MIDGE_E_CLOSED => break,
                     Err(_) => {}

@@ -178,6 +178,11 @@ impl Broker {
         self.hub().connections()
     }
 
+    /// Counts a panic that a binding has caught, in [`Stats::panics`].
+    pub fn report_panic(&self) {
+        self.hub().report_panic();
+    }
+
     /// For work that must wait until no lock of the broker is held.
     pub fn later(&self) -> Later {
         self.inner.core.later()

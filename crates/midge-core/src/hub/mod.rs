@@ -411,6 +411,11 @@ impl Hub {
         self.finish(&mut batch);
     }
 
+    /// A panic was caught that concerns no connection: it is counted.
+    pub fn report_panic(&self) {
+        self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts bytes that were read.
     pub fn count_read(&self, bytes: u64) {
         let counters = &self.shared.counters;
