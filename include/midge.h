@@ -1384,9 +1384,9 @@ midge_status midge_publish(struct midge_broker b,
 
 /**
  * Publishes a message that was made with midge_message_new(), or received, as the host. It may be
- * published any number of times, at the same time, too: queues of the host get this very message,
- * so that nothing is copied, and once everything has warmed up nothing is allocated. The reference
- * stays the caller's.
+ * published any number of times, at the same time, too. Queues of the host get the very message that
+ * midge_message_new() has made, so that nothing is copied, and once everything has warmed up nothing
+ * is allocated; one that was received is made anew, as the host's. The reference stays the caller's.
  *
  * @param matched  may be NULL; receives the number of receivers
  * @return as midge_publish()

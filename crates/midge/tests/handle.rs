@@ -302,6 +302,33 @@ fn draining_waits_for_acknowledgements() {
 }
 
 #[test]
+fn what_is_published_again_is_the_hosts() {
+    let broker = quiet();
+    let received = broker.subscribe("t").unwrap();
+    let mut client = subscriber(&broker, b'c');
+    client.write_all(b"\x30\x04\0\x01tx").unwrap();
+    let of_client = received.recv_timeout(WAIT).unwrap();
+    assert_eq!(of_client.origin(), &Origin::Client("c".into()));
+    drop(client);
+    while !broker.clients().is_empty() {
+        std::thread::yield_now();
+    }
+    for _ in 0..3 {
+        broker.publish_prepared(of_client.kept()).unwrap();
+        let again = received.recv_timeout(WAIT).unwrap();
+        assert_eq!(
+            (again.origin(), &again.payload()[..]),
+            (&Origin::Host, &b"x"[..])
+        );
+    }
+    let made = OwnedMessage::new("t", "y").prepare().unwrap();
+    for _ in 0..3 {
+        broker.publish_prepared(&made).unwrap();
+    }
+    assert!((0..3).all(|_| received.recv_timeout(WAIT).unwrap().payload() == "y"));
+}
+
+#[test]
 fn a_drain_can_be_cut_short() {
     let broker = quiet();
     let mut client = subscriber(&broker, b'c');

@@ -155,8 +155,8 @@ impl Hub {
         receipt
     }
 
-    /// Publishes a message of the host that was made before. Subscriptions of the host get this
-    /// very message: nothing is copied or allocated for them.
+    /// Publishes a message that was made before. If it is one of the host, subscriptions of the host
+    /// get this very message: nothing is copied or allocated for them.
     pub fn publish_prepared(
         self: &Arc<Self>,
         message: &Arc<Message>,
@@ -164,7 +164,9 @@ impl Hub {
     ) -> Result<Receipt, PublishError> {
         let mut desk = Desk::take(self.instance);
         let parts = message.parts(Tick::default());
-        let receipt = self.publish_at(&mut desk, parts, None, now, false, Some(message));
+        // One that was received says where it came from: it is made anew, as the host's.
+        let prepared = Some(message).filter(|message| *message.origin() == Origin::Host);
+        let receipt = self.publish_at(&mut desk, parts, None, now, false, prepared);
         desk.give_back();
         receipt
     }

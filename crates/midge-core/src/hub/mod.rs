@@ -386,7 +386,7 @@ impl Hub {
     pub(crate) fn contain<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(work)).ok();
         if done.is_none() {
-            self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);
+            self.report_panic();
         }
         done
     }
@@ -405,7 +405,7 @@ impl Hub {
 
     /// A panic was caught on the way of a connection: it is counted, and the connection ends.
     pub fn caught_panic(&self, link: &Arc<Link>, now: Tick) {
-        self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);
+        self.report_panic();
         let mut batch = self.batch(now);
         self.end(link, DisconnectReason::InternalError, &mut batch);
         self.finish(&mut batch);
