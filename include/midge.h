@@ -1019,6 +1019,10 @@ MIDGE_API MIDGE_MUST_USE midge_status midge_config_new(struct midge_config **out
 
 /**
  * Copies a configuration. Hooks are shared: user_free is called when the last one goes.
+ *
+ * @param config  stays as it is
+ * @param out     receives the copy; free it with midge_config_free()
+ * @return MIDGE_OK, MIDGE_E_INVALID
  * @since 0.1
  */
 MIDGE_API
@@ -1088,9 +1092,9 @@ MIDGE_API void midge_event_clear(struct midge_event *ev);
 MIDGE_API const char *midge_drop_reason_name(uint32_t reason);
 
 /**
- * Sets the callbacks; those set before are let go. NULL hooks removes them.
+ * Sets the callbacks; those set before are let go.
  *
- * @param h  copied; h->user belongs to the library once this has returned MIDGE_OK
+ * @param h  may be NULL, which removes them; copied; h->user belongs to the library once this has returned MIDGE_OK
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
  * @since 0.1
  */

@@ -1,42 +1,5 @@
 /* The C library as its users meet it: start, publish, receive, hooks, mistakes, stop. */
-#include <midge.h>
-
-#include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-static int passed, failed;
-
-#define CHECK(condition)                                                       \
-  do {                                                                         \
-    if (condition) {                                                           \
-      passed++;                                                                \
-    } else {                                                                   \
-      failed++;                                                                \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);          \
-    }                                                                          \
-  } while (0)
-
-#define WAIT 10000
-
-static midge_broker start(void) {
-  midge_config *config = NULL;
-  midge_broker broker = {0};
-  CHECK(midge_config_new(&config) == MIDGE_OK);
-  CHECK(midge_config_set(config, "listen", "tcp://127.0.0.1:0") == MIDGE_OK);
-  CHECK(midge_broker_start(config, &broker) == MIDGE_OK);
-  midge_config_free(config);
-  return broker;
-}
-
-static int is(midge_bytes bytes, const char *text) {
-  return bytes.len == strlen(text) && memcmp(bytes.ptr, text, bytes.len) == 0;
-}
+#include "check.h"
 
 static void publish_and_receive(void) {
   midge_broker broker = start();
@@ -171,52 +134,10 @@ static void freed_while_others_publish(void) {
   }
 }
 
-static void forked(void) {
-  midge_broker broker = start();
-  pid_t child = fork();
-  if (child == 0) {
-    int ok = midge_publish(broker, "t", "x", 1, 0, false) == MIDGE_E_FORKED;
-    midge_broker_free(broker);
-    _exit(ok ? 0 : 1);
-  }
-  int status = 1;
-  CHECK(waitpid(child, &status, 0) == child && status == 0);
-  CHECK(midge_publish(broker, "t", "x", 1, 0, false) == MIDGE_OK);
-  CHECK(midge_broker_free(broker) == MIDGE_OK);
-}
-
-static void a_client_that_leaves_does_not_kill_the_host(void) {
-  /* SIGPIPE has its default action here. */
-  midge_broker broker = start();
-  static const unsigned char hello[] = "\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01" "c\x82\x06\0\x01\0\x01t\0";
-  for (int n = 0; n < 20; n++) {
-    int32_t fd = -1;
-    unsigned char answer[9];
-    CHECK(midge_broker_connect_fd(broker, &fd) == MIDGE_OK);
-    CHECK(write(fd, hello, sizeof hello - 1) == (ssize_t)sizeof hello - 1);
-    size_t got = 0;
-    while (got < sizeof answer) {
-      ssize_t more = read(fd, answer + got, sizeof answer - got);
-      if (more <= 0) break;
-      got += (size_t)more;
-    }
-    CHECK(got == sizeof answer);
-    close(fd);
-    for (int m = 0; m < 50; m++) {
-      CHECK(midge_publish(broker, "t", "x", 1, 0, false) == MIDGE_OK);
-    }
-  }
-  CHECK(midge_broker_free(broker) == MIDGE_OK);
-}
-
-int main(int argc, char **argv) {
-  int may_fork = !(argc > 1 && strcmp(argv[1], "no-fork") == 0); /* valgrind counts in the child, too */
+int main(void) {
   publish_and_receive();
   without_a_copy();
   mistakes();
   freed_while_others_publish();
-  if (may_fork) forked();
-  a_client_that_leaves_does_not_kill_the_host();
-  printf("%d passed, %d failed\n", passed, failed);
-  return failed != 0;
+  return result();
 }

@@ -37,6 +37,12 @@ localised() { ! nm "$lib/libmidge.a" | grep -E ' [A-TV-Z] ' | grep -vE ' U | mid
 check "static symbols" localised
 soname() { readelf -d "$lib/libmidge.so" | grep -q 'SONAME.*libmidge.so.0' && readelf -d "$lib/libmidge.so" | grep -q NODELETE; }
 check "soname and nodelete" soname
+documented() {
+    local symbol missing=0
+    while read -r symbol; do grep -q "\`$symbol\`" "$root/docs/c.md" || { echo "$symbol"; missing=1; }; done <"$root/bindings/c/symbols.txt"
+    return "$missing"
+}
+check "every function stands in docs/c.md" documented
 everything() { ! grep -oE 'midge_[a-z_]+\(' "$root/tests/c/everything.h" | tr -d '(' | sort -u | comm -13 - "$root/bindings/c/symbols.txt" | grep .; }
 check "every function is called from every callback" everything
 if has abidiff; then
@@ -76,8 +82,13 @@ else
     pkg_shared=("-I$include" "-L$lib" -lmidge)
     read -ra pkg_static <<<"${pkg_shared[*]} $(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")"
 fi
-for program in broker contract; do
+# Every wrong argument that there can be, made of the header that was installed.
+garbage() { python3 "$root/tests/c/garbage.py" "$include/midge.h" "$root/bindings/c/symbols.txt" >"$out/garbage.c"; }
+check "make garbage" garbage
+c+=("-I$root/tests/c")
+for program in broker misuse garbage contract guest; do
     source=$root/tests/c/$program.c
+    [ -f "$source" ] || source=$out/$program.c
     check "link $program shared" "${c[@]}" "$source" "-I$include" "-L$lib" -lmidge -o "$out/$program"
     check "link $program pkg-config" "${c[@]}" "$source" "${pkg_shared[@]}" -o "$out/$program-pkg"
     check "link $program static" "${c[@]}" "$source" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/$program-static"
@@ -85,10 +96,14 @@ for program in broker contract; do
         check "run $program$way" quiet "$out/$program$way"
     done
 done
-cxx=(g++ -std=c++17 -g -Wall -Wextra -Werror -pthread "$root/tests/cpp/midge.cpp" "${pkg_shared[@]}")
-check "link C++" "${cxx[@]}" -o "$out/cpp"
-check "link C++ without exceptions" "${cxx[@]}" -fno-exceptions -fno-rtti -o "$out/cpp-plain"
-for program in cpp cpp-plain; do check "run $program" quiet "$out/$program"; done
+for way in "" -pkg -static; do check "run in a forked child$way" quiet "$out/garbage$way" fork; done
+cxx=(-std=c++17 -g -Wall -Wextra -Werror -pthread "$root/tests/cpp/midge.cpp" "${pkg_shared[@]}")
+for compiler in g++ clang++; do
+    has "$compiler" || { skip "$compiler"; continue; }
+    check "link C++ $compiler" "$compiler" "${cxx[@]}" -o "$out/cpp-$compiler"
+    check "link C++ $compiler without exceptions" "$compiler" "${cxx[@]}" -fno-exceptions -fno-rtti -o "$out/cpp-plain-$compiler"
+    for program in "cpp-$compiler" "cpp-plain-$compiler"; do check "run $program" quiet "$out/$program"; done
+done
 if has cmake; then
     configure() { cmake -S "$root/tests/c/consumer" -B "$out/cmake" "-DSOURCES=$root" "-DCMAKE_PREFIX_PATH=$out/root/opt/midge"; }
     check "cmake configure" configure
@@ -101,24 +116,43 @@ check "link unload" "${c[@]}" "$root/tests/c/unload.c" "-I$include" -ldl -o "$ou
 check "run unload" quiet "$out/unload" "$lib/libmidge.so"
 check "link allocations" "${c[@]}" "$root/tests/c/allocations.c" "-I$include" "-L$lib" -lmidge -rdynamic -o "$out/allocations"
 check "run allocations" quiet "$out/allocations"
+# What midge.pc and the CMake package name is what the compiler says.
+natives() {
+    local said
+    said=$(cd "$root" && touch bindings/c/src/lib.rs && cargo rustc -q -p midge-c --lib -- --print native-static-libs 2>&1 |
+        sed -n 's/^note: native-static-libs: //p' | tail -1)
+    [ -n "$said" ] && [ "$said" = "$(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")" ] &&
+        grep -qF -- "${said// /;}" "$lib/cmake/midge/midge-config.cmake"
+}
+check "libraries that the static one needs" natives
 other() { rustc --crate-type staticlib --edition 2024 -o "$out/libother.a" "$root/tests/c/other.rs"; }
 check "another Rust library" other
 check "link two Rust libraries" "${c[@]}" "$root/tests/c/two.c" "$out/libother.a" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/two"
 check "run two Rust libraries" quiet "$out/two"
 
 # Memory.
+sanitize=(-fsanitize=address,undefined -fno-sanitize-recover=all)
+# The tools do find a leak and a write behind the end: those of a program that has both.
+check "link leak" "${c[@]}" "$root/tests/c/leak.c" "${pkg_shared[@]}" -o "$out/leak"
+check "link leak sanitizers" "${c[@]}" "${sanitize[@]}" "$root/tests/c/leak.c" "${pkg_shared[@]}" -o "$out/leak-asan"
+finds() { ! timeout 60 "$@" && grep -qE 'definitely lost|LeakSanitizer|heap-buffer-overflow|Invalid write' "$out/log"; }
 if has valgrind; then
     grind=(timeout 600 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect)
-    check "valgrind broker" "${grind[@]}" "$out/broker" no-fork
-    check "valgrind contract" "${grind[@]}" "$out/contract" 20
-    check "valgrind C++" "${grind[@]}" "$out/cpp"
+    for mistake in leak write; do check "valgrind finds a $mistake" finds "${grind[@]}" "$out/leak" "$mistake"; done
+    for program in broker misuse garbage contract; do check "valgrind $program" "${grind[@]}" "$out/$program"; done
+    check "valgrind guest" "${grind[@]}" "$out/guest" 20
+    check "valgrind C++" "${grind[@]}" "$out/cpp-g++"
 else
     skip valgrind
 fi
-sanitize=(-fsanitize=address,undefined -fno-sanitize-recover=all)
-check "link sanitizers" "${c[@]}" "${sanitize[@]}" "$root/tests/c/contract.c" "${pkg_shared[@]}" -o "$out/contract-asan"
-check "run sanitizers" timeout 300 "$out/contract-asan" 100
-check "link C++ sanitizers" "${cxx[@]}" "${sanitize[@]}" -o "$out/cpp-asan"
+for mistake in leak write; do check "sanitizers find a $mistake" finds "$out/leak-asan" "$mistake"; done
+for program in broker misuse garbage contract guest; do
+    source=$root/tests/c/$program.c
+    [ -f "$source" ] || source=$out/$program.c
+    check "link $program sanitizers" "${c[@]}" "${sanitize[@]}" "$source" "${pkg_shared[@]}" -o "$out/$program-asan"
+    check "run $program sanitizers" timeout 300 "$out/$program-asan" 100
+done
+check "link C++ sanitizers" g++ "${cxx[@]}" "${sanitize[@]}" -o "$out/cpp-asan"
 check "run C++ sanitizers" timeout 300 "$out/cpp-asan"
 
 # The examples, as their first lines say.
@@ -165,6 +199,6 @@ counted() {
     echo "$each instructions for each message, $known before"
     [ "$each" -gt 0 ] && [ $((each * 100)) -le $((known * 105)) ]
 }
-if has valgrind; then check "instructions of the hot path" counted; fi
+if has valgrind; then check "instructions of the hot path" counted; else skip valgrind; fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

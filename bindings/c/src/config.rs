@@ -165,6 +165,10 @@ pub unsafe extern "C" fn midge_config_new(out: *mut *mut midge_config) -> midge_
 }
 
 /// Copies a configuration. Hooks are shared: user_free is called when the last one goes.
+///
+/// @param config  stays as it is
+/// @param out     receives the copy; free it with midge_config_free()
+/// @return MIDGE_OK, MIDGE_E_INVALID
 /// @since 0.1
 #[unsafe(no_mangle)]
 #[must_use]

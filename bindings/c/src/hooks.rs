@@ -392,9 +392,9 @@ impl Hooks for CHooks {
     }
 }
 
-/// Sets the callbacks; those set before are let go. NULL hooks removes them.
+/// Sets the callbacks; those set before are let go.
 ///
-/// @param h  copied; h->user belongs to the library once this has returned MIDGE_OK
+/// @param h  may be NULL, which removes them; copied; h->user belongs to the library once this has returned MIDGE_OK
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
 /// @since 0.1
 #[unsafe(no_mangle)]
