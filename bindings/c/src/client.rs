@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::ffi::c_char;
 use std::sync::{Arc, Weak};
 
-use broker::{QueueOverflow, SubscribeOptions};
 use parking_lot::Mutex;
 
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
 use crate::ffi::{self, enter};
 use crate::publish::{self, midge_publish_args, read_args};
 use crate::queue::{QUEUES, QueueObject, midge_queue};
-use crate::source::Source;
 use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND, midge_status};
 use crate::table::Table;
 
@@ -43,25 +41,14 @@ impl ClientObject {
     }
 
     fn subscribe(&self, filter: &str, qos: broker::QoS, tag: u32) -> Result<(), Fault> {
-        let bounds = self.queue.bounds();
-        let options = SubscribeOptions {
-            capacity: bounds.items,
-            bytes: bounds.bytes,
-            overflow: if bounds.drop_newest {
-                QueueOverflow::DropNewest
-            } else {
-                QueueOverflow::DropOldest
-            },
-            qos,
-            retained: true,
-        };
         let object = self.broker()?;
         let mut subscriptions = self.subscriptions.lock();
-        let subscription = object
-            .broker
-            .subscribe_with(&[filter], options)
-            .map_err(|error| Fault::new(MIDGE_E_INVALID, format!("filter: {error}")))?;
-        let number = self.queue.attach(Source::Messages(subscription), tag)?;
+        let number = self.queue.attach(tag, |inlet| {
+            object
+                .broker
+                .subscribe_to(&[filter], qos, true, inlet)
+                .map_err(|error| Fault::new(MIDGE_E_INVALID, format!("filter: {error}")))
+        })?;
         let old = subscriptions.insert(filter.to_owned(), number);
         drop(subscriptions);
         if let Some(old) = old {

@@ -160,7 +160,7 @@ const EMPTY: midge_event = midge_event {
 
 /// What an event borrows from. A message alone, the frequent case, needs no box.
 struct Owner {
-    _event: Event,
+    _event: Box<Event>,
     message: Option<Arc<midge_message>>,
 }
 

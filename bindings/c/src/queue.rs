@@ -4,17 +4,19 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use broker::{Events, Feed, Pushed};
 use parking_lot::{Condvar, Mutex};
 
 use crate::broker_handle::BrokerObject;
 use crate::inject;
 use crate::later::Scope;
 use crate::ready_fd::ReadyFd;
-use crate::source::{Item, Source};
+use crate::source::{Inlet, Item, Source};
 use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
 use crate::table::Table;
 
@@ -125,8 +127,10 @@ struct State {
 
 struct Attached {
     number: u64,
-    tag: u32,
+    /// The same as that of its [`Inlet`].
+    gone: Arc<AtomicBool>,
     source: Arc<Source>,
+    /// Lost on the way here so far.
     lost: u64,
 }
 
@@ -138,16 +142,47 @@ impl State {
         }
     }
 
-    fn append(&mut self, entry: Entry, bounds: &Bounds, dropped: &mut Vec<Entry>) {
+    /// Whether a reader has to be told that something came.
+    fn is_awaited(&self) -> bool {
+        self.sleepers > 0 || self.fd.as_ref().is_some_and(|fd| !fd.is_set())
+    }
+
+    fn append(
+        &mut self,
+        item: Item,
+        source: u64,
+        tag: u32,
+        size: usize,
+        bounds: &Bounds,
+        dropped: &mut Vec<Item>,
+    ) {
+        self.next_seq += 1;
         let full = |state: &Self| {
             state.entries.len() >= bounds.items
-                || (!state.entries.is_empty() && state.bytes + entry.size > bounds.bytes)
+                || (!state.entries.is_empty() && state.bytes + size > bounds.bytes)
         };
-        if bounds.drop_newest && full(self) {
-            self.lost += 1;
-            dropped.push(entry);
-            return;
+        if full(self) {
+            if bounds.drop_newest {
+                self.lost += 1;
+                dropped.push(item);
+                return;
+            }
+            self.make_room(full, dropped);
         }
+        self.bytes += size;
+        self.entries.push_back(Entry {
+            item,
+            tag,
+            seq: self.next_seq,
+            lost: std::mem::take(&mut self.lost),
+            stamp: Stamp::now(),
+            source,
+            size,
+        });
+    }
+
+    #[cold]
+    fn make_room(&mut self, full: impl Fn(&Self) -> bool, dropped: &mut Vec<Item>) {
         while full(self) {
             let Some(old) = self.entries.pop_front() else {
                 break;
@@ -159,11 +194,8 @@ impl State {
                 Some(next) => next.lost += lost,
                 None => self.lost += lost,
             }
-            dropped.push(old);
+            dropped.push(old.item);
         }
-        self.bytes += entry.size;
-        let lost = std::mem::take(&mut self.lost);
-        self.entries.push_back(Entry { lost, ..entry });
     }
 }
 
@@ -178,34 +210,66 @@ impl QueueObject {
         })
     }
 
-    pub(crate) fn bounds(&self) -> Bounds {
-        self.bounds
+    /// Takes in the messages of a subscription, which `subscribe` makes. Gives the number to take it
+    /// away again.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        tag: u32,
+        subscribe: impl FnOnce(Inlet) -> Result<Feed, Fault>,
+    ) -> Result<u64, Fault> {
+        let gone = Arc::new(AtomicBool::new(false));
+        let number = self.reserve()?;
+        // Not under the lock: retained messages come in meanwhile.
+        let feed = subscribe(Inlet::new(self.clone(), number, tag, gone.clone()))?;
+        self.keep(Attached {
+            number,
+            gone,
+            lost: 0,
+            source: Arc::new(Source::Messages { _feed: feed }),
+        })?;
+        Ok(number)
     }
 
-    /// Takes in what a source brings, from now on. Gives the number to take it away again.
-    pub(crate) fn attach(self: &Arc<Self>, source: Source, tag: u32) -> Result<u64, Fault> {
-        let source = Arc::new(source);
+    /// Takes in events of the broker, for as long as the queue lives.
+    pub(crate) fn attach_events(self: &Arc<Self>, events: Events) -> Result<(), Fault> {
+        let number = self.reserve()?;
+        let source = Arc::new(Source::Events(events));
+        self.keep(Attached {
+            number,
+            gone: Arc::default(),
+            lost: 0,
+            source: source.clone(),
+        })?;
+        let queue = Arc::downgrade(self);
+        if let Source::Events(events) = &*source {
+            events.on_ready(move || {
+                if let Some(queue) = queue.upgrade() {
+                    queue.pump(number);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn reserve(&self) -> Result<u64, Fault> {
         let mut state = self.state.lock();
         if state.closed {
-            drop(state);
             return Err(closed());
         }
         state.next_source += 1;
-        let number = state.next_source;
-        state.sources.push(Attached {
-            number,
-            tag,
-            source: source.clone(),
-            lost: 0,
-        });
-        drop(state);
-        let queue = Arc::downgrade(self);
-        source.on_ready(move || {
-            if let Some(queue) = queue.upgrade() {
-                queue.pump(number);
-            }
-        });
-        Ok(number)
+        Ok(state.next_source)
+    }
+
+    fn keep(&self, attached: Attached) -> Result<(), Fault> {
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            // Outside the lock: ending a subscription takes locks of the broker.
+            drop(attached);
+            return Err(closed());
+        }
+        state.sources.push(attached);
+        Ok(())
     }
 
     /// Takes a source away, and what it brought and nobody has read.
@@ -216,6 +280,9 @@ impl QueueObject {
             .iter()
             .position(|source| source.number == number);
         let gone = at.map(|at| state.sources.swap_remove(at));
+        if let Some(gone) = &gone {
+            gone.gone.store(true, Ordering::Relaxed);
+        }
         let mut left = VecDeque::with_capacity(state.entries.len());
         let mut dropped = Vec::new();
         for entry in std::mem::take(&mut state.entries) {
@@ -233,37 +300,56 @@ impl QueueObject {
         drop((gone, dropped));
     }
 
-    /// Moves what a source has brought into the queue. Runs on the thread that brought it.
+    /// Takes in an item, unless its source is gone by now. Nobody is woken.
+    pub(crate) fn push(
+        &self,
+        item: Item,
+        source: u64,
+        tag: u32,
+        gone: impl FnOnce() -> bool,
+    ) -> Pushed {
+        let size = item.size();
+        let mut dropped = Vec::new();
+        let mut state = self.state.lock();
+        if state.closed || gone() {
+            return Pushed::default();
+        }
+        state.append(item, source, tag, size, &self.bounds, &mut dropped);
+        let awaited = state.is_awaited();
+        drop(state);
+        Pushed {
+            lost: dropped.len(),
+            awaited,
+        }
+    }
+
+    /// Wakes whoever waits for what was pushed.
+    pub(crate) fn notify(&self) {
+        self.signal(&mut self.state.lock());
+    }
+
+    /// Moves the events that a source has brought into the queue. Runs on the thread that brought
+    /// them.
     fn pump(&self, number: u64) {
         let mut dropped = Vec::new();
         let mut state = self.state.lock();
-        let Some(at) = state
-            .sources
-            .iter()
-            .position(|source| source.number == number)
-        else {
+        let sources = &mut state.sources;
+        let Some(attached) = sources.iter_mut().find(|source| source.number == number) else {
             return;
         };
-        let (source, tag) = (state.sources[at].source.clone(), state.sources[at].tag);
-        let lost = source.lost();
-        state.lost += lost - state.sources[at].lost;
-        state.sources[at].lost = lost;
-        let mut stamp = None;
-        while let Some(item) = source.next() {
-            let stamp = *stamp.get_or_insert_with(Stamp::now);
-            state.next_seq += 1;
-            let entry = Entry {
-                size: item.size(),
-                item,
-                tag,
-                seq: state.next_seq,
-                lost: 0,
-                stamp,
-                source: number,
-            };
-            state.append(entry, &self.bounds, &mut dropped);
+        let source = attached.source.clone();
+        let Source::Events(events) = &*source else {
+            return;
+        };
+        let lost = events.lost();
+        let newly = lost - std::mem::replace(&mut attached.lost, lost);
+        state.lost += newly;
+        while let Some(observed) = events.try_recv() {
+            let item = Item::Event(Box::new(observed.event));
+            let size = item.size();
+            state.append(item, number, 0, size, &self.bounds, &mut dropped);
         }
-        if stamp.is_some() {
+        if state.is_awaited() {
             self.signal(&mut state);
         }
         drop(state);

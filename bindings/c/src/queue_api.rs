@@ -10,7 +10,6 @@ use crate::queue::{
     Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject,
     midge_queue,
 };
-use crate::source::Source;
 use crate::status::{Fault, midge_status};
 
 /// Called for each event, in order, on the queue's own thread. The event is cleared afterwards.
@@ -63,7 +62,7 @@ pub unsafe extern "C" fn midge_queue_new(
         object.attach(&queue)?;
         if mask & !MIDGE_EV_MESSAGE != 0 {
             let events = object.broker.events_with(event::mask(mask), max_events);
-            queue.attach(Source::Events(events), 0)?;
+            queue.attach_events(events)?;
         }
         let id = QUEUES.add(queue);
         // SAFETY: not NULL, so writable.

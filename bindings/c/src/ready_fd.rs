@@ -51,6 +51,10 @@ impl ReadyFd {
         self.read.as_raw_fd()
     }
 
+    pub(crate) fn is_set(&self) -> bool {
+        self.set
+    }
+
     /// Makes it readable, or not.
     pub(crate) fn set(&mut self, ready: bool) {
         if ready == self.set {

@@ -1,18 +1,26 @@
 //! What a queue takes in: subscriptions and the broker's events.
 
-use broker::{Event, Events, Message, Subscription};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Where the items of a queue come from. The engine's own queue behind it is empty but for the
-/// moment between an arrival and [`crate::queue::QueueObject::pump`], on the same thread.
+use broker::{Event, Events, Feed, Message, Pushed, Sink};
+
+use crate::queue::QueueObject;
+
+/// Where the items of a queue come from; dropping it ends that.
 pub(crate) enum Source {
-    Messages(Subscription),
+    /// Messages come through an [`Inlet`].
+    Messages { _feed: Feed },
+    /// Events wait in a queue of the engine between their arrival and [`QueueObject::pump`], which
+    /// runs on the same thread.
     Events(Events),
 }
 
 /// Something that waits in a queue.
 pub(crate) enum Item {
     Message(Message),
-    Event(Event),
+    /// Boxed: messages are the frequent case, and items are moved about.
+    Event(Box<Event>),
 }
 
 impl Item {
@@ -20,7 +28,7 @@ impl Item {
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Message(message) => message.topic().len() + message.payload().len(),
-            Self::Event(event) => match event {
+            Self::Event(event) => match &**event {
                 Event::Published { message, .. }
                 | Event::Delivered { message, .. }
                 | Event::Acknowledged { message, .. }
@@ -33,28 +41,39 @@ impl Item {
     }
 }
 
-impl Source {
-    pub(crate) fn next(&self) -> Option<Item> {
-        match self {
-            Self::Messages(subscription) => subscription.try_recv().map(Item::Message),
-            Self::Events(events) => events
-                .try_recv()
-                .map(|observed| Item::Event(observed.event)),
+/// The way of one subscription into a queue.
+pub(crate) struct Inlet {
+    queue: Arc<QueueObject>,
+    number: u64,
+    tag: u32,
+    /// Changed under the lock of the queue only.
+    gone: Arc<AtomicBool>,
+}
+
+impl Inlet {
+    pub(crate) fn new(
+        queue: Arc<QueueObject>,
+        number: u64,
+        tag: u32,
+        gone: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            queue,
+            number,
+            tag,
+            gone,
         }
     }
+}
 
-    /// Lost on the way here so far.
-    pub(crate) fn lost(&self) -> u64 {
-        match self {
-            Self::Messages(subscription) => subscription.lost(),
-            Self::Events(events) => events.lost(),
-        }
+impl Sink for Inlet {
+    fn push(&self, message: Message) -> Pushed {
+        let gone = || self.gone.load(Ordering::Relaxed);
+        self.queue
+            .push(Item::Message(message), self.number, self.tag, gone)
     }
 
-    pub(crate) fn on_ready(&self, notify: impl Fn() + Send + Sync + 'static) {
-        match self {
-            Self::Messages(subscription) => subscription.on_ready(notify),
-            Self::Events(events) => events.on_ready(notify),
-        }
+    fn wake(&self) {
+        self.queue.notify();
     }
 }

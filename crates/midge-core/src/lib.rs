@@ -45,7 +45,7 @@ pub use hub::{
 };
 pub use link::{Link, Notify};
 pub use message::{Message, MessageRef, Origin, OwnedMessage};
-pub use observer::Received;
+pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
 pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, RecvError};
 pub use receipt::{Outcome, Receipt, Tracker};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use midge_codec::ReasonCode;
+use midge_codec::{QoS, ReasonCode};
 use midge_core::{
     ClientView, EventMask, Hub, Message as KeptMessage, OwnedMessage, PublishError, Queue,
     QueueLimits, Receipt, SendError, SessionView, Stats, SubscriptionView,
@@ -18,7 +18,7 @@ use crate::builder::Builder;
 use crate::clock::{ClockHandle, Mover};
 use crate::error::{ConnectError, FilterError, StopError, Timeout};
 use crate::listen::ListenAddr;
-use crate::observe::{Events, Message, SubscribeOptions, Subscription};
+use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
 use crate::outgoing::Outgoing;
 use crate::runtime::{Background, Core, Later};
 use crate::transport::{MemoryStream, Unix, memory_pair};
@@ -134,7 +134,7 @@ impl Broker {
             topic: topic.as_ref(),
             payload: &payload,
             backing: Some(&payload),
-            qos: midge_codec::QoS::AtMostOnce,
+            qos: QoS::AtMostOnce,
             retain: false,
             expiry: None,
             properties: Default::default(),
@@ -234,10 +234,30 @@ impl Broker {
             bytes: options.bytes,
             overflow: options.overflow,
         };
+        let queue = Arc::new(Queue::new(limits));
         let now = self.inner.core.now();
         self.hub()
-            .observe_messages(filters, options.qos, options.retained, limits, now)
-            .map(Subscription::new)
+            .observe_messages(filters, options.qos, options.retained, queue.clone(), now)
+            .map(|handle| Subscription::new(handle, queue))
+            .map_err(|filter| FilterError { filter })
+    }
+
+    /// Subscribes the host to several filters with a [`Sink`] of its own in place of a queue.
+    /// Retained messages that match come first if `retained` says so.
+    ///
+    /// # Errors
+    /// A filter that is not valid.
+    pub fn subscribe_to(
+        &self,
+        filters: &[&str],
+        qos: QoS,
+        retained: bool,
+        sink: impl Sink + 'static,
+    ) -> Result<Feed, FilterError> {
+        let now = self.inner.core.now();
+        self.hub()
+            .observe_messages(filters, qos, retained, observe::bridge(sink), now)
+            .map(Feed::new)
             .map_err(|filter| FilterError { filter })
     }
 

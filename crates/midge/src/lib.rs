@@ -60,7 +60,7 @@ pub use midge_core::{
     Origin, Outcome, Overflow, OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError,
     Refusal, Resolver, SendError, SessionView, Stats, Store, SubscriptionView, Tick, Verdict,
 };
-pub use observe::{Callback, Events, Message, SubscribeOptions, Subscription};
+pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};
 pub use outgoing::Outgoing;
 pub use runtime::Later;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use midge_codec::{Properties, QoS};
+pub use midge_core::Pushed;
 use midge_core::{
     Closed, Observed, ObserverHandle, Origin, Queue, QueueLimits, QueueOverflow, Received,
     RecvError, Tick,
@@ -198,15 +199,16 @@ macro_rules! receiver {
 /// A subscription of the host. Dropping it ends it.
 pub struct Subscription {
     handle: ObserverHandle,
+    queue: Arc<Queue<Received>>,
 }
 
 impl Subscription {
-    pub(crate) fn new(handle: ObserverHandle) -> Self {
-        Self { handle }
+    pub(crate) fn new(handle: ObserverHandle, queue: Arc<Queue<Received>>) -> Self {
+        Self { handle, queue }
     }
 
     fn queue(&self) -> &Arc<Queue<Received>> {
-        self.handle.queue()
+        &self.queue
     }
 
     /// Calls `callback` for each message, in order, on a thread of its own named `midge-callback`.
@@ -242,6 +244,54 @@ receiver!(Subscription, Message, |inner| Message { inner });
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.handle.fmt(f)
+    }
+}
+
+/// Where the messages of a subscription go without a queue of the broker in between: for a host
+/// that has queues of its own, and for bindings.
+pub trait Sink: Send + Sync {
+    /// Takes a message, or counts it as lost. Runs on the thread that brought it, with locks of the
+    /// broker held: it must not wait, nor call the broker, nor panic.
+    fn push(&self, message: Message) -> Pushed;
+
+    /// Wakes whoever waits: called once after pushes of which one said that somebody waits, with no
+    /// lock held.
+    fn wake(&self);
+
+    /// Nothing comes any more: the subscription or the broker has ended. The same holds as for
+    /// [`Sink::push`].
+    fn close(&self) {}
+}
+
+struct Bridge<S>(S);
+
+impl<S: Sink> midge_core::Sink for Bridge<S> {
+    fn push(&self, inner: Received) -> Pushed {
+        self.0.push(Message { inner })
+    }
+
+    fn wake(&self) {
+        self.0.wake();
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+}
+
+pub(crate) fn bridge(sink: impl Sink + 'static) -> Arc<dyn midge_core::Sink> {
+    Arc::new(Bridge(sink))
+}
+
+/// A subscription with a [`Sink`]. Dropping it ends it.
+#[derive(Debug)]
+pub struct Feed {
+    _handle: ObserverHandle,
+}
+
+impl Feed {
+    pub(crate) fn new(handle: ObserverHandle) -> Self {
+        Self { _handle: handle }
     }
 }
 

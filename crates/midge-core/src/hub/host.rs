@@ -11,8 +11,7 @@ use crate::batch::Batch;
 use crate::event::DropReason;
 use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
 use crate::message::{Message, MessageRef, Origin, OwnedMessage};
-use crate::observer::{Observer, Received};
-use crate::queue::{Queue, QueueLimits};
+use crate::observer::{Observer, Received, Sink};
 use crate::receipt::{Receipt, Tracker};
 use crate::router::{Subscriber, is_shared};
 use crate::session::SubRecord;
@@ -79,16 +78,9 @@ pub struct ObserverHandle {
     filters: Vec<(Arc<str>, bool)>,
 }
 
-impl ObserverHandle {
-    /// The queue that messages arrive in.
-    pub fn queue(&self) -> &Arc<Queue<Received>> {
-        &self.observer.queue
-    }
-}
-
 impl Drop for ObserverHandle {
     fn drop(&mut self) {
-        self.observer.queue.close();
+        self.observer.close();
         let Some(hub) = self.hub.upgrade() else {
             return;
         };
@@ -300,14 +292,13 @@ impl Hub {
             })
     }
 
-    /// Subscribes the host itself. The queue is bounded by `limits`; retained messages that match
-    /// come first if `retained` says so. `Err` names the filter that is not valid.
+    /// Subscribes the host itself. Retained messages that match come first if `retained` says so. `Err` names the filter that is not valid.
     pub fn observe_messages(
         self: &Arc<Self>,
         filters: &[&str],
         qos: QoS,
         retained: bool,
-        limits: QueueLimits,
+        sink: Arc<dyn Sink>,
         now: Tick,
     ) -> Result<ObserverHandle, String> {
         for filter in filters {
@@ -315,7 +306,7 @@ impl Hub {
                 return Err((*filter).to_owned());
             }
         }
-        let observer = Arc::new(Observer::new(limits));
+        let observer = Arc::new(Observer::new(sink));
         let mut handle = ObserverHandle {
             hub: Arc::downgrade(self),
             observer: observer.clone(),

@@ -195,7 +195,7 @@ impl Router {
     /// Closes the queues of all in-process subscribers.
     pub(crate) fn close_observers(&self) {
         for observer in &self.observers {
-            observer.queue.close();
+            observer.close();
         }
     }
 
