@@ -104,6 +104,25 @@ for compiler in g++ clang++; do
     check "link C++ $compiler without exceptions" "$compiler" "${cxx[@]}" -fno-exceptions -fno-rtti -o "$out/cpp-plain-$compiler"
     for program in "cpp-$compiler" "cpp-plain-$compiler"; do check "run $program" quiet "$out/$program"; done
 done
+# For packagers who use cargo-c: what the metadata names is there, and where cargo-c is, what it installs.
+metadata() {
+    python3 - "$root/bindings/c" "$(readelf -d "$lib/libmidge.so" | sed -n 's/.*SONAME.*\[libmidge.so.\(.*\)\]/\1/p')" <<'END'
+import pathlib, sys, tomllib
+crate, soname = pathlib.Path(sys.argv[1]), sys.argv[2]
+manifest = tomllib.loads((crate / "Cargo.toml").read_text())
+capi = manifest["package"]["metadata"]["capi"]
+assets = [crate / asset["from"] for asset in capi["install"]["include"]["asset"]]
+assert {asset.name for asset in assets if asset.is_file()} == {"midge.h", "midge.hpp"}, assets
+assert manifest["features"]["capi"] == []
+assert capi["library"]["version_suffix_components"] == soname.count(".") + 1, soname
+END
+}
+check "metadata for cargo-c" metadata
+cargo_c() {
+    (cd "$root" && cargo cinstall -p midge-c --destdir="$out/capi" --prefix=/usr --libdir=lib) &&
+        readelf -d "$out/capi/usr/lib/libmidge.so.0" | grep -q 'SONAME.*libmidge.so.0\]' &&
+        gcc "$root/tests/c/two.c" "$out/libother.a" "-I$out/capi/usr/include" "-L$out/capi/usr/lib" -lmidge -o "$out/two-capi"
+}
 if has cmake; then
     configure() { cmake -S "$root/tests/c/consumer" -B "$out/cmake" "-DSOURCES=$root" "-DCMAKE_PREFIX_PATH=$out/root/opt/midge"; }
     check "cmake configure" configure
@@ -129,6 +148,7 @@ other() { rustc --crate-type staticlib --edition 2024 -o "$out/libother.a" "$roo
 check "another Rust library" other
 check "link two Rust libraries" "${c[@]}" "$root/tests/c/two.c" "$out/libother.a" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/two"
 check "run two Rust libraries" quiet "$out/two"
+if has cargo-cinstall; then check "cargo cinstall" cargo_c; else skip cargo-c; fi
 
 # Memory.
 sanitize=(-fsanitize=address,undefined -fno-sanitize-recover=all)
