@@ -245,9 +245,78 @@ static void struct_sizes(void) {
   OK(midge_broker_free(b));
 }
 
+/* ---- 4: messages never say payloads or passwords ----------------------------------------------- */
+
+#define PAYLOAD "payload-of-a-patient"
+#define PASSWORD "password-of-a-nurse"
+
+static void hides(midge_status status) {
+  CHECK(status != MIDGE_OK && last_message()[0] != 0);
+  CHECK(strstr(last_message(), PAYLOAD) == NULL && strstr(last_message(), PASSWORD) == NULL);
+}
+
+static midge_status refuse(void *user, const midge_connect_info *info, midge_decision d) {
+  (void)d;
+  atomic_fetch_add((atomic_int *)user, is(info->password, PASSWORD));
+  return MIDGE_E_DENIED;
+}
+
+static midge_status refuse_all(void *user, const midge_message *message, midge_message **replace) {
+  (void)user;
+  (void)message;
+  (void)replace;
+  return MIDGE_E_DENIED;
+}
+
+static void secrets_stay_secret(void) {
+  atomic_int seen = 0;
+  midge_config *config = new_config();
+  midge_hooks hooks = MIDGE_HOOKS_INIT;
+  midge_publish_args args = MIDGE_PUBLISH_ARGS_INIT;
+  midge_event event = MIDGE_EVENT_INIT;
+  hooks.user = &seen;
+  hooks.on_auth = refuse;
+  hooks.on_publish = refuse_all;
+  OK(midge_config_set_hooks(config, &hooks));
+  OK(midge_config_set(config, "limits.packet_bytes", "1024"));
+  midge_broker b = start_with(config);
+  midge_queue q = queue_of(b, MIDGE_EV_CONNECT);
+  args.payload = PAYLOAD;
+  args.payload_len = sizeof PAYLOAD - 1;
+  args.topic = "a/#";
+  hides(midge_publish_ex(b, &args, NULL));
+  args.topic = "a";
+  hides(midge_publish_ex(b, &args, NULL)); /* denied */
+  args.response_topic = "#";
+  hides(midge_publish_ex(b, &args, NULL));
+  args.response_topic = NULL;
+  args.qos = 3;
+  hides(midge_publish_ex(b, &args, NULL));
+  static char large[2000] = PAYLOAD;
+  hides(midge_publish(b, "a", large, sizeof large, 0, false));
+  hides(midge_broker_set_retained(b, "+", PAYLOAD, sizeof PAYLOAD - 1));
+  hides(midge_publish((midge_broker){b.id + 1}, "a", PAYLOAD, sizeof PAYLOAD - 1, 0, false));
+
+  unsigned char packet[64] = "\x10\x29\0\4MQTT\4\xc2\0\0\0\1c\0\5nurse\0\x13" PASSWORD;
+  int32_t fd = -1;
+  OK(midge_broker_connect_fd(b, &fd));
+  CHECK(write(fd, packet, 2 + 0x29) == 2 + 0x29);
+  CHECK(got(fd, CONNACK("\x05")));
+  OK(midge_queue_next(q, WAIT, &event));
+  CHECK(event.type == MIDGE_EV_CONNECT && event.status == MIDGE_E_DENIED && seen == 1);
+  CHECK(memmem(event.text.ptr, event.text.len, PASSWORD, sizeof PASSWORD - 1) == NULL);
+  CHECK(memmem(event.topic.ptr, event.topic.len, PASSWORD, sizeof PASSWORD - 1) == NULL);
+  CHECK(memmem(event.client_id.ptr, event.client_id.len, PASSWORD, sizeof PASSWORD - 1) == NULL);
+  midge_event_clear(&event);
+  close(fd);
+  OK(midge_queue_free(q));
+  OK(midge_broker_free(b));
+}
+
 int main(void) {
   null_and_garbage();
   configuration_files();
   struct_sizes();
+  secrets_stay_secret();
   return result();
 }
