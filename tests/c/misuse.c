@@ -255,6 +255,10 @@ static void hides(midge_status status) {
   CHECK(strstr(last_message(), PAYLOAD) == NULL && strstr(last_message(), PASSWORD) == NULL);
 }
 
+static int says(midge_bytes bytes, const char *text) {
+  return bytes.len > 0 && memmem(bytes.ptr, bytes.len, text, strlen(text)) != NULL;
+}
+
 static midge_status refuse(void *user, const midge_connect_info *info, midge_decision d) {
   (void)d;
   atomic_fetch_add((atomic_int *)user, is(info->password, PASSWORD));
@@ -304,9 +308,9 @@ static void secrets_stay_secret(void) {
   CHECK(got(fd, CONNACK("\x05")));
   OK(midge_queue_next(q, WAIT, &event));
   CHECK(event.type == MIDGE_EV_CONNECT && event.status == MIDGE_E_DENIED && seen == 1);
-  CHECK(memmem(event.text.ptr, event.text.len, PASSWORD, sizeof PASSWORD - 1) == NULL);
-  CHECK(memmem(event.topic.ptr, event.topic.len, PASSWORD, sizeof PASSWORD - 1) == NULL);
-  CHECK(memmem(event.client_id.ptr, event.client_id.len, PASSWORD, sizeof PASSWORD - 1) == NULL);
+  CHECK(!says(event.text, PASSWORD));
+  CHECK(!says(event.topic, PASSWORD));
+  CHECK(!says(event.client_id, PASSWORD));
   midge_event_clear(&event);
   close(fd);
   OK(midge_queue_free(q));

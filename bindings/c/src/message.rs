@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
-use broker::{Origin, OwnedMessage, Properties, Property, StoredMessage, Tick};
+use broker::{Origin, OwnedMessage, Properties, Property, SharedMessage, Tick};
 use bytes::Bytes;
 
 use crate::callback::User;
@@ -18,10 +18,8 @@ pub struct midge_message {
     /// Whose payload it is, if the host gave it.
     given: Option<Arc<User>>,
     /// As the engine takes it, once it was published.
-    prepared: OnceLock<Option<Arc<StoredMessage>>>,
+    prepared: OnceLock<Option<SharedMessage>>,
 }
-
-static NOTHING: Bytes = Bytes::new();
 
 /// Messages for events that are not in use, kept per thread.
 const POOLED: usize = 64;
@@ -34,7 +32,7 @@ enum Body {
     /// In the pool.
     Empty,
     Received(broker::Message),
-    Stored(Arc<StoredMessage>),
+    Stored(SharedMessage),
     Owned(Box<OwnedMessage>, Origin),
 }
 
@@ -86,7 +84,7 @@ impl midge_message {
     }
 
     /// The message as the engine takes it again and again, without a copy; `None` if it expires.
-    pub(crate) fn prepared(&self, broker: &broker::Broker) -> Option<&Arc<StoredMessage>> {
+    pub(crate) fn prepared(&self, broker: &broker::Broker) -> Option<&SharedMessage> {
         match &self.body {
             Body::Received(message) if message.kept().expires() == Tick::NEVER => {
                 Some(message.kept())
@@ -102,7 +100,7 @@ impl midge_message {
         }
     }
 
-    pub(crate) fn stored(message: Arc<StoredMessage>) -> Arc<Self> {
+    pub(crate) fn stored(message: SharedMessage) -> Arc<Self> {
         Self::new(Body::Stored(message), None)
     }
 
@@ -125,7 +123,7 @@ impl midge_message {
         if let Body::Owned(message, _) = &self.body {
             return (**message).clone();
         }
-        let mut copy = OwnedMessage::new(self.topic(), self.payload().clone());
+        let mut copy = OwnedMessage::new(self.topic(), self.payload_bytes());
         copy.qos = self.qos();
         copy.retain = self.retain();
         copy.expiry = self.expiry();
@@ -145,12 +143,21 @@ impl midge_message {
         }
     }
 
-    fn payload(&self) -> &Bytes {
+    fn payload(&self) -> &[u8] {
         match &self.body {
-            Body::Empty => &NOTHING,
+            Body::Empty => &[],
             Body::Received(message) => message.payload(),
             Body::Stored(message) => message.payload(),
             Body::Owned(message, _) => &message.payload,
+        }
+    }
+
+    fn payload_bytes(&self) -> Bytes {
+        match &self.body {
+            Body::Empty => Bytes::new(),
+            Body::Received(message) => message.payload_bytes(),
+            Body::Stored(message) => message.payload_bytes(),
+            Body::Owned(message, _) => message.payload.clone(),
         }
     }
 

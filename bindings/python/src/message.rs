@@ -205,7 +205,7 @@ impl Message {
     pub(crate) fn received(message: &midge::Message) -> Self {
         Self::make(
             message.topic(),
-            message.payload().clone(),
+            message.payload_bytes(),
             (
                 message.qos() as u8,
                 message.retain() || message.published_retained(),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hub::{After, Shared};
 use crate::link::Link;
-use crate::message::Message;
 use crate::observer::Observer;
 use crate::session::{Attached, Delivery, RetainedCursor, Session};
+use crate::shared_message::SharedMessage;
 use crate::stats::Local;
 use crate::time::Tick;
 
@@ -30,7 +30,7 @@ pub struct Batch {
     pub(crate) retained: Vec<(Arc<Session>, RetainedCursor)>,
     pub(crate) local: Local,
     /// Messages of a run, while it is offered.
-    pub(crate) kept: Vec<Arc<Message>>,
+    pub(crate) kept: Vec<SharedMessage>,
     /// Answers to the client that this batch's packets came from, written together at its end.
     pub(crate) replies: Vec<u8>,
     scratch: Vec<u8>,

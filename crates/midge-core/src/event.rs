@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use midge_codec::{QoS, ReasonCode, Version};
 use parking_lot::RwLock;
 
-use crate::message::Message;
 use crate::queue::Queue;
+use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// Why a message did not reach a receiver. The same names in events, counters and documentation.
@@ -225,7 +225,7 @@ pub enum Event {
     /// A message was accepted and routed.
     Published {
         /// The message.
-        message: Arc<Message>,
+        message: SharedMessage,
         /// Receivers that matched.
         matched: usize,
     },
@@ -234,7 +234,7 @@ pub enum Event {
         /// Receiver.
         client_id: Arc<str>,
         /// The message.
-        message: Arc<Message>,
+        message: SharedMessage,
         /// QoS of this delivery.
         qos: QoS,
     },
@@ -243,7 +243,7 @@ pub enum Event {
         /// Receiver.
         client_id: Arc<str>,
         /// The message.
-        message: Arc<Message>,
+        message: SharedMessage,
     },
     /// A message was dropped, for one receiver or (without one) altogether.
     Dropped {
@@ -257,7 +257,7 @@ pub enum Event {
     /// A retained message expired.
     RetainedExpired {
         /// The message.
-        message: Arc<Message>,
+        message: SharedMessage,
     },
     /// A session ended: its expiry interval passed, or it was cleared or replaced.
     SessionEnded {

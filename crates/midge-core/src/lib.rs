@@ -20,12 +20,14 @@ mod link;
 mod message;
 mod observer;
 mod outbox;
+mod payload;
 mod queue;
 mod rate;
 mod receipt;
 mod retained;
 mod router;
 mod session;
+mod shared_message;
 mod stats;
 mod store;
 mod sys;
@@ -49,6 +51,7 @@ pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
 pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, RecvError};
 pub use receipt::{Outcome, Receipt, Tracker};
+pub use shared_message::SharedMessage;
 pub use stats::Stats;
 pub use store::{
     MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use midge_codec::{MessageProperties, Properties, QoS};
 
+use crate::payload::Payload;
 use crate::receipt::Tracker;
+use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// Payloads from this size on are shared between receivers instead of copied.
@@ -39,12 +41,13 @@ impl Origin {
     }
 }
 
-/// A message. Cheap to clone behind its `Arc`, never altered.
+/// A message, never altered. [`SharedMessage`] is a reference to one.
 #[derive(Debug)]
 pub struct Message {
-    topic: Arc<str>,
-    block: Box<[u8]>,
-    payload: Bytes,
+    topic: Option<Arc<str>>,
+    /// Encoded properties, if there are any.
+    block: Option<Box<[u8]>>,
+    payload: Payload,
     origin: Origin,
     expires: Tick,
     id: u64,
@@ -54,14 +57,37 @@ pub struct Message {
 }
 
 impl Message {
+    /// What is in memory that waits for the next message.
+    pub(crate) const NOTHING: Self = Self {
+        topic: None,
+        block: None,
+        payload: Payload::EMPTY,
+        origin: Origin::Broker,
+        expires: Tick::NEVER,
+        id: 0,
+        tracker: None,
+        qos: QoS::AtMostOnce,
+        retain: false,
+    };
+
     /// Topic name.
     pub fn topic(&self) -> &str {
-        &self.topic
+        self.topic.as_deref().unwrap_or_default()
     }
 
     /// Payload.
-    pub fn payload(&self) -> &Bytes {
-        &self.payload
+    pub fn payload(&self) -> &[u8] {
+        self.payload.as_slice()
+    }
+
+    /// The payload as shared bytes; one that stands in the message itself is copied.
+    pub fn payload_bytes(&self) -> Bytes {
+        self.payload.to_bytes()
+    }
+
+    /// The buffer of the payload, if it has one.
+    pub(crate) fn backing(&self) -> Option<&Bytes> {
+        self.payload.shared()
     }
 
     /// QoS that it was published with.
@@ -81,7 +107,7 @@ impl Message {
 
     /// Properties that are forwarded unaltered (section 3.3.2.3), in the order of the publisher.
     pub fn properties(&self) -> Properties<'_> {
-        Properties::from_block(&self.block)
+        Properties::from_block(self.block())
     }
 
     /// Number of the message in this hub, ascending in the order of acceptance; 0 for messages
@@ -106,7 +132,7 @@ impl Message {
     }
 
     pub(crate) fn block(&self) -> &[u8] {
-        &self.block
+        self.block.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
@@ -115,7 +141,7 @@ impl Message {
 
     /// Bytes that it counts for in budgets.
     pub(crate) fn cost(&self) -> usize {
-        self.topic.len() + self.block.len() + self.payload.len() + MESSAGE_OVERHEAD
+        self.topic().len() + self.block().len() + self.payload().len() + MESSAGE_OVERHEAD
     }
 }
 
@@ -145,12 +171,17 @@ impl MessageRef<'_> {
             .map_or(Tick::NEVER, |seconds| now.after_s(u64::from(seconds)))
     }
 
+    /// Whether the buffer of the payload holds nothing else.
+    pub(crate) fn has_own_buffer(&self) -> bool {
+        self.backing
+            .is_some_and(|backing| backing.len() == self.payload.len())
+    }
+
     /// The payload as shared bytes: a large one shares the buffer it was read into, a small one is
     /// copied, so that it does not keep a whole read buffer alive. A buffer of its own is shared.
     pub(crate) fn share_payload(&self) -> Bytes {
-        let own = |backing: &Bytes| backing.len() == self.payload.len();
         match self.backing {
-            Some(backing) if self.payload.len() >= SHARE_FROM || own(backing) => {
+            Some(backing) if self.payload.len() >= SHARE_FROM || self.has_own_buffer() => {
                 backing.slice_ref(self.payload)
             }
             _ => Bytes::copy_from_slice(self.payload),
@@ -165,13 +196,16 @@ impl MessageRef<'_> {
         origin: Origin,
         now: Tick,
         tracker: Option<Arc<Tracker>>,
-    ) -> Arc<Message> {
-        let mut block = Vec::with_capacity(self.properties.block_len());
-        self.properties.append_block(&mut block);
-        Arc::new(Message {
-            topic: topic.map_or_else(|| self.topic.into(), Arc::clone),
-            block: block.into_boxed_slice(),
-            payload: self.share_payload(),
+    ) -> SharedMessage {
+        let block = (self.properties.block_len() > 0).then(|| {
+            let mut block = Vec::with_capacity(self.properties.block_len());
+            self.properties.append_block(&mut block);
+            block.into_boxed_slice()
+        });
+        SharedMessage::new(Message {
+            topic: Some(topic.map_or_else(|| self.topic.into(), Arc::clone)),
+            block,
+            payload: Payload::new(&self),
             origin,
             expires: self.expires(now),
             id,
@@ -184,12 +218,12 @@ impl MessageRef<'_> {
 
 impl Message {
     /// The same message in the time of another broker.
-    pub(crate) fn moved(&self, from: Tick, to: Tick) -> Arc<Self> {
+    pub(crate) fn moved(&self, from: Tick, to: Tick) -> SharedMessage {
         let expires = match self.expires {
             Tick::NEVER => Tick::NEVER,
             expires => to.after_ms(from.until(expires)),
         };
-        Arc::new(Self {
+        SharedMessage::new(Self {
             topic: self.topic.clone(),
             block: self.block.clone(),
             payload: self.payload.clone(),
@@ -205,9 +239,9 @@ impl Message {
     /// This message as borrowed parts, for publishing it again.
     pub fn parts(&self, now: Tick) -> MessageRef<'_> {
         MessageRef {
-            topic: &self.topic,
-            payload: &self.payload,
-            backing: Some(&self.payload),
+            topic: self.topic(),
+            payload: self.payload(),
+            backing: self.backing(),
             qos: self.qos,
             retain: self.retain,
             expiry: self.remaining_expiry(now),
@@ -249,7 +283,7 @@ impl OwnedMessage {
 
     /// As a message of the host that can be published again and again. `None` if it expires: then
     /// each one has a moment of its own.
-    pub fn prepare(&self) -> Option<Arc<Message>> {
+    pub fn prepare(&self) -> Option<SharedMessage> {
         let whole = self.expiry.is_none();
         let message = || {
             self.parts()

@@ -1,24 +1,58 @@
 //! In-process subscribers: the host's own view of the messages, without a client.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use midge_codec::QoS;
 
-use crate::message::Message;
 use crate::queue::Queue;
+use crate::shared_message::SharedMessage;
 
-/// A message as an in-process subscriber gets it.
-#[derive(Clone, Debug)]
+/// A message as an in-process subscriber gets it. Two words, so that it travels in registers.
+#[derive(Clone)]
 pub struct Received {
+    message: SharedMessage,
+    /// Expiry, whether there is one, RETAIN, QoS.
+    terms: NonZeroU64,
+}
+
+const _: () = assert!(size_of::<Received>() == 16);
+
+/// Always set: it makes room for what an `Option` or `enum` around it has to say.
+const MARK: NonZeroU64 = NonZeroU64::new(1 << 40).unwrap();
+const EXPIRES: u64 = 1 << 36;
+const RETAINED: u64 = 1 << 35;
+const QOS: u32 = 32;
+
+impl Received {
+    /// A message on its way to a subscription of the host.
+    pub fn new(message: SharedMessage, retained: bool, qos: QoS, expiry: Option<u32>) -> Self {
+        let expiry = expiry.map_or(0, |seconds| EXPIRES | u64::from(seconds));
+        let retained = if retained { RETAINED } else { 0 };
+        let terms = MARK | expiry | retained | (qos as u64) << QOS;
+        Self { message, terms }
+    }
+
     /// The message.
-    pub message: Arc<Message>,
+    pub fn message(&self) -> &SharedMessage {
+        &self.message
+    }
+
     /// Whether it was retained before the subscription was made (RETAIN flag of section 3.3.1.3).
-    pub retained: bool,
+    pub fn retained(&self) -> bool {
+        self.terms.get() & RETAINED != 0
+    }
+
     /// QoS of this delivery: the lower one of message and subscription.
-    pub qos: QoS,
+    pub fn qos(&self) -> QoS {
+        QoS::from_u8((self.terms.get() >> QOS) as u8 & 3).unwrap_or_default()
+    }
+
     /// Remaining message expiry interval in seconds when it was handed over.
-    pub expiry: Option<u32>,
+    pub fn expiry(&self) -> Option<u32> {
+        (self.terms.get() & EXPIRES != 0).then_some(self.terms.get() as u32)
+    }
 }
 
 /// What a push has done.
@@ -45,7 +79,7 @@ pub trait Sink: Send + Sync {
 
 impl Sink for Queue<Received> {
     fn push(&self, received: Received) -> Pushed {
-        let size = received.message.payload().len() + received.message.topic().len();
+        let size = received.message().payload().len() + received.message().topic().len();
         let (lost, awaited) = self.push(received, size);
         Pushed { lost, awaited }
     }
@@ -90,8 +124,40 @@ impl Observer {
     }
 }
 
+impl std::fmt::Debug for Received {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Received")
+            .field("message", &self.message)
+            .field("retained", &self.retained())
+            .field("qos", &self.qos())
+            .field("expiry", &self.expiry())
+            .finish()
+    }
+}
+
 impl std::fmt::Debug for Observer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Observer").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::OwnedMessage;
+
+    #[test]
+    fn the_terms_of_a_delivery_are_kept() {
+        let message = OwnedMessage::new("t", "x").prepare().unwrap();
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for retained in [false, true] {
+                for expiry in [None, Some(0), Some(1), Some(u32::MAX)] {
+                    let received = Received::new(message.clone(), retained, qos, expiry);
+                    let terms = (received.retained(), received.qos(), received.expiry());
+                    assert_eq!(terms, (retained, qos, expiry));
+                }
+            }
+        }
+        assert_eq!(size_of::<Option<Received>>(), 16);
     }
 }

@@ -3,18 +3,18 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
 
 use midge_codec::TopicFilter;
 
 use crate::message::{Message, Origin};
 use crate::router::has_wildcards;
+use crate::shared_message::SharedMessage;
 use crate::time::TimerKey;
 
 /// Entries looked at for one page: bounds the time under the lock.
 const PAGE: usize = 512;
 
-struct ByTopic(Arc<Message>);
+struct ByTopic(SharedMessage);
 
 impl Borrow<str> for ByTopic {
     fn borrow(&self) -> &str {
@@ -63,9 +63,9 @@ pub(crate) struct Replaced {
 
 /// A part of the answer to a new subscription.
 pub(crate) struct Page {
-    pub(crate) messages: Vec<Arc<Message>>,
+    pub(crate) messages: Vec<SharedMessage>,
     /// Where the next page begins, `None` at the end.
-    pub(crate) after: Option<Arc<Message>>,
+    pub(crate) after: Option<SharedMessage>,
 }
 
 impl Retained {
@@ -92,7 +92,7 @@ impl Retained {
 
     pub(crate) fn insert(
         &mut self,
-        message: Arc<Message>,
+        message: SharedMessage,
         timer: Option<TimerKey>,
     ) -> Option<Replaced> {
         let old = self.remove(message.topic());
@@ -121,15 +121,15 @@ impl Retained {
     }
 
     /// Removes this very message, if it is still the one.
-    pub(crate) fn remove_exact(&mut self, message: &Arc<Message>) -> bool {
+    pub(crate) fn remove_exact(&mut self, message: &SharedMessage) -> bool {
         let same = self
             .messages
             .get_key_value(message.topic())
-            .is_some_and(|(known, _)| Arc::ptr_eq(&known.0, message));
+            .is_some_and(|(known, _)| SharedMessage::ptr_eq(&known.0, message));
         same && self.remove(message.topic()).is_some()
     }
 
-    pub(crate) fn get(&self, topic: &str) -> Option<&Arc<Message>> {
+    pub(crate) fn get(&self, topic: &str) -> Option<&SharedMessage> {
         self.messages
             .get_key_value(topic)
             .map(|(message, _)| &message.0)
@@ -191,7 +191,7 @@ impl Retained {
     }
 
     /// Every message that matches a filter.
-    pub(crate) fn matching(&self, filter: &str) -> Vec<Arc<Message>> {
+    pub(crate) fn matching(&self, filter: &str) -> Vec<SharedMessage> {
         let mut found = Vec::new();
         let mut after = None;
         loop {
@@ -222,13 +222,13 @@ mod tests {
     use crate::message::OwnedMessage;
     use crate::time::Tick;
 
-    fn message(topic: &str) -> Arc<Message> {
+    fn message(topic: &str) -> SharedMessage {
         OwnedMessage::new(topic, "x")
             .parts()
             .to_message(None, 1, Origin::Host, Tick(0), None)
     }
 
-    fn topics(page: &[Arc<Message>]) -> Vec<&str> {
+    fn topics(page: &[SharedMessage]) -> Vec<&str> {
         page.iter().map(|message| message.topic()).collect()
     }
 

@@ -15,8 +15,9 @@ use midge_codec::QoS;
 use parking_lot::Mutex;
 
 use crate::link::Link;
-use crate::message::{Message, OwnedMessage};
+use crate::message::OwnedMessage;
 use crate::session::SubRecord;
+use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// A place in the order of all batches. Later batches have higher positions.
@@ -43,7 +44,7 @@ pub struct StoredSubscription {
 #[derive(Clone, Debug)]
 pub struct StoredDelivery {
     /// The message. Its id is the same for all receivers.
-    pub message: Arc<Message>,
+    pub message: SharedMessage,
     /// QoS of this delivery.
     pub qos: QoS,
     /// RETAIN flag of this delivery.
@@ -141,7 +142,7 @@ pub enum Op {
     /// A message is the retained one of its topic.
     Retained {
         /// The message.
-        message: Arc<Message>,
+        message: SharedMessage,
     },
     /// A topic has no retained message any more.
     RetainedRemoved {
@@ -171,7 +172,7 @@ pub struct Recovered {
     /// Sessions by client identifier.
     pub sessions: Vec<(Arc<str>, RecoveredSession)>,
     /// Retained messages.
-    pub retained: Vec<Arc<Message>>,
+    pub retained: Vec<SharedMessage>,
     /// Highest message id that was ever used.
     pub last_message_id: u64,
     /// The moment of the last batch, in the time of the broker that wrote it. Expiry goes on from
@@ -274,7 +275,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct MemoryInner {
     sessions: HashMap<Arc<str>, MemorySession>,
-    retained: HashMap<Box<str>, Arc<Message>>,
+    retained: HashMap<Box<str>, SharedMessage>,
     last_message_id: u64,
     position: Position,
     at: Tick,

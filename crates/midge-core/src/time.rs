@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use crate::hooks::Deferred;
 use crate::link::Link;
-use crate::message::Message;
 use crate::session::Session;
+use crate::shared_message::SharedMessage;
 
 /// Milliseconds since the broker started, by the clock of whoever drives the hub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +50,7 @@ pub(crate) enum Due {
     /// The will delay of a disconnected session.
     WillDelay(Arc<Session>, u64),
     /// A retained message with a message expiry interval.
-    RetainedExpiry(Arc<Message>),
+    RetainedExpiry(SharedMessage),
     /// A hook's answer that did not come.
     HookTimeout(Deferred),
     /// Publish the `$SYS` topics.

@@ -82,9 +82,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "the washer reports: {}",
         String::from_utf8_lossy(state.payload())
     );
-    assert_eq!(&state.payload()[..], b"cotton 60");
+    assert_eq!(state.payload(), b"cotton 60");
     assert_eq!(
-        &broker.retained("home/washer/state")[0].payload()[..],
+        broker.retained("home/washer/state")[0].payload(),
         b"cotton 60"
     );
 
@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .send()?;
     let answer = answers.recv_timeout(WAIT)?;
     println!("response: {}", String::from_utf8_lossy(answer.payload()));
-    assert_eq!(&answer.payload()[..], b"I am cotton 60");
+    assert_eq!(answer.payload(), b"I am cotton 60");
     assert!(
         answer
             .properties()

@@ -120,7 +120,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let online = broker.retained("building/+/availability");
     let online = online
         .iter()
-        .filter(|message| &message.payload()[..] == b"online")
+        .filter(|message| message.payload() == b"online")
         .count();
     println!("rooms that are online: {online} of 2");
     assert_eq!(online, 1);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use midge_codec::{QoS, ReasonCode};
 use midge_core::{
-    ClientView, EventMask, Hub, Message as KeptMessage, OwnedMessage, PublishError, Queue,
-    QueueLimits, Receipt, SendError, SessionView, Stats, SubscriptionView,
+    ClientView, EventMask, Hub, OwnedMessage, PublishError, Queue, QueueLimits, Receipt, SendError,
+    SessionView, SharedMessage, Stats, SubscriptionView,
 };
 use parking_lot::Mutex;
 
@@ -168,7 +168,7 @@ impl Broker {
     ///
     /// # Errors
     /// As [`Broker::publish`].
-    pub fn publish_prepared(&self, message: &Arc<KeptMessage>) -> Result<Receipt, PublishError> {
+    pub fn publish_prepared(&self, message: &SharedMessage) -> Result<Receipt, PublishError> {
         self.hub()
             .publish_prepared(message, || self.inner.core.now())
     }

@@ -10,7 +10,7 @@
 //! let vitals = broker.subscribe("ward/+/spo2")?;
 //! broker.publish("ward/7/spo2", "97")?;
 //! let message = vitals.recv()?;
-//! assert_eq!((message.topic(), &message.payload()[..]), ("ward/7/spo2", &b"97"[..]));
+//! assert_eq!((message.topic(), message.payload()), ("ward/7/spo2", &b"97"[..]));
 //! broker.stop(midge::Stop::Now)?;
 //! # Ok(())
 //! # }
@@ -56,9 +56,9 @@ pub use midge_codec::{
 pub use midge_core::{
     AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred, DeliveryVerdict,
     DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet, Hooks, Interception,
-    Limits, MemoryStore, Message as KeptMessage, Message as StoredMessage, MessageRef, Observed,
-    Origin, Outcome, Overflow, OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError,
-    Refusal, Resolver, SendError, SessionView, Stats, Store, SubscriptionView, Tick, Verdict,
+    Limits, MemoryStore, Message as KeptMessage, MessageRef, Observed, Origin, Outcome, Overflow,
+    OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError,
+    SessionView, SharedMessage, Stats, Store, SubscriptionView, Tick, Verdict,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};

@@ -21,61 +21,61 @@ pub struct Message {
 }
 
 impl Message {
-    pub(crate) fn retained(message: Arc<midge_core::Message>, now: Tick) -> Self {
+    pub(crate) fn retained(message: midge_core::SharedMessage, now: Tick) -> Self {
         let (qos, expiry) = (message.qos(), message.remaining_expiry(now));
         Self {
-            inner: Received {
-                message,
-                retained: true,
-                qos,
-                expiry,
-            },
+            inner: Received::new(message, true, qos, expiry),
         }
     }
 
     /// What is shared with all other receivers.
-    pub fn kept(&self) -> &Arc<midge_core::Message> {
-        &self.inner.message
+    pub fn kept(&self) -> &midge_core::SharedMessage {
+        self.inner.message()
     }
 
     /// Topic name.
     pub fn topic(&self) -> &str {
-        self.inner.message.topic()
+        self.inner.message().topic()
     }
 
     /// Payload.
-    pub fn payload(&self) -> &Bytes {
-        self.inner.message.payload()
+    pub fn payload(&self) -> &[u8] {
+        self.inner.message().payload()
+    }
+
+    /// The payload as shared bytes; a small one, which stands in the message itself, is copied.
+    pub fn payload_bytes(&self) -> Bytes {
+        self.inner.message().payload_bytes()
     }
 
     /// QoS of this delivery.
     pub fn qos(&self) -> QoS {
-        self.inner.qos
+        self.inner.qos()
     }
 
     /// Whether the message was there, retained, before the subscription was made.
     pub fn retain(&self) -> bool {
-        self.inner.retained
+        self.inner.retained()
     }
 
     /// Whether the publisher asked to retain it.
     pub fn published_retained(&self) -> bool {
-        self.inner.message.retain()
+        self.inner.message().retain()
     }
 
     /// Where it came from.
     pub fn origin(&self) -> &Origin {
-        self.inner.message.origin()
+        self.inner.message().origin()
     }
 
     /// Properties, in the order of the publisher.
     pub fn properties(&self) -> Properties<'_> {
-        self.inner.message.properties()
+        self.inner.message().properties()
     }
 
     /// Remaining message expiry interval in seconds, when it was delivered.
     pub fn message_expiry(&self) -> Option<u32> {
-        self.inner.expiry
+        self.inner.expiry()
     }
 }
 

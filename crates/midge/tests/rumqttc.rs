@@ -64,7 +64,7 @@ fn version_3_1_1_in_every_qos_with_will_and_resumed_session() {
             break message;
         }
     };
-    assert_eq!(&will.payload()[..], b"gone");
+    assert_eq!(will.payload(), b"gone");
     broker
         .message("echo")
         .payload("away")

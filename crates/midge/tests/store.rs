@@ -95,7 +95,7 @@ fn a_new_broker_goes_on_where_the_old_one_stopped() {
     broker.stop(Stop::Now).unwrap();
 
     let broker = start(&store);
-    assert_eq!(&broker.retained("#")[0].payload()[..], b"kept");
+    assert_eq!(broker.retained("#")[0].payload(), b"kept");
     assert_eq!(broker.subscriptions(Some("s")).len(), 1);
     let seen = broker.subscribe("x").unwrap();
     let (mut client, present) = Client::connect(&broker, b's', false);

@@ -10,11 +10,12 @@ use super::{Hub, Publisher, RouteCache};
 use crate::batch::Batch;
 use crate::event::DropReason;
 use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
-use crate::message::{Message, MessageRef, Origin, OwnedMessage};
+use crate::message::{MessageRef, Origin, OwnedMessage};
 use crate::observer::{Observer, Received, Sink};
 use crate::receipt::{Receipt, Tracker};
 use crate::router::{Subscriber, is_shared};
 use crate::session::SubRecord;
+use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// Why a message of the host was not published. Nothing has happened then.
@@ -151,7 +152,7 @@ impl Hub {
     /// get this very message: nothing is copied or allocated for them.
     pub fn publish_prepared(
         self: &Arc<Self>,
-        message: &Arc<Message>,
+        message: &SharedMessage,
         now: impl FnOnce() -> Tick,
     ) -> Result<Receipt, PublishError> {
         let mut desk = Desk::take(self.instance);
@@ -170,7 +171,7 @@ impl Hub {
         client_id: Option<&str>,
         now: impl FnOnce() -> Tick,
         want_receipt: bool,
-        prepared: Option<&Arc<Message>>,
+        prepared: Option<&SharedMessage>,
     ) -> Result<Receipt, PublishError> {
         self.check_host_message(&message, desk.cache.knows(message.topic))?;
         let acknowledged = message.qos != QoS::AtMostOnce;
@@ -335,12 +336,7 @@ impl Hub {
                     if !message.is_expired(now) {
                         let qos = qos.min(message.qos());
                         let expiry = message.remaining_expiry(now);
-                        observer.push(Received {
-                            message,
-                            retained: true,
-                            qos,
-                            expiry,
-                        });
+                        observer.push(Received::new(message, true, qos, expiry));
                     }
                 }
             }
@@ -353,14 +349,14 @@ impl Hub {
     }
 
     /// The retained messages that match a filter.
-    pub fn retained(&self, filter: &str, now: Tick) -> Vec<Arc<Message>> {
+    pub fn retained(&self, filter: &str, now: Tick) -> Vec<SharedMessage> {
         let mut found = self.retained.read().matching(filter);
         found.retain(|message| !message.is_expired(now));
         found
     }
 
     /// The retained message of a topic.
-    pub fn retained_on(&self, topic: &str, now: Tick) -> Option<Arc<Message>> {
+    pub fn retained_on(&self, topic: &str, now: Tick) -> Option<SharedMessage> {
         self.retained
             .read()
             .get(topic)

@@ -8,9 +8,10 @@ use super::Hub;
 use super::host::Desk;
 use crate::event::{DropReason, EventMask};
 use crate::hooks::HookSet;
-use crate::message::{Message, MessageRef, Origin};
+use crate::message::{MessageRef, Origin};
 use crate::observer::Received;
 use crate::router::{SubTarget, Subscriber, Target};
+use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// Whether all receivers are subscriptions of the host.
@@ -36,7 +37,7 @@ impl Hub {
         &self,
         desk: &mut Desk,
         message: &MessageRef<'_>,
-        prepared: Option<&Arc<Message>>,
+        prepared: Option<&SharedMessage>,
     ) -> Option<usize> {
         let asked = self.hook_set.has(HookSet::PUBLISHING)
             || self.shared.taps.mask() & EventMask::PUBLISHED.0 != 0;
@@ -59,12 +60,8 @@ impl Hub {
             left -= 1;
             let message = if left == 0 { kept.take() } else { kept.clone() };
             let Some(message) = message else { break };
-            let (lost, awaited) = observer.push(Received {
-                qos: message.qos().min(target.qos),
-                retained: false,
-                expiry: None,
-                message,
-            });
+            let qos = message.qos().min(target.qos);
+            let (lost, awaited) = observer.push(Received::new(message, false, qos, None));
             if awaited {
                 desk.batch.observers.push(observer.clone());
             }

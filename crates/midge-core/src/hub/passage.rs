@@ -6,9 +6,10 @@ use midge_codec::{PublishFrame, QoS, Version};
 
 use super::Hub;
 use super::publish::Publisher;
-use crate::message::{Message, MessageRef, SHARE_FROM};
+use crate::message::{MessageRef, SHARE_FROM};
 use crate::receipt::Tracker;
 use crate::session::Offering;
+use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// A message on its way through its receivers.
@@ -17,7 +18,7 @@ pub(super) struct Passage<'a> {
     pub(super) publisher: &'a Publisher<'a>,
     hub: &'a Hub,
     now: Tick,
-    kept: Option<Arc<Message>>,
+    kept: Option<SharedMessage>,
     /// The topic, to be shared by the messages that are kept.
     pub(super) topic: Option<Arc<str>>,
     pub(super) tracker: Option<Arc<Tracker>>,
@@ -54,7 +55,7 @@ impl Offering for Passage<'_> {
         self.message
     }
 
-    fn keep(&mut self) -> Arc<Message> {
+    fn keep(&mut self) -> SharedMessage {
         if let Some(kept) = &self.kept {
             return kept.clone();
         }
@@ -70,7 +71,7 @@ impl Offering for Passage<'_> {
         self.kept.insert(kept).clone()
     }
 
-    fn kept(&self) -> Option<&Arc<Message>> {
+    fn kept(&self) -> Option<&SharedMessage> {
         self.kept.as_ref()
     }
 
@@ -108,7 +109,7 @@ impl Offering for Passage<'_> {
 
 /// A kept message that is offered again: a retained one, one whose receiver left.
 pub(super) struct Kept<'a> {
-    pub(super) message: &'a Arc<Message>,
+    pub(super) message: &'a SharedMessage,
     pub(super) now: Tick,
 }
 
@@ -117,11 +118,11 @@ impl Offering for Kept<'_> {
         self.message.parts(self.now)
     }
 
-    fn keep(&mut self) -> Arc<Message> {
+    fn keep(&mut self) -> SharedMessage {
         self.message.clone()
     }
 
-    fn kept(&self) -> Option<&Arc<Message>> {
+    fn kept(&self) -> Option<&SharedMessage> {
         Some(self.message)
     }
 

@@ -10,11 +10,12 @@ use super::routes::RouteCache;
 use crate::batch::Batch;
 use crate::event::{DropReason, Event, EventMask};
 use crate::hooks::{DeliveryVerdict, HookSet, Interception, Refusal};
-use crate::message::{Message, MessageRef, Origin, OwnedMessage};
+use crate::message::{MessageRef, Origin, OwnedMessage};
 use crate::observer::Received;
 use crate::receipt::{Outcome, Receipt};
 use crate::router::{Candidates, Group, SubTarget, Subscriber, Target};
 use crate::session::{Delivery, Offering, Session, Terms};
+use crate::shared_message::SharedMessage;
 use crate::store::Op;
 use crate::time::Tick;
 
@@ -354,12 +355,7 @@ impl Hub {
             Subscriber::Observer(observer) => {
                 let expiry = parts.expiry;
                 let message = offering.keep();
-                let received = Received {
-                    message,
-                    retained,
-                    qos,
-                    expiry,
-                };
+                let received = Received::new(message, retained, qos, expiry);
                 let (lost, wake) = observer.push(received);
                 if wake {
                     batch.observers.push(observer.clone());
@@ -436,7 +432,7 @@ impl Hub {
     /// Offers a retained message to a session because of its subscription.
     pub(super) fn offer_retained(
         &self,
-        message: &Arc<Message>,
+        message: &SharedMessage,
         target: &SubTarget,
         batch: &mut Batch,
     ) {

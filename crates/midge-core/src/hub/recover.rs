@@ -7,9 +7,10 @@ use hashbrown::HashMap;
 
 use super::Hub;
 use crate::event::DisconnectReason;
-use crate::message::{Message, Origin};
+use crate::message::Origin;
 use crate::router::{Subscriber, is_shared};
 use crate::session::{Delivery, Extra, Inflight, Session, Stage, State};
+use crate::shared_message::SharedMessage;
 use crate::store::{Recovered, RecoveredSession, Store, StoredDelivery};
 use crate::time::{Due, Tick};
 
@@ -17,11 +18,11 @@ use crate::time::{Due, Tick};
 struct Mover {
     from: Tick,
     to: Tick,
-    moved: HashMap<u64, Arc<Message>>,
+    moved: HashMap<u64, SharedMessage>,
 }
 
 impl Mover {
-    fn message(&mut self, old: &Arc<Message>) -> Arc<Message> {
+    fn message(&mut self, old: &SharedMessage) -> SharedMessage {
         let (from, to) = (self.from, self.to);
         self.moved
             .entry(old.id())
@@ -99,7 +100,7 @@ impl Hub {
         }
     }
 
-    fn recover_delivery(&self, state: &mut State, stored: &StoredDelivery, message: Arc<Message>) {
+    fn recover_delivery(&self, state: &mut State, stored: &StoredDelivery, message: SharedMessage) {
         let (id, extra) = match &stored.subscription_ids[..] {
             [] => (0, None),
             [one] => (*one, None),

@@ -19,9 +19,10 @@ use super::routes::{Route, RouteCache};
 use crate::batch::Batch;
 use crate::event::EventMask;
 use crate::hooks::HookSet;
-use crate::message::{Message, MessageRef, Origin, SHARE_FROM};
+use crate::message::{MessageRef, Origin, SHARE_FROM};
 use crate::router::{Group, SubTarget, Subscriber, Target};
 use crate::session::Session;
+use crate::shared_message::SharedMessage;
 
 /// Bytes of one run: what the outbox of a receiver that keeps up has room for.
 const LONGEST: usize = 64 * 1024;
@@ -316,7 +317,7 @@ impl Hub {
         &self,
         target: &Target,
         run: &Run<'_>,
-        mut messages: impl Iterator<Item = Arc<Message>>,
+        mut messages: impl Iterator<Item = SharedMessage>,
         batch: &mut Batch,
     ) {
         if let Some((session, qos)) = plain(target)

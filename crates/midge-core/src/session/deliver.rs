@@ -10,9 +10,10 @@ use crate::batch::Batch;
 use crate::config::{Config, Overflow};
 use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hub::{Run, Shared};
-use crate::message::{Message, MessageRef};
+use crate::message::MessageRef;
 use crate::receipt::Outcome;
 use crate::session::attached::OUTBOX_HIGH;
+use crate::shared_message::SharedMessage;
 use crate::store::{Op, StoredDelivery};
 use crate::time::Tick;
 
@@ -22,9 +23,9 @@ pub(crate) trait Offering {
     /// The message's parts.
     fn parts(&self) -> MessageRef<'_>;
     /// The message as it is kept.
-    fn keep(&mut self) -> Arc<Message>;
+    fn keep(&mut self) -> SharedMessage;
     /// The message as it is kept, if somebody has kept it already.
-    fn kept(&self) -> Option<&Arc<Message>>;
+    fn kept(&self) -> Option<&SharedMessage>;
     /// The encoded QoS 0 packet without anything that differs by receiver, if it pays.
     fn frame(&mut self, version: Version) -> Option<&[u8]>;
 }
@@ -125,7 +126,7 @@ impl Session {
     pub(crate) fn offer_acknowledged_run(
         &self,
         run: &Run<'_>,
-        messages: &mut impl Iterator<Item = Arc<Message>>,
+        messages: &mut impl Iterator<Item = SharedMessage>,
         shared: &Shared,
         batch: &mut Batch,
     ) {
@@ -555,7 +556,7 @@ pub(crate) fn encode(
         block: message.block(),
         payload_len: message.payload().len(),
     };
-    attached.publish(frame, message.payload(), Some(message.payload()))
+    attached.publish(frame, message.payload(), message.backing())
 }
 
 /// The forwarded properties of a message, encoded into `scratch` unless a kept message has them.

@@ -24,7 +24,7 @@ use rare::{PacketIds, RareQueue};
 pub(crate) use registry::Sessions;
 
 use crate::hooks::ClientInfo;
-use crate::message::Message;
+use crate::shared_message::SharedMessage;
 use crate::store::StoredWill;
 use crate::time::{Tick, TimerKey};
 
@@ -57,7 +57,7 @@ pub(crate) struct Extra {
 /// A message that is on its way to this session.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: SharedMessage,
     pub(crate) extra: Option<Arc<Extra>>,
     /// Subscription identifier, 0 for none; unused if `extra` has some.
     pub(crate) id: u32,
@@ -109,7 +109,7 @@ pub(crate) struct RetainedCursor {
     pub(crate) filter: Arc<str>,
     pub(crate) record: SubRecord,
     /// The last topic name that was looked at.
-    pub(crate) after: Option<Arc<Message>>,
+    pub(crate) after: Option<SharedMessage>,
     /// Messages retained later than this were seen live.
     pub(crate) until: u64,
 }

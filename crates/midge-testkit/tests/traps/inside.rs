@@ -302,11 +302,11 @@ fn a_callback_may_use_the_broker_and_ends_with_its_subscription() {
             // Any of these would hang if a lock were held.
             broker.clients();
             broker
-                .set_retained("kept", message.payload().clone())
+                .set_retained("kept", message.payload_bytes())
                 .expect("a message");
             drop(broker.subscribe("question").expect("a filter"));
             broker
-                .publish("answer", message.payload().clone())
+                .publish("answer", message.payload_bytes())
                 .expect("a message");
         })
         .expect("a thread");

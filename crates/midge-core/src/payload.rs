@@ -1,0 +1,96 @@
+//! What a kept message carries.
+
+use bytes::Bytes;
+
+use crate::message::MessageRef;
+
+/// Payloads up to this size stand in the message itself, without memory of their own.
+const INLINE: usize = 70;
+
+/// The payload of a message that is kept.
+#[derive(Clone)]
+pub(crate) enum Payload {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Shared(Bytes),
+}
+
+impl Payload {
+    pub(crate) const EMPTY: Self = Self::Inline {
+        len: 0,
+        bytes: [0; INLINE],
+    };
+
+    /// A buffer of its own, and a large payload, is shared; anything else is copied, and a small
+    /// one needs no memory for that.
+    pub(crate) fn new(message: &MessageRef<'_>) -> Self {
+        let mut bytes = [0; INLINE];
+        let len = message.payload.len();
+        match (bytes.get_mut(..len), u8::try_from(len)) {
+            (Some(room), Ok(len)) if !message.has_own_buffer() => {
+                room.copy_from_slice(message.payload);
+                Self::Inline { len, bytes }
+            }
+            _ => Self::Shared(message.share_payload()),
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The buffer of its own, if it has one.
+    pub(crate) fn shared(&self) -> Option<&Bytes> {
+        match self {
+            Self::Inline { .. } => None,
+            Self::Shared(bytes) => Some(bytes),
+        }
+    }
+
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Inline { .. } => Bytes::copy_from_slice(self.as_slice()),
+            Self::Shared(bytes) => bytes.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.as_slice().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::OwnedMessage;
+
+    #[test]
+    fn small_payloads_are_copied_and_buffers_of_their_own_are_shared() {
+        let message = OwnedMessage::new("t", "");
+        for size in [0, 1, INLINE - 1, INLINE, INLINE + 1, 255, 256, 300, 8192] {
+            let source = Bytes::from(vec![7; size + 1]);
+            let payload = source.slice(1..);
+            let parts = |backing| MessageRef {
+                payload: &payload,
+                backing,
+                ..message.parts()
+            };
+            for (backing, shares) in [
+                (None, size > INLINE),
+                (Some(&source), size > INLINE),
+                (Some(&payload), true),
+            ] {
+                let kept = Payload::new(&parts(backing));
+                assert_eq!(kept.as_slice(), &payload[..]);
+                assert_eq!(kept.to_bytes(), payload);
+                assert_eq!(kept.shared().is_some(), shares);
+            }
+            let kept = Payload::new(&parts(Some(&payload)));
+            assert!(size == 0 || kept.as_slice().as_ptr() == payload.as_ptr());
+        }
+    }
+}
