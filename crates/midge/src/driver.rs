@@ -66,6 +66,9 @@ pub(crate) struct Driver<T> {
     expected: usize,
     /// Reads since the last pause.
     reads: u8,
+    /// There may be output that nobody else writes: acknowledgements of what was read, and what the
+    /// socket did not take.
+    unwritten: bool,
     stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
@@ -83,6 +86,7 @@ impl<T: Transport> Driver<T> {
             linger: None,
             expected: 0,
             reads: 0,
+            unwritten: true,
             stopped: None,
         }
     }
@@ -111,12 +115,7 @@ impl<T: Transport> Driver<T> {
     /// One round: write, ask a hook, read. Pending when nothing can go on.
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.connection.notify_receivers();
-        let flushed = self.transport.poll_flush(cx, &self.outlet);
-        if flushed == Poll::Ready(Flushed::Failed) {
-            self.lost();
-        } else if flushed.is_ready() {
-            self.connection.replies_written();
-        }
+        let blocked = self.poll_flush(cx);
         if self.connection.link().ended().is_some() {
             self.stage = Stage::Flushing;
             return Poll::Ready(());
@@ -126,7 +125,7 @@ impl<T: Transport> Driver<T> {
             self.reuse_stash();
             return Poll::Ready(());
         }
-        if flushed.is_pending() && self.connection.unwritten_replies() > REPLIES_HIGH {
+        if blocked && self.connection.unwritten_replies() > REPLIES_HIGH {
             return Poll::Pending;
         }
         if self.reads >= READ_BUDGET {
@@ -148,6 +147,22 @@ impl<T: Transport> Driver<T> {
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+
+    /// Writes what there is to write; whether the transport takes no more.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
+        self.unwritten |= self.connection.unwritten_replies() > 0 || self.outlet.take_asked();
+        if !self.unwritten {
+            return false;
+        }
+        let flushed = self.transport.poll_flush(cx, &self.outlet);
+        self.unwritten = flushed.is_pending();
+        if flushed == Poll::Ready(Flushed::Failed) {
+            self.lost();
+        } else if flushed.is_ready() {
+            self.connection.replies_written();
+        }
+        flushed.is_pending()
     }
 
     /// The other side closed, or the transport broke.

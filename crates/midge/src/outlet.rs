@@ -3,6 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use midge_core::{Batch, Link, Notify, Outbox};
@@ -19,6 +20,8 @@ pub(crate) struct Outlet {
     pub(crate) core: Arc<Core>,
     state: Mutex<State>,
     waker: Mutex<Option<Waker>>,
+    /// The driver was woken to write.
+    asked: AtomicBool,
 }
 
 struct State {
@@ -56,6 +59,7 @@ impl Outlet {
             core,
             state: Mutex::new(state),
             waker: Mutex::new(None),
+            asked: AtomicBool::new(false),
         }
     }
 
@@ -84,7 +88,13 @@ impl Outlet {
         }
     }
 
+    /// Whether the driver has been woken since the last time to write something.
+    pub(crate) fn take_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire) && self.asked.swap(false, Ordering::AcqRel)
+    }
+
     fn wake(&self) {
+        self.asked.store(true, Ordering::Release);
         let waker = self.waker.lock().clone();
         if let Some(waker) = waker {
             waker.wake();

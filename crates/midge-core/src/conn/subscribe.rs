@@ -162,6 +162,7 @@ impl Connection {
             }
         };
         // What was put together before is to go out before.
+        self.unwritten_replies += self.batch.replies.len();
         self.hub
             .push_replies(&self.link, &self.batch.replies, self.batch.now());
         self.batch.replies.clear();
