@@ -33,6 +33,8 @@ pub struct Batch {
     pub(crate) kept: Vec<SharedMessage>,
     /// Answers to the client that this batch's packets came from, written together at its end.
     pub(crate) replies: Vec<u8>,
+    /// Acknowledgements of that client have made room for messages that wait for it.
+    pub(crate) moves_up: bool,
     scratch: Vec<u8>,
     pub(crate) frame_v3: Vec<u8>,
     pub(crate) frame_v5: Vec<u8>,
@@ -53,6 +55,7 @@ impl Batch {
             local: Local::new(),
             kept: Vec::new(),
             replies: Vec::new(),
+            moves_up: false,
             scratch: Vec::new(),
             frame_v3: Vec::new(),
             frame_v5: Vec::new(),

@@ -151,7 +151,7 @@ impl<T: Transport> Driver<T> {
 
     /// Writes what there is to write; whether the transport takes no more.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
-        self.unwritten |= self.connection.unwritten_replies() > 0 || self.outlet.take_asked();
+        self.unwritten |= self.connection.has_output() || self.outlet.take_asked();
         if !self.unwritten {
             return false;
         }
@@ -160,7 +160,7 @@ impl<T: Transport> Driver<T> {
         if flushed == Poll::Ready(Flushed::Failed) {
             self.lost();
         } else if flushed.is_ready() {
-            self.connection.replies_written();
+            self.connection.output_written();
         }
         flushed.is_pending()
     }

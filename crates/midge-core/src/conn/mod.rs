@@ -105,6 +105,7 @@ pub struct Connection {
     waiting: Option<Box<(Awaiting, Then)>>,
     silence_ms: u64,
     unwritten_replies: usize,
+    has_output: bool,
 }
 
 impl Connection {
@@ -128,6 +129,7 @@ impl Connection {
             waiting: None,
             silence_ms: 0,
             unwritten_replies: 0,
+            has_output: false,
         }
     }
 
@@ -146,9 +148,16 @@ impl Connection {
         self.unwritten_replies
     }
 
+    /// Whether what came in has led to output that nobody is notified of: whoever fed it in is to
+    /// take it with [`Hub::take_output`], and then to say so with [`Connection::output_written`].
+    pub fn has_output(&self) -> bool {
+        self.has_output
+    }
+
     /// All output has been written.
-    pub fn replies_written(&mut self) {
+    pub fn output_written(&mut self) {
         self.unwritten_replies = 0;
+        self.has_output = false;
     }
 
     /// Size of the incomplete packet at the start of `input`, once its length is known. Whether it
@@ -321,25 +330,27 @@ impl Connection {
 
     /// Ends the batch but for telling its receivers.
     fn settle(&mut self) {
-        if !self.batch.replies.is_empty() {
-            self.unwritten_replies += self.batch.replies.len();
-            self.hub
-                .push_replies(&self.link, &self.batch.replies, self.batch.now());
-            self.batch.replies.clear();
-        }
+        self.has_output |= std::mem::take(&mut self.batch.moves_up);
+        self.push_replies();
         self.hub.settle(&mut self.batch);
         if !self.owes_notice() {
             self.batch.give_back();
         }
     }
 
-    fn fail(&mut self, fault: Fault) {
-        self.phase = Phase::Closed;
+    fn push_replies(&mut self) {
         if !self.batch.replies.is_empty() {
+            self.has_output = true;
+            self.unwritten_replies += self.batch.replies.len();
             self.hub
                 .push_replies(&self.link, &self.batch.replies, self.batch.now());
             self.batch.replies.clear();
         }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.phase = Phase::Closed;
+        self.push_replies();
         self.hub.end_with(
             &self.link,
             fault.reason,

@@ -162,10 +162,7 @@ impl Connection {
             }
         };
         // What was put together before is to go out before.
-        self.unwritten_replies += self.batch.replies.len();
-        self.hub
-            .push_replies(&self.link, &self.batch.replies, self.batch.now());
-        self.batch.replies.clear();
+        self.push_replies();
         self.hub.subscribe(
             &self.link,
             &session,

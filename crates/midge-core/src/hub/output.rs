@@ -50,6 +50,7 @@ impl Hub {
     ) -> Option<RetainedCursor> {
         let mut guard = session.lock();
         let state = &mut *guard;
+        let waits = state.waits();
         let attached = state
             .attached
             .as_deref_mut()
@@ -67,7 +68,6 @@ impl Hub {
             self.shared
                 .sub_backlog(std::mem::take(&mut attached.charged));
         }
-        let waits = !(state.queue.is_empty() && state.resend.is_empty() && state.ahead.is_empty());
         if waits || !state.retained.is_empty() {
             attached.dirty = true; // it is being flushed: no need to notify
             if waits {

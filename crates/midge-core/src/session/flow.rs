@@ -68,10 +68,16 @@ impl State {
         self.take_next(shared)
     }
 
-    fn window_back(&mut self, entry: &Inflight) {
+    /// Whether messages wait for room in the window or in the outbox.
+    pub(crate) fn waits(&self) -> bool {
+        !(self.queue.is_empty() && self.resend.is_empty() && self.ahead.is_empty())
+    }
+
+    fn window_back(&mut self, entry: &Inflight, batch: &mut Batch) {
         if let (true, Some(attached)) = (entry.counted, self.attached.as_deref_mut()) {
             attached.in_window = attached.in_window.saturating_sub(1);
         }
+        batch.moves_up |= self.waits() || !self.retained.is_empty();
     }
 
     /// Ends a flow that went as it should; what the message had been charged.
@@ -79,7 +85,7 @@ impl State {
         let Some(entry) = self.inflight.remove(packet_id) else {
             return 0;
         };
-        self.window_back(&entry);
+        self.window_back(&entry, batch);
         let message = entry.delivery.message;
         let cost = message.cost();
         self.queued_bytes = self.queued_bytes.saturating_sub(cost);
@@ -106,7 +112,7 @@ impl State {
         let Some(entry) = self.inflight.remove(packet_id) else {
             return;
         };
-        self.window_back(&entry);
+        self.window_back(&entry, batch);
         release(self, &entry.delivery, Some(packet_id), shared);
         if reason.is_error() {
             let topic = entry.delivery.message.topic();
