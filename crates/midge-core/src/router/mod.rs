@@ -13,7 +13,7 @@ use midge_codec::QoS;
 pub(crate) use shared_group::{Candidates, Group};
 use subs::Slot;
 pub(crate) use subs::{Sub, Subscriber};
-use trie::Trie;
+use trie::{Found, Trie};
 
 use crate::observer::Observer;
 use crate::session::{Extra, Session, SubRecord};
@@ -163,24 +163,28 @@ impl Router {
     /// All receivers of a message on `topic`. `publisher` does not get it through subscriptions
     /// with No Local (MQTT-3.8.3-3).
     pub(crate) fn resolve(&self, topic: &str, publisher: Option<&Arc<Session>>) -> Vec<Target> {
-        let mut subs: Vec<&Sub> = Vec::new();
+        let mut found = Found::default();
+        if let Some(slot) = self.exact.get(topic) {
+            found.push(slot);
+        }
+        self.wild.matches(topic, &mut found);
         let mut targets = Vec::new();
-        let mut visit = |slot: &'_ Slot| {
+        let mut subs: Vec<&Sub> = Vec::new();
+        for slot in found.first.iter().chain(&found.more) {
             targets.extend(slot.groups().iter().cloned().map(Target::Group));
-        };
-        let mut slots: Vec<&Slot> = Vec::new();
-        slots.extend(self.exact.get(topic));
-        self.wild.matches(topic, &mut slots);
-        for slot in &slots {
-            visit(slot);
-            subs.extend(slot.subs().iter().filter(|sub| !sub.hidden_from(publisher)));
+            let seen = slot.subs().iter().filter(|sub| !sub.hidden_from(publisher));
+            if found.more.is_empty() {
+                // One filter: each subscriber stands in it once.
+                targets.reserve_exact(slot.subs().len());
+                targets.extend(seen.map(|sub| Target::One(SubTarget::new(sub, None))));
+            } else {
+                subs.extend(seen);
+            }
         }
         targets.reserve(subs.len());
-        if slots.len() > 1 {
-            // Several filters matched: subscriptions of one session become neighbours. The sort is
-            // stable, so identifiers stay in the order of the filters.
-            subs.sort_by_key(|sub| sub.subscriber.key());
-        }
+        // Several filters matched: subscriptions of one session become neighbours. The sort is
+        // stable, so identifiers stay in the order of the filters.
+        subs.sort_by_key(|sub| sub.subscriber.key());
         let mut last: Option<SubTarget> = None;
         for sub in subs {
             match &mut last {

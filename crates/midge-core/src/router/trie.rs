@@ -1,7 +1,5 @@
 //! Filters with wildcards, by level.
 
-use std::hash::{Hash, Hasher};
-
 use hashbrown::{Equivalent, HashMap};
 
 use super::subs::Slot;
@@ -9,11 +7,13 @@ use super::subs::Slot;
 const ROOT: u32 = 0;
 const NONE: u32 = u32::MAX;
 
-/// A trie in an arena. All edges are in one table, keyed by parent and level.
+/// A trie in an arena. All edges are in two tables, keyed by parent and level.
 pub(super) struct Trie {
     nodes: Vec<Node>,
     free: Vec<u32>,
     edges: HashMap<Edge, u32>,
+    /// Those of levels that do not fit into an [`Edge`]; they are rare.
+    long_edges: HashMap<LongEdge, u32>,
 }
 
 #[derive(Default)]
@@ -40,76 +40,70 @@ impl Node {
     }
 }
 
-/// The text of a level: nearly all are short and need no memory of their own.
-enum Level {
-    Short(u8, [u8; SHORT]),
-    #[allow(clippy::box_collection)] // one word, so that an edge is small
-    Long(Box<String>),
-}
-
-const SHORT: usize = 14;
-
-impl Level {
-    fn new(text: &str) -> Self {
-        let mut bytes = [0; SHORT];
-        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
-            (Some(place), Ok(len)) => {
-                place.copy_from_slice(text.as_bytes());
-                Self::Short(len, bytes)
-            }
-            _ => Self::Long(Box::new(text.into())),
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Self::Long(text) => text.as_bytes(),
-        }
-    }
-}
-
+/// A parent and a level of up to 15 bytes: the bytes, then their number. It is compared and hashed
+/// without a loop, and has nothing elsewhere in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Edge {
+    level: [u64; 2],
     parent: u32,
-    level: Level,
 }
 
-impl PartialEq for Edge {
-    fn eq(&self, other: &Self) -> bool {
-        self.parent == other.parent && self.level.as_bytes() == other.level.as_bytes()
-    }
-}
-
-impl Eq for Edge {}
-
-impl Hash for Edge {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        EdgeRef {
-            parent: self.parent,
-            level: self.level.as_bytes(),
+impl Edge {
+    fn new(parent: u32, level: &str) -> Option<Self> {
+        if level.len() > 15 {
+            return None;
         }
-        .hash(state);
+        let mut whole = (level.len() as u128) << 120;
+        for (at, byte) in level.bytes().enumerate() {
+            whole |= u128::from(byte) << (8 * at);
+        }
+        Some(Self {
+            level: [whole as u64, (whole >> 64) as u64],
+            parent,
+        })
     }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct LongEdge {
+    parent: u32,
+    level: Box<str>,
 }
 
 #[derive(Hash)]
-struct EdgeRef<'a> {
+struct LongEdgeRef<'a> {
     parent: u32,
-    level: &'a [u8],
+    level: &'a str,
 }
 
-impl<'a> EdgeRef<'a> {
-    fn new(parent: u32, level: &'a str) -> Self {
-        Self {
-            parent,
-            level: level.as_bytes(),
+impl Equivalent<LongEdge> for LongEdgeRef<'_> {
+    fn equivalent(&self, edge: &LongEdge) -> bool {
+        self.parent == edge.parent && *self.level == *edge.level
+    }
+}
+
+/// The slots that match a topic: mostly one, which needs no list.
+#[derive(Default)]
+pub(super) struct Found<'a> {
+    pub(super) first: Option<&'a Slot>,
+    pub(super) more: Vec<&'a Slot>,
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn push(&mut self, slot: &'a Slot) {
+        if self.first.is_none() {
+            self.first = Some(slot);
+        } else {
+            self.more.push(slot);
         }
     }
 }
 
-impl Equivalent<Edge> for EdgeRef<'_> {
-    fn equivalent(&self, edge: &Edge) -> bool {
-        self.parent == edge.parent && self.level == edge.level.as_bytes()
+/// The first level of a topic or filter, and what follows.
+fn split(text: &str) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == b'/') {
+        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
+        None => (text, None),
     }
 }
 
@@ -119,13 +113,37 @@ impl Default for Trie {
             nodes: vec![Node::new()],
             free: Vec::new(),
             edges: HashMap::new(),
+            long_edges: HashMap::new(),
         }
     }
 }
 
 impl Trie {
     fn child(&self, parent: u32, level: &str) -> Option<u32> {
-        self.edges.get(&EdgeRef::new(parent, level)).copied()
+        let found = match Edge::new(parent, level) {
+            Some(edge) => self.edges.get(&edge),
+            None => self.long_edges.get(&LongEdgeRef { parent, level }),
+        };
+        found.copied()
+    }
+
+    fn connect(&mut self, parent: u32, level: &str, child: u32) {
+        match Edge::new(parent, level) {
+            Some(edge) => self.edges.insert(edge, child),
+            None => {
+                let level = level.into();
+                self.long_edges.insert(LongEdge { parent, level }, child)
+            }
+        };
+        self.nodes[parent as usize].children += 1;
+    }
+
+    fn disconnect(&mut self, parent: u32, level: &str) {
+        match Edge::new(parent, level) {
+            Some(edge) => self.edges.remove(&edge),
+            None => self.long_edges.remove(&LongEdgeRef { parent, level }),
+        };
+        self.nodes[parent as usize].children -= 1;
     }
 
     fn new_node(&mut self) -> u32 {
@@ -155,14 +173,7 @@ impl Trie {
                     Some(node) => node,
                     None => {
                         let node = self.new_node();
-                        self.nodes[at as usize].children += 1;
-                        self.edges.insert(
-                            Edge {
-                                parent: at,
-                                level: Level::new(level),
-                            },
-                            node,
-                        );
+                        self.connect(at, level, node);
                         node
                     }
                 },
@@ -205,19 +216,18 @@ impl Trie {
             if level == "+" {
                 self.nodes[parent as usize].plus = NONE;
             } else {
-                self.edges.remove(&EdgeRef::new(parent, level));
-                self.nodes[parent as usize].children -= 1;
+                self.disconnect(parent, level);
             }
             self.free.push(at);
             at = parent;
         }
-        if self.edges.is_empty() && self.nodes[ROOT as usize].is_empty() {
+        if self.nodes[ROOT as usize].is_empty() {
             *self = Self::default();
         }
     }
 
     /// Collects the slots of all filters that match.
-    pub(super) fn matches<'a>(&'a self, topic: &str, into: &mut Vec<&'a Slot>) {
+    pub(super) fn matches<'a>(&'a self, topic: &str, into: &mut Found<'a>) {
         if self.nodes.len() == 1 && self.nodes[0].below.is_none() {
             return;
         }
@@ -225,13 +235,7 @@ impl Trie {
         self.descend(ROOT, Some(topic), !topic.starts_with('$'), into);
     }
 
-    fn descend<'a>(
-        &'a self,
-        at: u32,
-        rest: Option<&str>,
-        wildcards: bool,
-        into: &mut Vec<&'a Slot>,
-    ) {
+    fn descend<'a>(&'a self, at: u32, rest: Option<&str>, wildcards: bool, into: &mut Found<'a>) {
         let node = &self.nodes[at as usize];
         if wildcards && let Some(below) = &node.below {
             into.push(below);
@@ -242,10 +246,7 @@ impl Trie {
             }
             return;
         };
-        let (level, rest) = match rest.split_once('/') {
-            Some((level, rest)) => (level, Some(rest)),
-            None => (rest, None),
-        };
+        let (level, rest) = split(rest);
         if wildcards && node.plus != NONE {
             self.descend(node.plus, rest, true, into);
         }
