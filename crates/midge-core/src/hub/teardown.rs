@@ -11,6 +11,9 @@ use crate::session::{Draining, Session, Subscriptions};
 
 /// Subscriptions removed under one hold of the router's lock.
 const SLICE: usize = 256;
+/// Subscriptions that an ended session takes along at once. Many sessions may end together, so more
+/// of them wait for their turn.
+const AT_ONCE: usize = 32;
 
 /// The subscriptions of ended sessions that the router still has.
 #[derive(Default)]
@@ -48,14 +51,14 @@ impl Hub {
             subscriber: Subscriber::Session(session.clone()),
             rest: subscriptions.drain(),
         };
-        let notify = self.teardowns.on_work.lock().clone();
-        while self.tear_down_slice(&mut teardown) {
-            if let Some(notify) = &notify {
+        if teardown.rest.len() > AT_ONCE {
+            let notify = self.teardowns.on_work.lock().clone();
+            if let Some(notify) = notify {
                 self.teardowns.waiting.lock().push_back(teardown);
-                notify();
-                return;
+                return notify();
             }
         }
+        while self.tear_down_slice(&mut teardown) {}
     }
 
     /// Whether something is left.
