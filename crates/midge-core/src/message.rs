@@ -75,6 +75,10 @@ impl Message {
         self.topic.as_deref().unwrap_or_default()
     }
 
+    pub(crate) fn shared_topic(&self) -> Option<&Arc<str>> {
+        self.topic.as_ref()
+    }
+
     /// Payload.
     pub fn payload(&self) -> &[u8] {
         self.payload.as_slice()

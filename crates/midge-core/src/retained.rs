@@ -1,8 +1,8 @@
 //! Retained messages, ordered by topic name, so that a subscription can be served page by page.
 
-use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use midge_codec::TopicFilter;
 
@@ -14,35 +14,8 @@ use crate::time::TimerKey;
 /// Entries looked at for one page: bounds the time under the lock.
 const PAGE: usize = 512;
 
-struct ByTopic(SharedMessage);
-
-impl Borrow<str> for ByTopic {
-    fn borrow(&self) -> &str {
-        self.0.topic()
-    }
-}
-
-impl PartialEq for ByTopic {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.topic() == other.0.topic()
-    }
-}
-
-impl Eq for ByTopic {}
-
-impl PartialOrd for ByTopic {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ByTopic {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.topic().cmp(other.0.topic())
-    }
-}
-
 struct Entry {
+    message: SharedMessage,
     stamp: u64,
     timer: Option<TimerKey>,
 }
@@ -50,11 +23,16 @@ struct Entry {
 /// The last retained message of each topic (section 3.3.1.3).
 #[derive(Default)]
 pub(crate) struct Retained {
-    messages: BTreeMap<ByTopic, Entry>,
+    /// The keys are the topics of the messages; where one was replaced, that of the first one.
+    messages: BTreeMap<Arc<str>, Entry>,
     bytes: usize,
     count: usize,
     stamp: u64,
 }
+
+/// The message does not fit into the bounds.
+#[derive(Debug)]
+pub(crate) struct Full;
 
 /// What a removed entry has left behind: a deadline to cancel.
 pub(crate) struct Replaced {
@@ -81,41 +59,55 @@ impl Retained {
         self.bytes
     }
 
-    /// Whether one more message fits into the bounds; replacing always counts as one more.
-    pub(crate) fn has_room(&self, message: &Message, max_count: usize, max_bytes: usize) -> bool {
-        let (count, bytes) = match self.messages.get_key_value(message.topic()) {
-            Some((known, _)) => (self.count - 1, self.bytes - known.0.cost()),
-            None => (self.count, self.bytes),
-        };
-        count < max_count && bytes + message.cost() <= max_bytes
-    }
-
+    /// Stores a message, in place of the one before it with this topic, unless there would be more
+    /// than `max_count` or more than `max_bytes`. Those of the broker itself are not counted.
     pub(crate) fn insert(
         &mut self,
         message: SharedMessage,
         timer: Option<TimerKey>,
-    ) -> Option<Replaced> {
-        let old = self.remove(message.topic());
-        self.stamp += 1;
-        if *message.origin() != Origin::Broker {
-            self.count += 1;
-            self.bytes += message.cost();
+        (max_count, max_bytes): (usize, usize),
+    ) -> Result<Option<Replaced>, Full> {
+        let topic = message.shared_topic().cloned().unwrap_or_default();
+        let place = self.messages.entry(topic);
+        let (mut count, mut bytes) = (self.count, self.bytes);
+        if let btree_map::Entry::Occupied(known) = &place {
+            let known = &known.get().message;
+            if is_counted(known) {
+                count -= 1;
+                bytes -= known.cost();
+            }
         }
-        self.messages.insert(
-            ByTopic(message),
-            Entry {
-                stamp: self.stamp,
-                timer,
-            },
-        );
-        old
+        if is_counted(&message) {
+            count += 1;
+            bytes += message.cost();
+            if count > max_count || bytes > max_bytes {
+                return Err(Full);
+            }
+        }
+        self.stamp += 1;
+        (self.count, self.bytes) = (count, bytes);
+        let entry = Entry {
+            message,
+            stamp: self.stamp,
+            timer,
+        };
+        Ok(match place {
+            btree_map::Entry::Vacant(place) => {
+                place.insert(entry);
+                None
+            }
+            btree_map::Entry::Occupied(mut known) => {
+                let old = known.insert(entry);
+                Some(Replaced { timer: old.timer })
+            }
+        })
     }
 
     pub(crate) fn remove(&mut self, topic: &str) -> Option<Replaced> {
-        let (message, entry) = self.messages.remove_entry(topic)?;
-        if *message.0.origin() != Origin::Broker {
+        let entry = self.messages.remove(topic)?;
+        if is_counted(&entry.message) {
             self.count -= 1;
-            self.bytes -= message.0.cost();
+            self.bytes -= entry.message.cost();
         }
         Some(Replaced { timer: entry.timer })
     }
@@ -124,15 +116,13 @@ impl Retained {
     pub(crate) fn remove_exact(&mut self, message: &SharedMessage) -> bool {
         let same = self
             .messages
-            .get_key_value(message.topic())
-            .is_some_and(|(known, _)| SharedMessage::ptr_eq(&known.0, message));
+            .get(message.topic())
+            .is_some_and(|known| known.message.ptr_eq(message));
         same && self.remove(message.topic()).is_some()
     }
 
     pub(crate) fn get(&self, topic: &str) -> Option<&SharedMessage> {
-        self.messages
-            .get_key_value(topic)
-            .map(|(message, _)| &message.0)
+        self.messages.get(topic).map(|entry| &entry.message)
     }
 
     /// The next messages that match a filter (without share part) and were retained no later than
@@ -141,10 +131,10 @@ impl Retained {
         if !has_wildcards(filter) {
             let found = self
                 .messages
-                .get_key_value(filter)
-                .filter(|(_, e)| e.stamp <= until);
+                .get(filter)
+                .filter(|entry| entry.stamp <= until);
             let messages = found
-                .map(|(message, _)| message.0.clone())
+                .map(|entry| entry.message.clone())
                 .into_iter()
                 .collect();
             return Page {
@@ -165,12 +155,11 @@ impl Retained {
             None => Bound::Included(prefix),
         };
         let all = matches!(filter, "#" | "+/#");
-        for (visited, (message, entry)) in self
+        for (visited, (topic, entry)) in self
             .messages
             .range::<str, _>((start, Bound::Unbounded))
             .enumerate()
         {
-            let topic = message.0.topic();
             if !topic.starts_with(prefix) {
                 break;
             }
@@ -180,10 +169,10 @@ impl Retained {
                 parsed.matches(topic)
             };
             if entry.stamp <= until && matches {
-                page.messages.push(message.0.clone());
+                page.messages.push(entry.message.clone());
             }
             if visited + 1 >= PAGE {
-                page.after = Some(message.0.clone());
+                page.after = Some(entry.message.clone());
                 break;
             }
         }
@@ -203,6 +192,10 @@ impl Retained {
             }
         }
     }
+}
+
+fn is_counted(message: &Message) -> bool {
+    *message.origin() != Origin::Broker
 }
 
 /// The part of a filter before its first wildcard. `a/#` matches `a` too, so its part is `a`.
@@ -228,6 +221,14 @@ mod tests {
             .to_message(None, 1, Origin::Host, Tick(0), None)
     }
 
+    fn keep(store: &mut Retained, message: SharedMessage) {
+        assert!(
+            store
+                .insert(message, None, (usize::MAX, usize::MAX))
+                .is_ok()
+        );
+    }
+
     fn topics(page: &[SharedMessage]) -> Vec<&str> {
         page.iter().map(|message| message.topic()).collect()
     }
@@ -236,7 +237,7 @@ mod tests {
     fn filters_find_what_they_match() {
         let mut store = Retained::default();
         for topic in ["a", "a/b", "a/c/d", "ab", "b", "$x/a"] {
-            store.insert(message(topic), None);
+            keep(&mut store, message(topic));
         }
         for (filter, expected) in [
             ("#", &["a", "a/b", "a/c/d", "ab", "b"][..]),
@@ -256,13 +257,13 @@ mod tests {
     fn pages_skip_what_came_later() {
         let mut store = Retained::default();
         for n in 0..PAGE * 2 {
-            store.insert(message(&format!("t/{n:05}")), None);
+            keep(&mut store, message(&format!("t/{n:05}")));
         }
         let until = store.stamp();
         let first = store.page("t/+", None, until);
         assert_eq!(first.messages.len(), PAGE);
-        store.insert(message("t/99999"), None);
-        store.insert(message(&format!("t/{:05}", PAGE)), None);
+        keep(&mut store, message("t/99999"));
+        keep(&mut store, message(&format!("t/{:05}", PAGE)));
         let second = store.page("t/+", first.after.as_deref(), until);
         assert_eq!(second.messages.len(), PAGE - 1);
         assert_eq!(store.count(), PAGE * 2 + 1);
@@ -273,10 +274,16 @@ mod tests {
         let mut store = Retained::default();
         let first = message("a");
         let cost = first.cost();
-        assert!(store.has_room(&first, 1, cost));
-        store.insert(first.clone(), None);
-        assert!(store.has_room(&first, 1, cost));
-        assert!(!store.has_room(&message("b"), 1, cost * 2));
+        let mut store_in = |message, bounds| store.insert(message, None, bounds).is_ok();
+        assert!(!store_in(first.clone(), (0, cost)) && !store_in(first.clone(), (1, cost - 1)));
+        assert!(store_in(message("a"), (1, cost)));
+        assert!(
+            store_in(first.clone(), (1, cost)),
+            "replacing needs no room"
+        );
+        assert!(!store_in(message("b"), (1, cost * 2)));
+        assert!(!store_in(message("b"), (2, cost * 2 - 1)));
+        assert_eq!((store.count(), store.bytes()), (1, cost));
         assert!(!store.remove_exact(&message("a")));
         assert!(store.remove_exact(&first));
         assert_eq!((store.count(), store.bytes()), (0, 0));

@@ -278,23 +278,20 @@ impl Hub {
                 )
             });
             let mut retained = self.retained.write();
-            let system = *message.origin() == Origin::Broker;
-            if !system
-                && !retained.has_room(&message, limits.retained_messages, limits.retained_bytes)
-            {
+            let bounds = (limits.retained_messages, limits.retained_bytes);
+            let Ok(replaced) = retained.insert(message.clone(), timer, bounds) else {
                 drop(retained);
                 if let Some(timer) = timer {
                     self.timers.cancel(timer);
                 }
                 batch.dropped(&self.shared, None, topic, DropReason::RetainedFull);
                 return false;
-            }
+            };
+            let system = *message.origin() == Origin::Broker;
             if let (Some(journal), false) = (self.shared.journal(), system) {
-                journal.record(Op::Retained {
-                    message: message.clone(),
-                });
+                journal.record(Op::Retained { message });
             }
-            retained.insert(message, timer)
+            replaced
         };
         if let Some(timer) = replaced.and_then(|replaced| replaced.timer) {
             self.timers.cancel(timer);

@@ -52,7 +52,9 @@ impl Hub {
             let timer = (message.expires() != Tick::NEVER)
                 .then(|| self.arm(message.expires(), Due::RetainedExpiry(message.clone())));
             if *message.origin() != Origin::Broker {
-                self.retained.write().insert(message, timer);
+                // What was accepted once stays, whatever the bounds are now.
+                let unbounded = (usize::MAX, usize::MAX);
+                let _ = self.retained.write().insert(message, timer, unbounded);
             }
         }
         for (client_id, recovered) in sessions {
