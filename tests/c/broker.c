@@ -127,6 +127,7 @@ static void freed_while_others_publish(void) {
   stats.struct_size = sizeof stats;
   do {
     CHECK(midge_broker_stats(shared, &stats) == MIDGE_OK);
+    sched_yield();
   } while (stats.msgs_in < 100);
   CHECK(midge_broker_free(shared) == MIDGE_OK);
   for (int n = 0; n < 8; n++) {

@@ -284,6 +284,7 @@ static void clients_that_leave_do_not_kill_the_host(void) {
   OK(midge_config_set(config, "listen", "tcp://127.0.0.1:0"));
   OK(midge_config_set(config, "listen", url));
   midge_broker broker = start_with(config);
+  midge_queue queue = queue_of(broker, MIDGE_EV_DISCONNECT);
   uint16_t port = 0;
   OK(midge_broker_addr(broker, 0, NULL, 0, &port));
   for (int round = 0; round < 8 * 4 * TRANSPORTS; round++) {
@@ -294,22 +295,23 @@ static void clients_that_leave_do_not_kill_the_host(void) {
     args.payload = payload;
     args.payload_len = round / (2 * TRANSPORTS) % 2 == 0 ? 1 : sizeof payload;
     args.payload_free = keep;
-    midge_stats stats = {0};
-    stats.struct_size = sizeof stats;
+    midge_event event = MIDGE_EVENT_INIT;
     CHECK(write(fd, hello, sizeof hello - 1) == (ssize_t)sizeof hello - 1);
     CHECK(got(fd, "\x20\x02\0\0\x90\x03\0\x01\0", 9));
     if (stays) shutdown(fd, SHUT_RD); /* it does not read any more, but it is there */
     else close(fd);
-    OK(midge_broker_stats(broker, &stats));
-    for (int n = 0; n < 50 && stats.clients != 0; n++) {
+    for (int n = 0; n < 50 && midge_queue_next(queue, 0, &event) == MIDGE_E_TIMEOUT; n++) {
       OK(midge_publish_ex(broker, &args, NULL));
-      OK(midge_broker_stats(broker, &stats));
+      sched_yield();
     }
     if (stays) close(fd);
-    while (stats.clients != 0) OK(midge_broker_stats(broker, &stats));
+    if (event.type == 0) OK(midge_queue_next(queue, WAIT, &event));
+    CHECK(event.type == MIDGE_EV_DISCONNECT);
+    midge_event_clear(&event);
     CHECK(pending_sigpipe() == 0);
   }
   OK(midge_broker_free(broker));
+  OK(midge_queue_free(queue));
   rmdir(folder);
 }
 

@@ -157,7 +157,7 @@ check "link leak" "${c[@]}" "$root/tests/c/leak.c" "${pkg_shared[@]}" -o "$out/l
 check "link leak sanitizers" "${c[@]}" "${sanitize[@]}" "$root/tests/c/leak.c" "${pkg_shared[@]}" -o "$out/leak-asan"
 finds() { ! timeout 60 "$@" && grep -qE 'definitely lost|LeakSanitizer|heap-buffer-overflow|Invalid write' "$out/log"; }
 if has valgrind; then
-    grind=(timeout 600 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect)
+    grind=(timeout 600 valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect)
     for mistake in leak write; do check "valgrind finds a $mistake" finds "${grind[@]}" "$out/leak" "$mistake"; done
     for program in broker misuse garbage contract; do check "valgrind $program" "${grind[@]}" "$out/$program"; done
     check "valgrind guest" "${grind[@]}" "$out/guest" 20
