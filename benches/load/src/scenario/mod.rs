@@ -23,7 +23,7 @@ pub const USAGE: &str = "midge-load SCENARIO [--key value]...
 
 scenarios  p2p fanin fanout shared connect subscale retained offline start churn disturb limit
 common     --port 1883 --host 127.0.0.1 --ver 4|5 --pid BROKER_PID --duration 3 --warmup 1
-           --label TEXT --user NAME --password TEXT
+           --label TEXT --user NAME --password TEXT --prefix OF_CLIENT_IDENTIFIERS
 load       --pubs N --subs N --qos 0|1|2 --size BYTES --window W --rate MSGS_PER_S --spin
            --minbatch N
 connect    --count N --conc 64 [--hold [--sub]]
@@ -71,6 +71,8 @@ struct Target {
     version: u8,
     pid: u64,
     user: Option<(String, String)>,
+    /// In front of all client identifiers, so that two generators can load one broker.
+    prefix: String,
 }
 
 impl Target {
@@ -89,6 +91,7 @@ impl Target {
             version,
             pid: args.int("pid", 0)?,
             user,
+            prefix: args.text_or("prefix", ""),
         })
     }
 
@@ -105,7 +108,7 @@ impl Target {
             .map(|(user, password)| (user.as_str(), password.as_str()));
         mqtt::connect(&mqtt::Connect {
             version: self.version,
-            id,
+            id: &format!("{}{id}", self.prefix),
             clean,
             expiry,
             user,
