@@ -1,13 +1,18 @@
 //! Bytes on their way to one client.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
 
 /// Buffers of connections that have nothing to send, kept per thread: an idle connection owns none.
 const POOLED_BUFFERS: usize = 32;
-const POOLED_CAPACITY: usize = 256 * 1024;
+const POOLED_CAPACITY: usize = CHUNK;
+/// A backlog grows by chunks of this many bytes, not by moving all of it into a larger buffer.
+const CHUNK: usize = 256 * 1024;
+/// A buffer with more than that is full: what is appended without a known size is smaller.
+const NEARLY_FULL: usize = CHUNK - CHUNK / 8;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -33,8 +38,23 @@ fn give_buffer(mut buffer: Vec<u8>) {
     });
 }
 
-/// Encoded packets in order. Small ones are copied into one buffer; large payloads stay shared
-/// segments, spliced in at their place for a vectored write.
+/// A full chunk, which goes back to the buffers when it is written.
+struct Chunk(Vec<u8>);
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        give_buffer(std::mem::take(&mut self.0));
+    }
+}
+
+/// Encoded packets in order. Small ones are copied into one buffer; large payloads, and full chunks
+/// of a backlog, are segments, spliced in at their place for a vectored write.
 #[derive(Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
@@ -44,21 +64,14 @@ pub struct Outbox {
     segments: Option<Box<Segments>>,
 }
 
-/// Shared payloads, each with its place in the bytes.
+/// Payloads and chunks, each with its place in the bytes.
 #[derive(Debug, Default)]
 struct Segments {
-    list: Vec<(usize, Bytes)>,
+    list: VecDeque<(usize, Bytes)>,
     /// Bytes of them that wait.
     bytes: usize,
-    /// The first that is not written yet, and how much of it is.
-    next: usize,
+    /// How much of the first one has been written.
     written: usize,
-}
-
-impl Segments {
-    fn next(&self) -> Option<&(usize, Bytes)> {
-        self.list.get(self.next)
-    }
 }
 
 impl Outbox {
@@ -73,22 +86,56 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// The buffer to append encoded bytes to.
+    /// The buffer to append a few encoded bytes to.
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        self.room_for(CHUNK - NEARLY_FULL)
+    }
+
+    /// The buffer to append `count` bytes to.
+    fn room_for(&mut self, count: usize) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = take_buffer();
+        } else if self.bytes.len() + count > CHUNK && !self.bytes.is_empty() {
+            self.start_chunk();
         }
         &mut self.bytes
     }
 
+    /// Makes the buffer, which is full, a segment, and starts another one.
+    #[cold]
+    fn start_chunk(&mut self) {
+        let mut buffer = take_buffer();
+        buffer.reserve_exact(CHUNK);
+        let full = Bytes::from_owner(Chunk(std::mem::replace(&mut self.bytes, buffer)));
+        let mut from = std::mem::take(&mut self.written);
+        let segments = self.segments.get_or_insert_default();
+        segments.bytes += full.len() - from;
+        // Those before the buffer stay, the others cut it into pieces.
+        let within = segments.list.partition_point(|(at, _)| *at <= from);
+        let rest = segments.list.split_off(within);
+        for (at, _) in &mut segments.list {
+            *at = 0;
+        }
+        for (at, segment) in rest {
+            if at > from {
+                segments.list.push_back((0, full.slice(from..at)));
+                from = at;
+            }
+            segments.list.push_back((0, segment));
+        }
+        if full.len() > from {
+            segments.list.push_back((0, full.slice(from..)));
+        }
+    }
+
     /// Appends bytes.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.buffer().extend_from_slice(bytes);
+        self.room_for(bytes.len()).extend_from_slice(bytes);
     }
 
     /// Appends a packet with another packet identifier.
     pub(crate) fn push_numbered(&mut self, packet: &[u8], at: usize, packet_id: u16) {
-        let buffer = self.buffer();
+        let buffer = self.room_for(packet.len());
         let start = buffer.len();
         buffer.extend_from_slice(packet);
         if let Some(place) = buffer
@@ -101,9 +148,12 @@ impl Outbox {
 
     /// Appends a shared segment.
     pub(crate) fn push_segment(&mut self, segment: Bytes) {
+        if segment.is_empty() {
+            return;
+        }
         let segments = self.segments.get_or_insert_default();
         segments.bytes += segment.len();
-        segments.list.push((self.bytes.len(), segment));
+        segments.list.push_back((self.bytes.len(), segment));
     }
 
     /// Appends all that another outbox holds.
@@ -116,7 +166,7 @@ impl Outbox {
         let mut from = other.written;
         if let Some(segments) = other.segments.take() {
             let mut skip = segments.written;
-            for (at, segment) in segments.list.iter().skip(segments.next) {
+            for (at, segment) in &segments.list {
                 self.push(&other.bytes[from..*at]);
                 from = *at;
                 self.push_segment(segment.slice(skip..));
@@ -127,38 +177,39 @@ impl Outbox {
         other.release();
     }
 
-    /// Fills `slices` with what is to be written next and returns how many it used.
-    pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    /// Fills `slices` with what is to be written next, at most that many bytes, and returns how
+    /// many it used.
+    pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>], mut most: usize) -> usize {
         let mut used = 0;
-        let mut from = self.written;
-        let shared = self.segments.as_deref();
-        let mut skip = shared.map_or(0, |segments| segments.written);
-        let mut segments = shared
-            .into_iter()
-            .flat_map(|segments| segments.list.iter().skip(segments.next));
-        while used < slices.len() {
-            let next = segments.next();
-            let to = next.map_or(self.bytes.len(), |(at, _)| *at);
-            if to > from {
-                slices[used] = IoSlice::new(&self.bytes[from..to]);
+        let mut fill = |bytes: &'a [u8]| {
+            let part = bytes.get(..most).unwrap_or(bytes);
+            if !part.is_empty()
+                && let Some(slot) = slices.get_mut(used)
+            {
+                *slot = IoSlice::new(part);
                 used += 1;
-                from = to;
+                most -= part.len();
             }
-            let Some((_, segment)) = next else { break };
-            if used == slices.len() {
-                break;
+            most > 0 && used < slices.len()
+        };
+        let mut from = self.written;
+        if let Some(segments) = self.segments.as_deref() {
+            let mut skip = segments.written;
+            for (at, segment) in &segments.list {
+                if !fill(&self.bytes[from..*at]) || !fill(&segment[skip..]) {
+                    return used;
+                }
+                (from, skip) = (*at, 0);
             }
-            slices[used] = IoSlice::new(&segment[skip..]);
-            skip = 0;
-            used += 1;
         }
+        fill(&self.bytes[from..]);
         used
     }
 
     /// The next contiguous run of bytes to write, empty if nothing waits.
     pub fn chunk(&self) -> &[u8] {
         let segments = self.segments.as_deref();
-        match segments.and_then(|segments| Some((segments.next()?, segments.written))) {
+        match segments.and_then(|segments| Some((segments.list.front()?, segments.written))) {
             Some(((at, segment), skip)) if *at == self.written => &segment[skip..],
             Some(((at, _), _)) => &self.bytes[self.written..*at],
             None => &self.bytes[self.written..],
@@ -170,7 +221,7 @@ impl Outbox {
         while count > 0 {
             let segments = self.segments.as_deref_mut();
             let next = segments.and_then(|segments| {
-                let (at, segment) = segments.next()?;
+                let (at, segment) = segments.list.front()?;
                 Some((*at, segment.len(), segments))
             });
             let to = next.as_ref().map_or(self.bytes.len(), |(at, ..)| *at);
@@ -188,7 +239,7 @@ impl Outbox {
             segments.bytes -= run;
             count -= run;
             if segments.written == len {
-                segments.next += 1;
+                segments.list.pop_front();
                 segments.written = 0;
             }
         }
@@ -217,7 +268,7 @@ mod tests {
 
     fn content(outbox: &Outbox) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 64];
-        let used = outbox.io_slices(&mut slices);
+        let used = outbox.io_slices(&mut slices, usize::MAX);
         slices[..used]
             .iter()
             .flat_map(|slice| slice.to_vec())
@@ -265,5 +316,46 @@ mod tests {
             outbox.append(tail);
             assert_eq!(content(&outbox), [b"x", &b"abCDEFghIJ"[written..]].concat());
         }
+    }
+
+    #[test]
+    fn a_backlog_is_kept_in_chunks_and_leaves_in_order() {
+        let mut outbox = Outbox::default();
+        let mut model = VecDeque::new();
+        let mut random = 1u32;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 8) as usize % below
+        };
+        for round in 0..4_000 {
+            let size = next(3_000) + usize::from(round % 500 == 0) * 3 * CHUNK;
+            let bytes: Vec<u8> = (0..size).map(|at| (at + round) as u8).collect();
+            model.extend(&bytes);
+            match next(10) {
+                0 => outbox.push_segment(bytes.into()),
+                1 => outbox.buffer().extend_from_slice(&bytes),
+                _ => outbox.push(&bytes),
+            }
+            if round % 3 == 0 {
+                let mut slices = [IoSlice::new(&[]); 5];
+                let most = next(7_000);
+                let used = outbox.io_slices(&mut slices, most);
+                let seen: Vec<u8> = slices[..used].iter().flat_map(|s| s.to_vec()).collect();
+                assert!(seen.len() <= most && (used == 5 || seen.len() == most.min(model.len())));
+                let expected: Vec<u8> = model.drain(..seen.len()).collect();
+                assert!(seen == expected);
+                outbox.advance(seen.len());
+            }
+            assert_eq!(outbox.len(), model.len());
+            assert!(outbox.bytes.capacity() <= 2 * CHUNK || outbox.bytes.len() > CHUNK);
+        }
+        assert!(outbox.len() > 4 * CHUNK);
+        while !outbox.is_empty() {
+            let chunk = outbox.chunk().to_vec();
+            let expected: Vec<u8> = model.drain(..chunk.len()).collect();
+            assert!(chunk == expected);
+            outbox.advance(chunk.len());
+        }
+        assert!(model.is_empty() && outbox.segments.is_none());
     }
 }

@@ -115,7 +115,7 @@ impl<T: Transport> Driver<T> {
     /// One round: write, ask a hook, read. Pending when nothing can go on.
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.connection.notify_receivers();
-        let blocked = self.poll_flush(cx);
+        let flushed = self.poll_flush(cx);
         if self.connection.link().ended().is_some() {
             self.stage = Stage::Flushing;
             return Poll::Ready(());
@@ -125,7 +125,7 @@ impl<T: Transport> Driver<T> {
             self.reuse_stash();
             return Poll::Ready(());
         }
-        if blocked && self.connection.unwritten_replies() > REPLIES_HIGH {
+        if flushed != Flushed::Empty && self.connection.unwritten_replies() > REPLIES_HIGH {
             return Poll::Pending;
         }
         if self.reads >= READ_BUDGET {
@@ -133,6 +133,8 @@ impl<T: Transport> Driver<T> {
             return Poll::Pending;
         }
         match self.read(cx) {
+            // Read once in each turn: a client that is written to all the time is heard, too.
+            Poll::Ready(Ok(true)) if flushed == Flushed::Paused => return Poll::Pending,
             Poll::Ready(Ok(true)) => self.reads += 1,
             Poll::Ready(_) => self.lost(),
             Poll::Pending => {
@@ -149,20 +151,24 @@ impl<T: Transport> Driver<T> {
         Poll::Ready(())
     }
 
-    /// Writes what there is to write; whether the transport takes no more.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Writes what there is to write, some of it if there is very much.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Flushed {
         self.unwritten |= self.connection.has_output() || self.outlet.take_asked();
         if !self.unwritten {
-            return false;
+            return Flushed::Empty;
         }
-        let flushed = self.transport.poll_flush(cx, &self.outlet);
-        self.unwritten = flushed.is_pending();
-        if flushed == Poll::Ready(Flushed::Failed) {
-            self.lost();
-        } else if flushed.is_ready() {
-            self.connection.output_written();
+        let flushed = match self.transport.poll_flush(cx, &self.outlet) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Flushed::Blocked,
+        };
+        self.unwritten = matches!(flushed, Flushed::Blocked | Flushed::Paused);
+        match flushed {
+            Flushed::Failed => self.lost(),
+            Flushed::Empty => self.connection.output_written(),
+            Flushed::Paused => self.give_way(cx),
+            Flushed::Blocked => {}
         }
-        flushed.is_pending()
+        flushed
     }
 
     /// The other side closed, or the transport broke.
@@ -320,7 +326,11 @@ impl<T: Transport> Driver<T> {
 
     fn flush_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let flushed = self.transport.poll_flush(cx, &self.outlet);
-        if flushed.is_pending() && !self.lingered(cx) {
+        if flushed == Poll::Ready(Flushed::Paused) {
+            self.give_way(cx);
+        }
+        let unwritten = matches!(flushed, Poll::Pending | Poll::Ready(Flushed::Paused));
+        if unwritten && !self.lingered(cx) {
             return Poll::Pending;
         }
         let failed = flushed != Poll::Ready(Flushed::Empty);

@@ -15,6 +15,10 @@ use crate::transport::DirectWrite;
 /// Slices of one vectored write.
 const SLICES: usize = 32;
 
+/// Bytes of a backlog that are written before others get their turn; twice as many if then nothing
+/// is left.
+const WRITE_BUDGET: usize = 1024 * 1024;
+
 /// The writing side of one connection, shared by its driver and everybody who publishes to it.
 pub(crate) struct Outlet {
     pub(crate) core: Arc<Core>,
@@ -42,6 +46,8 @@ pub(crate) enum Flushed {
     Empty,
     /// The transport takes no more for now.
     Blocked,
+    /// The rest is to be written when others have had their turn.
+    Paused,
     /// The transport is broken.
     Failed,
 }
@@ -101,7 +107,7 @@ impl Outlet {
         }
     }
 
-    /// Writes all that there is with `write`, which says `WouldBlock` when it takes no more.
+    /// Writes what there is with `write`, which says `WouldBlock` when it takes no more.
     pub(crate) fn flush_with(
         &self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
@@ -164,12 +170,20 @@ impl Outlet {
                     break Flushed::Empty;
                 }
             }
+            let most = if written < WRITE_BUDGET {
+                WRITE_BUDGET - written
+            } else {
+                (2 * WRITE_BUDGET).saturating_sub(written)
+            };
+            if most < state.out.len() && written >= WRITE_BUDGET {
+                break Flushed::Paused;
+            }
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = state.out.io_slices(&mut slices);
+            let used = state.out.io_slices(&mut slices, most);
             match write(slices.get(..used).unwrap_or_default()) {
                 Ok(0) => state.failed = true,
                 Ok(count) => {
-                    written += count as u64;
+                    written += count;
                     state.out.advance(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -181,7 +195,7 @@ impl Outlet {
             }
         };
         if written > 0 {
-            self.core.hub.count_written(written);
+            self.core.hub.count_written(written as u64);
         }
         result
     }

@@ -148,3 +148,31 @@ fn what_came_with_connect_waits_for_the_answer_of_a_hook() {
     expect(&mut refused, &[0x20, 2, 0, 5]);
     broker.stop(Stop::Now).unwrap();
 }
+
+#[test]
+fn a_client_with_a_backlog_is_heard_and_gets_all_of_it_in_order() {
+    let broker = Broker::builder()
+        .config(|config| {
+            config.limits.session_queue_bytes = 256 << 20;
+            config.limits.total_queue_bytes = 256 << 20;
+        })
+        .start()
+        .unwrap();
+    let heard = broker.subscribe("heard").unwrap();
+    let mut stream = connect(&broker);
+    stream.write_all(CONNECT).unwrap();
+    stream.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
+    expect(&mut stream, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0]);
+    let sizes = (0..20_000).map(|at| if at % 100 == 0 { 100_000 } else { at % 1_500 });
+    for (at, size) in sizes.clone().enumerate() {
+        broker.publish("t", vec![at as u8; size]).unwrap();
+        if at % 5_000 == 0 {
+            stream.write_all(b"\x30\x07\0\x05heard").unwrap();
+            heard.recv_timeout(WAIT).unwrap();
+        }
+    }
+    for (at, size) in sizes.enumerate() {
+        expect(&mut stream, &publish(at as u8, size));
+    }
+    broker.stop(Stop::Now).unwrap();
+}

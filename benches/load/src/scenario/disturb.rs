@@ -93,10 +93,10 @@ fn prepare(kind: &str, args: &Args, target: &Target, e: &mut Engine) -> Result<D
             Ok(Disturbance::Stalled { at })
         }
         "flood" => {
-            let sink = target.connect(e, Role::Subscriber, 1, "sink-")?.start;
+            let sink = target.connect(e, Role::Subscriber, 1, "s-flood-")?.start;
             subscribe_all(e, sink..sink + 1, 0, |_| "flood/t".to_string())?;
             let index = e.publishers.len();
-            let conn = e.add_conn(Role::Publisher, index, target.hello("flood-p", true, 0));
+            let conn = e.add_conn(Role::Publisher, index, target.hello("p-flood-0", true, 0));
             connect_or_fail(e, conn..conn + 1)?;
             let generator = TopicGen::Fixed;
             let size = args.count("payload", 256)?;
