@@ -10,7 +10,7 @@ use bytes::Bytes;
 const POOLED_BUFFERS: usize = 32;
 const POOLED_CAPACITY: usize = CHUNK;
 /// A backlog grows by chunks of this many bytes, not by moving all of it into a larger buffer.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 128 * 1024;
 /// A buffer with more than that is full: what is appended without a known size is smaller.
 const NEARLY_FULL: usize = CHUNK - CHUNK / 8;
 
@@ -52,6 +52,9 @@ impl Drop for Chunk {
         give_buffer(std::mem::take(&mut self.0));
     }
 }
+
+/// More of one payload is not written in one go.
+const LONGEST_SLICE: usize = 1024 * 1024;
 
 /// Encoded packets in order. Small ones are copied into one buffer; large payloads, and full chunks
 /// of a backlog, are segments, spliced in at their place for a vectored write.
@@ -177,20 +180,20 @@ impl Outbox {
         other.release();
     }
 
-    /// Fills `slices` with what is to be written next, at most that many bytes, and returns how
-    /// many it used.
-    pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>], mut most: usize) -> usize {
+    /// Fills `slices` with what is to be written next and returns how many it used. It ends with the
+    /// payload or chunk that reaches `enough` bytes, or within one of more than 1 MiB.
+    pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>], mut enough: usize) -> usize {
         let mut used = 0;
         let mut fill = |bytes: &'a [u8]| {
-            let part = bytes.get(..most).unwrap_or(bytes);
+            let part = bytes.get(..LONGEST_SLICE).unwrap_or(bytes);
             if !part.is_empty()
                 && let Some(slot) = slices.get_mut(used)
             {
                 *slot = IoSlice::new(part);
                 used += 1;
-                most -= part.len();
+                enough = enough.saturating_sub(part.len());
             }
-            most > 0 && used < slices.len()
+            part.len() == bytes.len() && enough > 0 && used < slices.len()
         };
         let mut from = self.written;
         if let Some(segments) = self.segments.as_deref() {
@@ -338,13 +341,15 @@ mod tests {
             }
             if round % 3 == 0 {
                 let mut slices = [IoSlice::new(&[]); 5];
-                let most = next(7_000);
-                let used = outbox.io_slices(&mut slices, most);
+                let enough = next(7_000);
+                let used = outbox.io_slices(&mut slices, enough);
                 let seen: Vec<u8> = slices[..used].iter().flat_map(|s| s.to_vec()).collect();
-                assert!(seen.len() <= most && (used == 5 || seen.len() == most.min(model.len())));
-                let expected: Vec<u8> = model.drain(..seen.len()).collect();
-                assert!(seen == expected);
-                outbox.advance(seen.len());
+                assert!(used == 5 || seen.len() >= enough.min(model.len()));
+                assert!(seen.len() - slices[used.saturating_sub(1)].len() <= enough);
+                assert!(seen.iter().eq(model.iter().take(seen.len())));
+                let written = next(7_000).min(seen.len());
+                model.drain(..written);
+                outbox.advance(written);
             }
             assert_eq!(outbox.len(), model.len());
             assert!(outbox.bytes.capacity() <= 2 * CHUNK || outbox.bytes.len() > CHUNK);

@@ -21,7 +21,7 @@ use crate::transport::Transport;
 
 /// Bytes read in one go. The buffer belongs to the thread, not to the connection.
 const READ_BUFFER: usize = 64 * 1024;
-/// Reads before other connections get their turn.
+/// Reads of large packets before other connections get their turn; of small ones it is one.
 const READ_BUDGET: u8 = 4;
 /// Memory reserved at once for a large packet; beyond that it grows with what really arrives.
 const RESERVE: usize = 1 << 20;
@@ -135,7 +135,10 @@ impl<T: Transport> Driver<T> {
         match self.read(cx) {
             // Read once in each turn: a client that is written to all the time is heard, too.
             Poll::Ready(Ok(true)) if flushed == Flushed::Paused => return Poll::Pending,
-            Poll::Ready(Ok(true)) => self.reads += 1,
+            Poll::Ready(Ok(true)) => {
+                let large = self.expected > 0;
+                self.reads += if large { 1 } else { READ_BUDGET };
+            }
             Poll::Ready(_) => self.lost(),
             Poll::Pending => {
                 self.reads = 0;

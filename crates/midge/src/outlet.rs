@@ -15,9 +15,8 @@ use crate::transport::DirectWrite;
 /// Slices of one vectored write.
 const SLICES: usize = 32;
 
-/// Bytes of a backlog that are written before others get their turn; twice as many if then nothing
-/// is left.
-const WRITE_BUDGET: usize = 1024 * 1024;
+/// Bytes of a backlog after which others get their turn, unless that is nearly all of it.
+const WRITE_BUDGET: usize = 128 * 1024;
 
 /// The writing side of one connection, shared by its driver and everybody who publishes to it.
 pub(crate) struct Outlet {
@@ -170,16 +169,12 @@ impl Outlet {
                     break Flushed::Empty;
                 }
             }
-            let most = if written < WRITE_BUDGET {
-                WRITE_BUDGET - written
-            } else {
-                (2 * WRITE_BUDGET).saturating_sub(written)
-            };
-            if most < state.out.len() && written >= WRITE_BUDGET {
+            let nearly_all = state.out.len() <= WRITE_BUDGET && written < 4 * WRITE_BUDGET;
+            if written >= WRITE_BUDGET && !nearly_all {
                 break Flushed::Paused;
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = state.out.io_slices(&mut slices, most);
+            let used = state.out.io_slices(&mut slices, WRITE_BUDGET);
             match write(slices.get(..used).unwrap_or_default()) {
                 Ok(0) => state.failed = true,
                 Ok(count) => {
