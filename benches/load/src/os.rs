@@ -1,5 +1,8 @@
 //! Clocks and the figures of `/proc`.
 
+use crate::error::{Error, Result};
+use std::process::Command;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -22,6 +25,20 @@ pub(crate) fn seconds_since(start_ns: u64) -> f64 {
 /// CPU seconds of this process.
 pub(crate) fn self_cpu_s() -> f64 {
     clock(ClockId::ProcessCPUTime) as f64 / 1e9
+}
+
+/// Gives this thread only the time that others leave over. A small nice value would not do: a
+/// thread that wakes up waits for the slice of the one that runs, unless that one is idle-class.
+pub(crate) fn lowest_priority() -> Result<()> {
+    rustix::process::nice(19)?;
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let status = Command::new("chrt")
+        .args(["--idle", "--pid", "0", &thread])
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(Error::new("chrt (util-linux) cannot lower the priority")),
+    }
 }
 
 fn tick_s() -> f64 {

@@ -21,7 +21,7 @@ use crate::transport::Transport;
 
 /// Bytes read in one go. The buffer belongs to the thread, not to the connection.
 const READ_BUFFER: usize = 64 * 1024;
-/// Reads of large packets before other connections get their turn; of small ones it is one.
+/// Reads before other connections get their turn. One that fills the read buffer uses all of it.
 const READ_BUDGET: u8 = 4;
 /// Memory reserved at once for a large packet; beyond that it grows with what really arrives.
 const RESERVE: usize = 1 << 20;
@@ -135,10 +135,7 @@ impl<T: Transport> Driver<T> {
         match self.read(cx) {
             // Read once in each turn: a client that is written to all the time is heard, too.
             Poll::Ready(Ok(true)) if flushed == Flushed::Paused => return Poll::Pending,
-            Poll::Ready(Ok(true)) => {
-                let large = self.expected > 0;
-                self.reads += if large { 1 } else { READ_BUDGET };
-            }
+            Poll::Ready(Ok(true)) => self.reads = self.reads.saturating_add(1),
             Poll::Ready(_) => self.lost(),
             Poll::Pending => {
                 self.reads = 0;
@@ -147,7 +144,7 @@ impl<T: Transport> Driver<T> {
         }
         // Others that are ready to read may have more for the same receivers. A large payload is
         // written at once, while the processor's cache still has it.
-        if self.connection.owes_notice() && self.expected == 0 {
+        if self.expected == 0 && self.connection.owes_others_notice() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -242,6 +239,10 @@ impl<T: Transport> Driver<T> {
         let count = buffer.filled().len();
         if count == 0 {
             return Poll::Ready(Ok(false));
+        }
+        if buffer.remaining() == 0 {
+            // There is probably more: others first.
+            self.reads = READ_BUDGET;
         }
         head.copy_from_slice(stash);
         self.outlet.core.hub.count_read(count as u64);

@@ -1,17 +1,27 @@
 //! `disturb`: what one bad client, or very many at once, do to the latency of everybody else.
 //!
 //! A few pairs exchange messages at a fixed rate: first undisturbed, then while the disturbance
-//! goes on. Both halves are in one run, so their ratio does not depend on the machine.
+//! goes on. Both halves are in one run, so their ratio does not depend on the machine. The bad
+//! clients belong to a thread of their own that gets only the time which is left: what they cost
+//! this generator is not to be seen in the latency of the others.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 use super::{Target, connect_or_fail, run_options, subscribe_all};
 use crate::args::Args;
-use crate::engine::{Engine, Message, PAYLOAD_HEAD, Role, TopicGen};
+use crate::engine::{Engine, Message, PAYLOAD_HEAD, Role, RunOptions, TopicGen};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::mqtt;
-use crate::os::rss;
+use crate::os::{lowest_priority, rss};
+
+/// The thread of the bad clients waits, disturbs, ends.
+const CALM: u8 = 0;
+const DISTURBING: u8 = 1;
+const OVER: u8 = 2;
 
 /// What happens in the second half.
 enum Disturbance {
@@ -52,18 +62,74 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
         );
         e.publishers[at].window = u64::MAX / 2;
     }
-    let disturbance = prepare(&kind, args, target, &mut e)?;
-    let mut o = run_options(args, target, rate)?;
+    let o = run_options(args, target, rate)?;
     j.s("kind", &kind)
         .u("pubs", pairs as u64)
         .u("size", size as u64)
         .f("rate", rate);
+    let phase = AtomicU8::new(CALM);
+    let (ready, is_ready) = channel();
+    thread::scope(|scope| {
+        let bad = scope.spawn(|| disturb(&kind, args, target, &ready, &phase));
+        if is_ready.recv().is_ok() {
+            measure_both(&mut e, o, &phase, target, j);
+        }
+        phase.store(OVER, Ordering::Release);
+        let bad = bad
+            .join()
+            .map_err(|_| Error::new("the bad clients panicked"))??;
+        j.u("closed", e.stats.closed + bad.closed)
+            .u("failed", e.connect_failed + bad.failed);
+        j.u(bad.what.0, bad.what.1);
+        Ok(())
+    })
+}
+
+/// What became of the bad clients.
+struct Outcome {
+    closed: u64,
+    failed: u64,
+    /// The figure that says whether they were bad indeed.
+    what: (&'static str, u64),
+}
+
+/// The bad clients: made before the undisturbed half, bad in the other one.
+fn disturb(
+    kind: &str,
+    args: &Args,
+    target: &Target,
+    ready: &Sender<()>,
+    phase: &AtomicU8,
+) -> Result<Outcome> {
+    lowest_priority()?;
+    let mut e = target.engine(args.count("payload", 256)?)?;
+    let disturbance = prepare(kind, args, target, &mut e)?;
+    if ready.send(()).is_ok() {
+        e.until(f64::INFINITY, |_| phase.load(Ordering::Acquire) != CALM);
+        disturbance.start(target, &mut e);
+        e.until(f64::INFINITY, |_| phase.load(Ordering::Acquire) == OVER);
+    }
+    Ok(Outcome {
+        closed: e.stats.closed,
+        failed: e.connect_failed,
+        what: disturbance.report(&e),
+    })
+}
+
+/// The others: first alone, then disturbed.
+fn measure_both(
+    e: &mut Engine,
+    mut o: RunOptions,
+    phase: &AtomicU8,
+    target: &Target,
+    j: &mut Json,
+) {
     let calm = e.run(&o);
     let (calm_p50, calm_p99) = (e.latency.quantile(0.5), e.latency.quantile(0.99));
     e.latency.json(j, "calm_lat_");
     let (before, _) = rss(target.pid);
     o.warmup = 0.0;
-    disturbance.start(target, &mut e);
+    phase.store(DISTURBING, Ordering::Release);
     let disturbed = e.run(&o);
     let (p50, p99) = (e.latency.quantile(0.5), e.latency.quantile(0.99));
     e.latency.json(j, "lat_");
@@ -79,9 +145,6 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     j.u("rss_before", before)
         .u("rss_after", after)
         .u("broker_rss_peak", peak);
-    j.u("closed", e.stats.closed).u("failed", e.connect_failed);
-    disturbance.report(&e, j);
-    Ok(())
 }
 
 fn prepare(kind: &str, args: &Args, target: &Target, e: &mut Engine) -> Result<Disturbance> {
@@ -163,18 +226,15 @@ impl Disturbance {
         }
     }
 
-    fn report(&self, e: &Engine, j: &mut Json) {
+    fn report(&self, e: &Engine) -> (&'static str, u64) {
         match self {
-            Self::Stalled { at } => j.u("stalled_received", e.conns[*at].received),
-            Self::Flood { publisher } => j.u("flood_sent", e.publishers[*publisher].sent),
-            Self::Herd { clients } => j.u(
-                "herd_back",
-                clients
-                    .clone()
-                    .filter(|&at| e.conns[at].session_present)
-                    .count() as u64,
-            ),
-            Self::Huge { at, .. } => j.u("huge_refused", u64::from(!e.conns[*at].is_open())),
-        };
+            Self::Stalled { at } => ("stalled_received", e.conns[*at].received),
+            Self::Flood { publisher } => ("flood_sent", e.publishers[*publisher].sent),
+            Self::Herd { clients } => {
+                let back = |&at: &usize| e.conns[at].session_present;
+                ("herd_back", clients.clone().filter(back).count() as u64)
+            }
+            Self::Huge { at, .. } => ("huge_refused", u64::from(!e.conns[*at].is_open())),
+        }
     }
 }

@@ -189,6 +189,12 @@ impl Connection {
         !self.batch.links.is_empty()
     }
 
+    /// Whether others than this connection itself have to be told.
+    pub fn owes_others_notice(&self) -> bool {
+        let links = &self.batch.links;
+        links.iter().any(|link| !Arc::ptr_eq(link, &self.link))
+    }
+
     /// Tells the receivers of what came in that there is something to write.
     pub fn notify_receivers(&mut self) {
         if self.owes_notice() {
