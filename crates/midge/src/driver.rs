@@ -47,6 +47,12 @@ enum Stash {
 }
 
 enum Stage {
+    /// Nothing has been read yet.
+    Fresh,
+    /// To come in when something has arrived.
+    Outside,
+    /// It waits for its turn to come in.
+    Queued,
     Running,
     /// The connection has ended: the last bytes go out.
     Flushing,
@@ -82,7 +88,7 @@ impl<T: Transport> Driver<T> {
             connection,
             outlet,
             stash,
-            stage: Stage::Running,
+            stage: Stage::Fresh,
             linger: None,
             expected: 0,
             reads: 0,
@@ -95,6 +101,16 @@ impl<T: Transport> Driver<T> {
         self.outlet.register(cx);
         loop {
             match self.stage {
+                Stage::Fresh => {
+                    // Mostly nothing is there yet.
+                    self.stage = Stage::Outside;
+                    ready!(self.run(cx));
+                }
+                Stage::Outside if !self.outlet.core.may_enter(cx.waker()) => {
+                    self.stage = Stage::Queued;
+                    return Poll::Pending;
+                }
+                Stage::Outside | Stage::Queued => self.stage = Stage::Running,
                 Stage::Running => ready!(self.run(cx)),
                 Stage::Flushing => ready!(self.flush_last(cx)),
                 Stage::Closing(discarded) => return self.close(cx, discarded),

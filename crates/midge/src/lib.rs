@@ -31,6 +31,7 @@ mod broker;
 mod builder;
 mod clock;
 mod driver;
+mod entrance;
 mod error;
 #[cfg(feature = "file")]
 mod file;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::builder::ThreadHook;
 use crate::clock::TimeSource;
 use crate::driver::Driver;
+use crate::entrance::{Entrance, Entry};
 use crate::error::ConnectError;
 use crate::outlet::Outlet;
 use crate::transport::{Ends, Transport};
@@ -75,6 +77,7 @@ pub(crate) struct Core {
     tasks: TaskTracker,
     deadline: Arc<Notify>,
     work: Arc<Notify>,
+    entrance: Entrance,
     beats: AtomicU64,
     /// A beat was asked for and has not come yet.
     beating: AtomicBool,
@@ -92,6 +95,7 @@ impl Core {
             tasks: TaskTracker::new(),
             deadline: Arc::default(),
             work: Arc::default(),
+            entrance: Entrance::default(),
             beats: AtomicU64::new(0),
             beating: AtomicBool::new(false),
         });
@@ -175,14 +179,27 @@ impl Core {
         }
     }
 
-    /// Does what nobody waits for, a little at a time.
+    /// Whether a connection may handle its first bytes now; it is woken when it may.
+    pub(crate) fn may_enter(&self, waker: &Waker) -> bool {
+        if self.closing.is_cancelled() {
+            return true; // to be told so
+        }
+        let entry = self.entrance.enter(waker);
+        if entry == Entry::First {
+            self.work.notify_one();
+        }
+        entry == Entry::Now
+    }
+
+    /// Does what nobody waits for, and lets in who waits, a little at a time.
     async fn do_work(self: Arc<Self>) {
         loop {
             let asked = self.work.notified();
-            while self.hub.work() {
+            while self.hub.work() | self.entrance.next_turn() {
                 tokio::task::yield_now().await;
             }
             if self.until_closing(asked).await.is_none() {
+                while self.entrance.next_turn() {}
                 return;
             }
         }
