@@ -87,10 +87,13 @@ impl Drop for ObserverHandle {
         };
         let subscriber = Subscriber::Observer(self.observer.clone());
         let mut router = hub.router.write();
+        let mut wastes = Vec::new();
         for (filter, shared) in &self.filters {
-            router.remove(filter, &subscriber, *shared);
+            wastes.extend(router.remove(filter, &subscriber, *shared));
         }
         router.forget_observer(&self.observer);
+        drop(router);
+        wastes.into_iter().for_each(|waste| hub.throw_away(waste));
     }
 }
 

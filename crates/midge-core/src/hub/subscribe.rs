@@ -160,8 +160,9 @@ impl Hub {
                 });
             }
             drop(state);
-            router.remove(filter, &subscriber, record.shared);
+            let waste = router.remove(filter, &subscriber, record.shared);
             drop(router);
+            self.throw_away(waste);
             self.count_subscriptions(record.shared, -1);
             answers.push(ReasonCode::Success);
             if batch.wants(EventMask::UNSUBSCRIBED) {

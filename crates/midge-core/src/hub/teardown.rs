@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Hub;
-use crate::router::Subscriber;
+use crate::router::{Subscriber, Waste};
 use crate::session::{Draining, Session, Subscriptions};
 
 /// Subscriptions removed under one hold of the router's lock.
@@ -19,6 +19,7 @@ const AT_ONCE: usize = 32;
 #[derive(Default)]
 pub(super) struct Teardowns {
     waiting: Mutex<VecDeque<Teardown>>,
+    wastes: Mutex<Vec<Waste>>,
     on_work: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
@@ -36,6 +37,13 @@ impl Hub {
 
     /// Does a little of what nobody waits for; `false` if there is none left.
     pub fn work(&self) -> bool {
+        let waste = self.teardowns.wastes.lock().pop();
+        if let Some(mut waste) = waste {
+            if waste.shrink() {
+                self.teardowns.wastes.lock().push(waste);
+            }
+            return true;
+        }
         let next = self.teardowns.waiting.lock().pop_front();
         if let Some(mut teardown) = next
             && self.tear_down_slice(&mut teardown)
@@ -61,17 +69,30 @@ impl Hub {
         while self.tear_down_slice(&mut teardown) {}
     }
 
+    /// Gives back what is left of very many subscriptions. No lock is to be held.
+    pub(super) fn throw_away(&self, waste: impl Into<Option<Waste>>) {
+        let Some(waste) = waste.into() else { return };
+        let notify = self.teardowns.on_work.lock().clone();
+        if let Some(notify) = notify {
+            self.teardowns.wastes.lock().push(waste);
+            notify();
+        }
+    }
+
     /// Whether something is left.
     fn tear_down_slice(&self, teardown: &mut Teardown) -> bool {
         // Collected first: the filters are freed without the lock. That a large block is allocated
         // in each slice also lets the allocator of glibc merge what the slice before freed; left
         // alone, it merges everything at once some time later and stops the thread for that.
         let slice: Vec<_> = teardown.rest.by_ref().take(SLICE).collect();
+        let mut wastes = Vec::new();
         let mut router = self.router.write();
         for (filter, record) in &slice {
-            router.remove(filter, &teardown.subscriber, record.shared);
+            wastes.extend(router.remove(filter, &teardown.subscriber, record.shared));
             self.count_subscriptions(record.shared, -1);
         }
+        drop(router);
+        wastes.into_iter().for_each(|waste| self.throw_away(waste));
         teardown.rest.len() > 0
     }
 }

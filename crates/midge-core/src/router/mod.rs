@@ -1,6 +1,7 @@
 //! Who gets a message: exact filters in one map, filters with wildcards in a trie, shared groups
 //! beside both.
 
+mod edges;
 mod shared_group;
 mod subs;
 mod trie;
@@ -13,6 +14,7 @@ use midge_codec::QoS;
 pub(crate) use shared_group::{Candidates, Group};
 use subs::Slot;
 pub(crate) use subs::{Sub, Subscriber};
+pub(crate) use trie::Waste;
 use trie::{Found, Trie};
 
 use crate::observer::Observer;
@@ -128,28 +130,32 @@ impl Router {
         }
     }
 
-    /// Removes a subscription.
-    pub(crate) fn remove(&mut self, filter: &str, subscriber: &Subscriber, shared: bool) {
+    /// Removes a subscription. What is left of very many comes back, to be thrown away bit by bit.
+    pub(crate) fn remove(
+        &mut self,
+        filter: &str,
+        subscriber: &Subscriber,
+        shared: bool,
+    ) -> Option<Waste> {
         self.generation += 1;
         if shared && let Some((_, inner)) = split_share(filter) {
-            let Some(group) = self.groups.get(filter) else {
-                return;
-            };
+            let group = self.groups.get(filter)?;
             if !group.remove(subscriber) {
-                return;
+                return None;
             }
             let group = group.clone();
             self.groups.remove(filter);
-            self.edit(inner, |slot| slot.remove_group(&group));
+            self.edit(inner, |slot| slot.remove_group(&group))
         } else {
-            self.edit(filter, |slot| slot.remove(subscriber));
+            self.edit(filter, |slot| slot.remove(subscriber))
         }
     }
 
-    fn edit(&mut self, filter: &str, change: impl FnOnce(&mut Slot)) {
+    fn edit(&mut self, filter: &str, change: impl FnOnce(&mut Slot)) -> Option<Waste> {
         if has_wildcards(filter) {
-            self.wild.edit(filter, change);
-        } else if let Some(slot) = self.exact.get_mut(filter) {
+            return self.wild.edit(filter, change);
+        }
+        if let Some(slot) = self.exact.get_mut(filter) {
             change(slot);
             if slot.is_empty() {
                 self.exact.remove(filter);
@@ -158,6 +164,7 @@ impl Router {
                 }
             }
         }
+        None
     }
 
     /// All receivers of a message on `topic`. `publisher` does not get it through subscriptions

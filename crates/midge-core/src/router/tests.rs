@@ -30,12 +30,12 @@ fn insert(router: &mut Router, filter: &str, session: &Arc<Session>, qos: QoS, i
     );
 }
 
-fn remove(router: &mut Router, filter: &str, session: &Arc<Session>) {
+fn remove(router: &mut Router, filter: &str, session: &Arc<Session>) -> Option<Waste> {
     router.remove(
         filter,
         &Subscriber::Session(session.clone()),
         is_shared(filter),
-    );
+    )
 }
 
 fn names(router: &Router, topic: &str) -> Vec<String> {
@@ -164,4 +164,27 @@ fn shared_groups_come_and_go() {
     assert_eq!(names(&router, "a/b"), ["$share/h/a/b"]);
     remove(&mut router, "a/b", &two);
     assert_eq!(names(&router, "a/b"), ["$share/h/a/b"]);
+}
+
+#[test]
+fn what_very_many_filters_leave_behind_comes_back_once_and_shrinks() {
+    let mut router = Router::default();
+    let session = session("s");
+    let filters: Vec<String> = (0..60_000).map(|at| format!("many/{at}/+")).collect();
+    for _ in 0..2 {
+        for filter in &filters {
+            insert(&mut router, filter, &session, QoS::AtMostOnce, 0);
+        }
+        assert_eq!(names(&router, "many/19999/x"), ["s"]);
+        let wastes: Vec<Waste> = filters
+            .iter()
+            .filter_map(|filter| remove(&mut router, filter, &session))
+            .collect();
+        assert_eq!(names(&router, "many/19999/x"), [""; 0]);
+        let [mut waste] = <[Waste; 1]>::try_from(wastes).ok().unwrap();
+        let steps = (0..).take_while(|_| waste.shrink()).count();
+        assert!(steps > 1);
+    }
+    insert(&mut router, "few/+", &session, QoS::AtMostOnce, 0);
+    assert!(remove(&mut router, "few/+", &session).is_none());
 }

@@ -2,16 +2,22 @@
 
 use hashbrown::{Equivalent, HashMap};
 
+use super::edges::{Edge, Edges, shrink};
 use super::subs::Slot;
 
 const ROOT: u32 = 0;
-const NONE: u32 = u32::MAX;
+/// No node.
+pub(super) const NONE: u32 = u32::MAX;
+/// Nodes from which on an emptied trie is given back bit by bit.
+const MANY: usize = 16 * 1024;
+/// Bytes given back in one go.
+const SHRINK: usize = 1024 * 1024;
 
 /// A trie in an arena. All edges are in two tables, keyed by parent and level.
 pub(super) struct Trie {
     nodes: Vec<Node>,
     free: Vec<u32>,
-    edges: HashMap<Edge, u32>,
+    edges: Edges,
     /// Those of levels that do not fit into an [`Edge`]; they are rare.
     long_edges: HashMap<LongEdge, u32>,
 }
@@ -37,30 +43,6 @@ impl Node {
 
     fn is_empty(&self) -> bool {
         self.children == 0 && self.plus == NONE && self.here.is_empty() && self.below.is_none()
-    }
-}
-
-/// A parent and a level of up to 15 bytes: the bytes, then their number. It is compared and hashed
-/// without a loop, and has nothing elsewhere in memory.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Edge {
-    level: [u64; 2],
-    parent: u32,
-}
-
-impl Edge {
-    fn new(parent: u32, level: &str) -> Option<Self> {
-        if level.len() > 15 {
-            return None;
-        }
-        let mut whole = (level.len() as u128) << 120;
-        for (at, byte) in level.bytes().enumerate() {
-            whole |= u128::from(byte) << (8 * at);
-        }
-        Some(Self {
-            level: [whole as u64, (whole >> 64) as u64],
-            parent,
-        })
     }
 }
 
@@ -112,37 +94,58 @@ impl Default for Trie {
         Self {
             nodes: vec![Node::new()],
             free: Vec::new(),
-            edges: HashMap::new(),
+            edges: Edges::default(),
             long_edges: HashMap::new(),
         }
     }
 }
 
+/// What is left of a large trie that has become empty.
+pub(crate) struct Waste {
+    nodes: Vec<Node>,
+    free: Vec<u32>,
+    edges: Edges,
+}
+
+impl Waste {
+    /// Gives back some of its memory: all at once would stop the thread for long. `false` if none
+    /// is left.
+    pub(crate) fn shrink(&mut self) -> bool {
+        shrink(&mut self.nodes, SHRINK)
+            || shrink(&mut self.free, SHRINK)
+            || self.edges.shrink(SHRINK)
+    }
+}
+
 impl Trie {
     fn child(&self, parent: u32, level: &str) -> Option<u32> {
-        let found = match Edge::new(parent, level) {
+        match Edge::new(parent, level) {
             Some(edge) => self.edges.get(&edge),
-            None => self.long_edges.get(&LongEdgeRef { parent, level }),
-        };
-        found.copied()
+            None => {
+                let edge = LongEdgeRef { parent, level };
+                self.long_edges.get(&edge).copied()
+            }
+        }
     }
 
     fn connect(&mut self, parent: u32, level: &str, child: u32) {
         match Edge::new(parent, level) {
-            Some(edge) => self.edges.insert(edge, child),
+            Some(edge) => self.edges.insert(&edge, child),
             None => {
                 let level = level.into();
-                self.long_edges.insert(LongEdge { parent, level }, child)
+                self.long_edges.insert(LongEdge { parent, level }, child);
             }
-        };
+        }
         self.nodes[parent as usize].children += 1;
     }
 
     fn disconnect(&mut self, parent: u32, level: &str) {
         match Edge::new(parent, level) {
             Some(edge) => self.edges.remove(&edge),
-            None => self.long_edges.remove(&LongEdgeRef { parent, level }),
-        };
+            None => {
+                self.long_edges.remove(&LongEdgeRef { parent, level });
+            }
+        }
         self.nodes[parent as usize].children -= 1;
     }
 
@@ -182,8 +185,9 @@ impl Trie {
         &mut self.nodes[at as usize].here
     }
 
-    /// Changes the slot of a filter and removes the nodes that have become empty.
-    pub(super) fn edit(&mut self, filter: &str, change: impl FnOnce(&mut Slot)) {
+    /// Changes the slot of a filter and removes the nodes that have become empty. What is left of a
+    /// large trie that is empty now comes back.
+    pub(super) fn edit(&mut self, filter: &str, change: impl FnOnce(&mut Slot)) -> Option<Waste> {
         let mut path: Vec<(u32, &str)> = Vec::new();
         let mut at = ROOT;
         let mut below = false;
@@ -196,7 +200,7 @@ impl Trie {
                 "+" => Some(self.nodes[at as usize].plus).filter(|node| *node != NONE),
                 level => self.child(at, level),
             };
-            let Some(next) = next else { return };
+            let next = next?;
             path.push((at, level));
             at = next;
         }
@@ -221,9 +225,15 @@ impl Trie {
             self.free.push(at);
             at = parent;
         }
-        if self.nodes[ROOT as usize].is_empty() {
-            *self = Self::default();
+        if !self.nodes[ROOT as usize].is_empty() {
+            return None;
         }
+        let old = std::mem::take(self);
+        (old.nodes.len() > MANY).then_some(Waste {
+            nodes: old.nodes,
+            free: old.free,
+            edges: old.edges,
+        })
     }
 
     /// Collects the slots of all filters that match.
