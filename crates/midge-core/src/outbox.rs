@@ -95,13 +95,20 @@ impl Outbox {
     }
 
     /// The buffer to append `count` bytes to.
+    #[inline]
     fn room_for(&mut self, count: usize) -> &mut Vec<u8> {
+        if self.bytes.len() + count > self.bytes.capacity() {
+            self.make_room(count);
+        }
+        &mut self.bytes
+    }
+
+    fn make_room(&mut self, count: usize) {
         if self.bytes.capacity() == 0 {
             self.bytes = take_buffer();
         } else if self.bytes.len() + count > CHUNK && !self.bytes.is_empty() {
             self.start_chunk();
         }
-        &mut self.bytes
     }
 
     /// Makes the buffer, which is full, a segment, and starts another one.
