@@ -149,7 +149,7 @@ int main(int argc, char **argv) {
     monitors[n].bed = n + 1;
     if (pthread_create(&monitors[n].thread, NULL, monitor, &monitors[n]) != 0) return 1;
   }
-  while (samples < BEDS * SAMPLES || offline < 1 || alarms < 1) {
+  while (samples < BEDS * SAMPLES || offline < 1 || alarms < 1 || fed < 1) {
     midge_status status = midge_queue_next(vitals, 1000, &event);
     /* The watchdog is fed only when the broker's thread has come to its work since the last time. */
     stats.struct_size = sizeof stats;
