@@ -1,10 +1,11 @@
 //! Clocks and the figures of `/proc`.
 
-use crate::error::{Error, Result};
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::error::{Error, Result};
 
 fn clock(id: ClockId) -> u64 {
     let t = clock_gettime(id);

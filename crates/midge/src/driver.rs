@@ -173,18 +173,26 @@ impl<T: Transport> Driver<T> {
         if !self.unwritten {
             return Flushed::Empty;
         }
-        let flushed = match self.transport.poll_flush(cx, &self.outlet) {
-            Poll::Ready(flushed) => flushed,
-            Poll::Pending => Flushed::Blocked,
-        };
+        let flushed = self.write(cx);
         self.unwritten = matches!(flushed, Flushed::Blocked | Flushed::Paused);
         match flushed {
             Flushed::Failed => self.lost(),
             Flushed::Empty => self.connection.output_written(),
-            Flushed::Paused => self.give_way(cx),
-            Flushed::Blocked => {}
+            Flushed::Blocked | Flushed::Paused => {}
         }
         flushed
+    }
+
+    /// Writes; with something left, the task is woken when it is to go on.
+    fn write(&mut self, cx: &mut Context<'_>) -> Flushed {
+        match self.transport.poll_flush(cx, &self.outlet) {
+            Poll::Ready(Flushed::Paused) => {
+                self.give_way(cx);
+                Flushed::Paused
+            }
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Flushed::Blocked,
+        }
     }
 
     /// The other side closed, or the transport broke.
@@ -345,15 +353,12 @@ impl<T: Transport> Driver<T> {
     }
 
     fn flush_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let flushed = self.transport.poll_flush(cx, &self.outlet);
-        if flushed == Poll::Ready(Flushed::Paused) {
-            self.give_way(cx);
-        }
-        let unwritten = matches!(flushed, Poll::Pending | Poll::Ready(Flushed::Paused));
+        let flushed = self.write(cx);
+        let unwritten = matches!(flushed, Flushed::Blocked | Flushed::Paused);
         if unwritten && !self.lingered(cx) {
             return Poll::Pending;
         }
-        let failed = flushed != Poll::Ready(Flushed::Empty);
+        let failed = flushed != Flushed::Empty;
         let shut = self.transport.poll_shutdown(cx);
         let discarded = if failed || matches!(shut, Poll::Ready(Err(_))) {
             DISCARD

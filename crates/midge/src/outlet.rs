@@ -43,7 +43,7 @@ struct State {
 pub(crate) enum Flushed {
     /// All is written.
     Empty,
-    /// The transport takes no more for now.
+    /// The transport takes no more at present.
     Blocked,
     /// The rest is to be written when others have had their turn.
     Paused,

@@ -93,7 +93,7 @@ impl Drop for ObserverHandle {
         }
         router.forget_observer(&self.observer);
         drop(router);
-        wastes.into_iter().for_each(|waste| hub.throw_away(waste));
+        hub.throw_away(wastes);
     }
 }
 

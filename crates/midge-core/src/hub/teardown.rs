@@ -70,12 +70,13 @@ impl Hub {
     }
 
     /// Gives back what is left of very many subscriptions. No lock is to be held.
-    pub(super) fn throw_away(&self, waste: impl Into<Option<Waste>>) {
-        let Some(waste) = waste.into() else { return };
-        let notify = self.teardowns.on_work.lock().clone();
-        if let Some(notify) = notify {
-            self.teardowns.wastes.lock().push(waste);
-            notify();
+    pub(super) fn throw_away(&self, wastes: impl IntoIterator<Item = Waste>) {
+        for waste in wastes {
+            let notify = self.teardowns.on_work.lock().clone();
+            if let Some(notify) = notify {
+                self.teardowns.wastes.lock().push(waste);
+                notify();
+            }
         }
     }
 
@@ -92,7 +93,7 @@ impl Hub {
             self.count_subscriptions(record.shared, -1);
         }
         drop(router);
-        wastes.into_iter().for_each(|waste| self.throw_away(waste));
+        self.throw_away(wastes);
         teardown.rest.len() > 0
     }
 }
