@@ -20,7 +20,8 @@ use crate::error::{ConnectError, FilterError, StopError, Timeout};
 use crate::listen::ListenAddr;
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
 use crate::outgoing::Outgoing;
-use crate::runtime::{Background, Core, Later};
+use crate::runtime::{Core, Later};
+use crate::threads::Background;
 use crate::transport::{MemoryStream, Unix, memory_pair};
 
 /// Events that wait for their reader by default.
@@ -331,7 +332,7 @@ impl Broker {
         self.hub().stats(self.inner.core.now())
     }
 
-    /// A number that grows from call to call for as long as the broker's threads get to their work:
+    /// A number that grows from call to call for as long as all of the broker's threads get to their work:
     /// each call asks them to raise it. What a watchdog is fed with; it costs nothing in between.
     pub fn heartbeat(&self) -> u64 {
         self.inner.core.heartbeat()
@@ -355,7 +356,8 @@ impl Broker {
     /// No more connections are taken.
     pub fn connect_in_memory(&self) -> Result<MemoryStream, ConnectError> {
         let (client, broker) = memory_pair();
-        self.inner.core.connect_checked(broker, "memory")?;
+        let core = &self.inner.core;
+        core.connect_checked(core.runtimes.emptiest(), broker, "memory")?;
         Ok(client)
     }
 
@@ -367,13 +369,10 @@ impl Broker {
     pub fn connect_fd(&self) -> Result<OwnedFd, ConnectError> {
         let (client, broker) = std::os::unix::net::UnixStream::pair().map_err(ConnectError::Io)?;
         broker.set_nonblocking(true).map_err(ConnectError::Io)?;
-        let broker = {
-            let _entered = self.inner.core.handle.enter();
-            tokio::net::UnixStream::from_std(broker).map_err(ConnectError::Io)?
-        };
-        self.inner
-            .core
-            .connect_checked(Unix::new(broker), "memory")?;
+        let core = &self.inner.core;
+        let home = core.runtimes.emptiest();
+        let broker = Unix::of_std(broker, home).map_err(ConnectError::Io)?;
+        core.connect_checked(home, broker, "memory")?;
         Ok(client.into())
     }
 
@@ -425,7 +424,8 @@ impl Broker {
         let ended = self
             .inner
             .core
-            .handle
+            .runtimes
+            .first()
             .spawn(async move { core.shut_down(drain).await });
         let _ = ended.await;
         *self.inner.stopped.lock() = true;
@@ -451,7 +451,7 @@ impl Inner {
         if own || midge_core::is_in_hook() {
             let core = self.core.clone();
             let end = self.background.as_ref().map(Background::ender);
-            self.core.handle.spawn(async move {
+            self.core.runtimes.first().spawn(async move {
                 core.shut_down(drain).await;
                 if let Some(end) = end {
                     end.cancel();
@@ -463,7 +463,7 @@ impl Inner {
         if !*stopped {
             let (done, wait) = std::sync::mpsc::sync_channel(1);
             let core = self.core.clone();
-            self.core.handle.spawn(async move {
+            self.core.runtimes.first().spawn(async move {
                 core.shut_down(drain).await;
                 let _ = done.send(());
             });

@@ -11,7 +11,8 @@ use crate::clock::{Clock, TimeSource};
 use crate::error::{OptionError, StartError};
 use crate::listen::bind;
 use crate::options;
-use crate::runtime::{Background, Core};
+use crate::runtime::Core;
+use crate::threads::{Background, Runtimes};
 
 type OnThread = Arc<dyn Fn() + Send + Sync>;
 
@@ -97,7 +98,8 @@ impl Builder {
         self
     }
 
-    /// Number of threads of the background runtime, 1 by default.
+    /// Number of threads in the background, 1 by default. A connection stays with one of them, the
+    /// one that has the fewest when it begins. With [`Builder::runtime`] this has no meaning.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
@@ -109,7 +111,7 @@ impl Builder {
         self
     }
 
-    /// Runs `start` first and `stop` last on every thread of the background runtime.
+    /// Runs `start` first and `stop` last on every thread in the background.
     pub fn on_thread(
         mut self,
         start: impl Fn() + Send + Sync + 'static,
@@ -158,9 +160,9 @@ impl Builder {
                     .map_err(StartError::Runtime)?,
             ),
         };
-        let handle = match (&self.runtime, &background) {
-            (Some(handle), _) => handle.clone(),
-            (None, Some(background)) => background.handle().clone(),
+        let runtimes = match (&self.runtime, &background) {
+            (Some(handle), _) => Runtimes::of_host(handle.clone()),
+            (None, Some(background)) => background.runtimes().clone(),
             (None, None) => return Err(StartError::Runtime(std::io::ErrorKind::NotFound.into())),
         };
         let time = TimeSource::new(self.clock);
@@ -171,7 +173,7 @@ impl Builder {
             &instance_name(),
             time.now(),
         );
-        let core = Core::new(hub, time, handle);
+        let core = Core::new(hub, time, runtimes);
         let broker = Broker::new(core.clone(), background, addresses);
         let value = first(&broker);
         for listener in bound {

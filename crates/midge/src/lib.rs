@@ -41,6 +41,7 @@ mod options;
 mod outgoing;
 mod outlet;
 mod runtime;
+mod threads;
 mod transport;
 
 pub use broker::{Broker, Stop};

@@ -116,34 +116,32 @@ impl Bound {
         match self {
             Self::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
-                loop {
-                    match core.until_closing(listener.accept()).await {
-                        None => return Ok(()),
-                        Some(Ok((stream, peer))) => {
-                            // Coalescing is the broker's own work: never wait for more.
-                            let _ = stream.set_nodelay(true);
-                            core.connect(Tcp::new(stream), peer.to_string().into(), name.clone());
-                            turn.accepted().await;
-                        }
-                        Some(Err(error)) => accept_failed(&core, &name, &error).await,
-                    }
+                while let Some(accepted) = core.until_closing(listener.accept()).await {
+                    let taken = accepted.and_then(|(stream, peer)| {
+                        // Coalescing is the broker's own work: never wait for more.
+                        let _ = stream.set_nodelay(true);
+                        let home = core.runtimes.emptiest();
+                        let ends = Tcp::new(stream, home)?;
+                        core.connect(home, ends, peer.to_string().into(), name.clone());
+                        Ok(())
+                    });
+                    turn.end(taken, &core, &name).await;
                 }
             }
-            Self::Unix(listener, file) => {
+            Self::Unix(listener, _file) => {
                 let listener = UnixListener::from_std(listener)?;
-                let _file = file;
-                loop {
-                    match core.until_closing(listener.accept()).await {
-                        None => return Ok(()),
-                        Some(Ok((stream, _))) => {
-                            core.connect(Unix::new(stream), "unix".into(), name.clone());
-                            turn.accepted().await;
-                        }
-                        Some(Err(error)) => accept_failed(&core, &name, &error).await,
-                    }
+                while let Some(accepted) = core.until_closing(listener.accept()).await {
+                    let taken = accepted.and_then(|(stream, _)| {
+                        let home = core.runtimes.emptiest();
+                        let ends = Unix::new(stream, home)?;
+                        core.connect(home, ends, "unix".into(), name.clone());
+                        Ok(())
+                    });
+                    turn.end(taken, &core, &name).await;
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -152,15 +150,15 @@ impl Bound {
 struct Turn(u32);
 
 impl Turn {
-    async fn accepted(&mut self) {
-        self.0 += 1;
+    async fn end(&mut self, taken: std::io::Result<()>, core: &Core, name: &str) {
+        if let Err(error) = taken {
+            tracing::warn!(listener = name, %error, "accept failed");
+            core.until_closing(tokio::time::sleep(ACCEPT_PAUSE)).await;
+            return;
+        }
+        self.0 = self.0.wrapping_add(1);
         if self.0.is_multiple_of(ACCEPTS) {
             tokio::task::yield_now().await;
         }
     }
-}
-
-async fn accept_failed(core: &Core, name: &str, error: &std::io::Error) {
-    tracing::warn!(listener = name, %error, "accept failed");
-    core.until_closing(tokio::time::sleep(ACCEPT_PAUSE)).await;
 }

@@ -2,26 +2,23 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use midge_core::{Hub, Tick};
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::builder::ThreadHook;
 use crate::clock::TimeSource;
 use crate::driver::Driver;
 use crate::entrance::{Entrance, Entry};
 use crate::error::ConnectError;
 use crate::outlet::Outlet;
+use crate::threads::Runtimes;
 use crate::transport::{Ends, Transport};
 
 /// Time for connections to get their last bytes out before they are cut.
@@ -40,7 +37,7 @@ impl Later {
         let work = InAnyCase(Some(work));
         match self.0.upgrade() {
             Some(core) => {
-                core.handle.spawn(async move { drop(work) });
+                core.runtimes.first().spawn(async move { drop(work) });
             }
             None => drop(work),
         }
@@ -67,7 +64,7 @@ impl<F: FnOnce()> Drop for InAnyCase<F> {
 pub(crate) struct Core {
     pub(crate) hub: Arc<Hub>,
     pub(crate) time: TimeSource,
-    pub(crate) handle: Handle,
+    pub(crate) runtimes: Runtimes,
     /// No new connections; listeners end.
     pub(crate) closing: CancellationToken,
     /// Nobody is waited for any more.
@@ -79,16 +76,16 @@ pub(crate) struct Core {
     work: Arc<Notify>,
     entrance: Entrance,
     beats: AtomicU64,
-    /// A beat was asked for and has not come yet.
-    beating: AtomicBool,
+    /// Threads that were asked for a beat and have not answered yet.
+    silent: AtomicUsize,
 }
 
 impl Core {
-    pub(crate) fn new(hub: Arc<Hub>, time: TimeSource, handle: Handle) -> Arc<Self> {
+    pub(crate) fn new(hub: Arc<Hub>, time: TimeSource, runtimes: Runtimes) -> Arc<Self> {
         let core = Arc::new(Self {
             hub,
             time,
-            handle,
+            runtimes,
             closing: CancellationToken::new(),
             hurry: CancellationToken::new(),
             abort: CancellationToken::new(),
@@ -97,7 +94,7 @@ impl Core {
             work: Arc::default(),
             entrance: Entrance::default(),
             beats: AtomicU64::new(0),
-            beating: AtomicBool::new(false),
+            silent: AtomicUsize::new(0),
         });
         let work = core.work.clone();
         core.hub.on_work(Some(Arc::new(move || work.notify_one())));
@@ -112,13 +109,17 @@ impl Core {
     }
 
     /// Runs a task that is waited for at the end, and cut if it takes too long.
-    pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(self.runtimes.first(), task);
+    }
+
+    fn spawn_on(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
         let abort = self.abort.clone();
         self.tasks.spawn_on(
             async move {
                 abort.run_until_cancelled_owned(task).await;
             },
-            &self.handle,
+            runtime,
         );
     }
 
@@ -127,9 +128,10 @@ impl Core {
         self.closing.run_until_cancelled(future).await
     }
 
-    /// Takes in a connection, if there is room.
+    /// Takes in a connection whose socket belongs to the runtime `home`, if there is room.
     pub(crate) fn connect<T: Transport>(
         self: &Arc<Self>,
+        home: &Handle,
         (transport, direct): Ends<T>,
         peer: Arc<str>,
         listener: Arc<str>,
@@ -141,16 +143,18 @@ impl Core {
         let Some(link) = accepted else { return false };
         let driver = Driver::new(transport, outlet, link);
         // It ends soon after its link, by itself: what could cut it would take memory all the time.
-        self.tasks.spawn_on(driver, &self.handle);
+        self.tasks.spawn_on(driver, home);
         true
     }
 
     pub(crate) fn connect_checked<T: Transport>(
         self: &Arc<Self>,
+        home: &Handle,
         ends: Ends<T>,
         peer: &str,
     ) -> Result<(), ConnectError> {
-        let accepted = !self.closing.is_cancelled() && self.connect(ends, peer.into(), peer.into());
+        let accepted =
+            !self.closing.is_cancelled() && self.connect(home, ends, peer.into(), peer.into());
         if accepted {
             Ok(())
         } else {
@@ -243,98 +247,30 @@ impl Core {
         self.time.now()
     }
 
-    /// Beats so far; asks the runtime for another one.
+    /// Beats so far; asks all threads for another one.
     pub(crate) fn heartbeat(self: &Arc<Self>) -> u64 {
-        if !self.is_closing() && !self.beating.swap(true, Ordering::AcqRel) {
-            let core = self.clone();
-            self.spawn(async move {
-                core.beats.fetch_add(1, Ordering::Relaxed);
-                core.beating.store(false, Ordering::Release);
-            });
+        let threads = self.runtimes.all().count();
+        let ask = |silent: usize| (silent == 0 && !self.is_closing()).then_some(threads);
+        if (self.silent)
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, ask)
+            .is_ok()
+        {
+            for runtime in self.runtimes.all() {
+                let core = self.clone();
+                self.spawn_on(runtime, async move { core.beat() });
+            }
         }
         self.beats.load(Ordering::Relaxed)
     }
 
+    /// A thread is alive. The last one to say so raises the number.
+    fn beat(&self) {
+        if self.silent.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.beats.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_cancelled()
-    }
-}
-
-/// The threads of a broker that has a runtime of its own.
-pub(crate) struct Background {
-    handle: Handle,
-    end: CancellationToken,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    ids: Vec<ThreadId>,
-}
-
-impl Background {
-    /// Starts a runtime with this many threads, named `midge-0`, `midge-1`, ...
-    pub(crate) fn start(threads: usize, hooks: &ThreadHook) -> io::Result<Self> {
-        let end = CancellationToken::new();
-        let runtime = if threads <= 1 {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?
-        } else {
-            let started = hooks.clone();
-            let stopped = hooks.clone();
-            let number = std::sync::atomic::AtomicUsize::new(1);
-            tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(threads)
-                .thread_name_fn(move || format!("midge-{}", number.fetch_add(1, Ordering::Relaxed)))
-                .on_thread_start(move || started.started())
-                .on_thread_stop(move || stopped.stopped())
-                .enable_all()
-                .build()?
-        };
-        let handle = runtime.handle().clone();
-        let token = end.clone();
-        let hooks = hooks.clone();
-        let thread = thread::Builder::new()
-            .name("midge-0".into())
-            .spawn(move || {
-                hooks.started();
-                runtime.block_on(token.cancelled());
-                // Everything was waited for: nothing runs any more but the workers themselves.
-                drop(runtime);
-                hooks.stopped();
-            })?;
-        let ids = vec![thread.thread().id()];
-        Ok(Self {
-            handle,
-            end,
-            threads: Mutex::new(vec![thread]),
-            ids,
-        })
-    }
-
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// Whether the calling thread belongs to a runtime and must not wait for it.
-    pub(crate) fn is_own_thread(&self) -> bool {
-        self.ids.contains(&thread::current().id())
-            || Handle::try_current().is_ok_and(|handle| handle.id() == self.handle.id())
-    }
-
-    /// Tells the threads to end.
-    pub(crate) fn end(&self) {
-        self.end.cancel();
-    }
-
-    /// What ends the threads, for use from one of them.
-    pub(crate) fn ender(&self) -> CancellationToken {
-        self.end.clone()
-    }
-
-    /// Waits for the end of all threads.
-    pub(crate) fn join(&self) {
-        for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a broker thread panicked");
-            }
-        }
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use tokio::runtime::Handle;
 
 use super::{Ends, Transport};
 use crate::outlet::{Flushed, Outlet, poll_until_writable};
@@ -51,14 +52,28 @@ fn send(socket: SockRef<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
 }
 
 macro_rules! socket_transport {
-    ($name:ident, $stream:ty, $read:ty, $doc:literal) => {
+    ($name:ident, $stream:ty, $std:ty, $read:ty, $doc:literal) => {
         #[doc = $doc]
         pub(crate) struct $name {
             read: $read,
         }
 
         impl $name {
-            pub(crate) fn new(stream: $stream) -> Ends<Self> {
+            /// A stream of the runtime that this is called on, moved to the runtime `home`.
+            pub(crate) fn new(stream: $stream, home: &Handle) -> io::Result<Ends<Self>> {
+                if Handle::current().id() == home.id() {
+                    return Ok(Self::ends(stream));
+                }
+                Self::of_std(stream.into_std()?, home)
+            }
+
+            /// A socket that does not block, on the runtime `home`.
+            pub(crate) fn of_std(socket: $std, home: &Handle) -> io::Result<Ends<Self>> {
+                let _entered = home.enter();
+                <$stream>::from_std(socket).map(Self::ends)
+            }
+
+            fn ends(stream: $stream) -> Ends<Self> {
                 let (read, write) = stream.into_split();
                 (Self { read }, Some(DirectWrite::$name(write)))
             }
@@ -84,10 +99,17 @@ macro_rules! socket_transport {
     };
 }
 
-socket_transport!(Tcp, TcpStream, tcp::OwnedReadHalf, "A TCP connection.");
+socket_transport!(
+    Tcp,
+    TcpStream,
+    std::net::TcpStream,
+    tcp::OwnedReadHalf,
+    "A TCP connection."
+);
 socket_transport!(
     Unix,
     UnixStream,
+    std::os::unix::net::UnixStream,
     unix::OwnedReadHalf,
     "A connection over a Unix socket."
 );

@@ -1,0 +1,155 @@
+//! Where tasks run: the runtime of the host, or threads of the broker's own.
+//!
+//! Each thread has a runtime to itself, and a connection stays on the thread where it began. That
+//! costs less than one runtime on several threads, which hands its tasks from one to another: the
+//! threads do not wake each other, and what a connection touches stays in one cache.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, ThreadId};
+
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::builder::ThreadHook;
+
+/// The runtimes that tasks run on, at least one.
+#[derive(Clone)]
+pub(crate) struct Runtimes {
+    first: Handle,
+    others: Arc<[Handle]>,
+}
+
+impl Runtimes {
+    pub(crate) fn of_host(handle: Handle) -> Self {
+        Self {
+            first: handle,
+            others: Arc::default(),
+        }
+    }
+
+    /// Where everything runs that is no connection.
+    pub(crate) fn first(&self) -> &Handle {
+        &self.first
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Handle> {
+        std::iter::once(&self.first).chain(self.others.iter())
+    }
+
+    /// The one with the fewest tasks: the place of a new connection.
+    pub(crate) fn emptiest(&self) -> &Handle {
+        if self.others.is_empty() {
+            return &self.first;
+        }
+        self.all()
+            .min_by_key(|handle| handle.metrics().num_alive_tasks())
+            .unwrap_or(&self.first)
+    }
+
+    /// Whether the calling thread works for one of them.
+    fn is_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| self.all().any(|handle| handle.id() == here.id()))
+    }
+}
+
+/// The threads of a broker that has runtimes of its own.
+pub(crate) struct Background {
+    runtimes: Runtimes,
+    end: CancellationToken,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    ids: Vec<ThreadId>,
+}
+
+impl Background {
+    /// Starts this many threads, at least one, named `midge-0`, `midge-1`, ...
+    pub(crate) fn start(count: usize, hooks: &ThreadHook) -> io::Result<Self> {
+        let (first, handle) = Own::new()?;
+        let (others, handles): (Vec<Own>, Vec<Handle>) =
+            (1..count).map(|_| Own::new()).collect::<io::Result<_>>()?;
+        let mut background = Self {
+            runtimes: Runtimes {
+                first: handle,
+                others: handles.into(),
+            },
+            end: CancellationToken::new(),
+            threads: Mutex::default(),
+            ids: Vec::with_capacity(count),
+        };
+        for (number, runtime) in std::iter::once(first).chain(others).enumerate() {
+            let (end, hooks) = (background.end.clone(), hooks.clone());
+            let thread = thread::Builder::new()
+                .name(format!("midge-{number}"))
+                .spawn(move || {
+                    hooks.started();
+                    runtime.run(&end);
+                    hooks.stopped();
+                })
+                .inspect_err(|_| {
+                    background.end();
+                    background.join();
+                })?;
+            background.ids.push(thread.thread().id());
+            background.threads.get_mut().push(thread);
+        }
+        Ok(background)
+    }
+
+    pub(crate) fn runtimes(&self) -> &Runtimes {
+        &self.runtimes
+    }
+
+    /// Whether the calling thread belongs to a runtime and must not wait for it.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        self.ids.contains(&thread::current().id()) || self.runtimes.is_here()
+    }
+
+    /// Tells the threads to end.
+    pub(crate) fn end(&self) {
+        self.end.cancel();
+    }
+
+    /// What ends the threads, for use from one of them.
+    pub(crate) fn ender(&self) -> CancellationToken {
+        self.end.clone()
+    }
+
+    /// Waits for the end of all threads.
+    pub(crate) fn join(&self) {
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a broker thread panicked");
+            }
+        }
+    }
+}
+
+/// A runtime for one thread.
+struct Own(Option<Runtime>);
+
+impl Own {
+    fn new() -> io::Result<(Self, Handle)> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        Ok((Self(Some(runtime)), handle))
+    }
+
+    /// Runs everything on the calling thread until the end.
+    fn run(mut self, end: &CancellationToken) {
+        if let Some(runtime) = self.0.take() {
+            // All tasks are waited for before the end.
+            runtime.block_on(end.cancelled());
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // The thread for it could not be started, and this one may belong to a runtime of the host,
+        // which must not wait.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
