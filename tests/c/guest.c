@@ -84,7 +84,7 @@ static void threads_take_no_signals(void) {
   OK(midge_queue_dispatch(queue, ignore, NULL, NULL));
   pthread_sigmask(SIG_SETMASK, NULL, &after);
   CHECK(sigismember(&after, SIGTERM) == sigismember(&before, SIGTERM)); /* the host's own */
-  while (library_threads(&bad) != 4) sched_yield(); /* three of the broker, one of the queue */
+  while (library_threads(&bad) != 3) sched_yield(); /* two of the broker, one of the queue */
   CHECK(bad == 0);
   DIR *files = opendir("/proc/self/fd");
   while ((task = readdir(files)) != NULL) {
