@@ -4,15 +4,96 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use parking_lot::{Mutex, const_mutex};
+
 use crate::message::Message;
 
-/// Memory of messages that is not in use, kept per thread: at most about 40 KiB. A message is often
-/// let go of by another thread than the one that made it; giving its memory back there would have
-/// the two wait for each other in the allocator.
-const POOLED: usize = 256;
+/// Memory of messages that is moved between a thread and the others in one go.
+const BUNDLE: usize = 128;
+/// Bundles that wait for a thread that needs one: with those of a thread, memory for at most so
+/// many messages is kept, some 700 KiB.
+const BUNDLES: usize = 32;
+
+/// Memory of messages that is not in use. A message is often let go of by another thread than the
+/// one that made it; giving its memory back there would have the two wait for each other in the
+/// allocator, at each message.
+type Bundle = Vec<Arc<Message>>;
+
+/// What threads that let go of messages leave to those that make them.
+struct Depot(Mutex<Vec<Bundle>>);
+
+static DEPOT: Depot = Depot::new();
+
+impl Depot {
+    const fn new() -> Self {
+        Self(const_mutex(Vec::new()))
+    }
+
+    fn take(&self) -> Option<Bundle> {
+        self.0.lock().pop()
+    }
+
+    /// Keeps a full bundle, or gives it back if there is no room.
+    fn leave(&self, bundle: Bundle) -> Option<Bundle> {
+        let mut bundles = self.0.lock();
+        if bundles.len() >= BUNDLES {
+            return Some(bundle);
+        }
+        bundles.push(bundle);
+        None
+    }
+}
 
 thread_local! {
-    static POOL: RefCell<Vec<Arc<Message>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
+}
+
+/// Memory that a thread keeps for itself, two bundles at most: one could fill and empty again and
+/// again.
+struct Pool {
+    /// In use.
+    first: Bundle,
+    /// Full or empty.
+    second: Bundle,
+}
+
+impl Pool {
+    const fn new() -> Self {
+        Self {
+            first: Vec::new(),
+            second: Vec::new(),
+        }
+    }
+
+    fn pop(&mut self, depot: &Depot) -> Option<Arc<Message>> {
+        if self.first.is_empty() {
+            if self.second.is_empty() {
+                self.second = depot.take()?;
+            }
+            std::mem::swap(&mut self.first, &mut self.second);
+        }
+        self.first.pop()
+    }
+
+    /// Keeps memory; gives back what there is no room for.
+    fn push(&mut self, message: Arc<Message>, depot: &Depot) -> Option<Bundle> {
+        let mut surplus = None;
+        if self.first.len() >= BUNDLE {
+            std::mem::swap(&mut self.first, &mut self.second);
+            if !self.first.is_empty() {
+                let full = std::mem::replace(&mut self.first, Vec::with_capacity(BUNDLE));
+                surplus = depot.leave(full);
+            }
+        }
+        self.first.push(message);
+        surplus
+    }
+}
+
+/// Gives back the memory that threads have left to each other.
+pub(crate) fn empty_depot() {
+    let bundles = std::mem::take(&mut *DEPOT.0.lock());
+    drop(bundles);
 }
 
 static NOTHING: Message = Message::NOTHING;
@@ -23,7 +104,10 @@ pub struct SharedMessage(Option<Arc<Message>>);
 
 impl SharedMessage {
     pub(crate) fn new(message: Message) -> Self {
-        let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
+        let pooled = POOL
+            .try_with(|pool| pool.borrow_mut().pop(&DEPOT))
+            .ok()
+            .flatten();
         if let Some(mut pooled) = pooled
             && let Some(free) = Arc::get_mut(&mut pooled)
         {
@@ -58,12 +142,8 @@ impl Drop for SharedMessage {
         if let Some(free) = Arc::get_mut(&mut message) {
             // Outside the pool: what it held may end with it, and come back here.
             *free = Message::NOTHING;
-            let _ = POOL.try_with(|pool| {
-                let mut pool = pool.borrow_mut();
-                if pool.len() < POOLED {
-                    pool.push(message);
-                }
-            });
+            let surplus = POOL.try_with(|pool| pool.borrow_mut().push(message, &DEPOT));
+            drop(surplus);
         }
     }
 }
@@ -97,9 +177,24 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_is_bounded() {
-        let many: Vec<SharedMessage> = (0..2 * POOLED).map(|_| message("x")).collect();
-        drop(many);
-        assert_eq!(POOL.with(|pool| pool.borrow().len()), POOLED);
+    fn what_is_kept_is_bounded_and_moves_between_threads() {
+        let (depot, mut one, mut other) = (Depot::new(), Pool::new(), Pool::new());
+        let most = BUNDLE * (BUNDLES + 2);
+        let surplus: usize = (0..most + BUNDLE)
+            .filter_map(|_| one.push(Arc::new(Message::NOTHING), &depot))
+            .map(|bundle| bundle.len())
+            .sum();
+        assert_eq!(surplus, BUNDLE);
+        let all = std::iter::from_fn(|| other.pop(&depot)).count();
+        assert_eq!(all, BUNDLE * BUNDLES);
+        assert_eq!(std::iter::from_fn(|| one.pop(&depot)).count(), 2 * BUNDLE);
+        // Nothing moves for one that fills and empties again around a bundle.
+        for count in [1, BUNDLE, 2 * BUNDLE] {
+            for _ in 0..count {
+                assert!(one.push(Arc::new(Message::NOTHING), &depot).is_none());
+            }
+            assert!(depot.0.lock().is_empty());
+            assert_eq!(std::iter::from_fn(|| one.pop(&depot)).count(), count);
+        }
     }
 }

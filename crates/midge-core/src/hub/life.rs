@@ -512,6 +512,7 @@ impl Hub {
         let router = std::mem::take(&mut *self.router.write());
         router.close_observers();
         *self.retained.write() = crate::retained::Retained::default();
+        crate::shared_message::empty_depot();
     }
 }
 
