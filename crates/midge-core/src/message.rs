@@ -70,6 +70,15 @@ impl Message {
         retain: false,
     };
 
+    /// Lets go of everything. What is left of a payload is written over by the next one.
+    pub(crate) fn clear(&mut self) {
+        self.topic = None;
+        self.block = None;
+        self.payload.clear();
+        self.origin = Origin::Broker;
+        self.tracker = None;
+    }
+
     /// Topic name.
     pub fn topic(&self) -> &str {
         self.topic.as_deref().unwrap_or_default()
@@ -149,6 +158,12 @@ impl Message {
     }
 }
 
+impl Default for Message {
+    fn default() -> Self {
+        Self::NOTHING
+    }
+}
+
 /// A message before it is routed: borrowed parts, made into a [`Message`] only when somebody has
 /// to keep it.
 #[derive(Clone, Copy, Debug)]
@@ -206,16 +221,16 @@ impl MessageRef<'_> {
             self.properties.append_block(&mut block);
             block.into_boxed_slice()
         });
-        SharedMessage::new(Message {
-            topic: Some(topic.map_or_else(|| self.topic.into(), Arc::clone)),
-            block,
-            payload: Payload::new(&self),
-            origin,
-            expires: self.expires(now),
-            id,
-            tracker,
-            qos: self.qos,
-            retain: self.retain,
+        SharedMessage::new(|message| {
+            message.topic = Some(topic.map_or_else(|| self.topic.into(), Arc::clone));
+            message.block = block;
+            message.payload.set(&self);
+            message.origin = origin;
+            message.expires = self.expires(now);
+            message.id = id;
+            message.tracker = tracker;
+            message.qos = self.qos;
+            message.retain = self.retain;
         })
     }
 }
@@ -227,16 +242,18 @@ impl Message {
             Tick::NEVER => Tick::NEVER,
             expires => to.after_ms(from.until(expires)),
         };
-        SharedMessage::new(Self {
-            topic: self.topic.clone(),
-            block: self.block.clone(),
-            payload: self.payload.clone(),
-            origin: self.origin.clone(),
-            expires,
-            id: self.id,
-            tracker: None,
-            qos: self.qos,
-            retain: self.retain,
+        SharedMessage::new(|message| {
+            *message = Self {
+                topic: self.topic.clone(),
+                block: self.block.clone(),
+                payload: self.payload.clone(),
+                origin: self.origin.clone(),
+                expires,
+                id: self.id,
+                tracker: None,
+                qos: self.qos,
+                retain: self.retain,
+            };
         })
     }
 

@@ -20,17 +20,29 @@ impl Payload {
         bytes: [0; INLINE],
     };
 
-    /// A buffer of its own, and a large payload, is shared; anything else is copied, and a small
-    /// one needs no memory for that.
-    pub(crate) fn new(message: &MessageRef<'_>) -> Self {
-        let mut bytes = [0; INLINE];
-        let len = message.payload.len();
-        match (bytes.get_mut(..len), u8::try_from(len)) {
-            (Some(room), Ok(len)) if !message.has_own_buffer() => {
-                room.copy_from_slice(message.payload);
-                Self::Inline { len, bytes }
-            }
-            _ => Self::Shared(message.share_payload()),
+    /// Takes on what a message carries. A buffer of its own, and a large payload, is shared; anything
+    /// else is copied, and a small one needs no memory for that.
+    pub(crate) fn set(&mut self, message: &MessageRef<'_>) {
+        let length = u8::try_from(message.payload.len()).unwrap_or(u8::MAX);
+        if usize::from(length) > INLINE || message.has_own_buffer() {
+            *self = Self::Shared(message.share_payload());
+            return;
+        }
+        if let Self::Shared(_) = self {
+            *self = Self::EMPTY;
+        }
+        if let Self::Inline { len, bytes } = self
+            && let Some(room) = bytes.get_mut(..message.payload.len())
+        {
+            room.copy_from_slice(message.payload);
+            *len = length;
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        match self {
+            Self::Inline { len, .. } => *len = 0,
+            Self::Shared(_) => *self = Self::EMPTY,
         }
     }
 
@@ -71,6 +83,7 @@ mod tests {
     #[test]
     fn small_payloads_are_copied_and_buffers_of_their_own_are_shared() {
         let message = OwnedMessage::new("t", "");
+        let mut kept = Payload::EMPTY;
         for size in [0, 1, INLINE - 1, INLINE, INLINE + 1, 255, 256, 300, 8192] {
             let source = Bytes::from(vec![7; size + 1]);
             let payload = source.slice(1..);
@@ -84,12 +97,12 @@ mod tests {
                 (Some(&source), size > INLINE),
                 (Some(&payload), true),
             ] {
-                let kept = Payload::new(&parts(backing));
+                kept.set(&parts(backing));
                 assert_eq!(kept.as_slice(), &payload[..]);
                 assert_eq!(kept.to_bytes(), payload);
                 assert_eq!(kept.shared().is_some(), shares);
             }
-            let kept = Payload::new(&parts(Some(&payload)));
+            kept.set(&parts(Some(&payload)));
             assert!(size == 0 || kept.as_slice().as_ptr() == payload.as_ptr());
         }
     }

@@ -103,18 +103,15 @@ static NOTHING: Message = Message::NOTHING;
 pub struct SharedMessage(Option<Arc<Message>>);
 
 impl SharedMessage {
-    pub(crate) fn new(message: Message) -> Self {
-        let pooled = POOL
-            .try_with(|pool| pool.borrow_mut().pop(&DEPOT))
-            .ok()
-            .flatten();
-        if let Some(mut pooled) = pooled
-            && let Some(free) = Arc::get_mut(&mut pooled)
-        {
-            *free = message;
-            return Self(Some(pooled));
+    /// A message that `fill` makes of an empty one, in place.
+    pub(crate) fn new(fill: impl FnOnce(&mut Message)) -> Self {
+        let pooled = POOL.try_with(|pool| pool.borrow_mut().pop(&DEPOT));
+        let mut message = pooled.ok().flatten().unwrap_or_default();
+        // Nobody else knows what comes from the pool.
+        if let Some(message) = Arc::get_mut(&mut message) {
+            fill(message);
         }
-        Self(Some(Arc::new(message)))
+        Self(Some(message))
     }
 
     /// Whether both are the very same message.
@@ -141,7 +138,7 @@ impl Drop for SharedMessage {
         }
         if let Some(free) = Arc::get_mut(&mut message) {
             // Outside the pool: what it held may end with it, and come back here.
-            *free = Message::NOTHING;
+            free.clear();
             let surplus = POOL.try_with(|pool| pool.borrow_mut().push(message, &DEPOT));
             drop(surplus);
         }
