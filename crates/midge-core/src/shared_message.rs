@@ -19,7 +19,8 @@ const BUNDLES: usize = 32;
 /// allocator, at each message.
 type Bundle = Vec<Arc<Message>>;
 
-/// What threads that let go of messages leave to those that make them.
+/// What threads that let go of messages leave to those that make them. Nobody waits for it: a child
+/// of fork() may let go of messages too, and its lock may be held by a thread that is not there.
 struct Depot(Mutex<Vec<Bundle>>);
 
 static DEPOT: Depot = Depot::new();
@@ -30,16 +31,15 @@ impl Depot {
     }
 
     fn take(&self) -> Option<Bundle> {
-        self.0.lock().pop()
+        self.0.try_lock()?.pop()
     }
 
     /// Keeps a full bundle, or gives it back if there is no room.
     fn leave(&self, bundle: Bundle) -> Option<Bundle> {
-        let mut bundles = self.0.lock();
-        if bundles.len() >= BUNDLES {
-            return Some(bundle);
+        match self.0.try_lock() {
+            Some(mut bundles) if bundles.len() < BUNDLES => bundles.push(bundle),
+            _ => return Some(bundle),
         }
-        bundles.push(bundle);
         None
     }
 }

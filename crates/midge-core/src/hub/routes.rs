@@ -17,14 +17,12 @@ pub(super) struct Route {
     pub(super) topic: Arc<str>,
     pub(super) generation: u64,
     pub(super) targets: Vec<Target>,
-    /// All receivers get messages as they came.
+    /// All receivers get messages as they came, or are shared groups.
     pub(super) plain: bool,
     /// Some receivers keep messages of any QoS.
     pub(super) kept: bool,
     /// All receivers are the host's own.
     pub(super) inside: bool,
-    /// As `plain`, or they are shared groups, which get QoS 0 messages so.
-    pub(super) plain_qos0: bool,
 }
 
 /// Topics remembered per publisher.
@@ -41,9 +39,6 @@ impl Route {
                 Target::Group(_) => true,
             }),
             plain: targets.iter().all(super::run::is_plain),
-            plain_qos0: targets
-                .iter()
-                .all(|target| matches!(target, Target::Group(_)) || super::run::is_plain(target)),
             topic,
             targets,
         }

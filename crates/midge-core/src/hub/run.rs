@@ -20,7 +20,7 @@ use crate::batch::Batch;
 use crate::event::EventMask;
 use crate::hooks::HookSet;
 use crate::message::{MessageRef, Origin, SHARE_FROM};
-use crate::router::{Group, SubTarget, Subscriber, Target};
+use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
 use crate::session::Session;
 use crate::shared_message::SharedMessage;
 
@@ -168,16 +168,17 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Whether a receiver gets messages as they came.
+/// Whether a receiver gets messages as they came, or is a shared group, whose members may.
 pub(super) fn is_plain(target: &Target) -> bool {
     matches!(
         target,
-        Target::One(SubTarget {
-            subscriber: Subscriber::Session(_),
-            id: 0,
-            extra: None,
-            ..
-        })
+        Target::Group(_)
+            | Target::One(SubTarget {
+                subscriber: Subscriber::Session(_),
+                id: 0,
+                extra: None,
+                ..
+            })
     )
 }
 
@@ -204,7 +205,7 @@ impl Hub {
         let route = publisher
             .routes
             .last()
-            .filter(|route| route.plain_qos0 && !watched)?;
+            .filter(|route| route.plain && !watched)?;
         let longest = self.config().limits.packet_bytes as usize;
         let (version, topic) = (publisher.version, &route.topic);
         let header = input.first().copied().unwrap_or_default();
@@ -214,7 +215,7 @@ impl Hub {
         }
         let run = if header == 0x30 {
             Run::new(input, version, topic, longest, |_| true)
-        } else if self.shared.journal().is_some() || route.targets.is_empty() || !route.plain {
+        } else if self.shared.journal().is_some() || route.targets.is_empty() {
             return None;
         } else if header == 0x32 {
             Run::new(input, version, topic, longest, |piece| {
@@ -278,8 +279,7 @@ impl Hub {
     ) {
         for piece in run.pieces() {
             let candidates = group.candidates();
-            if let Some(first) = candidates.first.as_ref().filter(|first| first.id == 0)
-                && let Subscriber::Session(session) = &first.subscriber
+            if let Some((session, _)) = plain_member(&candidates)
                 && session.offer_run(&run.of(&piece), None, &self.shared, batch)
             {
                 continue;
@@ -320,10 +320,13 @@ impl Hub {
         mut messages: impl Iterator<Item = SharedMessage>,
         batch: &mut Batch,
     ) {
+        if let Target::Group(group) = target {
+            return self.offer_kept_to_members(group, run, messages, batch);
+        }
         if let Some((session, qos)) = plain(target)
             && qos >= run.qos
         {
-            session.offer_acknowledged_run(run, &mut messages, &self.shared, batch);
+            session.offer_acknowledged_run(run, None, &mut messages, &self.shared, batch);
         }
         for message in messages {
             let now = batch.now;
@@ -333,6 +336,46 @@ impl Hub {
             };
             self.offer(target, &mut kept, None, batch);
         }
+    }
+
+    /// Each message of the run goes to another member of a shared group.
+    fn offer_kept_to_members(
+        &self,
+        group: &Arc<Group>,
+        run: &Run<'_>,
+        messages: impl Iterator<Item = SharedMessage>,
+        batch: &mut Batch,
+    ) {
+        for (piece, message) in run.pieces().zip(messages) {
+            let candidates = group.candidates();
+            let mut message = Some(message).into_iter();
+            if let Some((session, qos)) = plain_member(&candidates)
+                && qos >= run.qos
+            {
+                let (run, extra) = (run.of(&piece), Some(group.extra()));
+                session.offer_acknowledged_run(&run, extra, &mut message, &self.shared, batch);
+            }
+            for message in message {
+                let now = batch.now;
+                let mut kept = Kept {
+                    message: &message,
+                    now,
+                };
+                self.offer_members(group, &candidates, &mut kept, None, batch);
+            }
+        }
+    }
+}
+
+/// The session that is next in a shared group, if it gets messages as they came.
+fn plain_member(candidates: &Candidates) -> Option<(&Arc<Session>, QoS)> {
+    match candidates.first.as_ref()? {
+        first @ Sub {
+            subscriber: Subscriber::Session(session),
+            id: 0,
+            ..
+        } => Some((session, first.qos())),
+        _ => None,
     }
 }
 

@@ -44,7 +44,7 @@ impl SubTarget {
     pub(crate) fn new(sub: &Sub, group: Option<&Arc<Group>>) -> Self {
         let extra = group.map(|group| {
             if sub.id == 0 {
-                return group.extra.clone();
+                return group.extra().clone();
             }
             Arc::new(Extra {
                 ids: vec![sub.id],

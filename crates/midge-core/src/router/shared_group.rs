@@ -14,7 +14,7 @@ pub(crate) struct Group {
     /// `$share/name/filter`.
     pub(crate) filter: Arc<str>,
     /// What deliveries to members without subscription identifier carry.
-    pub(super) extra: Arc<Extra>,
+    extra: Arc<Extra>,
     members: Mutex<Members>,
 }
 
@@ -35,6 +35,10 @@ impl Group {
             extra: Arc::new(extra),
             members: Mutex::default(),
         }
+    }
+
+    pub(crate) fn extra(&self) -> &Arc<Extra> {
+        &self.extra
     }
 
     /// Adds a member or replaces its subscription.

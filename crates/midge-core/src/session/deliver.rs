@@ -126,6 +126,7 @@ impl Session {
     pub(crate) fn offer_acknowledged_run(
         &self,
         run: &Run<'_>,
+        extra: Option<&Arc<Extra>>,
         messages: &mut impl Iterator<Item = SharedMessage>,
         shared: &Shared,
         batch: &mut Batch,
@@ -168,7 +169,7 @@ impl Session {
             let entry = Inflight {
                 delivery: Delivery {
                     message,
-                    extra: None,
+                    extra: extra.cloned(),
                     id: 0,
                     qos: run.qos,
                     retain: false,

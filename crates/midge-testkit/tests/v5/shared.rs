@@ -406,6 +406,47 @@ fn nn5_107_each_member_gets_its_share_in_order() {
     assert!(all.iter().copied().eq(0..100), "{all:?}");
 }
 
+/// Covers: NN5-100, NN5-107
+#[test]
+fn a_burst_is_shared_by_members_of_all_kinds() {
+    for qos in [1, 2] {
+        let server = broker();
+        let mut publisher = server.client("publisher");
+        let mut plain = server.client("plain");
+        plain.subscribe("$share/g/t", 2);
+        let mut low = server.client("low");
+        low.subscribe("$share/g/t", 0);
+        let mut numbered = server.client("numbered");
+        let request = Subscribe::new(0).filter("$share/g/t", 2);
+        numbered.request(&request.subscription_id(7));
+        let mut old = server.connect(&Connect::new(4, "old"));
+        old.subscribe("$share/g/t", 2);
+
+        publisher.publish("t", [0], qos);
+        let burst = |number: u8| Publish::new("t", [number]).qos(qos, number.into()).bytes();
+        publisher.send((1..40).flat_map(burst).collect::<Vec<u8>>());
+        let kind = if qos == 1 { Kind::Puback } else { Kind::Pubrec };
+        for number in 1..40 {
+            publisher.expect_ack(kind, number);
+        }
+        let mut all = Vec::new();
+        for (mut member, granted) in [(plain, 2), (low, 0), (numbered, 2), (old, 2)] {
+            let messages = member.drain();
+            assert_eq!(messages.len(), 10);
+            assert!(
+                messages
+                    .iter()
+                    .all(|message| message.qos == qos.min(granted))
+            );
+            let numbers: Vec<u8> = messages.iter().map(|message| message.payload[0]).collect();
+            assert!(numbers.is_sorted(), "{numbers:?}");
+            all.extend(numbers);
+        }
+        all.sort_unstable();
+        assert!(all.iter().copied().eq(0..40), "{all:?}");
+    }
+}
+
 /// Covers: NN5-119
 #[test]
 fn nn5_119_shared_responders_answer_each_question_once() {
