@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, const_mutex};
 
@@ -14,13 +15,17 @@ const BUNDLE: usize = 128;
 /// many messages is kept, some 700 KiB.
 const BUNDLES: usize = 32;
 
+/// Longest wait for the [`Depot`]. Going to the allocator instead, at the first sign of another
+/// thread, costs a tenth of a QoS 1 message on two threads.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 /// Memory of messages that is not in use. A message is often let go of by another thread than the
 /// one that made it; giving its memory back there would have the two wait for each other in the
 /// allocator, at each message.
 type Bundle = Vec<Arc<Message>>;
 
-/// What threads that let go of messages leave to those that make them. Nobody waits for it: a child
-/// of fork() may let go of messages too, and its lock may be held by a thread that is not there.
+/// What threads that let go of messages leave to those that make them. Nobody waits for it for long:
+/// a child of fork() may let go of messages too, and its lock be held by a thread that is not there.
 struct Depot(Mutex<Vec<Bundle>>);
 
 static DEPOT: Depot = Depot::new();
@@ -31,12 +36,12 @@ impl Depot {
     }
 
     fn take(&self) -> Option<Bundle> {
-        self.0.try_lock()?.pop()
+        self.0.try_lock_for(PATIENCE)?.pop()
     }
 
     /// Keeps a full bundle, or gives it back if there is no room.
     fn leave(&self, bundle: Bundle) -> Option<Bundle> {
-        match self.0.try_lock() {
+        match self.0.try_lock_for(PATIENCE) {
             Some(mut bundles) if bundles.len() < BUNDLES => bundles.push(bundle),
             _ => return Some(bundle),
         }
