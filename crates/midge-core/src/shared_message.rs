@@ -11,8 +11,7 @@ use crate::message::Message;
 
 /// Memory of messages that is moved between a thread and the others in one go.
 const BUNDLE: usize = 128;
-/// Bundles that wait for a thread that needs one: with those of a thread, memory for at most so
-/// many messages is kept, some 700 KiB.
+/// Bundles that wait for a thread that needs one, about 700 KiB; each thread keeps two more at most.
 const BUNDLES: usize = 32;
 
 /// Longest wait for the [`Depot`]. Going to the allocator instead, at the first sign of another
@@ -97,8 +96,7 @@ impl Pool {
 
 /// Gives back the memory that threads have left to each other.
 pub(crate) fn empty_depot() {
-    let bundles = std::mem::take(&mut *DEPOT.0.lock());
-    drop(bundles);
+    while DEPOT.take().is_some() {}
 }
 
 static NOTHING: Message = Message::NOTHING;

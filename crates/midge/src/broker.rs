@@ -332,8 +332,9 @@ impl Broker {
         self.hub().stats(self.inner.core.now())
     }
 
-    /// A number that grows from call to call for as long as all of the broker's threads get to their work:
-    /// each call asks them to raise it. What a watchdog is fed with; it costs nothing in between.
+    /// A number that grows from call to call for as long as all of the broker's threads get to
+    /// their work: each call asks them to raise it. What a watchdog is fed with; it costs nothing in
+    /// between.
     pub fn heartbeat(&self) -> u64 {
         self.inner.core.heartbeat()
     }
