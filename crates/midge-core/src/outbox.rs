@@ -187,12 +187,17 @@ impl Outbox {
         other.release();
     }
 
-    /// Fills `slices` with what is to be written next and returns how many it used. It ends with the
-    /// payload or chunk that reaches `enough` bytes, or within one of more than 1 MiB.
+    /// Fills `slices` with what is to be written next and returns how many it used: `enough` bytes
+    /// if there are that many. A payload of more than 128 KiB is not cut before 1 MiB.
     pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>], mut enough: usize) -> usize {
         let mut used = 0;
         let mut fill = |bytes: &'a [u8]| {
-            let part = bytes.get(..LONGEST_SLICE).unwrap_or(bytes);
+            let longest = if bytes.len() > CHUNK {
+                LONGEST_SLICE
+            } else {
+                enough
+            };
+            let part = bytes.get(..longest).unwrap_or(bytes);
             if !part.is_empty()
                 && let Some(slot) = slices.get_mut(used)
             {

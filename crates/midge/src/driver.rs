@@ -21,8 +21,15 @@ use crate::transport::Transport;
 
 /// Bytes read in one go. The buffer belongs to the thread, not to the connection.
 const READ_BUFFER: usize = 64 * 1024;
-/// Reads before other connections get their turn. One that fills the read buffer uses all of it.
+/// Reads before other connections get their turn.
 const READ_BUDGET: u8 = 4;
+/// Bytes of a read that uses up all of the budget: there is probably more where that came from.
+const BULK: usize = READ_BUFFER / 2;
+/// The same for a read of one large packet, which is less work.
+const BULK_LARGE: usize = 4 * READ_BUFFER;
+/// Rounds of the runtime that others then have to themselves. A small message needs three on its
+/// way: it is read; its receiver is told, after all that was ready has been read; it is written.
+const ROUNDS: u8 = 3;
 /// Memory reserved at once for a large packet; beyond that it grows with what really arrives.
 const RESERVE: usize = 1 << 20;
 /// Bytes of the longest fixed header.
@@ -70,8 +77,10 @@ pub(crate) struct Driver<T> {
     linger: Option<Pin<Box<Sleep>>>,
     /// Size of the last packet in bytes if it was a large one, else 0.
     expected: usize,
-    /// Reads since the last pause.
+    /// Reads since the last pause; beyond the budget, rounds of this pause.
     reads: u8,
+    /// Rounds until more of a backlog is written.
+    rounds: u8,
     /// There may be output that nobody else writes: acknowledgements of what was read, and what the
     /// socket did not take.
     unwritten: bool,
@@ -92,6 +101,7 @@ impl<T: Transport> Driver<T> {
             linger: None,
             expected: 0,
             reads: 0,
+            rounds: 0,
             unwritten: true,
             stopped: None,
         }
@@ -120,8 +130,7 @@ impl<T: Transport> Driver<T> {
 
     /// Lets others have their turn. Those whose sockets are ready come first too: waking oneself
     /// would keep the runtime from looking at its sockets for many rounds.
-    fn give_way(&mut self, cx: &mut Context<'_>) {
-        self.reads = 0;
+    fn give_way(&self, cx: &mut Context<'_>) {
         let pause = std::pin::pin!(tokio::task::yield_now());
         if pause.poll(cx).is_ready() {
             cx.waker().wake_by_ref();
@@ -145,22 +154,28 @@ impl<T: Transport> Driver<T> {
             return Poll::Pending;
         }
         if self.reads >= READ_BUDGET {
+            self.reads += 1;
+            if self.reads >= READ_BUDGET + ROUNDS {
+                self.reads = 0;
+            }
             self.give_way(cx);
             return Poll::Pending;
         }
         match self.read(cx) {
             // Read once in each turn: a client that is written to all the time is heard, too.
-            Poll::Ready(Ok(true)) if flushed == Flushed::Paused => return Poll::Pending,
-            Poll::Ready(Ok(true)) => self.reads = self.reads.saturating_add(1),
+            Poll::Ready(Ok(1..)) if flushed == Flushed::Paused => return Poll::Pending,
+            Poll::Ready(Ok(1..)) => self.reads = (self.reads + 1).min(READ_BUDGET),
             Poll::Ready(_) => self.lost(),
             Poll::Pending => {
                 self.reads = 0;
                 return Poll::Pending;
             }
         }
-        // Others that are ready to read may have more for the same receivers. A large payload is
-        // written at once, while the processor's cache still has it.
-        if self.expected == 0 && self.connection.owes_others_notice() {
+        // Others that are ready to read may have more for the same receivers. Much for one receiver
+        // is written at once, while the processor's cache still has it.
+        let much =
+            self.expected > 0 || self.reads >= READ_BUDGET && self.connection.owes_one_notice();
+        if !much && self.connection.owes_others_notice() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -173,12 +188,18 @@ impl<T: Transport> Driver<T> {
         if !self.unwritten {
             return Flushed::Empty;
         }
+        if self.rounds > 0 {
+            self.rounds -= 1;
+            self.give_way(cx);
+            return Flushed::Paused;
+        }
         let flushed = self.write(cx);
         self.unwritten = matches!(flushed, Flushed::Blocked | Flushed::Paused);
         match flushed {
             Flushed::Failed => self.lost(),
             Flushed::Empty => self.connection.output_written(),
-            Flushed::Blocked | Flushed::Paused => {}
+            Flushed::Paused => self.rounds = ROUNDS - 1,
+            Flushed::Blocked => {}
         }
         flushed
     }
@@ -204,39 +225,45 @@ impl<T: Transport> Driver<T> {
             .lost(self.connection.link(), self.outlet.core.now());
     }
 
-    /// Reads once and handles what came. `false` at the end of the stream.
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.expected > 0 && matches!(&self.stash, Stash::Small(kept) if kept.is_empty()) {
-            // Probably another one of that size: read without a copy.
-            let buffer = BytesMut::with_capacity(self.expected.min(RESERVE));
-            self.stash = Stash::Large(Box::new((buffer, self.expected)));
+    /// Reads once and handles what came. 0 bytes are the end of the stream.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match std::mem::replace(&mut self.stash, Stash::Small(Vec::new())) {
+            Stash::Small(kept) if kept.is_empty() && self.expected > 0 => {
+                // Probably another one of that size: read without a copy.
+                let buffer = BytesMut::with_capacity(self.expected.min(RESERVE));
+                self.read_large(cx, Box::new((buffer, self.expected)))
+            }
+            Stash::Small(kept) => {
+                let mut scratch = SCRATCH.take();
+                scratch.resize(READ_BUFFER, 0);
+                let result = self.read_small(cx, kept, &mut scratch);
+                SCRATCH.set(scratch);
+                result
+            }
+            Stash::Large(large) => self.read_large(cx, large),
         }
-        if matches!(self.stash, Stash::Large(_)) {
-            return self.read_large(cx);
-        }
-        let mut scratch = SCRATCH.take();
-        scratch.resize(READ_BUFFER, 0);
-        let result = self.read_small(cx, &mut scratch);
-        SCRATCH.set(scratch);
-        result
     }
 
-    fn read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let Stash::Large(large) = &mut self.stash else {
-            return Poll::Ready(Ok(true));
-        };
-        let (buffer, whole) = &mut **large;
+    fn read_large(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut large: Box<(BytesMut, usize)>,
+    ) -> Poll<io::Result<usize>> {
+        let (buffer, whole) = &mut *large;
         let missing = whole.saturating_sub(buffer.len());
         buffer.reserve(missing.min(RESERVE));
         let mut room = buffer.limit(missing);
         let read = poll_read_buf(Pin::new(self.transport.reader()), cx, &mut room)?;
         let Poll::Ready(count) = read else {
-            if buffer.is_empty() {
-                // Nothing is held for a packet that may never come.
-                self.stash = Stash::Small(Vec::new());
+            // Nothing is held for a packet that may never come.
+            if !buffer.is_empty() {
+                self.stash = Stash::Large(large);
             }
             return Poll::Pending;
         };
+        if count >= BULK_LARGE {
+            self.reads = READ_BUDGET;
+        }
         self.outlet.core.hub.count_read(count as u64);
         let known = self.connection.missing(buffer);
         if let Some(size) = known {
@@ -245,34 +272,41 @@ impl<T: Transport> Driver<T> {
         let limit = self.outlet.core.hub.config().limits.packet_bytes as usize;
         let malformed = known.is_none() && buffer.len() > LONGEST_HEADER;
         if buffer.len() >= *whole || *whole > limit || malformed {
-            self.handle_large();
+            self.handle_large(*large);
+        } else {
+            self.stash = Stash::Large(large);
         }
-        Poll::Ready(Ok(count > 0))
+        Poll::Ready(Ok(count))
     }
 
-    fn read_small(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<bool>> {
-        let Stash::Small(stash) = &mut self.stash else {
-            return Poll::Ready(Ok(true));
-        };
-        let kept = stash.len();
-        let Some((head, tail)) = scratch.split_at_mut_checked(kept) else {
+    fn read_small(
+        &mut self,
+        cx: &mut Context<'_>,
+        kept: Vec<u8>,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some((head, tail)) = scratch.split_at_mut_checked(kept.len()) else {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         };
         let mut buffer = ReadBuf::new(tail);
-        ready!(Pin::new(self.transport.reader()).poll_read(cx, &mut buffer))?;
-        let count = buffer.filled().len();
-        if count == 0 {
-            return Poll::Ready(Ok(false));
+        if Pin::new(self.transport.reader())
+            .poll_read(cx, &mut buffer)?
+            .is_pending()
+        {
+            self.stash = Stash::Small(kept);
+            return Poll::Pending;
         }
-        if buffer.remaining() == 0 {
-            // There is probably more: others first.
+        let count = buffer.filled().len();
+        if count >= BULK {
             self.reads = READ_BUDGET;
         }
-        head.copy_from_slice(stash);
-        self.outlet.core.hub.count_read(count as u64);
-        let filled = scratch.get(..kept + count).unwrap_or_default();
-        self.handle(filled);
-        Poll::Ready(Ok(true))
+        if count > 0 {
+            head.copy_from_slice(&kept);
+            self.outlet.core.hub.count_read(count as u64);
+            let filled = scratch.get(..kept.len() + count).unwrap_or_default();
+            self.handle(filled);
+        }
+        Poll::Ready(Ok(count))
     }
 
     /// Feeds bytes to the connection and keeps what is left.
@@ -295,12 +329,7 @@ impl<T: Transport> Driver<T> {
         };
     }
 
-    fn handle_large(&mut self) {
-        let Stash::Large(large) = std::mem::replace(&mut self.stash, Stash::Small(Vec::new()))
-        else {
-            return;
-        };
-        let (buffer, whole) = *large;
+    fn handle_large(&mut self, (buffer, whole): (BytesMut, usize)) {
         self.expected = if whole > READ_BUFFER / 2 { whole } else { 0 };
         let bytes = buffer.freeze();
         // Only a packet that fills the buffer may be shared: a small one that somebody keeps would

@@ -33,8 +33,8 @@ struct State {
     /// `None`: the driver writes.
     direct: Option<DirectWrite>,
     out: Outbox,
-    /// The socket was full; the driver goes on when it is writable.
-    blocked: bool,
+    /// The driver goes on, when the socket takes more or others have had their turn.
+    waits: bool,
     failed: bool,
 }
 
@@ -57,7 +57,7 @@ impl Outlet {
             link: None,
             direct,
             out: Outbox::default(),
-            blocked: false,
+            waits: false,
             failed: false,
         };
         Self {
@@ -154,7 +154,7 @@ impl Outlet {
         leftovers: &mut Vec<Batch>,
     ) -> Flushed {
         let mut written = 0;
-        state.blocked = false;
+        state.waits = false;
         let result = loop {
             if state.failed {
                 state.out.release();
@@ -171,6 +171,7 @@ impl Outlet {
             }
             let nearly_all = state.out.len() <= WRITE_BUDGET && written < 4 * WRITE_BUDGET;
             if written >= WRITE_BUDGET && !nearly_all {
+                state.waits = true;
                 break Flushed::Paused;
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -182,7 +183,7 @@ impl Outlet {
                     state.out.advance(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    state.blocked = true;
+                    state.waits = true;
                     break Flushed::Blocked;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -198,18 +199,19 @@ impl Outlet {
 
 impl Notify for Outlet {
     fn notify(&self) {
-        let mut ended = false;
+        let mut wanted = false;
         let flushed = self.flush(|state, leftovers| {
-            let flushed = if state.blocked {
-                Flushed::Blocked
-            } else {
-                self.write_directly(state, leftovers)
-            };
-            let link = state.link.as_ref();
-            ended = link.is_some_and(|link| link.ended().is_some());
-            flushed
+            wanted = state
+                .link
+                .as_ref()
+                .is_some_and(|link| link.ended().is_some());
+            if state.waits {
+                // The driver knows.
+                return Flushed::Empty;
+            }
+            self.write_directly(state, leftovers)
         });
-        if flushed != Flushed::Empty || ended {
+        if flushed != Flushed::Empty || wanted {
             self.wake();
         }
     }

@@ -182,6 +182,9 @@ impl Engine {
         let publisher = &mut self.publishers[r.publisher];
         if self.latency_on && publisher.measured {
             self.latency.add(now.saturating_sub(r.stamp));
+            if let Some(written) = publisher.written_at(r.sequence) {
+                self.way.add(now.saturating_sub(written));
+            }
         }
         match self.sequence.get_mut(conn.index * publishers + r.publisher) {
             None => publisher.received += 1,

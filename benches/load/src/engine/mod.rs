@@ -46,6 +46,9 @@ pub(crate) struct Engine {
     pub(crate) sequence: Vec<u32>,
     pub(crate) stats: Stats,
     pub(crate) latency: Hist,
+    /// The latency of scheduled messages, but from the time they were written: without what this
+    /// generator was late.
+    pub(crate) way: Hist,
     pub(crate) latency_on: bool,
     pub(crate) first_received_ns: u64,
     pub(crate) last_received_ns: u64,
@@ -80,6 +83,7 @@ impl Engine {
             sequence: Vec::new(),
             stats: Stats::default(),
             latency: Hist::new(),
+            way: Hist::new(),
             latency_on: true,
             first_received_ns: 0,
             last_received_ns: 0,

@@ -14,6 +14,8 @@ const BIG: usize = 16 * 1024;
 const WRITES_PER_TURN: usize = 16;
 /// Every payload starts with the time stamp (8), the publisher (4) and the sequence number (4).
 pub(crate) const PAYLOAD_HEAD: usize = 16;
+/// Messages of a schedule whose time of writing is kept.
+const WRITTEN: usize = 256;
 
 /// How the topic changes from message to message.
 pub(crate) enum TopicGen {
@@ -86,6 +88,8 @@ pub(crate) struct Publisher {
     pub(super) dirty: bool,
     /// When the messages of the schedule were due.
     pub(super) due: VecDeque<u64>,
+    /// When the last messages of the schedule were written, by their sequence number.
+    written: Box<[u64; WRITTEN]>,
 }
 
 impl Publisher {
@@ -119,6 +123,7 @@ impl Publisher {
         out.extend_from_slice(if whole { &self.full } else { &self.head });
         let packet = &mut out[at..];
         let stamp = if self.scheduled {
+            self.written[self.sent as usize % WRITTEN] = now;
             self.due.pop_front().unwrap_or(now)
         } else {
             now
@@ -134,6 +139,12 @@ impl Publisher {
         }
         self.topic.patch(packet, rng);
         self.sent += 1;
+    }
+
+    /// When that message was written, if it is one of a schedule.
+    pub(super) fn written_at(&self, sequence: u32) -> Option<u64> {
+        self.scheduled
+            .then(|| self.written[sequence as usize % WRITTEN])
     }
 
     /// One message left the acknowledged window.
@@ -215,6 +226,7 @@ impl Engine {
             next_id: 0,
             dirty: false,
             due: VecDeque::new(),
+            written: Box::new([0; WRITTEN]),
         });
         index
     }

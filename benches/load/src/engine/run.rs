@@ -167,6 +167,7 @@ impl Engine {
             let now = now_ns();
             if base.is_none() && now >= measure_from {
                 self.latency.clear();
+                self.way.clear();
                 base = Some(self.snapshot(o.pid));
             }
             if now >= end || self.stats.closed > 0 {

@@ -126,13 +126,16 @@ fn measure_both(
 ) {
     let calm = e.run(&o);
     let (calm_p50, calm_p99) = (e.latency.quantile(0.5), e.latency.quantile(0.99));
+    let calm_way = e.way.quantile(0.99);
     e.latency.json(j, "calm_lat_");
+    e.way.json(j, "calm_way_");
     let (before, _) = rss(target.pid);
     o.warmup = 0.0;
     phase.store(DISTURBING, Ordering::Release);
     let disturbed = e.run(&o);
     let (p50, p99) = (e.latency.quantile(0.5), e.latency.quantile(0.99));
     e.latency.json(j, "lat_");
+    e.way.json(j, "way_");
     let (after, peak) = rss(target.pid);
     j.f("calm_recv_per_s", calm.stats.received as f64 / calm.wall);
     j.f(
@@ -141,6 +144,8 @@ fn measure_both(
     );
     j.f("p50_ratio", p50 as f64 / calm_p50.max(1) as f64);
     j.f("p99_ratio", p99 as f64 / calm_p99.max(1) as f64);
+    let way = e.way.quantile(0.99);
+    j.f("way_p99_ratio", way as f64 / calm_way.max(1) as f64);
     j.f("broker_cpu", disturbed.broker_cpu / disturbed.wall);
     j.u("rss_before", before)
         .u("rss_after", after)

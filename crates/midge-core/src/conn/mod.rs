@@ -195,6 +195,11 @@ impl Connection {
         links.iter().any(|link| !Arc::ptr_eq(link, &self.link))
     }
 
+    /// Whether there is one receiver to be told, another connection.
+    pub fn owes_one_notice(&self) -> bool {
+        matches!(&self.batch.links[..], [link] if !Arc::ptr_eq(link, &self.link))
+    }
+
     /// Tells the receivers of what came in that there is something to write.
     pub fn notify_receivers(&mut self) {
         if self.owes_notice() {
