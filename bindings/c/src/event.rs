@@ -304,9 +304,16 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
     message.map(midge_message::stored)
 }
 
-/// Makes what C gets. The result owns memory until [`release`].
-pub(crate) fn make(entry: Entry) -> midge_event {
-    let mut out = midge_event {
+/// Hands an entry to C. What is written owns memory until [`release`]. It is put together in place:
+/// to copy what was just written field by field stalls the processor.
+///
+/// # Safety
+/// `out` was checked with [`check_out`] and is writable.
+pub(crate) unsafe fn write(entry: Entry, out: *mut midge_event) {
+    // SAFETY: as the caller promises; whatever is there has a size.
+    let struct_size = unsafe { (*out).struct_size };
+    let head = midge_event {
+        struct_size,
         seq: entry.seq,
         lost: entry.lost,
         wall_ns: entry.stamp.wall,
@@ -314,21 +321,26 @@ pub(crate) fn make(entry: Entry) -> midge_event {
         tag: entry.tag,
         ..EMPTY
     };
+    // SAFETY: as the caller promises; a whole event since then.
+    let out = unsafe {
+        out.write(head);
+        &mut *out
+    };
     match entry.item {
         Item::Message(message) => {
-            out.r#type = MIDGE_EV_MESSAGE;
             let message = Arc::into_raw(midge_message::received(message));
             // SAFETY: just made.
             let (_, id) = unsafe { &*message }.origin();
+            out.r#type = MIDGE_EV_MESSAGE;
             out.client_id = midge_bytes::of(id);
             out.owner = message.cast_mut().cast();
-            set_message(&mut out, message);
+            set_message(out, message);
         }
         Item::Event(event) => {
             // What the event points to does not move when the event itself does.
-            let message = describe(&event, &mut out);
+            let message = describe(&event, out);
             if let Some(message) = &message {
-                set_message(&mut out, Arc::as_ptr(message));
+                set_message(out, Arc::as_ptr(message));
             }
             let owner = Owner {
                 _event: event,
@@ -338,7 +350,6 @@ pub(crate) fn make(entry: Entry) -> midge_event {
             out.owner = owner.map_addr(|address| address | BOXED);
         }
     }
-    out
 }
 
 fn set_message(out: &mut midge_event, message: *const midge_message) {
@@ -350,30 +361,20 @@ fn set_message(out: &mut midge_event, message: *const midge_message) {
 /// Frees what an event owns.
 ///
 /// # Safety
-/// `owner` comes from [`make`] and was not released.
+/// `owner` comes from [`write`] and was not released.
 unsafe fn release(owner: *mut c_void) {
     if owner.is_null() {
         return;
     }
     if owner.addr() & BOXED != 0 {
         let owner = owner.map_addr(|address| address & !BOXED).cast::<Owner>();
-        // SAFETY: made by `make` with Box::into_raw.
+        // SAFETY: made by `write` with Box::into_raw.
         let owner = unsafe { Box::from_raw(owner) };
         drop(owner.message);
     } else {
-        // SAFETY: made by `make` with Arc::into_raw.
+        // SAFETY: made by `write` with Arc::into_raw.
         midge_message::release(unsafe { Arc::from_raw(owner.cast::<midge_message>()) });
     }
-}
-
-/// Hands an entry to C.
-///
-/// # Safety
-/// `out` was checked with [`check_out`] and is writable.
-pub(crate) unsafe fn write(entry: Entry, out: *mut midge_event) -> Result<(), Fault> {
-    let event = make(entry);
-    // SAFETY: as the caller promises.
-    unsafe { ffi::write_struct(out, &event, LEAST, "ev") }
 }
 
 /// Whether an event can be written to.
@@ -383,9 +384,11 @@ pub(crate) fn check_out(out: *const midge_event) -> Result<(), Fault> {
 
 /// Shows an entry to a callback.
 pub(crate) fn with(entry: Entry, callback: impl FnOnce(&midge_event)) {
-    let event = make(entry);
+    let mut event = EMPTY;
+    // SAFETY: it is writable, and has all of its size.
+    unsafe { write(entry, &raw mut event) };
     callback(&event);
-    // SAFETY: just made.
+    // SAFETY: just written.
     unsafe { release(event.owner) };
 }
 

@@ -147,6 +147,8 @@ impl State {
         self.sleepers > 0 || self.fd.as_ref().is_some_and(|fd| !fd.is_set())
     }
 
+    /// Inlined: an item in two registers, stored and at once read as a whole, stalls the processor.
+    #[inline(always)]
     fn append(
         &mut self,
         item: Item,

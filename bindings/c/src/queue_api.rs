@@ -95,7 +95,8 @@ pub unsafe extern "C" fn midge_queue_next(
         }
         let entry = queue.pull(ffi::timeout(timeout_ms))?;
         // SAFETY: checked above.
-        unsafe { event::write(entry, ev) }
+        unsafe { event::write(entry, ev) };
+        Ok(())
     })
 }
 

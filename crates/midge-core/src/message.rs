@@ -208,8 +208,8 @@ impl MessageRef<'_> {
     }
 
     /// Makes the message that is kept. `topic` is its topic, if somebody has it to share.
-    pub(crate) fn to_message(
-        self,
+    pub(crate) fn keep(
+        &self,
         topic: Option<&Arc<str>>,
         id: u64,
         origin: Origin,
@@ -224,7 +224,7 @@ impl MessageRef<'_> {
         SharedMessage::new(|message| {
             message.topic = Some(topic.map_or_else(|| self.topic.into(), Arc::clone));
             message.block = block;
-            message.payload.set(&self);
+            message.payload.set(self);
             message.origin = origin;
             message.expires = self.expires(now);
             message.id = id;
@@ -306,10 +306,7 @@ impl OwnedMessage {
     /// each one has a moment of its own.
     pub fn prepare(&self) -> Option<SharedMessage> {
         let whole = self.expiry.is_none();
-        let message = || {
-            self.parts()
-                .to_message(None, 0, Origin::Host, Tick::NEVER, None)
-        };
+        let message = || self.parts().keep(None, 0, Origin::Host, Tick::NEVER, None);
         whole.then(message)
     }
 

@@ -218,7 +218,7 @@ mod tests {
     fn message(topic: &str) -> SharedMessage {
         OwnedMessage::new(topic, "x")
             .parts()
-            .to_message(None, 1, Origin::Host, Tick(0), None)
+            .keep(None, 1, Origin::Host, Tick(0), None)
     }
 
     fn keep(store: &mut Retained, message: SharedMessage) {

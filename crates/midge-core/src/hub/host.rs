@@ -118,20 +118,32 @@ thread_local! {
     static DESK: RefCell<Option<Box<Desk>>> = const { RefCell::new(None) };
 }
 
-impl Desk {
-    /// Takes the thread's desk, because a hook or a notified reader may publish meanwhile, too.
-    fn take(instance: u64) -> Box<Self> {
+/// The thread's desk, taken because a hook or a notified reader may publish meanwhile, too. It is
+/// given back at the end, unless something panicked.
+struct OwnDesk(Option<Box<Desk>>);
+
+impl OwnDesk {
+    fn take(instance: u64) -> Self {
         let kept = DESK.try_with(|desk| desk.borrow_mut().take());
-        let mut desk = kept.ok().flatten().unwrap_or_default();
+        let mut own = Self(kept.ok().flatten());
+        let desk = own.desk();
         if desk.instance != instance {
             desk.instance = instance;
             desk.cache = RouteCache::default();
         }
-        desk
+        own
     }
 
-    fn give_back(self: Box<Self>) {
-        let _ = DESK.try_with(|desk| *desk.borrow_mut() = Some(self));
+    fn desk(&mut self) -> &mut Desk {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Drop for OwnDesk {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = DESK.try_with(|desk| *desk.borrow_mut() = self.0.take());
+        }
     }
 }
 
@@ -145,10 +157,8 @@ impl Hub {
         now: impl FnOnce() -> Tick,
         want_receipt: bool,
     ) -> Result<Receipt, PublishError> {
-        let mut desk = Desk::take(self.instance);
-        let receipt = self.publish_at(&mut desk, message, client_id, now, want_receipt, None);
-        desk.give_back();
-        receipt
+        let mut own = OwnDesk::take(self.instance);
+        self.publish_at(own.desk(), message, client_id, now, want_receipt, None)
     }
 
     /// Publishes a message that was made before. If it is one of the host, subscriptions of the host
@@ -158,13 +168,11 @@ impl Hub {
         message: &SharedMessage,
         now: impl FnOnce() -> Tick,
     ) -> Result<Receipt, PublishError> {
-        let mut desk = Desk::take(self.instance);
+        let mut own = OwnDesk::take(self.instance);
         let parts = message.parts(Tick::default());
         // One that was received says where it came from: it is made anew, as the host's.
         let prepared = Some(message).filter(|message| *message.origin() == Origin::Host);
-        let receipt = self.publish_at(&mut desk, parts, None, now, false, prepared);
-        desk.give_back();
-        receipt
+        self.publish_at(own.desk(), parts, None, now, false, prepared)
     }
 
     fn publish_at(

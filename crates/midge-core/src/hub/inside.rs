@@ -53,7 +53,7 @@ impl Hub {
             return None;
         }
         let (topic, origin) = (Some(&route.topic), Origin::Host);
-        let make = || message.to_message(topic, 0, origin, Tick::NEVER, None);
+        let make = || message.keep(topic, 0, origin, Tick::NEVER, None);
         let mut kept = Some(prepared.cloned().unwrap_or_else(make));
         let mut left = route.targets.len();
         for (target, observer) in route.targets.iter().filter_map(as_observer) {

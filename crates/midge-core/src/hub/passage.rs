@@ -61,7 +61,7 @@ impl Offering for Passage<'_> {
         }
         let tracker = self.tracker.clone();
         let id = self.hub.next_message_id();
-        let kept = self.message.to_message(
+        let kept = self.message.keep(
             self.topic.as_ref(),
             id,
             self.publisher.origin(),

@@ -174,7 +174,7 @@ impl Hub {
                     self.offer(&target, passage, receipt.as_deref_mut(), batch);
                 }
                 DeliveryVerdict::Replace(other) => {
-                    let kept = other.parts().to_message(
+                    let kept = other.parts().keep(
                         None,
                         self.next_message_id(),
                         passage.publisher.origin(),
@@ -460,13 +460,10 @@ impl Hub {
                 }
                 DeliveryVerdict::Replace(other) => {
                     let origin = message.origin().clone();
-                    replaced = other.parts().to_message(
-                        None,
-                        self.next_message_id(),
-                        origin,
-                        batch.now,
-                        None,
-                    );
+                    replaced =
+                        other
+                            .parts()
+                            .keep(None, self.next_message_id(), origin, batch.now, None);
                     offering = Kept {
                         message: &replaced,
                         now: batch.now,

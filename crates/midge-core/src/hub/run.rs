@@ -301,7 +301,7 @@ impl Hub {
         kept.extend(run.pieces().zip(first..).map(|(piece, id)| {
             let origin = Origin::Client(publisher.client_id.clone());
             run.message(&piece)
-                .to_message(Some(run.topic), id, origin, batch.now, None)
+                .keep(Some(run.topic), id, origin, batch.now, None)
         }));
         if let Some((last, others)) = route.targets.split_last() {
             for target in others {

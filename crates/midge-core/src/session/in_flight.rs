@@ -124,9 +124,7 @@ mod tests {
 
     fn entry(sequence: u64) -> Inflight {
         let message = OwnedMessage::new("t", "x");
-        let message = message
-            .parts()
-            .to_message(None, 1, Origin::Host, Tick(0), None);
+        let message = message.parts().keep(None, 1, Origin::Host, Tick(0), None);
         Inflight {
             delivery: Delivery {
                 message,
