@@ -1,6 +1,6 @@
 """How long things take in Python: start, publish, receive, expect. Install a release wheel first:
 
-  pip install ./python && python benches/python/measure.py
+  pip install ./python pytest && python benches/python/measure.py
 
 Each figure is the best of several runs, because whatever else the machine does only makes it worse.
 """
