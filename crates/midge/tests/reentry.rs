@@ -5,10 +5,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use midge::{Broker, HookSet, Hooks, MessageRef, ReasonCode, Stop};
+use midge::{
+    Broker, Feed, HookSet, Hooks, Interception, Message, MessageRef, Origin, Pushed, QoS,
+    ReasonCode, Sink, Stop,
+};
 
 /// Tells a receiver about each retained message that it gets, from inside the hook that is asked
 /// whether it may.
@@ -94,5 +97,66 @@ fn a_hook_disconnects_the_receiver_of_a_retained_message() {
     client.read_to_end(&mut got).unwrap();
     assert!(broker.clients().is_empty());
     drop(client);
+    broker.stop(Stop::Now).unwrap();
+}
+
+/// Publishes when nobody has it any more.
+struct Farewell(Broker);
+
+impl Sink for Farewell {
+    fn push(&self, _message: Message) -> Pushed {
+        Pushed {
+            lost: 0,
+            awaited: false,
+        }
+    }
+
+    fn wake(&self) {}
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.publish("farewell", "x").unwrap();
+    }
+}
+
+/// Publishes to a subscription from inside another publish, and ends it.
+#[derive(Default)]
+struct Ender {
+    broker: OnceLock<Broker>,
+    feed: Mutex<Option<Feed>>,
+}
+
+impl Hooks for Ender {
+    fn set(&self) -> HookSet {
+        HookSet::INTERCEPT_PUBLISH
+    }
+
+    fn intercept_publish(&self, _origin: &Origin, message: &MessageRef<'_>) -> Interception {
+        if message.topic == "outer" {
+            let broker = self.broker.get().unwrap();
+            assert_eq!(broker.publish("inner", "x").unwrap().matched(), 1);
+            drop(self.feed.lock().unwrap().take());
+        }
+        Interception::Forward
+    }
+}
+
+#[test]
+fn the_last_owner_of_a_sink_may_be_a_publish_that_ends() {
+    let hooks = Arc::new(Ender::default());
+    let broker = Broker::builder()
+        .shared_hooks(hooks.clone())
+        .start()
+        .unwrap();
+    let farewells = broker.subscribe("farewell").unwrap();
+    assert!(hooks.broker.set(broker.clone()).is_ok());
+    let feed = broker
+        .subscribe_to(&["inner"], QoS::AtMostOnce, false, Farewell(broker.clone()))
+        .unwrap();
+    *hooks.feed.lock().unwrap() = Some(feed);
+    broker.publish("outer", "x").unwrap();
+    let farewell = farewells.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!(farewell.topic(), "farewell");
     broker.stop(Stop::Now).unwrap();
 }

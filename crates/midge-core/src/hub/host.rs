@@ -142,7 +142,9 @@ impl OwnDesk {
 impl Drop for OwnDesk {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let _ = DESK.try_with(|desk| *desk.borrow_mut() = self.0.take());
+            // What somebody inside this publish has left is dropped after the borrow: that may run
+            // code of the host, which may publish.
+            drop(DESK.try_with(|desk| desk.replace(self.0.take())));
         }
     }
 }
