@@ -199,19 +199,19 @@ impl Outlet {
 
 impl Notify for Outlet {
     fn notify(&self) {
-        let mut wanted = false;
+        let mut ended = false;
         let flushed = self.flush(|state, leftovers| {
-            wanted = state
-                .link
-                .as_ref()
-                .is_some_and(|link| link.ended().is_some());
-            if state.waits {
+            let flushed = if state.waits {
                 // The driver knows.
-                return Flushed::Empty;
-            }
-            self.write_directly(state, leftovers)
+                Flushed::Empty
+            } else {
+                self.write_directly(state, leftovers)
+            };
+            let link = state.link.as_ref();
+            ended = link.is_some_and(|link| link.ended().is_some());
+            flushed
         });
-        if flushed != Flushed::Empty || wanted {
+        if flushed != Flushed::Empty || ended {
             self.wake();
         }
     }

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
+mod common;
+
 use std::os::unix::net;
 use std::time::Duration;
 
+use common::publish;
 use midge::{Broker, Stop};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -45,17 +48,9 @@ async fn expect(stream: &mut UnixStream, bytes: &[u8]) {
 
 /// What the broker reads of a flood between a message of somebody else and its delivery, at most.
 async fn flood(broker: &Broker, payload: usize) -> u64 {
-    let mut sink = subscribe(broker, b's', b'f').await;
+    let mut sink = subscribe(broker, b's', b't').await;
     let mut flooder = connect(broker, b'f').await;
-    let mut packet = vec![0x30];
-    let mut length = payload + 3;
-    while length > 0 {
-        let more = if length > 127 { 0x80 } else { 0 };
-        packet.push((length % 128) as u8 | more);
-        length /= 128;
-    }
-    packet.extend_from_slice(b"\0\x01f");
-    packet.resize(packet.len() + payload, b'x');
+    let packet = publish(b'x', payload);
     let packets = packet.repeat((1 << 20) / packet.len() + 1);
     let flooding = tokio::spawn(async move { while flooder.write_all(&packets).await.is_ok() {} });
     let sinking = tokio::spawn(async move {

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
+mod common;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+use common::publish;
 use midge::{
     Broker, ConnectRequest, Deferred, HookSet, Hooks, ReasonCode, Resolver, Stop, Verdict,
 };
@@ -21,23 +24,6 @@ fn connect(broker: &Broker) -> UnixStream {
 }
 
 const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c";
-
-/// A QoS 0 PUBLISH to `t` with this many bytes of payload, all of them `fill`.
-fn publish(fill: u8, size: usize) -> Vec<u8> {
-    let mut packet = vec![0x30];
-    let mut length = size + 3;
-    loop {
-        let byte = (length % 128) as u8;
-        length /= 128;
-        packet.push(if length > 0 { byte | 0x80 } else { byte });
-        if length == 0 {
-            break;
-        }
-    }
-    packet.extend_from_slice(b"\0\x01t");
-    packet.resize(packet.len() + size, fill);
-    packet
-}
 
 fn expect(stream: &mut UnixStream, bytes: &[u8]) {
     let mut got = vec![0; bytes.len()];

@@ -15,7 +15,7 @@ const WRITES_PER_TURN: usize = 16;
 /// Every payload starts with the time stamp (8), the publisher (4) and the sequence number (4).
 pub(crate) const PAYLOAD_HEAD: usize = 16;
 /// Messages of a schedule whose time of writing is kept.
-const WRITTEN: usize = 256;
+pub(super) const WRITTEN: usize = 256;
 
 /// How the topic changes from message to message.
 pub(crate) enum TopicGen {
@@ -88,8 +88,9 @@ pub(crate) struct Publisher {
     pub(super) dirty: bool,
     /// When the messages of the schedule were due.
     pub(super) due: VecDeque<u64>,
-    /// When the last messages of the schedule were written, by their sequence number.
-    written: Box<[u64; WRITTEN]>,
+    /// When the last messages of the schedule were written, by their sequence number; empty without
+    /// a schedule.
+    pub(super) written: Vec<u64>,
 }
 
 impl Publisher {
@@ -123,7 +124,8 @@ impl Publisher {
         out.extend_from_slice(if whole { &self.full } else { &self.head });
         let packet = &mut out[at..];
         let stamp = if self.scheduled {
-            self.written[self.sent as usize % WRITTEN] = now;
+            let at = self.sent as usize % WRITTEN;
+            self.written[at] = now;
             self.due.pop_front().unwrap_or(now)
         } else {
             now
@@ -143,8 +145,7 @@ impl Publisher {
 
     /// When that message was written, if it is one of a schedule.
     pub(super) fn written_at(&self, sequence: u32) -> Option<u64> {
-        self.scheduled
-            .then(|| self.written[sequence as usize % WRITTEN])
+        self.written.get(sequence as usize % WRITTEN).copied()
     }
 
     /// One message left the acknowledged window.
@@ -226,7 +227,7 @@ impl Engine {
             next_id: 0,
             dirty: false,
             due: VecDeque::new(),
-            written: Box::new([0; WRITTEN]),
+            written: Vec::new(),
         });
         index
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Engine;
+use super::publisher::WRITTEN;
 use crate::os::{cpu_s, machine_cpu, now_ns, seconds_since, self_cpu_s};
 
 /// After this much silence with messages outstanding, they are written off as lost.
@@ -208,7 +209,9 @@ impl Engine {
             .filter(|&i| self.publishers[i].measured)
             .collect();
         for &publisher in &measured {
-            self.publishers[publisher].scheduled = true;
+            let publisher = &mut self.publishers[publisher];
+            publisher.scheduled = true;
+            publisher.written.resize(WRITTEN, 0);
         }
         Some(Schedule {
             interval: 1e9 / rate,
