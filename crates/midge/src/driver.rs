@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use midge_core::{Connection, DisconnectReason, Link};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
@@ -43,6 +43,23 @@ const DISCARD: usize = 1 << 20;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The read buffer while what was read may be on its way to a receiver; its last owner gives it
+/// back.
+struct ReadBuffer(Vec<u8>);
+
+impl AsRef<[u8]> for ReadBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for ReadBuffer {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        let _ = SCRATCH.try_with(|scratch| scratch.set(buffer));
+    }
 }
 
 /// What is left of the last read: the beginning of a packet.
@@ -234,11 +251,9 @@ impl<T: Transport> Driver<T> {
                 self.read_large(cx, Box::new((buffer, self.expected)))
             }
             Stash::Small(kept) => {
-                let mut scratch = SCRATCH.take();
-                scratch.resize(READ_BUFFER, 0);
-                let result = self.read_small(cx, kept, &mut scratch);
-                SCRATCH.set(scratch);
-                result
+                let mut buffer = ReadBuffer(SCRATCH.take());
+                buffer.0.resize(READ_BUFFER, 0);
+                self.read_small(cx, kept, buffer)
             }
             Stash::Large(large) => self.read_large(cx, large),
         }
@@ -283,9 +298,9 @@ impl<T: Transport> Driver<T> {
         &mut self,
         cx: &mut Context<'_>,
         kept: Vec<u8>,
-        scratch: &mut [u8],
+        mut scratch: ReadBuffer,
     ) -> Poll<io::Result<usize>> {
-        let Some((head, tail)) = scratch.split_at_mut_checked(kept.len()) else {
+        let Some((head, tail)) = scratch.0.split_at_mut_checked(kept.len()) else {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         };
         let mut buffer = ReadBuf::new(tail);
@@ -297,23 +312,25 @@ impl<T: Transport> Driver<T> {
             return Poll::Pending;
         }
         let count = buffer.filled().len();
-        if count >= BULK {
-            self.reads = READ_BUDGET;
-        }
         if count > 0 {
             head.copy_from_slice(&kept);
             self.outlet.core.hub.count_read(count as u64);
-            let filled = scratch.get(..kept.len() + count).unwrap_or_default();
-            self.handle(filled);
+        }
+        let filled = ..kept.len() + count;
+        if count >= BULK {
+            self.reads = READ_BUDGET;
+            let lent = Bytes::from_owner(scratch);
+            self.handle(lent.get(filled).unwrap_or_default(), Some(&lent));
+        } else if count > 0 {
+            self.handle(scratch.0.get(filled).unwrap_or_default(), None);
         }
         Poll::Ready(Ok(count))
     }
 
     /// Feeds bytes to the connection and keeps what is left.
-    fn handle(&mut self, bytes: &[u8]) {
-        let used = self
-            .connection
-            .receive_quietly(bytes, None, self.outlet.core.now());
+    fn handle(&mut self, bytes: &[u8], backing: Option<&Bytes>) {
+        let now = self.outlet.core.now();
+        let used = self.connection.receive_quietly(bytes, backing, now);
         self.keep(bytes.get(used..).unwrap_or_default());
     }
 
@@ -331,14 +348,10 @@ impl<T: Transport> Driver<T> {
 
     fn handle_large(&mut self, (buffer, whole): (BytesMut, usize)) {
         self.expected = if whole > READ_BUFFER / 2 { whole } else { 0 };
+        // Whoever keeps a packet keeps its buffer, which may have been made for a larger one.
+        let fits = buffer.capacity() / 2 <= buffer.len();
         let bytes = buffer.freeze();
-        // Only a packet that fills the buffer may be shared: a small one that somebody keeps would
-        // keep all of it.
-        let backing = Some(&bytes).filter(|bytes| bytes.len() == whole);
-        let used = self
-            .connection
-            .receive_quietly(&bytes, backing, self.outlet.core.now());
-        self.keep(bytes.get(used..).unwrap_or_default());
+        self.handle(&bytes, Some(&bytes).filter(|_| fits));
     }
 
     /// Goes on with packets that were read before a hook deferred its answer.
@@ -347,7 +360,7 @@ impl<T: Transport> Driver<T> {
             && !stash.is_empty()
         {
             let stash = std::mem::take(stash);
-            self.handle(&stash);
+            self.handle(&stash, None);
         }
     }
 

@@ -162,3 +162,47 @@ fn a_client_with_a_backlog_is_heard_and_gets_all_of_it_in_order() {
     }
     broker.stop(Stop::Now).unwrap();
 }
+
+/// What was read for one receiver may be written from where it was read: nobody may read over it
+/// before that.
+#[test]
+fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {
+    const SIZE: usize = 4_000;
+    const EACH: u8 = 200;
+    let broker = Broker::builder().start().unwrap();
+    let messages = broker.subscribe("u").unwrap();
+    let mut receiver = connect(&broker);
+    receiver.write_all(CONNECT).unwrap();
+    receiver.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
+    expect(&mut receiver, b"\x20\x02\0\0\x90\x03\0\x01\0");
+    let mut one = connect(&broker);
+    one.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01p")
+        .unwrap();
+    expect(&mut one, &[0x20, 2, 0, 0]);
+    let mut other = connect(&broker);
+    other
+        .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01q")
+        .unwrap();
+    expect(&mut other, &[0x20, 2, 0, 0]);
+    for first in (0..EACH).step_by(20) {
+        let run: Vec<u8> = (first..first + 20)
+            .flat_map(|fill| publish(fill, SIZE))
+            .collect();
+        let mut over: Vec<u8> = (0..20).flat_map(|_| publish(0xFF, SIZE)).collect();
+        for packet in over.chunks_mut(SIZE + 6) {
+            packet[5] = b'u';
+        }
+        one.write_all(&run).unwrap();
+        other.write_all(&over).unwrap();
+        for _ in 0..20 {
+            let message = messages.recv_timeout(WAIT).unwrap();
+            assert!(message.payload().iter().all(|byte| *byte == 0xFF));
+        }
+    }
+    one.write_all(&[0xC0, 0]).unwrap();
+    expect(&mut one, &[0xD0, 0]);
+    for fill in 0..EACH {
+        expect(&mut receiver, &publish(fill, SIZE));
+    }
+    broker.stop(Stop::Now).unwrap();
+}

@@ -174,7 +174,8 @@ impl Connection {
     }
 
     /// Handles all whole packets at the start of `input` and gives the number of bytes that were
-    /// used. `backing` is the buffer that `input` lies in, for sharing large payloads.
+    /// used. `backing` is the buffer that `input` lies in: a large packet that fills it is shared, and
+    /// so is a run of messages that fills half of it, until it is written. Nothing else keeps it.
     ///
     /// Stops early when a hook defers its answer or the connection ends.
     pub fn receive(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
@@ -222,7 +223,7 @@ impl Connection {
                 self.fail(not_connect());
                 break;
             }
-            if let Some((len, count)) = self.run(rest) {
+            if let Some((len, count)) = self.run(rest, backing) {
                 used += len;
                 packets += count;
                 continue;
@@ -238,7 +239,8 @@ impl Connection {
             };
             used += raw.len;
             packets += 1;
-            if let Err(fault) = self.packet(raw, backing) {
+            let own = backing.filter(|backing| backing.len() == raw.len);
+            if let Err(fault) = self.packet(raw, own) {
                 self.fail(fault);
                 break;
             }
@@ -260,7 +262,7 @@ impl Connection {
     /// Handles packets at the start of `rest` that come in runs and need no decision: messages
     /// that leave as they came, acknowledgements. Their length in bytes and in packets.
     #[inline]
-    fn run(&mut self, rest: &[u8]) -> Option<(usize, u64)> {
+    fn run(&mut self, rest: &[u8], backing: Option<&Bytes>) -> Option<(usize, u64)> {
         let session = self
             .session
             .as_ref()
@@ -273,7 +275,8 @@ impl Connection {
                     routes: &self.routes,
                     receive_maximum: self.receive_maximum(),
                 };
-                self.hub.forward_run(&publisher, rest, &mut self.batch)
+                self.hub
+                    .forward_run(&publisher, rest, backing, &mut self.batch)
             }
             0x40 | 0x50 | 0x62 | 0x70 => {
                 let shared = &self.hub.shared;

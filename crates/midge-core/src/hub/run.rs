@@ -37,6 +37,9 @@ pub(crate) struct Run<'a> {
     /// Bytes of all payloads.
     pub(crate) payloads: u64,
     pub(crate) qos: QoS,
+    /// Its bytes where they were read, if they fill half of that buffer: for a receiver that keeps
+    /// up, so that the buffer is soon free again.
+    pub(crate) lent: Option<Bytes>,
     version: Version,
     topic: &'a Arc<str>,
 }
@@ -112,6 +115,7 @@ impl<'a> Run<'a> {
             packets: 0,
             payloads: 0,
             qos: qos.unwrap_or_default(),
+            lent: None,
             version,
             topic,
         };
@@ -151,7 +155,10 @@ impl<'a> Run<'a> {
             bytes: piece.bytes,
             packets: 1,
             payloads: piece.payload.len() as u64,
-            ..*self
+            qos: self.qos,
+            lent: None,
+            version: self.version,
+            topic: self.topic,
         }
     }
 
@@ -198,6 +205,7 @@ impl Hub {
         &self,
         publisher: &RunPublisher<'_>,
         input: &[u8],
+        backing: Option<&Bytes>,
         batch: &mut Batch,
     ) -> Option<(usize, u64)> {
         let watched = self.hook_set.has(HookSet::PUBLISHING)
@@ -214,7 +222,11 @@ impl Hub {
             return None;
         }
         let run = if header == 0x30 {
-            Run::new(input, version, topic, longest, |_| true)
+            let mut run = Run::new(input, version, topic, longest, |_| true);
+            run.lent = backing
+                .filter(|backing| run.bytes.len() >= backing.len() / 2)
+                .map(|backing| backing.slice_ref(run.bytes));
+            run
         } else if self.shared.journal().is_some() || route.targets.is_empty() {
             return None;
         } else if header == 0x32 {

@@ -110,7 +110,8 @@ impl Session {
                 attached.charged += size;
                 shared.add_backlog(size);
             }
-            match bytes {
+            let lent = run.lent.as_ref().filter(|_| attached.outbox.is_empty());
+            match bytes.or(lent) {
                 Some(bytes) => attached.outbox.push_segment(bytes.clone()),
                 None => attached.outbox.push(run.bytes),
             }
