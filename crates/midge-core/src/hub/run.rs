@@ -37,9 +37,9 @@ pub(crate) struct Run<'a> {
     /// Bytes of all payloads.
     pub(crate) payloads: u64,
     pub(crate) qos: QoS,
-    /// Its bytes where they were read, if they fill half of that buffer: for a receiver that keeps
-    /// up, so that the buffer is soon free again.
-    pub(crate) lent: Option<Bytes>,
+    /// The buffer it was read into, if it fills half of that: for a receiver that writes it at once,
+    /// so that the buffer is soon free again.
+    pub(crate) backing: Option<&'a Bytes>,
     version: Version,
     topic: &'a Arc<str>,
 }
@@ -115,7 +115,7 @@ impl<'a> Run<'a> {
             packets: 0,
             payloads: 0,
             qos: qos.unwrap_or_default(),
-            lent: None,
+            backing: None,
             version,
             topic,
         };
@@ -155,10 +155,8 @@ impl<'a> Run<'a> {
             bytes: piece.bytes,
             packets: 1,
             payloads: piece.payload.len() as u64,
-            qos: self.qos,
-            lent: None,
-            version: self.version,
-            topic: self.topic,
+            backing: None,
+            ..*self
         }
     }
 
@@ -223,9 +221,7 @@ impl Hub {
         }
         let run = if header == 0x30 {
             let mut run = Run::new(input, version, topic, longest, |_| true);
-            run.lent = backing
-                .filter(|backing| run.bytes.len() >= backing.len() / 2)
-                .map(|backing| backing.slice_ref(run.bytes));
+            run.backing = backing.filter(|backing| run.bytes.len() >= backing.len() / 2);
             run
         } else if self.shared.journal().is_some() || route.targets.is_empty() {
             return None;

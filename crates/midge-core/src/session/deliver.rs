@@ -110,10 +110,12 @@ impl Session {
                 attached.charged += size;
                 shared.add_backlog(size);
             }
-            let lent = run.lent.as_ref().filter(|_| attached.outbox.is_empty());
-            match bytes.or(lent) {
-                Some(bytes) => attached.outbox.push_segment(bytes.clone()),
-                None => attached.outbox.push(run.bytes),
+            match (bytes, run.backing) {
+                (Some(bytes), _) => attached.outbox.push_segment(bytes.clone()),
+                (None, Some(buffer)) if attached.outbox.is_empty() => {
+                    attached.outbox.push_segment(buffer.slice_ref(run.bytes));
+                }
+                _ => attached.outbox.push(run.bytes),
             }
             batch.local.publish_sent += run.packets;
             batch.local.publish_bytes_sent += run.payloads;
