@@ -45,9 +45,17 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The read buffer while what was read may be on its way to a receiver; its last owner gives it
-/// back.
+/// The read buffer in use. It may go along with what was read, to a receiver; its last owner gives
+/// it back.
 struct ReadBuffer(Vec<u8>);
+
+impl ReadBuffer {
+    fn take() -> Self {
+        let mut buffer = SCRATCH.take();
+        buffer.resize(READ_BUFFER, 0);
+        Self(buffer)
+    }
+}
 
 impl AsRef<[u8]> for ReadBuffer {
     fn as_ref(&self) -> &[u8] {
@@ -250,11 +258,7 @@ impl<T: Transport> Driver<T> {
                 let buffer = BytesMut::with_capacity(self.expected.min(RESERVE));
                 self.read_large(cx, Box::new((buffer, self.expected)))
             }
-            Stash::Small(kept) => {
-                let mut buffer = ReadBuffer(SCRATCH.take());
-                buffer.0.resize(READ_BUFFER, 0);
-                self.read_small(cx, kept, buffer)
-            }
+            Stash::Small(kept) => self.read_small(cx, kept),
             Stash::Large(large) => self.read_large(cx, large),
         }
     }
@@ -294,12 +298,8 @@ impl<T: Transport> Driver<T> {
         Poll::Ready(Ok(count))
     }
 
-    fn read_small(
-        &mut self,
-        cx: &mut Context<'_>,
-        kept: Vec<u8>,
-        mut scratch: ReadBuffer,
-    ) -> Poll<io::Result<usize>> {
+    fn read_small(&mut self, cx: &mut Context<'_>, kept: Vec<u8>) -> Poll<io::Result<usize>> {
+        let mut scratch = ReadBuffer::take();
         let Some((head, tail)) = scratch.0.split_at_mut_checked(kept.len()) else {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         };

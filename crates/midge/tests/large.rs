@@ -168,23 +168,22 @@ fn a_client_with_a_backlog_is_heard_and_gets_all_of_it_in_order() {
 #[test]
 fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {
     const SIZE: usize = 4_000;
-    const EACH: u8 = 200;
+    const MESSAGES: u8 = 200;
     let broker = Broker::builder().start().unwrap();
     let messages = broker.subscribe("u").unwrap();
     let mut receiver = connect(&broker);
     receiver.write_all(CONNECT).unwrap();
     receiver.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
     expect(&mut receiver, b"\x20\x02\0\0\x90\x03\0\x01\0");
-    let mut one = connect(&broker);
-    one.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01p")
-        .unwrap();
-    expect(&mut one, &[0x20, 2, 0, 0]);
-    let mut other = connect(&broker);
-    other
-        .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01q")
-        .unwrap();
-    expect(&mut other, &[0x20, 2, 0, 0]);
-    for first in (0..EACH).step_by(20) {
+    let [mut one, mut other] = [b'p', b'q'].map(|client_id| {
+        let mut publisher = connect(&broker);
+        let (_, before) = CONNECT.split_last().unwrap();
+        publisher.write_all(before).unwrap();
+        publisher.write_all(&[client_id]).unwrap();
+        expect(&mut publisher, &[0x20, 2, 0, 0]);
+        publisher
+    });
+    for first in (0..MESSAGES).step_by(20) {
         let run: Vec<u8> = (first..first + 20)
             .flat_map(|fill| publish(fill, SIZE))
             .collect();
@@ -201,7 +200,7 @@ fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {
     }
     one.write_all(&[0xC0, 0]).unwrap();
     expect(&mut one, &[0xD0, 0]);
-    for fill in 0..EACH {
+    for fill in 0..MESSAGES {
         expect(&mut receiver, &publish(fill, SIZE));
     }
     broker.stop(Stop::Now).unwrap();
