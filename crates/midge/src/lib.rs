@@ -35,6 +35,7 @@ mod entrance;
 mod error;
 #[cfg(feature = "file")]
 mod file;
+mod input;
 mod listen;
 mod observe;
 mod options;

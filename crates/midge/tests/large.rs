@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use common::publish;
 use midge::{
-    Broker, ConnectRequest, Deferred, HookSet, Hooks, ReasonCode, Resolver, Stop, Verdict,
+    Broker, ClientInfo, ConnectRequest, Deferred, HookSet, Hooks, MessageRef, ReasonCode, Resolver,
+    Stop, Verdict,
 };
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -25,7 +27,7 @@ fn connect(broker: &Broker) -> UnixStream {
 
 const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c";
 
-fn expect(stream: &mut UnixStream, bytes: &[u8]) {
+fn expect(stream: &mut impl Read, bytes: &[u8]) {
     let mut got = vec![0; bytes.len()];
     stream.read_exact(&mut got).unwrap();
     assert!(got == bytes);
@@ -203,5 +205,96 @@ fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {
     for fill in 0..MESSAGES {
         expect(&mut receiver, &publish(fill, SIZE));
     }
+    broker.stop(Stop::Now).unwrap();
+}
+
+/// A client that sends packets of this size without a pause is read far ahead; what is left of such
+/// a read, whatever size follows, and what receivers still have of it, stays as it was sent.
+#[test]
+fn what_is_read_far_ahead_arrives_unchanged_whoever_reads_when() {
+    let broker = Broker::builder()
+        .listen("tcp://127.0.0.1:0")
+        .config(|config| {
+            config.limits.session_queue_bytes = 256 << 20;
+            config.limits.total_queue_bytes = 512 << 20;
+        })
+        .start()
+        .unwrap();
+    let sizes = [
+        1_000, 2_100, 4_000, 9_000, 40_000, 65_536, 300_000, 700_000, 3,
+    ];
+    let messages = || {
+        let all = sizes.iter().flat_map(|&size| {
+            let count = (4 << 20) / (size + 1_000);
+            std::iter::repeat_n(size, count)
+        });
+        all.enumerate()
+            .map(|(at, size)| publish((at % 251) as u8, size))
+    };
+    let client = |client_id: u8| {
+        let mut stream = TcpStream::connect(broker.addr().unwrap()).unwrap();
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        let (_, before) = CONNECT.split_last().unwrap();
+        stream.write_all(&[before, &[client_id]].concat()).unwrap();
+        expect(&mut stream, &[0x20, 2, 0, 0]);
+        stream
+    };
+    let mut receivers = [b'a', b'b'].map(|client_id| {
+        let mut receiver = client(client_id);
+        receiver.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
+        expect(&mut receiver, &[0x90, 3, 0, 1, 0]);
+        receiver
+    });
+    let mut publisher = client(b'p');
+    let [keeps_up, late] = &mut receivers;
+    std::thread::scope(|scope| {
+        scope.spawn(|| messages().for_each(|packet| expect(keeps_up, &packet)));
+        messages().for_each(|packet| publisher.write_all(&packet).unwrap());
+        publisher.write_all(&[0xC0, 0]).unwrap();
+        expect(&mut publisher, &[0xD0, 0]);
+        messages().for_each(|packet| expect(late, &packet));
+    });
+    broker.stop(Stop::Now).unwrap();
+}
+
+/// Authorizes every message later.
+struct LaterEach(Mutex<Sender<Resolver>>);
+
+impl Hooks for LaterEach {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHORIZE_PUBLISH
+    }
+
+    fn authorize_publish(&self, _: &ClientInfo, _: &MessageRef<'_>) -> Verdict {
+        let (resolver, deferred) = Deferred::new();
+        self.0.lock().unwrap().send(resolver).unwrap();
+        Verdict::Defer(deferred)
+    }
+}
+
+#[test]
+fn all_that_has_been_read_waits_for_the_answers_of_a_hook() {
+    let (asked, answers) = channel();
+    let broker = Broker::builder()
+        .listen("tcp://127.0.0.1:0")
+        .hooks(LaterEach(Mutex::new(asked)))
+        .start()
+        .unwrap();
+    let received = broker.subscribe("t").unwrap();
+    let mut stream = TcpStream::connect(broker.addr().unwrap()).unwrap();
+    let sizes = [3_000, 70_000, 5, 40_000].repeat(40);
+    let mut sent = CONNECT.to_vec();
+    for (fill, &size) in (0..).zip(&sizes) {
+        sent.extend(publish(fill, size));
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| stream.write_all(&sent).unwrap());
+        for (fill, &size) in (0..).zip(&sizes) {
+            answers.recv_timeout(WAIT).unwrap().allow();
+            let message = received.recv_timeout(WAIT).unwrap();
+            assert_eq!(message.payload().len(), size);
+            assert!(message.payload().iter().all(|byte| *byte == fill));
+        }
+    });
     broker.stop(Stop::Now).unwrap();
 }

@@ -175,7 +175,8 @@ impl Connection {
 
     /// Handles all whole packets at the start of `input` and gives the number of bytes that were
     /// used. `backing` is the buffer that `input` lies in: a large packet that fills it is shared, and
-    /// so is a run of messages that fills half of it, until it is written. Nothing else keeps it.
+    /// so is a run of messages that fills half of it, until its receivers have written it. Nothing
+    /// else keeps it.
     ///
     /// Stops early when a hook defers its answer or the connection ends.
     pub fn receive(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {

@@ -24,7 +24,8 @@ use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
 use crate::session::Session;
 use crate::shared_message::SharedMessage;
 
-/// Bytes of one run: what the outbox of a receiver that keeps up has room for.
+/// Bytes of one run of messages that are kept: what the outbox of a receiver that keeps up has room
+/// for.
 const LONGEST: usize = 64 * 1024;
 /// From this size on several receivers share the bytes of a run: copies would leave the cache before
 /// they are written.
@@ -37,9 +38,8 @@ pub(crate) struct Run<'a> {
     /// Bytes of all payloads.
     pub(crate) payloads: u64,
     pub(crate) qos: QoS,
-    /// The buffer it was read into, if it fills half of that: for a receiver that writes it at once,
-    /// so that the buffer is soon free again.
-    pub(crate) backing: Option<&'a Bytes>,
+    /// The buffer it was read into.
+    backing: Option<&'a Bytes>,
     version: Version,
     topic: &'a Arc<str>,
 }
@@ -62,8 +62,12 @@ impl<'a> Piece<'a> {
             [header, a, b @ 1..0x80, ..] => {
                 (header, usize::from(a & 0x7F) | usize::from(b) << 7, 3)
             }
-            // Longer ones are shared between their receivers, not copied; a length that is not
-            // minimal is an error (MQTT-1.5.5-1).
+            [header, a, b, c @ 1..0x80, ..] if b >= 0x80 => (
+                header,
+                usize::from(a & 0x7F) | usize::from(b & 0x7F) << 7 | usize::from(c) << 14,
+                4,
+            ),
+            // A length that is not minimal is an error (MQTT-1.5.5-1); nobody sends runs of longer ones.
             _ => return None,
         };
         // Neither DUP nor RETAIN.
@@ -90,12 +94,20 @@ impl<'a> Piece<'a> {
             Version::V5 => rest.strip_prefix(&[0])?, // no properties
             Version::V31 | Version::V311 => rest,
         };
-        (payload.len() < SHARE_FROM).then_some(Self {
+        Some(Self {
             bytes: bytes.get(..at + length)?,
             packet_id_at,
             packet_id,
             payload,
         })
+    }
+}
+
+impl Piece<'_> {
+    /// Whether a run of messages that are kept goes on with it after that many bytes. A larger one
+    /// takes its buffer along.
+    fn may_be_kept(&self, behind: usize) -> bool {
+        behind + self.bytes.len() <= LONGEST && self.payload.len() < SHARE_FROM
     }
 }
 
@@ -123,7 +135,7 @@ impl<'a> Run<'a> {
         while let Some(rest) = input.get(end..)
             && let Some(piece) = Piece::new(rest, run.qos, version, topic)
             && piece.bytes.len() <= longest
-            && end + piece.bytes.len() <= LONGEST
+            && (run.qos == QoS::AtMostOnce || piece.may_be_kept(end))
             && take(&piece)
         {
             end += piece.bytes.len();
@@ -155,16 +167,24 @@ impl<'a> Run<'a> {
             bytes: piece.bytes,
             packets: 1,
             payloads: piece.payload.len() as u64,
-            backing: None,
             ..*self
         }
+    }
+
+    /// Its part of the buffer it was read into, if it fills half of that: whoever has to wait with it
+    /// keeps all of the buffer.
+    fn shared(&self) -> Option<Bytes> {
+        let backing = self.backing?;
+        (self.bytes.len() >= backing.len() / 2).then(|| backing.slice_ref(self.bytes))
     }
 
     fn message(&self, piece: &Piece<'a>) -> MessageRef<'a> {
         MessageRef {
             topic: self.topic,
             payload: piece.payload,
-            backing: None,
+            backing: self
+                .backing
+                .filter(|backing| backing.len() == piece.bytes.len()),
             qos: self.qos,
             retain: false,
             expiry: None,
@@ -221,7 +241,7 @@ impl Hub {
         }
         let run = if header == 0x30 {
             let mut run = Run::new(input, version, topic, longest, |_| true);
-            run.backing = backing.filter(|backing| run.bytes.len() >= backing.len() / 2);
+            run.backing = backing;
             run
         } else if self.shared.journal().is_some() || route.targets.is_empty() {
             return None;
@@ -258,8 +278,10 @@ impl Hub {
 
     fn offer_run(&self, publisher: &Arc<Session>, run: &Run<'_>, route: &Route, batch: &mut Batch) {
         let publisher = Publisher::Client(publisher);
-        let worth_sharing = route.targets.len() > 1 && run.bytes.len() >= SHARED_RUN;
-        let shared = worth_sharing.then(|| Bytes::copy_from_slice(run.bytes));
+        let worth_a_copy = route.targets.len() > 1 && run.bytes.len() >= SHARED_RUN;
+        let shared = run
+            .shared()
+            .or_else(|| worth_a_copy.then(|| Bytes::copy_from_slice(run.bytes)));
         for target in &route.targets {
             if let Some((session, _)) = plain(target)
                 && session.offer_run(run, shared.as_ref(), &self.shared, batch)
@@ -288,7 +310,8 @@ impl Hub {
         for piece in run.pieces() {
             let candidates = group.candidates();
             if let Some((session, _)) = plain_member(&candidates)
-                && session.offer_run(&run.of(&piece), None, &self.shared, batch)
+                && let one = run.of(&piece)
+                && session.offer_run(&one, one.shared().as_ref(), &self.shared, batch)
             {
                 continue;
             }

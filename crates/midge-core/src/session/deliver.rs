@@ -82,7 +82,7 @@ impl Session {
     }
 
     /// Offers a run of QoS 0 messages; `false` if it has to be offered message by message.
-    /// `bytes` has the same bytes, if there are others who get them.
+    /// `bytes` are its bytes if they are to be shared instead of copied.
     pub(crate) fn offer_run(
         &self,
         run: &Run<'_>,
@@ -110,12 +110,9 @@ impl Session {
                 attached.charged += size;
                 shared.add_backlog(size);
             }
-            match (bytes, run.backing) {
-                (Some(bytes), _) => attached.outbox.push_segment(bytes.clone()),
-                (None, Some(buffer)) if attached.outbox.is_empty() => {
-                    attached.outbox.push_segment(buffer.slice_ref(run.bytes));
-                }
-                _ => attached.outbox.push(run.bytes),
+            match bytes {
+                Some(bytes) => attached.outbox.push_segment(bytes.clone()),
+                None => attached.outbox.push(run.bytes),
             }
             batch.local.publish_sent += run.packets;
             batch.local.publish_bytes_sent += run.payloads;

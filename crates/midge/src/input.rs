@@ -1,0 +1,289 @@
+//! What a connection reads: how much at a time, into whose memory, and what is left of it.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use midge_core::Connection;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use crate::runtime::Core;
+
+/// Bytes read in one go. The buffer belongs to the thread, not to the connection.
+const READ: usize = 64 * 1024;
+/// The same from a client that has more, of packets of at least [`LONG_FROM`] bytes: what there is to
+/// do for each read and write, and to wake somebody, counts more then than what leaves the cache.
+const LONG_READ: usize = 640 * 1024;
+const LONG_FROM: usize = 2 * 1024;
+/// Reads after which a long buffer that does not come back is replaced.
+const PATIENCE: u32 = 256;
+/// A larger packet is read into a buffer of its own when it comes alone.
+const OWN_FROM: usize = READ / 2;
+/// Bytes of a read after which others get their turn: there is probably more where that came from.
+const BULK: usize = READ / 2;
+/// The same for a packet in a buffer of its own, which is less work.
+const LARGE_BULK: usize = 4 * READ;
+/// Memory reserved at once for a large packet; beyond that it grows with what really arrives.
+const RESERVE: usize = 1 << 20;
+/// Bytes of the longest fixed header.
+const LONGEST_HEADER: usize = 5;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static LONG_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Reads that did without the long buffer since it was last seen.
+    static MISSED: Cell<u32> = const { Cell::new(PATIENCE) };
+}
+
+/// The read buffer in use. It may go along with what was read, to receivers; its last owner gives
+/// it back.
+struct ReadBuffer(Vec<u8>);
+
+impl ReadBuffer {
+    fn take() -> Self {
+        let mut buffer = BUFFER.take();
+        buffer.resize(READ, 0);
+        Self(buffer)
+    }
+
+    /// The long one, unless receivers who lag still have it: then nothing is gained by being fast.
+    fn take_long() -> Option<Self> {
+        let mut buffer = LONG_BUFFER.take();
+        let missed = if buffer.is_empty() {
+            MISSED.get()
+        } else {
+            PATIENCE
+        };
+        if missed < PATIENCE {
+            MISSED.set(missed + 1);
+            return None;
+        }
+        MISSED.set(0);
+        buffer.resize(LONG_READ, 0);
+        Some(Self(buffer))
+    }
+}
+
+impl AsRef<[u8]> for ReadBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for ReadBuffer {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        let home = if buffer.len() == LONG_READ {
+            &LONG_BUFFER
+        } else {
+            &BUFFER
+        };
+        let _ = home.try_with(|home| home.set(buffer));
+    }
+}
+
+/// What is left of the last read.
+enum Stash {
+    /// The beginning of a packet; the whole one fits into the read buffer.
+    Part(Vec<u8>),
+    /// A packet that is read into a buffer of its own, of that many bytes in the end.
+    Large(Box<(BytesMut, usize)>),
+    /// What has to wait for a hook's answer.
+    Held(Bytes),
+}
+
+impl Stash {
+    fn of(rest: &[u8], connection: &Connection) -> Self {
+        match connection.missing(rest) {
+            Some(whole) if whole > OWN_FROM => {
+                let mut buffer = BytesMut::with_capacity(whole.min(RESERVE).max(rest.len()));
+                buffer.extend_from_slice(rest);
+                Self::Large(Box::new((buffer, whole)))
+            }
+            _ => Self::Part(rest.to_vec()),
+        }
+    }
+}
+
+/// Who handles what was read.
+pub(crate) struct Sink<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) core: &'a Core,
+}
+
+/// What one read brought.
+pub(crate) struct Read {
+    /// Bytes; 0 are the end of the stream.
+    pub(crate) count: usize,
+    /// So many that others get their turn.
+    pub(crate) bulk: bool,
+}
+
+/// The reading side of a connection.
+pub(crate) struct Input {
+    stash: Stash,
+    /// Bytes of the first packet of the last read, 0 if that is not known.
+    packet: usize,
+    /// The last read brought much, or all that it asked for: there is probably more.
+    more: bool,
+}
+
+impl Input {
+    pub(crate) fn new() -> Self {
+        Self {
+            stash: Stash::Part(Vec::new()),
+            packet: 0,
+            more: false,
+        }
+    }
+
+    /// Whether large packets come in.
+    pub(crate) fn is_large(&self) -> bool {
+        self.packet > OWN_FROM
+    }
+
+    /// Reads once and feeds the connection with what came.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut (impl AsyncRead + Unpin),
+        to: Sink<'_>,
+    ) -> Poll<io::Result<Read>> {
+        let worth_long = self.more && self.packet >= LONG_FROM && self.packet <= LONG_READ / 2;
+        let long = if worth_long {
+            ReadBuffer::take_long()
+        } else {
+            None
+        };
+        match std::mem::replace(&mut self.stash, Stash::Part(Vec::new())) {
+            Stash::Part(part) if part.is_empty() && self.is_large() && long.is_none() => {
+                // Probably another one of that size: read without a copy.
+                let buffer = BytesMut::with_capacity(self.packet.min(RESERVE));
+                let large = Box::new((buffer, self.packet));
+                self.read_large(cx, reader, to, large)
+            }
+            Stash::Part(part) => self.read_packets(cx, reader, to, part, long),
+            Stash::Large(large) => self.read_large(cx, reader, to, large),
+            Stash::Held(held) => self.read_packets(cx, reader, to, held.to_vec(), long),
+        }
+    }
+
+    /// Reads packets into the buffer of the thread.
+    fn read_packets(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut (impl AsyncRead + Unpin),
+        to: Sink<'_>,
+        part: Vec<u8>,
+        long: Option<ReadBuffer>,
+    ) -> Poll<io::Result<Read>> {
+        // Packets of one size end where a long read does.
+        let (mut scratch, end) = match long {
+            Some(buffer) => (buffer, LONG_READ - LONG_READ % self.packet.max(1)),
+            None => (ReadBuffer::take(), READ),
+        };
+        let Some((head, tail)) = scratch
+            .0
+            .get_mut(..end)
+            .and_then(|room| room.split_at_mut_checked(part.len()))
+        else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        };
+        let room = tail.len();
+        let mut buffer = ReadBuf::new(tail);
+        if Pin::new(reader).poll_read(cx, &mut buffer)?.is_pending() {
+            self.stash = Stash::Part(part);
+            self.more = false;
+            return Poll::Pending;
+        }
+        let count = buffer.filled().len();
+        let bulk = count >= BULK;
+        if count > 0 {
+            head.copy_from_slice(&part);
+            to.core.hub.count_read(count as u64);
+            self.more = count >= room.min(READ);
+            let filled = ..part.len() + count;
+            let bytes = scratch.0.get(filled).unwrap_or_default();
+            self.packet = to.connection.missing(bytes).unwrap_or(0);
+            if bulk {
+                let lent = Bytes::from_owner(scratch);
+                let bytes = lent.get(filled).unwrap_or_default();
+                self.handle(to, bytes, Some(&lent));
+            } else {
+                self.handle(to, bytes, None);
+            }
+        }
+        Poll::Ready(Ok(Read { count, bulk }))
+    }
+
+    /// Reads a packet into a buffer of its own.
+    fn read_large(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut (impl AsyncRead + Unpin),
+        to: Sink<'_>,
+        mut large: Box<(BytesMut, usize)>,
+    ) -> Poll<io::Result<Read>> {
+        let (buffer, whole) = &mut *large;
+        let missing = whole.saturating_sub(buffer.len());
+        buffer.reserve(missing.min(RESERVE));
+        let mut room = buffer.limit(missing);
+        let Poll::Ready(count) = poll_read_buf(Pin::new(reader), cx, &mut room)? else {
+            // Nothing is held for a packet that may never come.
+            if !buffer.is_empty() {
+                self.stash = Stash::Large(large);
+            }
+            self.more = false;
+            return Poll::Pending;
+        };
+        to.core.hub.count_read(count as u64);
+        self.more = count >= missing.min(READ);
+        let known = to.connection.missing(buffer);
+        if let Some(size) = known {
+            *whole = size;
+        }
+        self.packet = *whole;
+        let limit = to.core.hub.config().limits.packet_bytes as usize;
+        let malformed = known.is_none() && buffer.len() > LONGEST_HEADER;
+        if buffer.len() >= *whole || *whole > limit || malformed {
+            let (buffer, _) = *large;
+            // Whoever keeps a packet keeps its buffer, which may have been made for a larger one.
+            let fits = buffer.capacity() / 2 <= buffer.len();
+            let bytes = buffer.freeze();
+            self.handle(to, &bytes, Some(&bytes).filter(|_| fits));
+        } else {
+            self.stash = Stash::Large(large);
+        }
+        let bulk = count >= LARGE_BULK;
+        Poll::Ready(Ok(Read { count, bulk }))
+    }
+
+    /// Feeds bytes to the connection and keeps what is left.
+    fn handle(&mut self, to: Sink<'_>, bytes: &[u8], backing: Option<&Bytes>) {
+        let now = to.core.now();
+        let used = to.connection.receive_quietly(bytes, backing, now);
+        let rest = bytes.get(used..).unwrap_or_default();
+        self.stash = if to.connection.is_waiting() {
+            Stash::Held(Bytes::copy_from_slice(rest))
+        } else {
+            Stash::of(rest, to.connection)
+        };
+    }
+
+    /// Goes on with packets that were read before a hook deferred its answer.
+    pub(crate) fn resume(&mut self, to: Sink<'_>) {
+        if let Stash::Held(held) = &mut self.stash {
+            let held = std::mem::take(held);
+            let used = to.connection.receive_quietly(&held, None, to.core.now());
+            let rest = held.slice(used..);
+            self.stash = if to.connection.is_waiting() {
+                Stash::Held(rest)
+            } else {
+                Stash::of(&rest, to.connection)
+            };
+        }
+    }
+}
