@@ -53,6 +53,11 @@ pub(crate) struct Piece<'a> {
     payload: &'a [u8],
 }
 
+/// Finds a packet that could be part of a run.
+trait Parse<'a>: Fn(&'a [u8], QoS, Version, &str) -> Option<Piece<'a>> {}
+
+impl<'a, F: Fn(&'a [u8], QoS, Version, &str) -> Option<Piece<'a>>> Parse<'a> for F {}
+
 impl<'a> Piece<'a> {
     /// The packet at the start of `bytes`, if it could be part of a run.
     #[inline]
@@ -62,14 +67,33 @@ impl<'a> Piece<'a> {
             [header, a, b @ 1..0x80, ..] => {
                 (header, usize::from(a & 0x7F) | usize::from(b) << 7, 3)
             }
-            [header, a, b, c @ 1..0x80, ..] if b >= 0x80 => (
-                header,
-                usize::from(a & 0x7F) | usize::from(b & 0x7F) << 7 | usize::from(c) << 14,
-                4,
-            ),
-            // A length that is not minimal is an error (MQTT-1.5.5-1); nobody sends runs of longer ones.
+            // A length that is not minimal is an error (MQTT-1.5.5-1).
             _ => return None,
         };
+        Self::behind(bytes, (header, length, at), qos, version, topic)
+    }
+
+    /// The same, of packets of 16 KiB and more, too.
+    fn of_any_length(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Self> {
+        match *bytes {
+            [header, a, b, c @ 1..0x80, ..] if a >= 0x80 && b >= 0x80 => {
+                let low = usize::from(a & 0x7F) | usize::from(b & 0x7F) << 7;
+                let length = low | usize::from(c) << 14;
+                Self::behind(bytes, (header, length, 4), qos, version, topic)
+            }
+            _ => Self::new(bytes, qos, version, topic),
+        }
+    }
+
+    /// The packet with this first byte, remaining length and place of the rest.
+    #[inline]
+    fn behind(
+        bytes: &'a [u8],
+        (header, length, at): (u8, usize, usize),
+        qos: QoS,
+        version: Version,
+        topic: &str,
+    ) -> Option<Self> {
         // Neither DUP nor RETAIN.
         if header != 0x30 | (qos as u8) << 1 {
             return None;
@@ -112,13 +136,14 @@ impl Piece<'_> {
 }
 
 impl<'a> Run<'a> {
-    /// The run at the start of `input`, of packets that are not longer than `longest` and that
-    /// `take` takes.
+    /// The run at the start of `input`, of packets that are not longer than `longest` and that `parse`
+    /// and `take` take.
     fn new(
         input: &'a [u8],
         version: Version,
         topic: &'a Arc<str>,
         longest: usize,
+        parse: impl Parse<'a>,
         mut take: impl FnMut(&Piece<'a>) -> bool,
     ) -> Self {
         let qos = QoS::from_u8(input.first().map_or(0, |header| header >> 1 & 3));
@@ -133,7 +158,7 @@ impl<'a> Run<'a> {
         };
         let mut end = 0;
         while let Some(rest) = input.get(end..)
-            && let Some(piece) = Piece::new(rest, run.qos, version, topic)
+            && let Some(piece) = parse(rest, run.qos, version, topic)
             && piece.bytes.len() <= longest
             && (run.qos == QoS::AtMostOnce || piece.may_be_kept(end))
             && take(&piece)
@@ -151,11 +176,20 @@ impl<'a> Run<'a> {
         (self.version == Version::V5) == (version == Version::V5)
     }
 
-    /// Its packets.
+    /// Its packets, of a run of messages that may be kept.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
+        self.parsed(Piece::new)
+    }
+
+    /// Its packets, of any run.
+    fn pieces_of_any_length(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
+        self.parsed(Piece::of_any_length)
+    }
+
+    fn parsed<P: Parse<'a>>(&self, parse: P) -> impl Iterator<Item = Piece<'a>> + use<'a, P> {
         let (mut rest, qos, version, topic) = (self.bytes, self.qos, self.version, self.topic);
         std::iter::from_fn(move || {
-            let piece = Piece::new(rest, qos, version, topic)?;
+            let piece = parse(rest, qos, version, topic)?;
             rest = rest.get(piece.bytes.len()..)?;
             Some(piece)
         })
@@ -240,20 +274,22 @@ impl Hub {
             return None;
         }
         let run = if header == 0x30 {
-            let mut run = Run::new(input, version, topic, longest, |_| true);
+            let mut run = Run::new(input, version, topic, longest, Piece::of_any_length, |_| {
+                true
+            });
             run.backing = backing;
             run
         } else if self.shared.journal().is_some() || route.targets.is_empty() {
             return None;
         } else if header == 0x32 {
-            Run::new(input, version, topic, longest, |piece| {
+            Run::new(input, version, topic, longest, Piece::new, |piece| {
                 let [a, b] = piece.packet_id.to_be_bytes();
                 batch.replies.extend_from_slice(&[0x40, 2, a, b]);
                 true
             })
         } else {
             let mut receiving = publisher.session.receiving_qos2(publisher.receive_maximum);
-            Run::new(input, version, topic, longest, |piece| {
+            Run::new(input, version, topic, longest, Piece::new, |piece| {
                 let is_new = receiving.take(piece.packet_id);
                 if is_new {
                     let [a, b] = piece.packet_id.to_be_bytes();
@@ -292,7 +328,7 @@ impl Hub {
                 self.offer_run_to_members(&publisher, run, group, batch);
                 continue;
             }
-            for piece in run.pieces() {
+            for piece in run.pieces_of_any_length() {
                 let mut passage = Passage::new(run.message(&piece), &publisher, self, batch.now);
                 self.offer(target, &mut passage, None, batch);
             }
@@ -307,7 +343,7 @@ impl Hub {
         group: &Arc<Group>,
         batch: &mut Batch,
     ) {
-        for piece in run.pieces() {
+        for piece in run.pieces_of_any_length() {
             let candidates = group.candidates();
             if let Some((session, _)) = plain_member(&candidates)
                 && let one = run.of(&piece)
@@ -426,7 +462,9 @@ mod tests {
     use super::*;
 
     fn run<'a>(input: &'a [u8], version: Version, topic: &'a Arc<str>, longest: usize) -> Run<'a> {
-        Run::new(input, version, topic, longest, |_| true)
+        Run::new(input, version, topic, longest, Piece::of_any_length, |_| {
+            true
+        })
     }
 
     fn payloads<'a>(run: &Run<'a>) -> Vec<&'a [u8]> {
@@ -476,5 +514,39 @@ mod tests {
             .collect();
         assert_eq!(ids, [(0x1234, 5), (1, 5)]);
         assert_eq!(payloads(&run), [b"x", b"y"]);
+    }
+
+    #[test]
+    fn only_messages_that_nobody_keeps_may_be_long() {
+        let topic: Arc<str> = "a".into();
+        for (length, header) in [
+            (0x3FFF, &b"\xFF\x7F"[..]),
+            (0x4000, b"\x80\x80\x01"),
+            (0x1F_FFFF, b"\xFF\xFF\x7F"),
+        ] {
+            let packet = [b"\x30", header, b"\0\x01a", &vec![7; length - 3]].concat();
+            let input = [&packet[..], &packet, &packet[..packet.len() - 1]].concat();
+            let run = run(&input, Version::V311, &topic, packet.len());
+            assert_eq!((run.bytes.len(), run.packets), (2 * packet.len(), 2));
+            let seen: Vec<_> = run
+                .pieces_of_any_length()
+                .map(|p| p.payload.len())
+                .collect();
+            assert_eq!(seen, [length - 3; 2]);
+            let kept = Run::new(
+                &input,
+                Version::V311,
+                &topic,
+                packet.len(),
+                Piece::new,
+                |_| true,
+            );
+            assert_eq!(kept.packets, if length < 0x4000 { 2 } else { 0 });
+        }
+        // Not minimal, and too long.
+        for header in [&b"\x85\x80\0"[..], b"\x85\0", b"\x80\x80\x80\x01"] {
+            let input = [b"\x30", header, b"\0\x01axy"].concat();
+            assert_eq!(run(&input, Version::V311, &topic, 1 << 20).packets, 0);
+        }
     }
 }
