@@ -152,8 +152,9 @@ impl Input {
         reader: &mut (impl AsyncRead + Unpin),
         to: Sink<'_>,
     ) -> Poll<io::Result<Read>> {
-        let worth_long = self.more && self.packet >= LONG_FROM && self.packet <= LONG_READ / 2;
-        let long = if worth_long {
+        let goes_on = matches!(self.stash, Stash::Large(_));
+        let worth_long = self.more && (LONG_FROM..=LONG_READ / 2).contains(&self.packet);
+        let long = if worth_long && !goes_on {
             ReadBuffer::take_long()
         } else {
             None
