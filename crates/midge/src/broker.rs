@@ -372,7 +372,7 @@ impl Broker {
         broker.set_nonblocking(true).map_err(ConnectError::Io)?;
         let core = &self.inner.core;
         let home = core.runtimes.emptiest();
-        let broker = Unix::of_std(broker, home).map_err(ConnectError::Io)?;
+        let broker = Unix::of_std(broker, &home.runtime).map_err(ConnectError::Io)?;
         core.connect_checked(home, broker, "memory")?;
         Ok(client.into())
     }

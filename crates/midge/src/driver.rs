@@ -14,6 +14,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::input::{Input, Read, Sink};
 use crate::outlet::{Flushed, Outlet};
+use crate::threads::Home;
 use crate::transport::Transport;
 
 /// Reads before other connections get their turn.
@@ -47,6 +48,7 @@ pub(crate) struct Driver<T> {
     transport: T,
     connection: Connection,
     outlet: Arc<Outlet>,
+    home: Arc<Home>,
     input: Input,
     stage: Stage,
     linger: Option<Pin<Box<Sleep>>>,
@@ -57,23 +59,27 @@ pub(crate) struct Driver<T> {
     /// There may be output that nobody else writes: acknowledgements of what was read, and what the
     /// socket did not take.
     unwritten: bool,
+    /// To tell those who have to be told, for all connections of this thread.
+    tells: bool,
     stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl<T: Transport> Driver<T> {
-    pub(crate) fn new(transport: T, outlet: Arc<Outlet>, link: Arc<Link>) -> Self {
+    pub(crate) fn new(transport: T, outlet: Arc<Outlet>, link: Arc<Link>, home: Arc<Home>) -> Self {
         outlet.bind(link.clone());
         let connection = Connection::new(outlet.core.hub.clone(), link);
         Self {
             transport,
             connection,
             outlet,
+            home,
             input: Input::new(),
             stage: Stage::Fresh,
             linger: None,
             reads: 0,
             rounds: 0,
             unwritten: true,
+            tells: false,
             stopped: None,
         }
     }
@@ -110,6 +116,7 @@ impl<T: Transport> Driver<T> {
 
     /// One round: write, ask a hook, read. Pending when nothing can go on.
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.tell_all();
         self.connection.notify_receivers();
         let flushed = self.poll_flush(cx);
         if self.connection.link().ended().is_some() {
@@ -161,8 +168,13 @@ impl<T: Transport> Driver<T> {
         let much =
             self.input.is_large() || self.reads >= READ_BUDGET && self.connection.owes_one_notice();
         if !much && self.connection.owes_others_notice() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            let core = &self.outlet.core;
+            let notices = &self.home.notices;
+            self.tells = notices.collect(&mut self.connection, &core.hub, core.now());
+            if self.tells {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         Poll::Ready(())
     }
@@ -301,8 +313,19 @@ impl<T: Transport> Future for Driver<T> {
     }
 }
 
+impl<T> Driver<T> {
+    /// Tells all who have to be told, if this connection is to do that.
+    fn tell_all(&mut self) {
+        if std::mem::take(&mut self.tells) {
+            let core = &self.outlet.core;
+            self.home.notices.tell(&core.hub, core.now());
+        }
+    }
+}
+
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
+        self.tell_all();
         self.connection.notify_receivers();
         self.outlet
             .core

@@ -37,6 +37,7 @@ mod error;
 mod file;
 mod input;
 mod listen;
+mod notices;
 mod observe;
 mod options;
 mod outgoing;

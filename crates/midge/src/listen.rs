@@ -121,7 +121,7 @@ impl Bound {
                         // Coalescing is the broker's own work: never wait for more.
                         let _ = stream.set_nodelay(true);
                         let home = core.runtimes.emptiest();
-                        let ends = Tcp::new(stream, home)?;
+                        let ends = Tcp::new(stream, &home.runtime)?;
                         core.connect(home, ends, peer.to_string().into(), name.clone());
                         Ok(())
                     });
@@ -133,7 +133,7 @@ impl Bound {
                 while let Some(accepted) = core.until_closing(listener.accept()).await {
                     let taken = accepted.and_then(|(stream, _)| {
                         let home = core.runtimes.emptiest();
-                        let ends = Unix::new(stream, home)?;
+                        let ends = Unix::new(stream, &home.runtime)?;
                         core.connect(home, ends, "unix".into(), name.clone());
                         Ok(())
                     });

@@ -18,7 +18,7 @@ use crate::driver::Driver;
 use crate::entrance::{Entrance, Entry};
 use crate::error::ConnectError;
 use crate::outlet::Outlet;
-use crate::threads::Runtimes;
+use crate::threads::{Home, Runtimes};
 use crate::transport::{Ends, Transport};
 
 /// Time for connections to get their last bytes out before they are cut.
@@ -131,7 +131,7 @@ impl Core {
     /// Takes in a connection whose socket belongs to the runtime `home`, if there is room.
     pub(crate) fn connect<T: Transport>(
         self: &Arc<Self>,
-        home: &Handle,
+        home: &Arc<Home>,
         (transport, direct): Ends<T>,
         peer: Arc<str>,
         listener: Arc<str>,
@@ -141,15 +141,15 @@ impl Core {
             .hub
             .accept(peer, listener, outlet.clone(), self.time.now());
         let Some(link) = accepted else { return false };
-        let driver = Driver::new(transport, outlet, link);
+        let driver = Driver::new(transport, outlet, link, home.clone());
         // It ends soon after its link, by itself: what could cut it would take memory all the time.
-        self.tasks.spawn_on(driver, home);
+        self.tasks.spawn_on(driver, &home.runtime);
         true
     }
 
     pub(crate) fn connect_checked<T: Transport>(
         self: &Arc<Self>,
-        home: &Handle,
+        home: &Arc<Home>,
         ends: Ends<T>,
         peer: &str,
     ) -> Result<(), ConnectError> {
@@ -255,9 +255,9 @@ impl Core {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, ask)
             .is_ok()
         {
-            for runtime in self.runtimes.all() {
+            for home in self.runtimes.all() {
                 let core = self.clone();
-                self.spawn_on(runtime, async move { core.beat() });
+                self.spawn_on(&home.runtime, async move { core.beat() });
             }
         }
         self.beats.load(Ordering::Relaxed)

@@ -13,44 +13,61 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::builder::ThreadHook;
+use crate::notices::Notices;
+
+/// A runtime, and what the connections on it have in common.
+pub(crate) struct Home {
+    pub(crate) runtime: Handle,
+    pub(crate) notices: Notices,
+}
+
+impl Home {
+    fn new(runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            notices: Notices::default(),
+        })
+    }
+}
 
 /// The runtimes that tasks run on, at least one.
 #[derive(Clone)]
 pub(crate) struct Runtimes {
-    first: Handle,
-    others: Arc<[Handle]>,
+    first: Arc<Home>,
+    others: Arc<[Arc<Home>]>,
 }
 
 impl Runtimes {
     pub(crate) fn of_host(handle: Handle) -> Self {
         Self {
-            first: handle,
+            first: Home::new(handle),
             others: Arc::default(),
         }
     }
 
     /// Where everything runs that is no connection.
     pub(crate) fn first(&self) -> &Handle {
-        &self.first
+        &self.first.runtime
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Handle> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Home>> {
         std::iter::once(&self.first).chain(self.others.iter())
     }
 
     /// The one with the fewest tasks: the place of a new connection.
-    pub(crate) fn emptiest(&self) -> &Handle {
+    pub(crate) fn emptiest(&self) -> &Arc<Home> {
         if self.others.is_empty() {
             return &self.first;
         }
         self.all()
-            .min_by_key(|handle| handle.metrics().num_alive_tasks())
+            .min_by_key(|home| home.runtime.metrics().num_alive_tasks())
             .unwrap_or(&self.first)
     }
 
     /// Whether the calling thread works for one of them.
     fn is_here(&self) -> bool {
-        Handle::try_current().is_ok_and(|here| self.all().any(|handle| handle.id() == here.id()))
+        Handle::try_current()
+            .is_ok_and(|here| self.all().any(|home| home.runtime.id() == here.id()))
     }
 }
 
@@ -70,8 +87,8 @@ impl Background {
             (1..count).map(|_| Own::new()).collect::<io::Result<_>>()?;
         let mut background = Self {
             runtimes: Runtimes {
-                first: handle,
-                others: handles.into(),
+                first: Home::new(handle),
+                others: handles.into_iter().map(Home::new).collect(),
             },
             end: CancellationToken::new(),
             threads: Mutex::default(),

@@ -202,6 +202,16 @@ impl Connection {
         matches!(&self.batch.links[..], [link] if !Arc::ptr_eq(link, &self.link))
     }
 
+    /// Leaves telling the receivers of what came in, and writing what this connection has to write, to
+    /// whoever has all of `to` told with [`Hub::notify`].
+    pub fn hand_over(&mut self, to: &mut Vec<Arc<Link>>) {
+        to.append(&mut self.batch.links);
+        self.batch.give_back();
+        if std::mem::take(&mut self.has_output) {
+            to.push(self.link.clone());
+        }
+    }
+
     /// Tells the receivers of what came in that there is something to write.
     pub fn notify_receivers(&mut self) {
         if self.owes_notice() {

@@ -315,6 +315,20 @@ impl Hub {
         }
     }
 
+    /// Notifies connections that several batches left to somebody else. A panic on the way to one of
+    /// them ends that one and no other. To be called with no lock held.
+    pub fn notify(&self, links: &mut Vec<Arc<Link>>, now: Tick) {
+        for link in links.drain(..) {
+            let told = catch_unwind(AssertUnwindSafe(|| link.notify.notify()));
+            if told.is_err() {
+                self.contain(|| self.caught_panic(&link, now));
+            }
+        }
+        if let Some(journal) = &self.shared.journal {
+            journal.flush(now);
+        }
+    }
+
     /// Does all that a batch has to do without its locks, but for notifying connections.
     pub(crate) fn settle(&self, batch: &mut Batch) {
         batch.local.settle(&self.shared.counters);

@@ -1,0 +1,174 @@
+//! Who has to be told of what connections have read: together, so that what several of them sent to
+//! one receiver leaves in one write, and soon enough for the processor's cache to still have it.
+
+use std::sync::Arc;
+
+use midge_core::{Connection, Hub, Link, Tick};
+use parking_lot::Mutex;
+
+/// Links that are told at once when there are so many.
+const BURST: usize = 16;
+
+/// The links to be told of all connections of one thread.
+#[derive(Default)]
+pub(crate) struct Notices(Mutex<Vec<Arc<Link>>>);
+
+impl Notices {
+    /// Takes on to tell whom this connection has to tell. If that is true the caller is to call
+    /// [`Notices::tell`] when others have had their turn.
+    pub(crate) fn collect(&self, connection: &mut Connection, hub: &Hub, now: Tick) -> bool {
+        let mut links = self.0.lock();
+        let nobody_tells = links.is_empty();
+        connection.hand_over(&mut links);
+        let many = links.len() >= BURST;
+        drop(links);
+        if many {
+            self.tell(hub, now);
+        }
+        nobody_tells && !many
+    }
+
+    /// Tells all that are known so far.
+    pub(crate) fn tell(&self, hub: &Hub, now: Tick) {
+        let mut links = std::mem::take(&mut *self.0.lock());
+        hub.notify(&mut links, now);
+        // The memory is used again, unless it is that of a message to very many.
+        let mut next = self.0.lock();
+        if next.capacity() == 0 && links.capacity() <= 64 * BURST {
+            *next = links;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use midge_core::{Config, Notify, Outbox};
+
+    use super::*;
+
+    const NOW: Tick = Tick(0);
+
+    /// Counts how often it was told; one that is broken panics.
+    #[derive(Default)]
+    struct Told {
+        times: AtomicUsize,
+        broken: AtomicBool,
+    }
+
+    impl Notify for Told {
+        fn notify(&self) {
+            self.times.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.broken.load(Ordering::Relaxed), "broken");
+        }
+    }
+
+    fn client(hub: &Arc<Hub>, id: u8, told: &Arc<Told>) -> Connection {
+        let link = hub.accept("".into(), "".into(), told.clone(), NOW).unwrap();
+        let mut connection = Connection::new(hub.clone(), link);
+        let connect = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, id];
+        connection.receive(&connect, None, NOW);
+        connection
+    }
+
+    /// A publisher, its subscriber, and how often that one was told.
+    struct Pair {
+        topic: u8,
+        publisher: Connection,
+        subscriber: Connection,
+        told: Arc<Told>,
+    }
+
+    impl Pair {
+        fn new(hub: &Arc<Hub>, topic: u8, broken: bool) -> Self {
+            let told = Arc::<Told>::default();
+            let mut subscriber = client(hub, topic, &told);
+            subscriber.receive(&[0x82, 6, 0, 1, 0, 1, topic, 0], None, NOW);
+            let publisher = client(hub, topic.to_ascii_uppercase(), &Arc::default());
+            let pair = Self {
+                topic,
+                publisher,
+                subscriber,
+                told,
+            };
+            pair.write(hub);
+            pair.told.times.store(0, Ordering::Relaxed);
+            pair.told.broken.store(broken, Ordering::Relaxed);
+            pair
+        }
+
+        /// Publishes; whether the publisher is to tell.
+        fn publish(&mut self, notices: &Notices, hub: &Hub) -> bool {
+            self.write(hub);
+            let publish = [0x30, 4, 0, 1, self.topic, b'x'];
+            self.publisher.receive_quietly(&publish, None, NOW);
+            assert!(self.publisher.owes_others_notice());
+            let tells = notices.collect(&mut self.publisher, hub, NOW);
+            assert!(!self.publisher.owes_others_notice());
+            tells
+        }
+
+        /// Takes what the subscriber gets, so that it has to be told of more.
+        fn write(&self, hub: &Hub) {
+            let mut written = Outbox::default();
+            while let Some(mut more) = hub.take_output(self.subscriber.link(), &mut written, NOW) {
+                hub.finish(&mut more);
+            }
+        }
+
+        fn told(&self) -> usize {
+            self.told.times.load(Ordering::Relaxed)
+        }
+    }
+
+    fn hub() -> Arc<Hub> {
+        Hub::new(Config::default(), None, None, "", NOW)
+    }
+
+    #[test]
+    fn the_first_one_tells_for_all() {
+        let (hub, notices) = (hub(), Notices::default());
+        let mut pairs: Vec<_> = (b'a'..=b'c').map(|id| Pair::new(&hub, id, false)).collect();
+        for round in 1..4 {
+            let tells: Vec<_> = pairs
+                .iter_mut()
+                .map(|p| p.publish(&notices, &hub))
+                .collect();
+            assert_eq!(tells, [true, false, false]);
+            assert!(pairs.iter().all(|pair| pair.told() == round - 1));
+            notices.tell(&hub, NOW);
+            assert!(pairs.iter().all(|pair| pair.told() == round));
+        }
+    }
+
+    #[test]
+    fn many_are_told_at_once() {
+        let (hub, notices) = (hub(), Notices::default());
+        let ids = b'a'..=b'a' + BURST as u8;
+        let mut pairs: Vec<_> = ids.map(|id| Pair::new(&hub, id, false)).collect();
+        let (last, burst) = pairs.split_last_mut().unwrap();
+        for (at, pair) in burst.iter_mut().enumerate() {
+            assert_eq!(pair.publish(&notices, &hub), at == 0);
+        }
+        assert!(burst.iter().all(|pair| pair.told() == 1));
+        assert!(last.publish(&notices, &hub) && last.told() == 0);
+        notices.tell(&hub, NOW);
+        assert!(last.told() == 1 && burst.iter().all(|pair| pair.told() == 1));
+    }
+
+    #[test]
+    fn a_panic_on_the_way_to_one_keeps_nobody_else_from_being_told() {
+        let (hub, notices) = (hub(), Notices::default());
+        let mut pairs =
+            [(b'a', false), (b'b', true), (b'c', false)].map(|(id, b)| Pair::new(&hub, id, b));
+        for pair in &mut pairs {
+            pair.publish(&notices, &hub);
+        }
+        notices.tell(&hub, NOW);
+        assert!(pairs.iter().all(|pair| pair.told() >= 1));
+        let ended = pairs.map(|pair| pair.subscriber.link().ended().is_some());
+        assert_eq!(ended, [false, true, false]);
+        assert!(hub.stats(NOW).panics >= 1);
+    }
+}
