@@ -18,19 +18,21 @@ pub trait Notify: Send + Sync {
 }
 
 /// One connection. Its end is decided exactly once, by whoever comes first: the client, a deadline,
-/// another connection with the same client identifier, the host.
+/// another connection with the same client identifier, the host. In the order of use: what each
+/// message touches lies together.
+#[repr(C)]
 pub struct Link {
-    pub(crate) peer: Arc<str>,
-    pub(crate) listener: Arc<str>,
+    ended: OnceLock<Box<DisconnectReason>>,
+    pub(crate) session: OnceLock<Arc<Session>>,
     pub(crate) notify: Arc<dyn Notify>,
     /// Output before a session is attached and after it was detached.
     pub(crate) spill: Mutex<Option<Box<Outbox>>>,
-    pub(crate) session: OnceLock<Arc<Session>>,
-    ended: OnceLock<Box<DisconnectReason>>,
     last_received: AtomicU64,
     /// Longest silence in milliseconds, 0 for any.
     silence_ms: AtomicU64,
     pub(crate) timer: Mutex<Option<TimerKey>>,
+    pub(crate) peer: Arc<str>,
+    pub(crate) listener: Arc<str>,
 }
 
 impl Link {

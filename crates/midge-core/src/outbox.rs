@@ -187,6 +187,17 @@ impl Outbox {
         other.release();
     }
 
+    /// All that waits, if that is one run of bytes that may be written in one go.
+    #[inline]
+    pub fn single(&self) -> Option<&[u8]> {
+        if self.segments.is_some() {
+            return None;
+        }
+        self.bytes
+            .get(self.written..)
+            .filter(|all| all.len() <= CHUNK)
+    }
+
     /// Fills `slices` with what is to be written next and returns how many it used: `enough` bytes
     /// if there are that many. A payload of more than 128 KiB is not cut before 1 MiB.
     pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>], mut enough: usize) -> usize {

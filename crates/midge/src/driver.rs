@@ -43,15 +43,14 @@ enum Stage {
     Closing(usize),
 }
 
-/// Drives one connection from its first byte to its last.
+/// Drives one connection from its first byte to its last. In the order of use: what each message
+/// touches lies together.
+#[repr(C)]
 pub(crate) struct Driver<T> {
     transport: T,
-    connection: Connection,
     outlet: Arc<Outlet>,
     home: Arc<Home>,
-    input: Input,
     stage: Stage,
-    linger: Option<Pin<Box<Sleep>>>,
     /// Reads since the last pause; beyond the budget, rounds of this pause.
     reads: u8,
     /// Rounds until more of a backlog is written.
@@ -61,6 +60,9 @@ pub(crate) struct Driver<T> {
     unwritten: bool,
     /// To tell those who have to be told, for all connections of this thread.
     tells: bool,
+    input: Input,
+    connection: Connection,
+    linger: Option<Pin<Box<Sleep>>>,
     stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
@@ -170,7 +172,7 @@ impl<T: Transport> Driver<T> {
         if !much && self.connection.owes_others_notice() {
             let core = &self.outlet.core;
             let notices = &self.home.notices;
-            self.tells = notices.collect(&mut self.connection, &core.hub, core.now());
+            self.tells = notices.collect(&mut self.connection, &core.hub, || core.now());
             if self.tells {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -318,7 +320,7 @@ impl<T> Driver<T> {
     fn tell_all(&mut self) {
         if std::mem::take(&mut self.tells) {
             let core = &self.outlet.core;
-            self.home.notices.tell(&core.hub, core.now());
+            self.home.notices.tell(&core.hub, || core.now());
         }
     }
 }

@@ -16,7 +16,12 @@ pub(crate) struct Notices(Mutex<Vec<Arc<Link>>>);
 impl Notices {
     /// Takes on to tell whom this connection has to tell. If that is true the caller is to call
     /// [`Notices::tell`] when others have had their turn.
-    pub(crate) fn collect(&self, connection: &mut Connection, hub: &Hub, now: Tick) -> bool {
+    pub(crate) fn collect(
+        &self,
+        connection: &mut Connection,
+        hub: &Hub,
+        now: impl Fn() -> Tick,
+    ) -> bool {
         let mut links = self.0.lock();
         let nobody_tells = links.is_empty();
         connection.hand_over(&mut links);
@@ -29,7 +34,7 @@ impl Notices {
     }
 
     /// Tells all that are known so far.
-    pub(crate) fn tell(&self, hub: &Hub, now: Tick) {
+    pub(crate) fn tell(&self, hub: &Hub, now: impl Fn() -> Tick) {
         let mut links = std::mem::take(&mut *self.0.lock());
         hub.notify(&mut links, now);
         // The memory is used again, unless it is that of a message to very many.
@@ -104,7 +109,7 @@ mod tests {
             let publish = [0x30, 4, 0, 1, self.topic, b'x'];
             self.publisher.receive_quietly(&publish, None, NOW);
             assert!(self.publisher.owes_others_notice());
-            let tells = notices.collect(&mut self.publisher, hub, NOW);
+            let tells = notices.collect(&mut self.publisher, hub, || NOW);
             assert!(!self.publisher.owes_others_notice());
             tells
         }
@@ -112,7 +117,8 @@ mod tests {
         /// Takes what the subscriber gets, so that it has to be told of more.
         fn write(&self, hub: &Hub) {
             let mut written = Outbox::default();
-            while let Some(mut more) = hub.take_output(self.subscriber.link(), &mut written, NOW) {
+            while let Some(mut more) = hub.take_output(self.subscriber.link(), &mut written, || NOW)
+            {
                 hub.finish(&mut more);
             }
         }
@@ -137,7 +143,7 @@ mod tests {
                 .collect();
             assert_eq!(tells, [true, false, false]);
             assert!(pairs.iter().all(|pair| pair.told() == round - 1));
-            notices.tell(&hub, NOW);
+            notices.tell(&hub, || NOW);
             assert!(pairs.iter().all(|pair| pair.told() == round));
         }
     }
@@ -153,7 +159,7 @@ mod tests {
         }
         assert!(burst.iter().all(|pair| pair.told() == 1));
         assert!(last.publish(&notices, &hub) && last.told() == 0);
-        notices.tell(&hub, NOW);
+        notices.tell(&hub, || NOW);
         assert!(last.told() == 1 && burst.iter().all(|pair| pair.told() == 1));
     }
 
@@ -165,7 +171,7 @@ mod tests {
         for pair in &mut pairs {
             pair.publish(&notices, &hub);
         }
-        notices.tell(&hub, NOW);
+        notices.tell(&hub, || NOW);
         assert!(pairs.iter().all(|pair| pair.told() >= 1));
         let ended = pairs.map(|pair| pair.subscriber.link().ended().is_some());
         assert_eq!(ended, [false, true, false]);

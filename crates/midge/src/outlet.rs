@@ -161,9 +161,15 @@ impl Outlet {
                 break Flushed::Failed;
             }
             if state.out.is_empty() {
-                if let Some(link) = &state.link {
-                    let now = self.core.now();
-                    leftovers.extend(self.core.hub.take_output(link, &mut state.out, now));
+                let Some(link) = &state.link else {
+                    break Flushed::Empty;
+                };
+                let Core { hub, time, .. } = &*self.core;
+                if written > 0 && !hub.output_written(link) {
+                    break Flushed::Empty;
+                }
+                if let Some(batch) = hub.take_output(link, &mut state.out, || time.now()) {
+                    leftovers.push(batch);
                 }
                 if state.out.is_empty() {
                     break Flushed::Empty;
@@ -174,9 +180,11 @@ impl Outlet {
                 state.waits = true;
                 break Flushed::Paused;
             }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = state.out.io_slices(&mut slices, WRITE_BUDGET);
-            match write(slices.get(..used).unwrap_or_default()) {
+            let result = match state.out.single() {
+                Some(all) => write(&[IoSlice::new(all)]),
+                None => write_vectored(&state.out, &mut write),
+            };
+            match result {
                 Ok(0) => state.failed = true,
                 Ok(count) => {
                     written += count;
@@ -195,6 +203,17 @@ impl Outlet {
         }
         result
     }
+}
+
+/// Not inlined: its array would be filled for each write.
+#[inline(never)]
+fn write_vectored(
+    out: &Outbox,
+    mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let used = out.io_slices(&mut slices, WRITE_BUDGET);
+    write(slices.get(..used).unwrap_or_default())
 }
 
 impl Notify for Outlet {

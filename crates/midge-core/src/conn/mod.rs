@@ -85,27 +85,30 @@ enum Then {
 
 /// One connection's protocol machine. Feed it with [`Connection::receive`]; while
 /// [`Connection::is_waiting`], drive it with [`Connection::poll`] instead and read nothing.
+///
+/// In the order of use: what each message touches lies together.
+#[repr(C)]
 pub struct Connection {
     hub: Arc<Hub>,
     link: Arc<Link>,
-    phase: Phase,
-    batch: Lent,
     session: Option<Arc<Session>>,
-    info: Option<Arc<ClientInfo>>,
-    version: Version,
-    maximum_packet: u32,
-    problem_information: bool,
-    /// Session Expiry Interval of CONNECT, which decides what DISCONNECT may say.
-    connect_expiry_s: u32,
-    #[allow(clippy::box_collection)] // few connections have any
-    aliases: Option<Box<HashMap<u16, Arc<str>>>>,
+    batch: Lent,
     routes: RouteCache,
-    publish_bucket: Option<Box<Bucket>>,
-    re_authentication: Option<Box<ReAuthentication>>,
+    phase: Phase,
     waiting: Option<Box<(Awaiting, Then)>>,
-    silence_ms: u64,
+    publish_bucket: Option<Box<Bucket>>,
     unwritten_replies: usize,
     has_output: bool,
+    version: Version,
+    problem_information: bool,
+    maximum_packet: u32,
+    info: Option<Arc<ClientInfo>>,
+    silence_ms: u64,
+    #[allow(clippy::box_collection)] // few connections have any
+    aliases: Option<Box<HashMap<u16, Arc<str>>>>,
+    re_authentication: Option<Box<ReAuthentication>>,
+    /// Session Expiry Interval of CONNECT, which decides what DISCONNECT may say.
+    connect_expiry_s: u32,
 }
 
 impl Connection {

@@ -317,15 +317,15 @@ impl Hub {
 
     /// Notifies connections that several batches left to somebody else. A panic on the way to one of
     /// them ends that one and no other. To be called with no lock held.
-    pub fn notify(&self, links: &mut Vec<Arc<Link>>, now: Tick) {
+    pub fn notify(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
         for link in links.drain(..) {
             let told = catch_unwind(AssertUnwindSafe(|| link.notify.notify()));
             if told.is_err() {
-                self.contain(|| self.caught_panic(&link, now));
+                self.contain(|| self.caught_panic(&link, now()));
             }
         }
         if let Some(journal) = &self.shared.journal {
-            journal.flush(now);
+            journal.flush(now());
         }
     }
 

@@ -16,11 +16,16 @@ pub(super) const HELD: Position = Position::MAX;
 
 impl Hub {
     /// Takes all bytes that are to be written to a connection now, and lets what waits behind them
-    /// move up. Call it when the connection is notified and whenever all taken before is written.
+    /// move up. Call it when the connection is notified and when [`Hub::output_written`] says so.
     /// `into` is to be empty. A batch that comes back is to be given to [`Hub::finish`] once the
     /// caller has released its own locks, because hooks run there; then output is to be taken
     /// again.
-    pub fn take_output(&self, link: &Link, into: &mut Outbox, now: Tick) -> Option<Batch> {
+    pub fn take_output(
+        &self,
+        link: &Link,
+        into: &mut Outbox,
+        now: impl Fn() -> Tick,
+    ) -> Option<Batch> {
         {
             let spilt = link.spill.lock().take();
             if let Some(spilt) = spilt {
@@ -29,13 +34,36 @@ impl Hub {
         }
         let session = link.session.get()?;
         let mut batch = None;
-        if let Some(cursor) = self.take_attached(link, session, into, &mut batch, now) {
-            let batch = batch.get_or_insert_with(|| self.batch(now));
+        if let Some(cursor) = self.take_attached(link, session, into, &mut batch, &now) {
+            let batch = batch.get_or_insert_with(|| self.batch(now()));
             batch.retained.push((session.clone(), cursor));
         }
         let mut batch = batch?;
         batch.local.settle(&self.shared.counters);
         batch.has_more().then_some(batch)
+    }
+
+    /// To be called when all output that was taken is written. Whether more is to be taken now, because
+    /// it came meanwhile or waits for the room that this made.
+    pub fn output_written(&self, link: &Link) -> bool {
+        let Some(session) = link.session.get() else {
+            return true;
+        };
+        let mut guard = session.lock();
+        let state = &mut *guard;
+        let waits = state.waits() || !state.retained.is_empty();
+        let Some(attached) = state
+            .attached
+            .as_deref_mut()
+            .filter(|a| std::ptr::eq(&*a.link, link))
+        else {
+            return true;
+        };
+        let more = waits || attached.charged > 0 || !attached.outbox.is_empty();
+        if !more {
+            attached.in_write = 0;
+        }
+        more
     }
 
     /// Lets what waits move up and takes the outbox; or gives the retained messages that are to be
@@ -46,7 +74,7 @@ impl Hub {
         session: &Arc<Session>,
         into: &mut Outbox,
         batch: &mut Option<Batch>,
-        now: Tick,
+        now: impl Fn() -> Tick,
     ) -> Option<RetainedCursor> {
         let mut guard = session.lock();
         let state = &mut *guard;
@@ -71,7 +99,7 @@ impl Hub {
         if waits || !state.retained.is_empty() {
             attached.dirty = true; // it is being flushed: no need to notify
             if waits {
-                let batch = batch.get_or_insert_with(|| self.batch(now));
+                let batch = batch.get_or_insert_with(|| self.batch(now()));
                 session.pump(state, &self.shared, batch);
             }
             let ready = state.ahead.is_empty()
@@ -91,7 +119,11 @@ impl Hub {
         }
         let attached = state.attached.as_deref_mut()?;
         attached.dirty = false;
-        into.append(std::mem::take(&mut attached.outbox));
+        if into.is_empty() {
+            std::mem::swap(into, &mut attached.outbox);
+        } else {
+            into.append(std::mem::take(&mut attached.outbox));
+        }
         attached.in_write = into.len();
         None
     }

@@ -28,12 +28,14 @@ use crate::shared_message::SharedMessage;
 use crate::store::StoredWill;
 use crate::time::{Tick, TimerKey};
 
-/// A session. Shared by the registry, the router's entries and the connection.
+/// A session. Shared by the registry, the router's entries and the connection. In the order of use:
+/// what each message touches lies together.
+#[repr(C)]
 pub(crate) struct Session {
     pub(crate) client_id: Arc<str>,
+    state: Mutex<State>,
     /// A hint for choosing members of shared groups without taking the lock.
     online: AtomicBool,
-    state: Mutex<State>,
 }
 
 /// One subscription as the session keeps it.
@@ -123,30 +125,34 @@ pub(crate) struct Offline {
     pub(crate) will_timer: Option<TimerKey>,
 }
 
+/// In the order of use, as [`Session`].
 #[derive(Default)]
+#[repr(C)]
 pub(crate) struct State {
     pub(crate) attached: Option<Box<Attached>>,
-    /// The session has ended: nothing may be added any more.
-    pub(crate) dead: bool,
-    /// Session expiry interval in seconds, `u32::MAX` for never.
-    pub(crate) expiry_s: u32,
-    pub(crate) subscriptions: Subscriptions,
     pub(crate) queue: RareQueue<Delivery>,
-    /// QoS 0 messages in the queue: live ones must not overtake them.
-    pub(crate) queued_qos0: usize,
     /// Retained messages for new subscriptions that wait for the window, before the queue.
     pub(crate) ahead: RareQueue<Delivery>,
-    /// A page of retained messages is being put together.
-    pub(crate) paging: bool,
-    /// Cost of the messages in the queue and in flight.
-    pub(crate) queued_bytes: usize,
-    pub(crate) inflight: InFlight,
     /// Packet identifiers in flight that were not sent on this connection yet, in order.
     pub(crate) resend: RareQueue<u16>,
+    pub(crate) retained: RareQueue<RetainedCursor>,
+    /// QoS 0 messages in the queue: live ones must not overtake them.
+    pub(crate) queued_qos0: usize,
+    /// The session has ended: nothing may be added any more.
+    pub(crate) dead: bool,
+    /// A page of retained messages is being put together.
+    pub(crate) paging: bool,
+    /// Session expiry interval in seconds, `u32::MAX` for never.
+    pub(crate) expiry_s: u32,
+    pub(crate) inflight: InFlight,
+    /// Cost of the messages in the queue and in flight.
+    pub(crate) queued_bytes: usize,
     next_sequence: u64,
     /// Packet identifiers of QoS 2 messages from the client between PUBREC and PUBCOMP.
     pub(crate) inbound: PacketIds,
-    pub(crate) retained: RareQueue<RetainedCursor>,
+    /// The client identifier, if what happens to the session is recorded.
+    pub(crate) recorded: Option<Arc<str>>,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<StoredWill>>,
     /// Grows with every connection, so that a late deadline finds out that it is late.
     pub(crate) epoch: u64,
@@ -154,8 +160,6 @@ pub(crate) struct State {
     pub(crate) offline: Option<Box<Offline>>,
     /// Unless it says nothing that the connection does not: see [`Attached::info`].
     pub(crate) info: Option<Arc<ClientInfo>>,
-    /// The client identifier, if what happens to the session is recorded.
-    pub(crate) recorded: Option<Arc<str>>,
 }
 
 impl Session {
