@@ -6,12 +6,21 @@ use std::sync::Arc;
 use midge_core::{Connection, Hub, Link, Tick};
 use parking_lot::Mutex;
 
-/// Links that are told at once when there are so many.
-const BURST: usize = 16;
+/// Connections whose notices are given together, at most.
+const TOGETHER: usize = 16;
+/// Memory for so many links is kept.
+const KEPT: usize = 1024;
 
 /// The links to be told of all connections of one thread.
 #[derive(Default)]
-pub(crate) struct Notices(Mutex<Vec<Arc<Link>>>);
+pub(crate) struct Notices(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    links: Vec<Arc<Link>>,
+    /// Connections that left their notices here.
+    connections: usize,
+}
 
 impl Notices {
     /// Takes on to tell whom this connection has to tell. If that is true the caller is to call
@@ -22,24 +31,27 @@ impl Notices {
         hub: &Hub,
         now: impl Fn() -> Tick,
     ) -> bool {
-        let mut links = self.0.lock();
-        let nobody_tells = links.is_empty();
-        connection.hand_over(&mut links);
-        let many = links.len() >= BURST;
-        drop(links);
-        if many {
+        let mut state = self.0.lock();
+        connection.hand_over(&mut state.links);
+        state.connections += 1;
+        let (first, last) = (state.connections == 1, state.connections == TOGETHER);
+        drop(state);
+        if last {
             self.tell(hub, now);
         }
-        nobody_tells && !many
+        first
     }
 
     /// Tells all that are known so far.
     pub(crate) fn tell(&self, hub: &Hub, now: impl Fn() -> Tick) {
-        let mut links = std::mem::take(&mut *self.0.lock());
+        let mut state = self.0.lock();
+        let mut links = std::mem::take(&mut state.links);
+        state.connections = 0;
+        drop(state);
         hub.notify(&mut links, now);
         // The memory is used again, unless it is that of a message to very many.
-        let mut next = self.0.lock();
-        if next.capacity() == 0 && links.capacity() <= 64 * BURST {
+        let next = &mut self.0.lock().links;
+        if next.capacity() == 0 && links.capacity() <= KEPT {
             *next = links;
         }
     }
@@ -149,9 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn many_are_told_at_once() {
+    fn after_many_all_are_told() {
         let (hub, notices) = (hub(), Notices::default());
-        let ids = b'a'..=b'a' + BURST as u8;
+        let ids = b'a'..=b'a' + TOGETHER as u8;
         let mut pairs: Vec<_> = ids.map(|id| Pair::new(&hub, id, false)).collect();
         let (last, burst) = pairs.split_last_mut().unwrap();
         for (at, pair) in burst.iter_mut().enumerate() {
