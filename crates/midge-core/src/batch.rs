@@ -8,6 +8,7 @@ use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hub::{After, Shared};
 use crate::link::Link;
 use crate::observer::Observer;
+use crate::router::Target;
 use crate::session::{Attached, Delivery, RetainedCursor, Session};
 use crate::shared_message::SharedMessage;
 use crate::stats::Local;
@@ -31,6 +32,8 @@ pub struct Batch {
     pub(crate) local: Local,
     /// Messages of a run, while it is offered.
     pub(crate) kept: Vec<SharedMessage>,
+    /// Receivers of one message, while it is offered.
+    pub(crate) targets: Vec<Target>,
     /// Answers to the client that this batch's packets came from, written together at its end.
     pub(crate) replies: Vec<u8>,
     /// Acknowledgements of that client have made room for messages that wait for it.
@@ -54,6 +57,7 @@ impl Batch {
             retained: Vec::new(),
             local: Local::new(),
             kept: Vec::new(),
+            targets: Vec::new(),
             replies: Vec::new(),
             moves_up: false,
             scratch: Vec::new(),

@@ -19,6 +19,9 @@ use crate::shared_message::SharedMessage;
 use crate::store::Op;
 use crate::time::Tick;
 
+/// Memory for so many receivers is kept.
+const KEPT_TARGETS: usize = 1024;
+
 /// Who publishes.
 #[derive(Clone)]
 pub(crate) enum Publisher<'a> {
@@ -112,20 +115,34 @@ impl Hub {
             if message.retain {
                 self.retain(&mut passage, batch);
             }
-            let mut once = RouteCache::default();
             let session = publisher.session();
-            let route = cache
-                .unwrap_or(&mut once)
-                .route(message.topic, &router, session);
-            let targets = &route.targets;
+            let mut once = Vec::new();
+            let known = cache.and_then(|cache| cache.route(message.topic, &router, session));
+            let targets = match known {
+                Some(route) => {
+                    if message.qos != QoS::AtMostOnce || route.kept {
+                        passage.topic = Some(route.topic.clone());
+                    }
+                    &route.targets
+                }
+                None => {
+                    once = std::mem::take(&mut batch.targets);
+                    router.resolve_into(message.topic, session, &mut once);
+                    &once
+                }
+            };
             passage.many = targets.len() > 1;
-            if message.qos != QoS::AtMostOnce || route.kept {
-                passage.topic = Some(route.topic.clone());
-            }
             for target in targets {
                 self.offer(target, &mut passage, receipt.as_deref_mut(), batch);
             }
-            targets.len()
+            let matched = targets.len();
+            drop(router);
+            // The memory is used again, unless it is that of a message to very many.
+            once.clear();
+            if once.capacity() <= KEPT_TARGETS {
+                batch.targets = once;
+            }
+            matched
         };
         if batch.wants(EventMask::PUBLISHED)
             && !matches!(publisher, Publisher::Other(Origin::Broker))

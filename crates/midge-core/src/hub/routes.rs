@@ -1,16 +1,22 @@
-//! What a publisher remembers: its last topics with their resolved receivers.
+//! What a publisher remembers: topics that it used more than once lately, with their resolved
+//! receivers.
 
 use std::sync::Arc;
 
 use crate::router::{Router, Subscriber, Target};
 use crate::session::Session;
 
-/// The last topics of a publisher with their resolved receivers.
+/// Topics of a publisher with their resolved receivers. A topic that comes for the first time is only
+/// noted: many publishers never use one again.
 #[derive(Default)]
 pub(crate) struct RouteCache {
     routes: Vec<Route>,
     /// The route that was used last.
-    last: usize,
+    last: u8,
+    /// The next place in `noted`.
+    turn: u8,
+    /// Parts of the hashes of topics that came lately. If two are the same, one is remembered early.
+    noted: [u8; NOTED],
 }
 
 pub(super) struct Route {
@@ -27,6 +33,8 @@ pub(super) struct Route {
 
 /// Topics remembered per publisher.
 const CACHED_ROUTES: usize = 4;
+/// Topics noted per publisher.
+const NOTED: usize = 6;
 
 impl Route {
     fn new(topic: Arc<str>, router: &Router, publisher: Option<&Arc<Session>>) -> Self {
@@ -48,7 +56,7 @@ impl Route {
 impl RouteCache {
     /// The route of the message before.
     pub(super) fn last(&self) -> Option<&Route> {
-        self.routes.get(self.last)
+        self.routes.get(usize::from(self.last))
     }
 
     /// Whether messages with this topic name were routed before: it is valid then.
@@ -56,32 +64,93 @@ impl RouteCache {
         self.last().is_some_and(|route| *route.topic == *topic)
     }
 
+    /// The route of a topic, unless it comes for the first time.
     pub(super) fn route(
         &mut self,
         topic: &str,
         router: &Router,
         publisher: Option<&Arc<Session>>,
-    ) -> &Route {
-        match self.routes.iter().position(|route| *route.topic == *topic) {
+    ) -> Option<&Route> {
+        let known = self.routes.iter().position(|route| *route.topic == *topic);
+        let at = match known {
             Some(at) => {
-                let route = &mut self.routes[at];
+                let route = self.routes.get_mut(at)?;
                 if route.generation != router.generation() {
                     let topic = route.topic.clone();
                     *route = Route::new(topic, router, publisher);
                 }
-                self.last = at;
+                at
             }
+            None if !self.came_before(router.hash(topic)) => return None,
             None => {
                 let route = Route::new(topic.into(), router, publisher);
                 if self.routes.len() < CACHED_ROUTES {
                     self.routes.push(route);
-                    self.last = self.routes.len() - 1;
+                    self.routes.len() - 1
                 } else {
-                    self.last = (self.last + 1) % CACHED_ROUTES;
-                    self.routes[self.last] = route;
+                    let at = (usize::from(self.last) + 1) % CACHED_ROUTES;
+                    *self.routes.get_mut(at)? = route;
+                    at
                 }
             }
+        };
+        self.last = at as u8;
+        self.routes.get(at)
+    }
+
+    /// Whether a topic with this hash came lately. It is noted.
+    fn came_before(&mut self, hash: u64) -> bool {
+        let part = (hash >> 56) as u8;
+        let came = self.noted.contains(&part);
+        if !came && let Some(place) = self.noted.get_mut(usize::from(self.turn)) {
+            *place = part;
+            self.turn = (self.turn + 1) % NOTED as u8;
         }
-        &self.routes[self.last]
+        came
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn knows(cache: &mut RouteCache, router: &Router, topic: &str) -> bool {
+        let known = cache.route(topic, router, None).is_some();
+        assert!(!known || cache.knows(topic));
+        known
+    }
+
+    #[test]
+    fn a_topic_is_remembered_when_it_comes_again() {
+        let (mut cache, router) = (RouteCache::default(), Router::default());
+        // Two whose hashes have a part in common: the second one would be remembered early.
+        let part = |topic: &str| router.hash(topic) >> 56;
+        let names = (0..).map(|n| format!("t/{n}"));
+        let mut topics: Vec<String> = Vec::new();
+        for name in names {
+            if part(&name) != 0 && topics.iter().all(|known| part(known) != part(&name)) {
+                topics.push(name);
+            }
+            if topics.len() == CACHED_ROUTES {
+                break;
+            }
+        }
+        for (round, known) in [false, true, true].into_iter().enumerate() {
+            for topic in &topics {
+                assert_eq!(knows(&mut cache, &router, topic), known, "{round}");
+            }
+        }
+        let topic = cache.last().map(|route| &*route.topic);
+        assert_eq!(topic, topics.last().map(String::as_str));
+    }
+
+    #[test]
+    fn few_topics_that_never_come_again_are_remembered() {
+        let (mut cache, router) = (RouteCache::default(), Router::default());
+        let remembered = (0..1_000)
+            .filter(|n| knows(&mut cache, &router, &format!("once/{n}")))
+            .count();
+        assert!(remembered < 200, "{remembered}");
+        assert!(cache.routes.len() <= CACHED_ROUTES);
     }
 }

@@ -6,6 +6,7 @@ mod shared_group;
 mod subs;
 mod trie;
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -170,12 +171,23 @@ impl Router {
     /// All receivers of a message on `topic`. `publisher` does not get it through subscriptions
     /// with No Local (MQTT-3.8.3-3).
     pub(crate) fn resolve(&self, topic: &str, publisher: Option<&Arc<Session>>) -> Vec<Target> {
+        let mut targets = Vec::new();
+        self.resolve_into(topic, publisher, &mut targets);
+        targets
+    }
+
+    /// As [`Router::resolve`], appended to a list.
+    pub(crate) fn resolve_into(
+        &self,
+        topic: &str,
+        publisher: Option<&Arc<Session>>,
+        targets: &mut Vec<Target>,
+    ) {
         let mut found = Found::default();
         if let Some(slot) = self.exact.get(topic) {
             found.push(slot);
         }
         self.wild.matches(topic, &mut found);
-        let mut targets = Vec::new();
         let mut subs: Vec<&Sub> = Vec::new();
         for slot in found.first.iter().chain(&found.more) {
             targets.extend(slot.groups().iter().cloned().map(Target::Group));
@@ -200,7 +212,11 @@ impl Router {
             }
         }
         targets.extend(last.map(Target::One));
-        targets
+    }
+
+    /// The hash of a topic, by a seed of this router.
+    pub(crate) fn hash(&self, topic: &str) -> u64 {
+        self.exact.hasher().hash_one(topic)
     }
 
     /// Closes the queues of all in-process subscribers.
