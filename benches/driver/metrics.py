@@ -42,7 +42,7 @@ METRICS = {
     "churn_cpu_us": Metric("CPU us/item", False),
     "rss_growth_kib": Metric("growth KiB", False),
     "p99_ratio": Metric("p99 to calm", False),
-    "way_p99_ratio": Metric("p99 to calm, from writing", False),
+    "way_p99_ratio": Metric("p99 to calm, from written to arrived", False),
     "broker_rss_peak": Metric("peak RSS B", False),
     "delivered": Metric("delivered", True),
     "lost": Metric("lost"),

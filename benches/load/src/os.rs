@@ -18,6 +18,11 @@ pub(crate) fn now_ns() -> u64 {
     clock(ClockId::Monotonic)
 }
 
+/// Nanoseconds since 1970, which is how the kernel stamps packets.
+pub(crate) fn wall_ns() -> u64 {
+    clock(ClockId::Realtime)
+}
+
 /// Seconds since a [`now_ns`].
 pub(crate) fn seconds_since(start_ns: u64) -> f64 {
     (now_ns() - start_ns) as f64 / 1e9

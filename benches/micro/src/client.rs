@@ -91,7 +91,7 @@ impl Client {
 
     /// Takes what is to be written and looks at it.
     pub(crate) fn output<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> R {
-        while let Some(mut batch) = self.hub.take_output(&self.link, &mut self.outbox, NOW) {
+        while let Some(mut batch) = self.hub.take_output(&self.link, &mut self.outbox, || NOW) {
             self.hub.finish(&mut batch);
         }
         let result = look(self.outbox.chunk());

@@ -182,8 +182,8 @@ impl Engine {
         let publisher = &mut self.publishers[r.publisher];
         if self.latency_on && publisher.measured {
             self.latency.add(now.saturating_sub(r.stamp));
-            if let Some(written) = publisher.written_at(r.sequence) {
-                self.way.add(now.saturating_sub(written));
+            if let Some(written) = publisher.written_at(r.sequence).filter(|_| self.stamps) {
+                self.way.add(self.arrived_ns.saturating_sub(written));
             }
         }
         match self.sequence.get_mut(conn.index * publishers + r.publisher) {

@@ -1,5 +1,6 @@
 //! The engine: one thread, one epoll instance, connections and publishers by index.
 
+mod arrival;
 mod conn;
 mod incoming;
 mod publisher;
@@ -46,9 +47,13 @@ pub(crate) struct Engine {
     pub(crate) sequence: Vec<u32>,
     pub(crate) stats: Stats,
     pub(crate) latency: Hist,
-    /// The latency of scheduled messages, but from the time they were written: without what this
-    /// generator was late.
+    /// The way of scheduled messages from the time they were written to the time they arrived in
+    /// their subscriber's socket, by the kernel's stamp: without what this generator was late.
     pub(crate) way: Hist,
+    /// Whether the kernel is asked when bytes arrived.
+    pub(crate) stamps: bool,
+    /// When the bytes at hand arrived; with stamps only.
+    arrived_ns: u64,
     pub(crate) latency_on: bool,
     pub(crate) first_received_ns: u64,
     pub(crate) last_received_ns: u64,
@@ -84,6 +89,8 @@ impl Engine {
             stats: Stats::default(),
             latency: Hist::new(),
             way: Hist::new(),
+            stamps: false,
+            arrived_ns: 0,
             latency_on: true,
             first_received_ns: 0,
             last_received_ns: 0,
@@ -119,6 +126,9 @@ impl Engine {
             None,
         )?;
         sockopt::set_tcp_nodelay(&fd, true)?;
+        if self.stamps {
+            arrival::ask(&fd)?;
+        }
         // Source addresses rotate, so that a storm of connections never runs out of ports.
         self.dials = self.dials.wrapping_add(1);
         let source = Ipv4Addr::new(127, 0, 0, 2 + (self.dials % 200) as u8);
@@ -282,8 +292,17 @@ impl Engine {
             buffer.resize(old + READ_BYTES, 0);
         }
         self.stats.reads += 1;
-        match rustix::net::recv(fd, &mut buffer[old..old + READ_BYTES], RecvFlags::empty()) {
-            Ok((n, _)) if n > 0 => {
+        let room = &mut buffer[old..old + READ_BYTES];
+        let read = if self.stamps {
+            arrival::recv(fd, room).map(|(n, at)| {
+                self.arrived_ns = at;
+                n
+            })
+        } else {
+            rustix::net::recv(fd, room, RecvFlags::empty()).map(|(n, _)| n)
+        };
+        match read {
+            Ok(n) if n > 0 => {
                 buffer[..old].copy_from_slice(&conn.stash);
                 conn.stash.clear();
                 let end = old + n;

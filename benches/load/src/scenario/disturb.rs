@@ -42,6 +42,7 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     let qos = args.qos(0)?;
     let rate = args.num("rate", 1000.0)?;
     let mut e = target.engine(size)?;
+    e.stamps = true;
     let subscribers = target.connect(&mut e, Role::Subscriber, pairs, "s-")?;
     subscribe_all(&mut e, subscribers, qos, |index| format!("calm/{index}/t"))?;
     for (index, conn) in target
