@@ -26,8 +26,9 @@ const OWN_FROM: usize = READ / 2;
 const BULK: usize = READ / 2;
 /// The same for a packet in a buffer of its own, which is less work.
 const LARGE_BULK: usize = 4 * READ;
-/// Memory reserved at once for a large packet; beyond that it grows with what really arrives.
-const RESERVE: usize = 1 << 20;
+/// Memory reserved at once for a large packet, of a payload of 1 MiB and what stands before it; beyond
+/// that it grows with what really arrives.
+const RESERVE: usize = (1 << 20) + READ;
 /// Bytes of the longest fixed header.
 const LONGEST_HEADER: usize = 5;
 

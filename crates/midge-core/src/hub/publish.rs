@@ -138,8 +138,8 @@ impl Hub {
             let matched = targets.len();
             drop(router);
             // The memory is used again, unless it is that of a message to very many.
-            once.clear();
-            if once.capacity() <= KEPT_TARGETS {
+            if (1..=KEPT_TARGETS).contains(&once.capacity()) {
+                once.clear();
                 batch.targets = once;
             }
             matched
