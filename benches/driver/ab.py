@@ -7,7 +7,8 @@
 
 Every broker is started fresh on one core (--broker-cpu), loaded from another (--load-cpu), and
 ended by its own process id. Within a round the brokers take turns at the same scenario, and the
-order rotates, so that the noise of the machine falls on all of them.
+order rotates, so that the noise of the machine falls on all of them. With --slice they are loaded
+at once and take turns of a fraction of a second: see slices.py.
 
 A brokers file is {"name": {"cmd": ..., "files": {...}, ...}}. In cmd and files {port}, {port2},
 {dir} (a scratch folder), {here} (the folder of the brokers file) and {mode} are filled in, and
@@ -32,6 +33,7 @@ import time
 from pathlib import Path
 
 import metrics
+import slices
 
 HERE = Path(__file__).resolve().parent
 
@@ -128,18 +130,30 @@ class Runner:
         realtime = ["chrt", "-f", "10"] if options.rt else []
         self.broker_pin = realtime + pin(options.broker_cpu)
         self.load_pin = realtime + pin(options.load_cpu)
+        self.slice_s = options.slice
         self.base = Path(options.brokers).resolve().parent
 
+    def round(self, brokers, scenario, round_, failures):
+        """The rows of one round, as they come."""
+        names = list(brokers)
+        turn = round_ % len(names)
+        names = names[turn:] + names[:turn]
+        if self.slice_s:
+            present = {n: brokers[n] for n in names if takes_part(brokers[n], scenario)}
+            yield from slices.run(self, present, scenario, round_)
+            return
+        for name in names:
+            if failures[name] < 2 and takes_part(brokers[name], scenario):
+                yield self.run(name, brokers[name], scenario, round_)
+
+    def broker(self, name, spec, scenario):
+        return Broker(name, spec, self.base, self.broker_pin, scenario.get("limit_mode"))
+
     def run(self, name, spec, scenario, round_):
-        """One row, or None when this broker does not take part."""
-        if any(re.fullmatch(skip, scenario["name"]) for skip in spec.get("skip", [])):
-            return None
-        mode = scenario.get("limit_mode")
-        if spec.get("limit") and not mode:
-            return None
+        """One row."""
         row = {"name": scenario["name"], "broker": name, "round": round_}
         try:
-            with Broker(name, spec, self.base, self.broker_pin, mode) as broker:
+            with self.broker(name, spec, scenario) as broker:
                 row.update(self.measure(broker, shlex.split(scenario["args"]), scenario))
         except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
             row["error"] = str(error)[-300:]
@@ -163,6 +177,12 @@ class Runner:
         return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def takes_part(spec, scenario):
+    """Whether a broker runs a scenario."""
+    skipped = any(re.fullmatch(skip, scenario["name"]) for skip in spec.get("skip", []))
+    return not skipped and (not spec.get("limit") or "limit_mode" in scenario)
+
+
 def pin(cpu):
     return [] if cpu == "none" else ["taskset", "-c", cpu]
 
@@ -174,14 +194,8 @@ def run_plan(options, brokers, plan, wanted):
     for scenario in plan:
         rows, failures = [], dict.fromkeys(names, 0)
         for round_ in range(min(options.rounds, scenario.get("max_rounds", options.rounds))):
-            turn = round_ % len(names)
-            for name in names[turn:] + names[:turn]:
-                if failures[name] >= 2:
-                    continue
-                row = runner.run(name, brokers[name], scenario, round_)
-                if row is None:
-                    continue
-                failures[name] += "error" in row
+            for row in runner.round(brokers, scenario, round_, failures):
+                failures[row["broker"]] += "error" in row
                 rows.append(row)
                 if out:
                     print(json.dumps(row), file=out, flush=True)
@@ -227,6 +241,7 @@ def parse():
     )
     p.add_argument("--broker-cpu", default="0", help="core of the broker, or none")
     p.add_argument("--load-cpu", default="1", help="core of the generator, or none")
+    p.add_argument("--slice", type=float, help="seconds of a turn of brokers that run at once")
     p.add_argument("--autogroup-nice", type=int, help="nice value of an own scheduler autogroup")
     p.add_argument(
         "--rt",
