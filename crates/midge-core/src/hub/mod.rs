@@ -307,25 +307,28 @@ impl Hub {
         while !batch.links.is_empty() {
             // Notifying may write to sockets: one round, and the rest of the list in the next.
             let mut links = std::mem::take(&mut batch.links);
-            for link in links.drain(..) {
-                link.notify.notify();
-            }
+            self.notify_each(&mut links, || batch.now);
             batch.links = links;
             self.settle(batch);
         }
     }
 
-    /// Notifies connections that several batches left to somebody else. A panic on the way to one of
-    /// them ends that one and no other. To be called with no lock held.
+    /// Notifies connections that several batches left to somebody else. To be called with no lock
+    /// held.
     pub fn notify(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
+        self.notify_each(links, &now);
+        if let Some(journal) = &self.shared.journal {
+            journal.flush(now());
+        }
+    }
+
+    /// A panic on the way to one connection ends that one and no other.
+    fn notify_each(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
         for link in links.drain(..) {
             let told = catch_unwind(AssertUnwindSafe(|| link.notify.notify()));
             if told.is_err() {
                 self.contain(|| self.caught_panic(&link, now()));
             }
-        }
-        if let Some(journal) = &self.shared.journal {
-            journal.flush(now());
         }
     }
 

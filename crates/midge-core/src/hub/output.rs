@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::router::{Sub, SubTarget, Subscriber};
-use crate::session::{OUTBOX_HIGH, RetainedCursor, Session};
+use crate::session::{Attached, OUTBOX_HIGH, RetainedCursor, Session};
 use crate::store::{Journal, Position};
 use crate::time::Tick;
 
@@ -51,12 +51,8 @@ impl Hub {
         };
         let mut guard = session.lock();
         let state = &mut *guard;
-        let waits = state.waits() || !state.retained.is_empty();
-        let Some(attached) = state
-            .attached
-            .as_deref_mut()
-            .filter(|a| std::ptr::eq(&*a.link, link))
-        else {
+        let waits = state.has_more();
+        let Some(attached) = Attached::of(&mut state.attached, link) else {
             return true;
         };
         let more = waits || attached.charged > 0 || !attached.outbox.is_empty();
@@ -79,10 +75,7 @@ impl Hub {
         let mut guard = session.lock();
         let state = &mut *guard;
         let waits = state.waits();
-        let attached = state
-            .attached
-            .as_deref_mut()
-            .filter(|a| std::ptr::eq(&*a.link, link))?;
+        let attached = Attached::of(&mut state.attached, link)?;
         attached.in_write = 0;
         if attached.held_until > 0 {
             let journal = self.shared.journal();
@@ -161,9 +154,7 @@ impl Hub {
             return;
         }
         let uncommitted = self.uncommitted(batch.now);
-        if let Some(attached) = session.lock().attached.as_deref_mut()
-            && Arc::ptr_eq(&attached.link, link)
-        {
+        if let Some(attached) = Attached::of(&mut session.lock().attached, link) {
             attached.held_until = uncommitted.map_or(0, |(_, position)| position);
             batch.touch(attached);
         }
@@ -183,11 +174,7 @@ impl Hub {
     fn push_output(&self, link: &Link, bytes: &[u8], held_until: Position) {
         if let Some(session) = link.session.get() {
             let mut state = session.lock();
-            if let Some(attached) = state
-                .attached
-                .as_deref_mut()
-                .filter(|a| std::ptr::eq(&*a.link, link))
-            {
+            if let Some(attached) = Attached::of(&mut state.attached, link) {
                 attached.outbox.push(bytes);
                 attached.held_until = attached.held_until.max(held_until);
                 return;

@@ -61,6 +61,14 @@ impl Attached {
         }
     }
 
+    /// The connected half of a session whose present connection is `link`.
+    #[inline]
+    pub(crate) fn of<'a>(attached: &'a mut Option<Box<Self>>, link: &Link) -> Option<&'a mut Self> {
+        attached
+            .as_deref_mut()
+            .filter(|attached| std::ptr::eq(&*attached.link, link))
+    }
+
     /// What is known of a client that gave no user name.
     pub(crate) fn info(&self, client_id: &Arc<str>) -> ClientInfo {
         ClientInfo {

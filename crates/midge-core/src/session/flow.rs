@@ -73,11 +73,16 @@ impl State {
         !(self.queue.is_empty() && self.resend.is_empty() && self.ahead.is_empty())
     }
 
+    /// Whether there is more to send when there is room: messages that wait, retained ones.
+    pub(crate) fn has_more(&self) -> bool {
+        self.waits() || !self.retained.is_empty()
+    }
+
     fn window_back(&mut self, entry: &Inflight, batch: &mut Batch) {
         if let (true, Some(attached)) = (entry.counted, self.attached.as_deref_mut()) {
             attached.in_window = attached.in_window.saturating_sub(1);
         }
-        batch.moves_up |= self.waits() || !self.retained.is_empty();
+        batch.moves_up |= self.has_more();
     }
 
     /// Ends a flow that went as it should; what the message had been charged.
