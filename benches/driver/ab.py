@@ -172,9 +172,14 @@ class Runner:
             timeout=scenario.get("timeout", 400),
             cwd=broker.folder.name,
         )
-        if done.returncode or not done.stdout.strip():
-            raise RuntimeError(done.stderr.strip() or f"exit code {done.returncode}")
-        return json.loads(done.stdout.strip().splitlines()[-1])
+        return self.figures(done.returncode, done.stdout, done.stderr)
+
+    @staticmethod
+    def figures(code, out, complaint):
+        """What a generator printed; an exception with its complaint otherwise."""
+        if code or not out.strip():
+            raise RuntimeError(complaint.strip() or f"exit code {code}")
+        return json.loads(out.strip().splitlines()[-1])
 
 
 def takes_part(spec, scenario):

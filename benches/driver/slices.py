@@ -5,7 +5,6 @@ other compare seconds. Here every broker gets a part of each second. For saturat
 figure is CPU time: while its generator stands still, a broker has nothing to do.
 """
 
-import json
 import shlex
 import signal
 import subprocess
@@ -15,18 +14,6 @@ from contextlib import ExitStack
 # Seconds for a generator alone, until its clients are connected and its warm-up is over.
 LEAD = 0.8
 WARM_UP = 0.5
-
-
-def with_times(args, duration):
-    """The generator's arguments with other times."""
-    kept = []
-    skip = False
-    for arg in args:
-        if skip or arg in ("--warmup", "--duration"):
-            skip = not skip
-        else:
-            kept.append(arg)
-    return [*kept, "--warmup", str(WARM_UP), "--duration", f"{duration:.2f}"]
 
 
 def run(runner, brokers, scenario, round_):
@@ -43,10 +30,12 @@ def run(runner, brokers, scenario, round_):
         start = time.monotonic()
         end = start + total
         for at, (name, broker) in enumerate(loads):
-            times = with_times(args, end - time.monotonic() - WARM_UP)
-            more = ["--port", str(broker.port), "--pid", str(broker.pid())]
+            duration = end - time.monotonic() - WARM_UP
+            # The last value of an option counts.
+            more = ["--warmup", str(WARM_UP), "--duration", f"{duration:.2f}"]
+            more += ["--port", str(broker.port), "--pid", str(broker.pid())]
             load = subprocess.Popen(
-                [*runner.load_pin, runner.load, *times, *more],
+                [*runner.load_pin, runner.load, *args, *more],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -62,15 +51,13 @@ def run(runner, brokers, scenario, round_):
                 load.send_signal(signal.SIGSTOP)
         for _, load in loads:
             load.send_signal(signal.SIGCONT)
-        return [row(name, load, scenario, round_) for name, load in loads]
-
-
-def row(name, load, scenario, round_):
-    """What a generator printed, or its complaint."""
-    row = {"name": scenario["name"], "broker": name, "round": round_}
-    out, complaint = load.communicate(timeout=60)
-    if load.returncode or not out.strip():
-        row["error"] = complaint.strip()[-300:] or f"exit code {load.returncode}"
-    else:
-        row.update(json.loads(out.strip().splitlines()[-1]))
-    return row
+        rows = []
+        for name, load in loads:
+            row = {"name": scenario["name"], "broker": name, "round": round_}
+            out, complaint = load.communicate(timeout=60)
+            try:
+                row.update(runner.figures(load.returncode, out, complaint))
+            except RuntimeError as error:
+                row["error"] = str(error)[-300:]
+            rows.append(row)
+        return rows
