@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::error::StartError;
 use crate::runtime::Core;
-use crate::transport::{Tcp, Unix};
+use crate::transport::{Tcp, Unix, prepare_tcp};
 
 /// Connections accepted before everybody else gets a turn.
 const ACCEPTS: u32 = 16;
@@ -118,8 +118,7 @@ impl Bound {
                 let listener = TcpListener::from_std(listener)?;
                 while let Some(accepted) = core.until_closing(listener.accept()).await {
                     let taken = accepted.and_then(|(stream, peer)| {
-                        // Coalescing is the broker's own work: never wait for more.
-                        let _ = stream.set_nodelay(true);
+                        prepare_tcp(&stream);
                         let home = core.runtimes.emptiest();
                         let ends = Tcp::new(stream, &home.runtime)?;
                         core.connect(home, ends, peer.to_string().into(), name.clone());

@@ -14,7 +14,7 @@ use crate::outlet::{Flushed, Outlet};
 
 pub use memory::MemoryStream;
 pub(crate) use memory::memory_pair;
-pub(crate) use socket::{DirectWrite, Tcp, Unix};
+pub(crate) use socket::{DirectWrite, Tcp, Unix, prepare_tcp};
 
 /// A new connection: what its driver keeps, and the half that anybody may write to directly, on any
 /// thread, if it has one.

@@ -22,6 +22,20 @@ const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND_FLAGS: libc::c_int = 0;
 
+/// Bytes that the kernel takes from us and has not sent yet. Unlimited it takes megabytes, which it
+/// then sends all at once when a slow client makes room, on whichever processor is at hand: others
+/// wait for that. What is on its way is not limited, so that a long way costs no throughput.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_HIGH: u32 = 256 * 1024;
+
+/// Sets the options of a connection that has come in. None is worth losing the connection for.
+pub(crate) fn prepare_tcp(stream: &TcpStream) {
+    // Coalescing is the broker's own work: never wait for more.
+    let _ = stream.set_nodelay(true);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_HIGH);
+}
+
 /// The writing half of a socket.
 pub(crate) enum DirectWrite {
     Tcp(tcp::OwnedWriteHalf),
@@ -113,3 +127,20 @@ socket_transport!(
     unix::OwnedReadHalf,
     "A connection over a Unix socket."
 );
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_sends_at_once_and_keeps_little_in_the_kernel() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        prepare_tcp(&stream);
+        assert!(stream.nodelay().unwrap());
+        let socket = SockRef::from(&stream);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_HIGH);
+    }
+}
