@@ -1,7 +1,5 @@
 //! Messages in flight towards a client, by packet identifier.
 
-use std::collections::VecDeque;
-
 use super::Inflight;
 
 /// Above this many slots memory is given back when nothing is in flight any more.
@@ -18,15 +16,86 @@ pub(crate) struct InFlight(Option<Box<Slab>>);
 
 #[derive(Debug, Default)]
 struct Slab {
-    slots: Vec<Option<Inflight>>,
-    free: VecDeque<u16>,
+    slots: Vec<Slot>,
+    /// Free slots: a list in the slots themselves.
+    free: usize,
+    /// The identifiers that became free first and last, if any is free.
+    first: u16,
+    last: u16,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Used(Inflight),
+    /// With the identifier that became free next, unless it is the last one.
+    Free(u16),
+}
+
+impl Slot {
+    fn used(&self) -> Option<&Inflight> {
+        match self {
+            Self::Used(entry) => Some(entry),
+            Self::Free(_) => None,
+        }
+    }
+
+    fn used_mut(&mut self) -> Option<&mut Inflight> {
+        match self {
+            Self::Used(entry) => Some(entry),
+            Self::Free(_) => None,
+        }
+    }
+}
+
+impl Slab {
+    fn set(&mut self, packet_id: u16, slot: Slot) -> Option<Slot> {
+        let place = self.slots.get_mut(place(packet_id))?;
+        Some(std::mem::replace(place, slot))
+    }
+
+    fn next_free(&self, packet_id: u16) -> u16 {
+        match self.slots.get(place(packet_id)) {
+            Some(Slot::Free(next)) => *next,
+            _ => 0,
+        }
+    }
+
+    /// Appends an identifier, whose slot is free, to the list.
+    #[inline]
+    fn rest(&mut self, packet_id: u16) {
+        if self.free == 0 {
+            self.first = packet_id;
+        } else {
+            self.set(self.last, Slot::Free(packet_id));
+        }
+        self.last = packet_id;
+        self.free += 1;
+    }
+
+    /// Takes an identifier out of the list, wherever it is.
+    fn wake(&mut self, packet_id: u16) {
+        let next = self.next_free(packet_id);
+        if packet_id == self.first {
+            self.first = next;
+        } else {
+            let mut before = self.first;
+            while before != 0 && self.next_free(before) != packet_id {
+                before = self.next_free(before);
+            }
+            self.set(before, Slot::Free(next));
+            if packet_id == self.last {
+                self.last = before;
+            }
+        }
+        self.free -= 1;
+    }
 }
 
 impl InFlight {
     pub(crate) fn len(&self) -> usize {
         self.0
             .as_ref()
-            .map_or(0, |slab| slab.slots.len() - slab.free.len())
+            .map_or(0, |slab| slab.slots.len() - slab.free)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -38,9 +107,8 @@ impl InFlight {
     pub(crate) fn free_packet_id(&self) -> Option<u16> {
         let Some(slab) = &self.0 else { return Some(1) };
         let new = u16::try_from(slab.slots.len() + 1).ok();
-        let rested = slab.free.front().copied();
-        if slab.free.len() >= RESTING || new.is_none() {
-            rested
+        if slab.free >= RESTING || new.is_none() {
+            Some(slab.first).filter(|_| slab.free > 0)
         } else {
             new
         }
@@ -48,43 +116,42 @@ impl InFlight {
 
     #[inline]
     pub(crate) fn get(&self, packet_id: u16) -> Option<&Inflight> {
-        self.0.as_ref()?.slots.get(slot(packet_id))?.as_ref()
+        self.0.as_ref()?.slots.get(place(packet_id))?.used()
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, packet_id: u16) -> Option<&mut Inflight> {
-        self.0.as_mut()?.slots.get_mut(slot(packet_id))?.as_mut()
+        self.0.as_mut()?.slots.get_mut(place(packet_id))?.used_mut()
     }
 
     /// Puts a message in flight under an identifier that is free.
     #[inline]
     pub(crate) fn insert(&mut self, packet_id: u16, entry: Inflight) {
         let slab = self.0.get_or_insert_default();
-        let at = slot(packet_id);
-        if slab.free.front() == Some(&packet_id) {
-            slab.free.pop_front();
-        } else if at >= slab.slots.len() {
-            while slab.slots.len() < at {
-                slab.slots.push(None);
-                slab.free.extend(u16::try_from(slab.slots.len()));
-            }
-            slab.slots.push(Some(entry));
+        let at = place(packet_id);
+        if at < slab.slots.len() {
+            // In any other order than they became free only what is restored.
+            slab.wake(packet_id);
+            slab.set(packet_id, Slot::Used(entry));
             return;
-        } else {
-            // Only what is restored comes in any order.
-            slab.free.retain(|free| *free != packet_id);
         }
-        if let Some(free) = slab.slots.get_mut(at) {
-            *free = Some(entry);
+        while slab.slots.len() < at {
+            slab.slots.push(Slot::Free(0));
+            slab.rest(u16::try_from(slab.slots.len()).unwrap_or_default());
         }
+        slab.slots.push(Slot::Used(entry));
     }
 
     #[inline]
     pub(crate) fn remove(&mut self, packet_id: u16) -> Option<Inflight> {
         let slab = self.0.as_mut()?;
-        let entry = slab.slots.get_mut(slot(packet_id))?.take()?;
-        slab.free.push_back(packet_id);
-        if slab.slots.len() > KEPT_SLOTS && slab.slots.len() == slab.free.len() {
+        let slot = slab.slots.get_mut(place(packet_id))?;
+        slot.used()?;
+        let Slot::Used(entry) = std::mem::replace(slot, Slot::Free(0)) else {
+            return None;
+        };
+        slab.rest(packet_id);
+        if slab.slots.len() > KEPT_SLOTS && slab.slots.len() == slab.free {
             self.0 = None;
         }
         Some(entry)
@@ -95,22 +162,22 @@ impl InFlight {
         let ids = 1..=u16::MAX;
         let slots = self.0.iter_mut().flat_map(|slab| &mut slab.slots);
         ids.zip(slots)
-            .filter_map(|(packet_id, slot)| Some((packet_id, slot.as_mut()?)))
+            .filter_map(|(packet_id, slot)| Some((packet_id, slot.used_mut()?)))
     }
 
     /// Takes everything.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Inflight> + use<> {
-        self.0
-            .take()
-            .into_iter()
-            .flat_map(|slab| slab.slots)
-            .flatten()
+        let slots = self.0.take().into_iter().flat_map(|slab| slab.slots);
+        slots.filter_map(|slot| match slot {
+            Slot::Used(entry) => Some(entry),
+            Slot::Free(_) => None,
+        })
     }
 }
 
 /// Identifier 0 has none.
 #[inline]
-fn slot(packet_id: u16) -> usize {
+fn place(packet_id: u16) -> usize {
     usize::from(packet_id).wrapping_sub(1)
 }
 
@@ -167,15 +234,25 @@ mod tests {
     #[test]
     fn what_is_restored_comes_in_any_order() {
         let mut table = InFlight::default();
-        for packet_id in [7, 3, 1] {
+        for packet_id in [7, 3, 1, 6] {
             table.insert(packet_id, entry(packet_id.into()));
         }
-        let mut free: Vec<u16> = (0..5).map(|n| add(&mut table, n)).collect();
-        free.sort_unstable();
+        let free: Vec<u16> = (0..5).map(|n| add(&mut table, n)).collect();
         assert_eq!(free, [8, 9, 10, 11, 12]);
         let ids: Vec<u16> = table.iter_mut().map(|(packet_id, _)| packet_id).collect();
-        assert_eq!(ids, [1, 3, 7, 8, 9, 10, 11, 12]);
-        assert_eq!(table.take().count(), 8);
+        assert_eq!(ids, [1, 3, 6, 7, 8, 9, 10, 11, 12]);
+        // What was never used rests first.
+        for packet_id in [9, 3, 7, 12, 1] {
+            assert!(table.remove(packet_id).is_some());
+        }
+        let again: Vec<u16> = (0..2).map(|n| add(&mut table, n)).collect();
+        assert_eq!(again, [2, 13]);
+        for packet_id in [10, 8] {
+            assert!(table.remove(packet_id).is_some());
+        }
+        let again: Vec<u16> = (0..2).map(|n| add(&mut table, n)).collect();
+        assert_eq!(again, [4, 5]);
+        assert_eq!(table.take().count(), 6);
         assert!(table.is_empty());
     }
 
