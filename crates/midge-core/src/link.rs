@@ -1,6 +1,6 @@
 //! One connection, as the hub and the one who does its IO share it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -23,11 +23,13 @@ pub trait Notify: Send + Sync {
 #[repr(C)]
 pub struct Link {
     ended: OnceLock<Box<DisconnectReason>>,
+    /// Whoever does the IO has been asked to write.
+    asked: AtomicBool,
+    last_received: AtomicU64,
     pub(crate) session: OnceLock<Arc<Session>>,
     pub(crate) notify: Arc<dyn Notify>,
     /// Output before a session is attached and after it was detached.
     pub(crate) spill: Mutex<Option<Box<Outbox>>>,
-    last_received: AtomicU64,
     /// Longest silence in milliseconds, 0 for any.
     silence_ms: AtomicU64,
     pub(crate) timer: Mutex<Option<TimerKey>>,
@@ -50,6 +52,7 @@ impl Link {
             session: OnceLock::new(),
             ended: OnceLock::new(),
             last_received: AtomicU64::new(now.0),
+            asked: AtomicBool::new(false),
             silence_ms: AtomicU64::new(0),
             timer: Mutex::new(None),
         }
@@ -64,6 +67,16 @@ impl Link {
     /// Whether this is the first reason.
     pub(crate) fn set_ended(&self, reason: DisconnectReason) -> bool {
         self.ended.set(Box::new(reason)).is_ok()
+    }
+
+    /// Asks whoever does the IO to write, when somebody else could not or must not.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+    }
+
+    /// Whether it has been asked since the last time.
+    pub fn take_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire) && self.asked.swap(false, Ordering::AcqRel)
     }
 
     /// Whether a session is or was attached: the client got CONNACK with success.

@@ -14,6 +14,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::input::{Input, Read, Sink};
 use crate::outlet::{Flushed, Outlet};
+use crate::runtime::Core;
 use crate::threads::Home;
 use crate::transport::Transport;
 
@@ -27,7 +28,7 @@ const REPLIES_HIGH: usize = 64 * 1024;
 /// Time for the last bytes of an ended connection to get out.
 const LINGER: Duration = Duration::from_secs(2);
 /// Bytes thrown away while waiting for the other side to close.
-const DISCARD: usize = 1 << 20;
+const DISCARD: u32 = 1 << 20;
 
 enum Stage {
     /// Nothing has been read yet.
@@ -40,7 +41,7 @@ enum Stage {
     /// The connection has ended: the last bytes go out.
     Flushing,
     /// Nothing more is written; waiting for the other side to close.
-    Closing(usize),
+    Closing,
 }
 
 /// Drives one connection from its first byte to its last. In the order of use: what each message
@@ -50,6 +51,7 @@ pub(crate) struct Driver<T> {
     transport: T,
     outlet: Arc<Outlet>,
     home: Arc<Home>,
+    core: Arc<Core>,
     stage: Stage,
     /// Reads since the last pause; beyond the budget, rounds of this pause.
     reads: u8,
@@ -62,6 +64,8 @@ pub(crate) struct Driver<T> {
     tells: bool,
     input: Input,
     connection: Connection,
+    /// Bytes thrown away since the stage is `Closing`.
+    discarded: u32,
     linger: Option<Pin<Box<Sleep>>>,
     stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
@@ -69,14 +73,17 @@ pub(crate) struct Driver<T> {
 impl<T: Transport> Driver<T> {
     pub(crate) fn new(transport: T, outlet: Arc<Outlet>, link: Arc<Link>, home: Arc<Home>) -> Self {
         outlet.bind(link.clone());
-        let connection = Connection::new(outlet.core.hub.clone(), link);
+        let core = outlet.core.clone();
+        let connection = Connection::new(core.hub.clone(), link);
         Self {
             transport,
             connection,
             outlet,
             home,
+            core,
             input: Input::new(),
             stage: Stage::Fresh,
+            discarded: 0,
             linger: None,
             reads: 0,
             rounds: 0,
@@ -87,22 +94,22 @@ impl<T: Transport> Driver<T> {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.outlet.register(cx);
         loop {
             match self.stage {
                 Stage::Fresh => {
+                    self.outlet.register(cx);
                     // Mostly nothing is there yet.
                     self.stage = Stage::Outside;
                     ready!(self.run(cx));
                 }
-                Stage::Outside if !self.outlet.core.may_enter(cx.waker()) => {
+                Stage::Outside if !self.core.may_enter(cx.waker()) => {
                     self.stage = Stage::Queued;
                     return Poll::Pending;
                 }
                 Stage::Outside | Stage::Queued => self.stage = Stage::Running,
                 Stage::Running => ready!(self.run(cx)),
                 Stage::Flushing => ready!(self.flush_last(cx)),
-                Stage::Closing(discarded) => return self.close(cx, discarded),
+                Stage::Closing => return self.close(cx),
             }
         }
     }
@@ -126,10 +133,10 @@ impl<T: Transport> Driver<T> {
             return Poll::Ready(());
         }
         if self.connection.is_waiting() {
-            ready!(self.connection.poll(cx, self.outlet.core.now()));
+            ready!(self.connection.poll(cx, self.core.now()));
             self.input.resume(Sink {
                 connection: &mut self.connection,
-                core: &self.outlet.core,
+                core: &self.core,
             });
             return Poll::Ready(());
         }
@@ -146,7 +153,7 @@ impl<T: Transport> Driver<T> {
         }
         let to = Sink {
             connection: &mut self.connection,
-            core: &self.outlet.core,
+            core: &self.core,
         };
         match self.input.poll_read(cx, self.transport.reader(), to) {
             Poll::Ready(Ok(Read { count: 1.., bulk })) => {
@@ -170,7 +177,7 @@ impl<T: Transport> Driver<T> {
         let much =
             self.input.is_large() || self.reads >= READ_BUDGET && self.connection.owes_one_notice();
         if !much && self.connection.owes_others_notice() {
-            let core = &self.outlet.core;
+            let core = &self.core;
             let notices = &self.home.notices;
             self.tells = notices.collect(&mut self.connection, &core.hub, || core.now());
             if self.tells {
@@ -183,7 +190,7 @@ impl<T: Transport> Driver<T> {
 
     /// Writes what there is to write, some of it if there is very much.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Flushed {
-        self.unwritten |= self.connection.has_output() || self.outlet.take_asked();
+        self.unwritten |= self.connection.has_output() || self.connection.link().take_asked();
         if !self.unwritten {
             return Flushed::Empty;
         }
@@ -217,11 +224,9 @@ impl<T: Transport> Driver<T> {
 
     /// The other side closed, or the transport broke.
     fn lost(&mut self) {
-        self.stage = Stage::Closing(DISCARD);
-        self.outlet
-            .core
-            .hub
-            .lost(self.connection.link(), self.outlet.core.now());
+        self.stage = Stage::Closing;
+        self.discarded = DISCARD;
+        self.core.hub.lost(self.connection.link(), self.core.now());
     }
 
     /// Whether the client is to be waited for before the socket is closed, because it may not have
@@ -247,7 +252,7 @@ impl<T: Transport> Driver<T> {
 
     /// The broker stops; a connection that has written everything is not waited for then.
     fn is_stopping(&mut self, cx: &mut Context<'_>) -> bool {
-        let stopping = &self.outlet.core.closing;
+        let stopping = &self.core.closing;
         let stopped = self
             .stopped
             .get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
@@ -262,34 +267,29 @@ impl<T: Transport> Driver<T> {
         }
         let failed = flushed != Flushed::Empty;
         let shut = self.transport.poll_shutdown(cx);
-        let discarded = if failed || matches!(shut, Poll::Ready(Err(_))) {
-            DISCARD
-        } else {
-            0
-        };
-        self.stage = Stage::Closing(discarded);
+        if failed || matches!(shut, Poll::Ready(Err(_))) {
+            self.discarded = DISCARD;
+        }
+        self.stage = Stage::Closing;
         Poll::Ready(())
     }
 
     /// Waits for the other side to close, so that what was written last is not lost in a reset.
-    fn close(&mut self, cx: &mut Context<'_>, mut discarded: usize) -> Poll<()> {
+    fn close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; 4096];
-        while discarded < DISCARD {
+        while self.discarded < DISCARD {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(self.transport.reader()).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    discarded += buffer.filled().len();
+                    self.discarded += u32::try_from(buffer.filled().len()).unwrap_or(DISCARD);
                 }
-                Poll::Ready(_) => discarded = DISCARD,
+                Poll::Ready(_) => self.discarded = DISCARD,
                 Poll::Pending
                     if !self.worth_waiting() || self.is_stopping(cx) || self.lingered(cx) =>
                 {
-                    discarded = DISCARD;
+                    self.discarded = DISCARD;
                 }
-                Poll::Pending => {
-                    self.stage = Stage::Closing(discarded);
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
             }
         }
         Poll::Ready(())
@@ -305,10 +305,9 @@ impl<T: Transport> Future for Driver<T> {
         match catch_unwind(AssertUnwindSafe(|| driver.drive(cx))) {
             Ok(done) => done,
             Err(_) => {
-                self.outlet
-                    .core
+                self.core
                     .hub
-                    .caught_panic(self.connection.link(), self.outlet.core.now());
+                    .caught_panic(self.connection.link(), self.core.now());
                 Poll::Ready(())
             }
         }
@@ -319,7 +318,7 @@ impl<T> Driver<T> {
     /// Tells all who have to be told, if this connection is to do that.
     fn tell_all(&mut self) {
         if std::mem::take(&mut self.tells) {
-            let core = &self.outlet.core;
+            let core = &self.core;
             self.home.notices.tell(&core.hub, || core.now());
         }
     }
@@ -329,10 +328,9 @@ impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         self.tell_all();
         self.connection.notify_receivers();
-        self.outlet
-            .core
+        self.core
             .hub
-            .closed(self.connection.link(), self.outlet.core.now());
+            .closed(self.connection.link(), self.core.now());
         self.outlet.close();
     }
 }

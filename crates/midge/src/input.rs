@@ -92,8 +92,8 @@ enum Stash {
     Part(Vec<u8>),
     /// A packet that is read into a buffer of its own, of that many bytes in the end.
     Large(Box<(BytesMut, usize)>),
-    /// What has to wait for a hook's answer.
-    Held(Bytes),
+    /// What has to wait for a hook's answer; seldom any.
+    Held(Box<Bytes>),
 }
 
 impl Stash {
@@ -127,7 +127,7 @@ pub(crate) struct Read {
 pub(crate) struct Input {
     stash: Stash,
     /// Bytes of the first packet of the last read, 0 if that is not known.
-    packet: usize,
+    packet: u32,
     /// The last read brought much, or all that it asked for: there is probably more.
     more: bool,
 }
@@ -143,7 +143,16 @@ impl Input {
 
     /// Whether large packets come in.
     pub(crate) fn is_large(&self) -> bool {
-        self.packet > OWN_FROM
+        self.packet() > OWN_FROM
+    }
+
+    fn packet(&self) -> usize {
+        self.packet as usize
+    }
+
+    /// No packet of MQTT is as long as the type's limit.
+    fn set_packet(&mut self, bytes: usize) {
+        self.packet = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
     /// Reads once and feeds the connection with what came.
@@ -154,7 +163,7 @@ impl Input {
         to: Sink<'_>,
     ) -> Poll<io::Result<Read>> {
         let goes_on = matches!(self.stash, Stash::Large(_));
-        let worth_long = self.more && (LONG_FROM..=LONG_READ / 2).contains(&self.packet);
+        let worth_long = self.more && (LONG_FROM..=LONG_READ / 2).contains(&self.packet());
         let long = if worth_long && !goes_on {
             ReadBuffer::take_long()
         } else {
@@ -163,8 +172,8 @@ impl Input {
         match std::mem::replace(&mut self.stash, Stash::Part(Vec::new())) {
             Stash::Part(part) if part.is_empty() && self.is_large() && long.is_none() => {
                 // Probably another one of that size: read without a copy.
-                let buffer = BytesMut::with_capacity(self.packet.min(RESERVE));
-                let large = Box::new((buffer, self.packet));
+                let buffer = BytesMut::with_capacity(self.packet().min(RESERVE));
+                let large = Box::new((buffer, self.packet()));
                 self.read_large(cx, reader, to, large)
             }
             Stash::Part(part) => self.read_packets(cx, reader, to, part, long),
@@ -184,7 +193,7 @@ impl Input {
     ) -> Poll<io::Result<Read>> {
         // Packets of one size end where a long read does.
         let (mut scratch, end) = match long {
-            Some(buffer) => (buffer, LONG_READ - LONG_READ % self.packet.max(1)),
+            Some(buffer) => (buffer, LONG_READ - LONG_READ % self.packet().max(1)),
             None => (ReadBuffer::take(), READ),
         };
         let Some((head, tail)) = scratch
@@ -209,7 +218,7 @@ impl Input {
             self.more = count >= room.min(READ);
             let filled = ..part.len() + count;
             let bytes = scratch.0.get(filled).unwrap_or_default();
-            self.packet = to.connection.missing(bytes).unwrap_or(0);
+            self.set_packet(to.connection.missing(bytes).unwrap_or(0));
             if bulk {
                 let lent = Bytes::from_owner(scratch);
                 let bytes = lent.get(filled).unwrap_or_default();
@@ -247,7 +256,7 @@ impl Input {
         if let Some(size) = known {
             *whole = size;
         }
-        self.packet = *whole;
+        self.set_packet(*whole);
         let limit = to.core.hub.config().limits.packet_bytes as usize;
         let malformed = known.is_none() && buffer.len() > LONGEST_HEADER;
         if buffer.len() >= *whole || *whole > limit || malformed {
@@ -269,7 +278,7 @@ impl Input {
         let used = to.connection.receive_quietly(bytes, backing, now);
         let rest = bytes.get(used..).unwrap_or_default();
         self.stash = if to.connection.is_waiting() {
-            Stash::Held(Bytes::copy_from_slice(rest))
+            Stash::Held(Box::new(Bytes::copy_from_slice(rest)))
         } else {
             Stash::of(rest, to.connection)
         };
@@ -278,11 +287,11 @@ impl Input {
     /// Goes on with packets that were read before a hook deferred its answer.
     pub(crate) fn resume(&mut self, to: Sink<'_>) {
         if let Stash::Held(held) = &mut self.stash {
-            let held = std::mem::take(held);
+            let held = std::mem::take(&mut **held);
             let used = to.connection.receive_quietly(&held, None, to.core.now());
             let rest = held.slice(used..);
             self.stash = if to.connection.is_waiting() {
-                Stash::Held(rest)
+                Stash::Held(Box::new(rest))
             } else {
                 Stash::of(&rest, to.connection)
             };

@@ -2,8 +2,7 @@
 //! thread; the connection's driver is woken only when the socket is full.
 
 use std::io::{self, IoSlice};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use midge_core::{Batch, Link, Notify, Outbox};
@@ -18,13 +17,14 @@ const SLICES: usize = 32;
 /// Bytes of a backlog after which others get their turn, unless that is nearly all of it.
 const WRITE_BUDGET: usize = 128 * 1024;
 
-/// The writing side of one connection, shared by its driver and everybody who publishes to it.
+/// The writing side of one connection, shared by its driver and everybody who publishes to it. In the
+/// order of use: what each message touches lies together.
+#[repr(C)]
 pub(crate) struct Outlet {
     pub(crate) core: Arc<Core>,
     state: Mutex<State>,
-    waker: Mutex<Option<Waker>>,
-    /// The driver was woken to write.
-    asked: AtomicBool,
+    /// The driver's task.
+    waker: OnceLock<Waker>,
 }
 
 struct State {
@@ -63,8 +63,7 @@ impl Outlet {
         Self {
             core,
             state: Mutex::new(state),
-            waker: Mutex::new(None),
-            asked: AtomicBool::new(false),
+            waker: OnceLock::new(),
         }
     }
 
@@ -82,28 +81,11 @@ impl Outlet {
         drop(gone);
     }
 
-    /// Registers the driver's task, before it looks at anything.
+    /// Registers the driver's task, which stays the same, before its first flush. Nobody is missed:
+    /// whoever wakes it has held the lock of the state before, and that flush takes it, too.
     pub(crate) fn register(&self, cx: &Context<'_>) {
-        let mut waker = self.waker.lock();
-        if !waker
-            .as_ref()
-            .is_some_and(|known| known.will_wake(cx.waker()))
-        {
-            *waker = Some(cx.waker().clone());
-        }
-    }
-
-    /// Whether the driver has been woken since the last time to write something.
-    pub(crate) fn take_asked(&self) -> bool {
-        self.asked.load(Ordering::Acquire) && self.asked.swap(false, Ordering::AcqRel)
-    }
-
-    fn wake(&self) {
-        self.asked.store(true, Ordering::Release);
-        let waker = self.waker.lock().clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        let known = self.waker.get_or_init(|| cx.waker().clone());
+        debug_assert!(known.will_wake(cx.waker()), "a driver is one task");
     }
 
     /// Writes what there is with `write`, which says `WouldBlock` when it takes no more.
@@ -111,7 +93,7 @@ impl Outlet {
         &self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flushed {
-        self.flush(|state, leftovers| self.write_out(state, &mut write, leftovers))
+        self.flush(|state, leftovers| self.write_out(state, |_, slices| write(slices), leftovers))
     }
 
     /// Writes directly, if this transport can; `Blocked` if it can't.
@@ -135,22 +117,18 @@ impl Outlet {
     }
 
     fn write_directly(&self, state: &mut State, leftovers: &mut Vec<Batch>) -> Flushed {
-        match state.direct.take() {
-            Some(direct) => {
-                let write = |slices: &[IoSlice<'_>]| direct.try_write(slices);
-                let flushed = self.write_out(state, write, leftovers);
-                state.direct = Some(direct);
-                flushed
-            }
+        match &state.direct {
+            Some(_) => self.write_out(state, DirectWrite::try_write_to, leftovers),
             None if state.failed => Flushed::Failed,
             None => Flushed::Blocked,
         }
     }
 
+    /// `write` is given the socket, if anybody may write to it.
     fn write_out(
         &self,
         state: &mut State,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        mut write: impl FnMut(Option<&DirectWrite>, &[IoSlice<'_>]) -> io::Result<usize>,
         leftovers: &mut Vec<Batch>,
     ) -> Flushed {
         let mut written = 0;
@@ -181,8 +159,8 @@ impl Outlet {
                 break Flushed::Paused;
             }
             let result = match state.out.single() {
-                Some(all) => write(&[IoSlice::new(all)]),
-                None => write_vectored(&state.out, &mut write),
+                Some(all) => write(state.direct.as_ref(), &[IoSlice::new(all)]),
+                None => write_vectored(&state.out, |slices| write(state.direct.as_ref(), slices)),
             };
             match result {
                 Ok(0) => state.failed = true,
@@ -218,20 +196,24 @@ fn write_vectored(
 
 impl Notify for Outlet {
     fn notify(&self) {
-        let mut ended = false;
-        let flushed = self.flush(|state, leftovers| {
+        let mut wakes = false;
+        self.flush(|state, leftovers| {
             let flushed = if state.waits {
                 // The driver knows.
                 Flushed::Empty
             } else {
                 self.write_directly(state, leftovers)
             };
-            let link = state.link.as_ref();
-            ended = link.is_some_and(|link| link.ended().is_some());
+            if let Some(link) = &state.link
+                && (flushed != Flushed::Empty || link.ended().is_some())
+            {
+                link.ask();
+                wakes = true;
+            }
             flushed
         });
-        if flushed != Flushed::Empty || ended {
-            self.wake();
+        if wakes && let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
         }
     }
 }

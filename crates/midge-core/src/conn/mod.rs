@@ -93,15 +93,16 @@ pub struct Connection {
     link: Arc<Link>,
     session: Option<Arc<Session>>,
     batch: Lent,
-    routes: RouteCache,
     phase: Phase,
     waiting: Option<Box<(Awaiting, Then)>>,
-    publish_bucket: Option<Box<Bucket>>,
-    unwritten_replies: usize,
+    unwritten_replies: u32,
     has_output: bool,
     version: Version,
     problem_information: bool,
     maximum_packet: u32,
+    // So far for who only reads; these for who publishes.
+    routes: RouteCache,
+    publish_bucket: Option<Box<Bucket>>,
     info: Option<Arc<ClientInfo>>,
     silence_ms: u64,
     #[allow(clippy::box_collection)] // few connections have any
@@ -148,7 +149,7 @@ impl Connection {
 
     /// Bytes of acknowledgements that may not be written yet.
     pub fn unwritten_replies(&self) -> usize {
-        self.unwritten_replies
+        self.unwritten_replies as usize
     }
 
     /// Whether what came in has led to output that nobody is notified of: whoever fed it in is to
@@ -369,7 +370,8 @@ impl Connection {
     fn push_replies(&mut self) {
         if !self.batch.replies.is_empty() {
             self.has_output = true;
-            self.unwritten_replies += self.batch.replies.len();
+            let replies = u32::try_from(self.batch.replies.len()).unwrap_or(u32::MAX);
+            self.unwritten_replies = self.unwritten_replies.saturating_add(replies);
             self.hub
                 .push_replies(&self.link, &self.batch.replies, self.batch.now());
             self.batch.replies.clear();

@@ -123,12 +123,12 @@ impl Hub {
                     if message.qos != QoS::AtMostOnce || route.kept {
                         passage.topic = Some(route.topic.clone());
                     }
-                    &route.targets
+                    &route.targets[..]
                 }
                 None => {
                     once = std::mem::take(&mut batch.targets);
                     router.resolve_into(message.topic, session, &mut once);
-                    &once
+                    &once[..]
                 }
             };
             passage.many = targets.len() > 1;

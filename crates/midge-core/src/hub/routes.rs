@@ -1,6 +1,7 @@
 //! What a publisher remembers: topics that it used more than once lately, with their resolved
 //! receivers.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::router::{Router, Subscriber, Target};
@@ -22,13 +23,39 @@ pub(crate) struct RouteCache {
 pub(super) struct Route {
     pub(super) topic: Arc<str>,
     pub(super) generation: u64,
-    pub(super) targets: Vec<Target>,
+    pub(super) targets: Targets,
     /// All receivers get messages as they came, or are shared groups.
     pub(super) plain: bool,
     /// Some receivers keep messages of any QoS.
     pub(super) kept: bool,
     /// All receivers are the host's own.
     pub(super) inside: bool,
+}
+
+/// Mostly there is one, which needs no memory of its own.
+pub(super) enum Targets {
+    One([Target; 1]),
+    Any(Vec<Target>),
+}
+
+impl From<Vec<Target>> for Targets {
+    fn from(targets: Vec<Target>) -> Self {
+        match <[Target; 1]>::try_from(targets) {
+            Ok(one) => Self::One(one),
+            Err(targets) => Self::Any(targets),
+        }
+    }
+}
+
+impl Deref for Targets {
+    type Target = [Target];
+
+    fn deref(&self) -> &[Target] {
+        match self {
+            Self::One(one) => one,
+            Self::Any(targets) => targets,
+        }
+    }
 }
 
 /// Topics remembered per publisher.
@@ -48,7 +75,7 @@ impl Route {
             }),
             plain: targets.iter().all(super::run::is_plain),
             topic,
-            targets,
+            targets: targets.into(),
         }
     }
 }

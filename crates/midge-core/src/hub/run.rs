@@ -318,7 +318,7 @@ impl Hub {
         let shared = run
             .shared()
             .or_else(|| worth_a_copy.then(|| Bytes::copy_from_slice(run.bytes)));
-        for target in &route.targets {
+        for target in route.targets.iter() {
             if let Some((session, _)) = plain(target)
                 && session.offer_run(run, shared.as_ref(), &self.shared, batch)
             {

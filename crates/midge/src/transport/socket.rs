@@ -43,8 +43,16 @@ pub(crate) enum DirectWrite {
 }
 
 impl DirectWrite {
+    /// Writes without waiting to a connection that can be written to directly.
+    pub(crate) fn try_write_to(direct: Option<&Self>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match direct {
+            Some(direct) => direct.try_write(slices),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
     /// Writes without waiting.
-    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => {
                 let stream: &TcpStream = half.as_ref();
