@@ -41,19 +41,17 @@ impl Origin {
     }
 }
 
-/// A message, never altered. [`SharedMessage`] is a reference to one. First what is let go of at its
-/// end: by then it has mostly left the processor's cache.
+/// A message, never altered. [`SharedMessage`] is a reference to one.
 #[derive(Debug)]
-#[repr(C)]
 pub struct Message {
     topic: Option<Arc<str>>,
     /// Encoded properties, if there are any.
     block: Option<Box<[u8]>>,
-    tracker: Option<Arc<Tracker>>,
-    origin: Origin,
     payload: Payload,
+    origin: Origin,
     expires: Tick,
     id: u64,
+    tracker: Option<Arc<Tracker>>,
     qos: QoS,
     retain: bool,
 }

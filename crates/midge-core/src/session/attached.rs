@@ -26,23 +26,22 @@ pub(crate) struct AttachedSettings {
     pub(crate) alias_maximum: u16,
 }
 
-/// The connected half of a session. In the order of use, as [`Session`](super::Session).
+/// The connected half of a session.
 #[derive(Debug)]
-#[repr(C)]
 pub(crate) struct Attached {
     pub(crate) link: Arc<Link>,
-    pub(crate) outbox: Outbox,
     pub(crate) settings: AttachedSettings,
+    pub(crate) outbox: Outbox,
     /// Messages sent on this connection that count against the window.
     pub(crate) in_window: u16,
-    /// A batch has taken on to notify the connection.
-    pub(crate) dirty: bool,
     /// Bytes taken for writing that may not be written yet.
     pub(crate) in_write: usize,
     /// Bytes of the outbox that count in the hub's backlog.
     pub(crate) charged: usize,
     /// Position in the store that must be committed before anything is sent, 0 for none.
     pub(crate) held_until: u64,
+    /// A batch has taken on to notify the connection.
+    pub(crate) dirty: bool,
     #[allow(clippy::box_collection)] // few connections have any
     aliases: Option<Box<HashMap<Box<str>, u16>>>,
 }
