@@ -50,6 +50,7 @@ impl From<Vec<Target>> for Targets {
 impl Deref for Targets {
     type Target = [Target];
 
+    #[inline]
     fn deref(&self) -> &[Target] {
         match self {
             Self::One(one) => one,
