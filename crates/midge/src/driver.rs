@@ -94,6 +94,8 @@ impl<T: Transport> Driver<T> {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_fresh = matches!(self.stage, Stage::Fresh);
+        debug_assert!(is_fresh || self.outlet.wakes(cx), "a driver is one task");
         loop {
             match self.stage {
                 Stage::Fresh => {

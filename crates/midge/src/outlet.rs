@@ -84,8 +84,13 @@ impl Outlet {
     /// Registers the driver's task, which stays the same, before its first flush. Nobody is missed:
     /// whoever wakes it has held the lock of the state before, and that flush takes it, too.
     pub(crate) fn register(&self, cx: &Context<'_>) {
-        let known = self.waker.get_or_init(|| cx.waker().clone());
-        debug_assert!(known.will_wake(cx.waker()), "a driver is one task");
+        self.waker.get_or_init(|| cx.waker().clone());
+    }
+
+    /// Whether the task of this context is the one that is woken.
+    pub(crate) fn wakes(&self, cx: &Context<'_>) -> bool {
+        let known = self.waker.get();
+        known.is_some_and(|known| known.will_wake(cx.waker()))
     }
 
     /// Writes what there is with `write`, which says `WouldBlock` when it takes no more.
