@@ -14,7 +14,6 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::input::{Input, Read, Sink};
 use crate::outlet::{Flushed, Outlet};
-use crate::runtime::Core;
 use crate::threads::Home;
 use crate::transport::Transport;
 
@@ -41,7 +40,7 @@ enum Stage {
     /// The connection has ended: the last bytes go out.
     Flushing,
     /// Nothing more is written; waiting for the other side to close.
-    Closing,
+    Closing(u32),
 }
 
 /// Drives one connection from its first byte to its last. In the order of use: what each message
@@ -51,7 +50,6 @@ pub(crate) struct Driver<T> {
     transport: T,
     outlet: Arc<Outlet>,
     home: Arc<Home>,
-    core: Arc<Core>,
     stage: Stage,
     /// Reads since the last pause; beyond the budget, rounds of this pause.
     reads: u8,
@@ -64,8 +62,6 @@ pub(crate) struct Driver<T> {
     tells: bool,
     input: Input,
     connection: Connection,
-    /// Bytes thrown away since the stage is `Closing`.
-    discarded: u32,
     linger: Option<Pin<Box<Sleep>>>,
     stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
@@ -73,17 +69,14 @@ pub(crate) struct Driver<T> {
 impl<T: Transport> Driver<T> {
     pub(crate) fn new(transport: T, outlet: Arc<Outlet>, link: Arc<Link>, home: Arc<Home>) -> Self {
         outlet.bind(link.clone());
-        let core = outlet.core.clone();
-        let connection = Connection::new(core.hub.clone(), link);
+        let connection = Connection::new(outlet.core.hub.clone(), link);
         Self {
             transport,
             connection,
             outlet,
             home,
-            core,
             input: Input::new(),
             stage: Stage::Fresh,
-            discarded: 0,
             linger: None,
             reads: 0,
             rounds: 0,
@@ -104,14 +97,14 @@ impl<T: Transport> Driver<T> {
                     self.stage = Stage::Outside;
                     ready!(self.run(cx));
                 }
-                Stage::Outside if !self.core.may_enter(cx.waker()) => {
+                Stage::Outside if !self.outlet.core.may_enter(cx.waker()) => {
                     self.stage = Stage::Queued;
                     return Poll::Pending;
                 }
                 Stage::Outside | Stage::Queued => self.stage = Stage::Running,
                 Stage::Running => ready!(self.run(cx)),
                 Stage::Flushing => ready!(self.flush_last(cx)),
-                Stage::Closing => return self.close(cx),
+                Stage::Closing(discarded) => return self.close(cx, discarded),
             }
         }
     }
@@ -135,10 +128,10 @@ impl<T: Transport> Driver<T> {
             return Poll::Ready(());
         }
         if self.connection.is_waiting() {
-            ready!(self.connection.poll(cx, self.core.now()));
+            ready!(self.connection.poll(cx, self.outlet.core.now()));
             self.input.resume(Sink {
                 connection: &mut self.connection,
-                core: &self.core,
+                core: &self.outlet.core,
             });
             return Poll::Ready(());
         }
@@ -155,7 +148,7 @@ impl<T: Transport> Driver<T> {
         }
         let to = Sink {
             connection: &mut self.connection,
-            core: &self.core,
+            core: &self.outlet.core,
         };
         match self.input.poll_read(cx, self.transport.reader(), to) {
             Poll::Ready(Ok(Read { count: 1.., bulk })) => {
@@ -179,7 +172,7 @@ impl<T: Transport> Driver<T> {
         let much =
             self.input.is_large() || self.reads >= READ_BUDGET && self.connection.owes_one_notice();
         if !much && self.connection.owes_others_notice() {
-            let core = &self.core;
+            let core = &self.outlet.core;
             let notices = &self.home.notices;
             self.tells = notices.collect(&mut self.connection, &core.hub, || core.now());
             if self.tells {
@@ -226,9 +219,11 @@ impl<T: Transport> Driver<T> {
 
     /// The other side closed, or the transport broke.
     fn lost(&mut self) {
-        self.stage = Stage::Closing;
-        self.discarded = DISCARD;
-        self.core.hub.lost(self.connection.link(), self.core.now());
+        self.stage = Stage::Closing(DISCARD);
+        self.outlet
+            .core
+            .hub
+            .lost(self.connection.link(), self.outlet.core.now());
     }
 
     /// Whether the client is to be waited for before the socket is closed, because it may not have
@@ -254,7 +249,7 @@ impl<T: Transport> Driver<T> {
 
     /// The broker stops; a connection that has written everything is not waited for then.
     fn is_stopping(&mut self, cx: &mut Context<'_>) -> bool {
-        let stopping = &self.core.closing;
+        let stopping = &self.outlet.core.closing;
         let stopped = self
             .stopped
             .get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
@@ -269,29 +264,34 @@ impl<T: Transport> Driver<T> {
         }
         let failed = flushed != Flushed::Empty;
         let shut = self.transport.poll_shutdown(cx);
-        if failed || matches!(shut, Poll::Ready(Err(_))) {
-            self.discarded = DISCARD;
-        }
-        self.stage = Stage::Closing;
+        let discarded = if failed || matches!(shut, Poll::Ready(Err(_))) {
+            DISCARD
+        } else {
+            0
+        };
+        self.stage = Stage::Closing(discarded);
         Poll::Ready(())
     }
 
     /// Waits for the other side to close, so that what was written last is not lost in a reset.
-    fn close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn close(&mut self, cx: &mut Context<'_>, mut discarded: u32) -> Poll<()> {
         let mut scratch = [0; 4096];
-        while self.discarded < DISCARD {
+        while discarded < DISCARD {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(self.transport.reader()).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.discarded += u32::try_from(buffer.filled().len()).unwrap_or(DISCARD);
+                    discarded += u32::try_from(buffer.filled().len()).unwrap_or(DISCARD);
                 }
-                Poll::Ready(_) => self.discarded = DISCARD,
+                Poll::Ready(_) => discarded = DISCARD,
                 Poll::Pending
                     if !self.worth_waiting() || self.is_stopping(cx) || self.lingered(cx) =>
                 {
-                    self.discarded = DISCARD;
+                    discarded = DISCARD;
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.stage = Stage::Closing(discarded);
+                    return Poll::Pending;
+                }
             }
         }
         Poll::Ready(())
@@ -307,9 +307,10 @@ impl<T: Transport> Future for Driver<T> {
         match catch_unwind(AssertUnwindSafe(|| driver.drive(cx))) {
             Ok(done) => done,
             Err(_) => {
-                self.core
+                self.outlet
+                    .core
                     .hub
-                    .caught_panic(self.connection.link(), self.core.now());
+                    .caught_panic(self.connection.link(), self.outlet.core.now());
                 Poll::Ready(())
             }
         }
@@ -320,7 +321,7 @@ impl<T> Driver<T> {
     /// Tells all who have to be told, if this connection is to do that.
     fn tell_all(&mut self) {
         if std::mem::take(&mut self.tells) {
-            let core = &self.core;
+            let core = &self.outlet.core;
             self.home.notices.tell(&core.hub, || core.now());
         }
     }
@@ -330,9 +331,10 @@ impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         self.tell_all();
         self.connection.notify_receivers();
-        self.core
+        self.outlet
+            .core
             .hub
-            .closed(self.connection.link(), self.core.now());
+            .closed(self.connection.link(), self.outlet.core.now());
         self.outlet.close();
     }
 }
