@@ -1,6 +1,5 @@
 //! What a connection reads: how much at a time, into whose memory, and what is left of it.
 
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,16 +9,12 @@ use midge_core::Connection;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use crate::read_buffer::{LONG_READ, READ, ReadBuffer};
 use crate::runtime::Core;
 
-/// Bytes read in one go. The buffer belongs to the thread, not to the connection.
-const READ: usize = 64 * 1024;
-/// The same from a client that has more, of packets of at least [`LONG_FROM`] bytes: what there is to
-/// do for each read and write, and to wake somebody, counts more then than what leaves the cache.
-const LONG_READ: usize = 640 * 1024;
+/// A client that has more, of packets of at least so many bytes, is read further: what there is to do
+/// for each read and write, and to wake somebody, counts more then than what leaves the cache.
 const LONG_FROM: usize = 2 * 1024;
-/// Reads after which a long buffer that does not come back is replaced.
-const PATIENCE: u32 = 256;
 /// A larger packet is read into a buffer of its own when it comes alone.
 const OWN_FROM: usize = READ / 2;
 /// Bytes of a read after which others get their turn: there is probably more where that came from.
@@ -31,60 +26,6 @@ const LARGE_BULK: usize = 4 * READ;
 const RESERVE: usize = (1 << 20) + READ;
 /// Bytes of the longest fixed header.
 const LONGEST_HEADER: usize = 5;
-
-thread_local! {
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static LONG_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    /// Reads that did without the long buffer since it was last seen.
-    static MISSED: Cell<u32> = const { Cell::new(PATIENCE) };
-}
-
-/// The read buffer in use. It may go along with what was read, to receivers; its last owner gives
-/// it back.
-struct ReadBuffer(Vec<u8>);
-
-impl ReadBuffer {
-    fn take() -> Self {
-        let mut buffer = BUFFER.take();
-        buffer.resize(READ, 0);
-        Self(buffer)
-    }
-
-    /// The long one, unless receivers who lag still have it: then nothing is gained by being fast.
-    fn take_long() -> Option<Self> {
-        let mut buffer = LONG_BUFFER.take();
-        let missed = if buffer.is_empty() {
-            MISSED.get()
-        } else {
-            PATIENCE
-        };
-        if missed < PATIENCE {
-            MISSED.set(missed + 1);
-            return None;
-        }
-        MISSED.set(0);
-        buffer.resize(LONG_READ, 0);
-        Some(Self(buffer))
-    }
-}
-
-impl AsRef<[u8]> for ReadBuffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for ReadBuffer {
-    fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
-        let home = if buffer.len() == LONG_READ {
-            &LONG_BUFFER
-        } else {
-            &BUFFER
-        };
-        let _ = home.try_with(|home| home.set(buffer));
-    }
-}
 
 /// What is left of the last read.
 enum Stash {
@@ -197,8 +138,7 @@ impl Input {
             None => (ReadBuffer::take(), READ),
         };
         let Some((head, tail)) = scratch
-            .0
-            .get_mut(..end)
+            .room(end)
             .and_then(|room| room.split_at_mut_checked(part.len()))
         else {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
@@ -217,7 +157,7 @@ impl Input {
             to.core.hub.count_read(count as u64);
             self.more = count >= room.min(READ);
             let filled = ..part.len() + count;
-            let bytes = scratch.0.get(filled).unwrap_or_default();
+            let bytes = scratch.as_ref().get(filled).unwrap_or_default();
             self.set_packet(to.connection.missing(bytes).unwrap_or(0));
             if bulk {
                 let lent = Bytes::from_owner(scratch);

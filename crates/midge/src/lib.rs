@@ -42,6 +42,7 @@ mod observe;
 mod options;
 mod outgoing;
 mod outlet;
+mod read_buffer;
 mod runtime;
 mod threads;
 mod transport;

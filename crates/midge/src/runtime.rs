@@ -18,6 +18,7 @@ use crate::driver::Driver;
 use crate::entrance::{Entrance, Entry};
 use crate::error::ConnectError;
 use crate::outlet::Outlet;
+use crate::read_buffer::ReadBuffer;
 use crate::threads::{Home, Runtimes};
 use crate::transport::{Ends, Transport};
 
@@ -233,6 +234,7 @@ impl Core {
         self.hub.on_deadline(None);
         self.hub.on_work(None);
         self.hub.dispose();
+        ReadBuffer::drop_spares();
     }
 
     pub(crate) fn hurry(&self) {

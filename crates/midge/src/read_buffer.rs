@@ -1,0 +1,202 @@
+//! The memory that is read into. A connection that reads nothing owns none.
+
+use std::cell::Cell;
+
+use parking_lot::Mutex;
+
+/// Bytes read in one go. The buffer belongs to the thread, not to the connection.
+pub(crate) const READ: usize = 64 * 1024;
+/// The same from a client that has more, of packets of a few KiB.
+pub(crate) const LONG_READ: usize = 640 * 1024;
+/// Reads after which a long buffer that does not come back is replaced.
+const PATIENCE: u32 = 256;
+/// Spare buffers in the process, 4 MiB.
+const SPARES: usize = 64;
+/// Reads of a thread that needed no spare buffer, after which one is given up.
+const REST: u32 = 1024;
+
+/// Buffers that came back to a thread which had one by then. While a receiver lags, each read needs
+/// another buffer, and memory the system gives for the first time, page by page, would make everybody
+/// wait. Nobody waits for the list, either, not even a forked process for a thread of its parent.
+struct Spares(Mutex<Vec<Vec<u8>>>);
+
+impl Spares {
+    const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    fn take(&self) -> Option<Vec<u8>> {
+        self.0.try_lock()?.pop()
+    }
+
+    fn put(&self, buffer: Vec<u8>) {
+        if let Some(mut spares) = self.0.try_lock()
+            && spares.len() < SPARES
+        {
+            spares.push(buffer);
+        }
+    }
+}
+
+/// The buffer of a thread.
+struct Own {
+    buffer: Cell<Vec<u8>>,
+    /// Reads since a spare buffer was needed or given up.
+    rested: Cell<u32>,
+}
+
+impl Own {
+    const fn new() -> Self {
+        Self {
+            buffer: Cell::new(Vec::new()),
+            rested: Cell::new(0),
+        }
+    }
+
+    fn take(&self, spares: &Spares) -> Vec<u8> {
+        let mut buffer = self.buffer.take();
+        let mut rested = self.rested.get() + 1;
+        if buffer.is_empty() {
+            rested = 0;
+            buffer = spares.take().unwrap_or_default();
+            buffer.resize(READ, 0);
+        } else if rested >= REST {
+            rested = 0;
+            drop(spares.take());
+        }
+        self.rested.set(rested);
+        buffer
+    }
+
+    /// The one used last is the one in the cache.
+    fn put(&self, buffer: Vec<u8>, spares: &Spares) {
+        let other = self.buffer.replace(buffer);
+        if !other.is_empty() {
+            spares.put(other);
+        }
+    }
+}
+
+static SPARE: Spares = Spares::new();
+
+thread_local! {
+    static OWN: Own = const { Own::new() };
+    static LONG_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Reads that did without the long buffer since it was last seen.
+    static MISSED: Cell<u32> = const { Cell::new(PATIENCE) };
+}
+
+/// The read buffer in use. It may go along with what was read, to receivers; its last owner gives
+/// it back.
+pub(crate) struct ReadBuffer(Vec<u8>);
+
+impl ReadBuffer {
+    pub(crate) fn take() -> Self {
+        Self(OWN.with(|own| own.take(&SPARE)))
+    }
+
+    /// The long one, unless receivers who lag still have it: then nothing is gained by being fast.
+    pub(crate) fn take_long() -> Option<Self> {
+        let mut buffer = LONG_BUFFER.take();
+        let missed = if buffer.is_empty() {
+            MISSED.get()
+        } else {
+            PATIENCE
+        };
+        if missed < PATIENCE {
+            MISSED.set(missed + 1);
+            return None;
+        }
+        MISSED.set(0);
+        buffer.resize(LONG_READ, 0);
+        Some(Self(buffer))
+    }
+
+    /// Gives up all spare buffers, when a broker ends. Others read into new ones, if they have to.
+    pub(crate) fn drop_spares() {
+        let given_up = SPARE
+            .0
+            .try_lock()
+            .map(|mut spares| std::mem::take(&mut *spares));
+        drop(given_up);
+    }
+
+    /// The first `count` bytes, to be read into.
+    pub(crate) fn room(&mut self, count: usize) -> Option<&mut [u8]> {
+        self.0.get_mut(..count)
+    }
+}
+
+impl AsRef<[u8]> for ReadBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for ReadBuffer {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        let _ = if buffer.len() == LONG_READ {
+            LONG_BUFFER.try_with(|home| home.set(buffer))
+        } else {
+            OWN.try_with(|own| own.put(buffer, &SPARE))
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_that_come_late_are_used_again() {
+        let (own, spares) = (Own::new(), Spares::new());
+        let lent: Vec<_> = (0..3).map(|_| own.take(&spares)).collect();
+        assert!(lent.iter().all(|buffer| buffer.len() == READ));
+        let known: Vec<_> = lent.iter().map(Vec::as_ptr).collect();
+        for buffer in lent {
+            own.put(buffer, &spares);
+        }
+        let again: Vec<_> = (0..3).map(|_| own.take(&spares)).collect();
+        let again: Vec<_> = again.iter().map(Vec::as_ptr).collect();
+        assert_eq!(again, [known[2], known[1], known[0]]);
+    }
+
+    #[test]
+    fn spare_buffers_are_bounded() {
+        let (own, spares) = (Own::new(), Spares::new());
+        let lent: Vec<_> = (0..SPARES + 10).map(|_| own.take(&spares)).collect();
+        for buffer in lent {
+            own.put(buffer, &spares);
+        }
+        assert_eq!(spares.0.lock().len(), SPARES);
+    }
+
+    #[test]
+    fn spare_buffers_that_nobody_needs_are_given_up() {
+        let (own, spares) = (Own::new(), Spares::new());
+        let lent: Vec<_> = (0..3).map(|_| own.take(&spares)).collect();
+        for buffer in lent {
+            own.put(buffer, &spares);
+        }
+        let mut left = Vec::new();
+        for _ in 0..3 {
+            for _ in 0..REST {
+                let buffer = own.take(&spares);
+                own.put(buffer, &spares);
+            }
+            left.push(spares.0.lock().len());
+        }
+        assert_eq!(left, [1, 0, 0]);
+    }
+
+    #[test]
+    fn a_lock_that_is_held_keeps_nobody_waiting() {
+        let (own, spares) = (Own::new(), Spares::new());
+        let held = spares.0.lock();
+        let (one, two) = (own.take(&spares), own.take(&spares));
+        own.put(one, &spares);
+        own.put(two, &spares);
+        assert!(held.is_empty());
+    }
+}
