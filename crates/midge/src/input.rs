@@ -15,6 +15,9 @@ use crate::runtime::Core;
 /// A client that has more, of packets of at least so many bytes, is read further: what there is to do
 /// for each read and write, and to wake somebody, counts more then than what leaves the cache.
 const LONG_FROM: usize = 2 * 1024;
+/// How far that is, as long as packets are not large: what is read further than that costs no less,
+/// and is a longer turn, which others wait for.
+const FAR: usize = LONG_READ / 2;
 /// A larger packet is read into a buffer of its own when it comes alone.
 const OWN_FROM: usize = READ / 2;
 /// Bytes of a read after which others get their turn: there is probably more where that came from.
@@ -104,9 +107,11 @@ impl Input {
         to: Sink<'_>,
     ) -> Poll<io::Result<Read>> {
         let goes_on = matches!(self.stash, Stash::Large(_));
-        let worth_long = self.more && (LONG_FROM..=LONG_READ / 2).contains(&self.packet());
+        let worth_long = self.more && (LONG_FROM..=FAR).contains(&self.packet());
         let long = if worth_long && !goes_on {
-            ReadBuffer::take_long()
+            // Packets of one size end where the read does.
+            let far = if self.is_large() { LONG_READ } else { FAR };
+            ReadBuffer::take_long(far - far % self.packet().max(1))
         } else {
             None
         };
@@ -132,15 +137,8 @@ impl Input {
         part: Vec<u8>,
         long: Option<ReadBuffer>,
     ) -> Poll<io::Result<Read>> {
-        // Packets of one size end where a long read does.
-        let (mut scratch, end) = match long {
-            Some(buffer) => (buffer, LONG_READ - LONG_READ % self.packet().max(1)),
-            None => (ReadBuffer::take(), READ),
-        };
-        let Some((head, tail)) = scratch
-            .room(end)
-            .and_then(|room| room.split_at_mut_checked(part.len()))
-        else {
+        let mut scratch = long.unwrap_or_else(ReadBuffer::take);
+        let Some((head, tail)) = scratch.room().split_at_mut_checked(part.len()) else {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         };
         let room = tail.len();

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 /// Bytes read in one go. The buffer belongs to the thread, not to the connection.
 pub(crate) const READ: usize = 64 * 1024;
-/// The same from a client that has more, of packets of a few KiB.
+/// The most from a client that has more, of packets that are worth it.
 pub(crate) const LONG_READ: usize = 640 * 1024;
 /// Reads after which a long buffer that does not come back is replaced.
 const PATIENCE: u32 = 256;
@@ -88,17 +88,25 @@ thread_local! {
 
 /// The read buffer in use. It may go along with what was read, to receivers; its last owner gives
 /// it back.
-pub(crate) struct ReadBuffer(Vec<u8>);
+pub(crate) struct ReadBuffer {
+    memory: Vec<u8>,
+    /// Bytes of it to be read into.
+    room: usize,
+}
 
 impl ReadBuffer {
     pub(crate) fn take() -> Self {
-        Self(OWN.with(|own| own.take(&SPARE)))
+        Self {
+            memory: OWN.with(|own| own.take(&SPARE)),
+            room: READ,
+        }
     }
 
-    /// The long one, unless receivers who lag still have it: then nothing is gained by being fast.
-    pub(crate) fn take_long() -> Option<Self> {
-        let mut buffer = LONG_BUFFER.take();
-        let missed = if buffer.is_empty() {
+    /// The long one, for `room` bytes, unless receivers who lag still have it: then nothing is gained
+    /// by being fast.
+    pub(crate) fn take_long(room: usize) -> Option<Self> {
+        let mut memory = LONG_BUFFER.take();
+        let missed = if memory.is_empty() {
             MISSED.get()
         } else {
             PATIENCE
@@ -108,8 +116,10 @@ impl ReadBuffer {
             return None;
         }
         MISSED.set(0);
-        buffer.resize(LONG_READ, 0);
-        Some(Self(buffer))
+        if memory.len() < room {
+            memory.resize(room, 0);
+        }
+        Some(Self { memory, room })
     }
 
     /// Gives up all spare buffers, when a broker ends. Others read into new ones, if they have to.
@@ -121,25 +131,25 @@ impl ReadBuffer {
         drop(given_up);
     }
 
-    /// The first `count` bytes, to be read into.
-    pub(crate) fn room(&mut self, count: usize) -> Option<&mut [u8]> {
-        self.0.get_mut(..count)
+    /// To be read into.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        self.memory.get_mut(..self.room).unwrap_or_default()
     }
 }
 
 impl AsRef<[u8]> for ReadBuffer {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.memory
     }
 }
 
 impl Drop for ReadBuffer {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
-        let _ = if buffer.len() == LONG_READ {
-            LONG_BUFFER.try_with(|home| home.set(buffer))
+        let memory = std::mem::take(&mut self.memory);
+        let _ = if memory.len() > READ {
+            LONG_BUFFER.try_with(|home| home.set(memory))
         } else {
-            OWN.try_with(|own| own.put(buffer, &SPARE))
+            OWN.try_with(|own| own.put(memory, &SPARE))
         };
     }
 }
@@ -188,6 +198,23 @@ mod tests {
             left.push(spares.0.lock().len());
         }
         assert_eq!(left, [1, 0, 0]);
+    }
+
+    #[test]
+    fn a_long_buffer_that_is_out_is_not_replaced_soon() {
+        let mut first = ReadBuffer::take_long(2 * READ).expect("nobody has it");
+        assert_eq!(first.room().len(), 2 * READ);
+        for _ in 0..PATIENCE {
+            assert!(ReadBuffer::take_long(2 * READ).is_none());
+        }
+        let second = ReadBuffer::take_long(2 * READ);
+        assert!(second.is_some());
+        drop((first, second));
+        let mut again = ReadBuffer::take_long(3 * READ).expect("it is back");
+        assert_eq!(again.room().len(), 3 * READ);
+        drop(again);
+        let mut shorter = ReadBuffer::take_long(2 * READ).expect("it is back");
+        assert_eq!(shorter.room().len(), 2 * READ);
     }
 
     #[test]
