@@ -107,7 +107,7 @@ impl Input {
         to: Sink<'_>,
     ) -> Poll<io::Result<Read>> {
         let goes_on = matches!(self.stash, Stash::Large(_));
-        let worth_long = self.more && (LONG_FROM..=FAR).contains(&self.packet());
+        let worth_long = self.more && (LONG_FROM..=LONG_READ / 2).contains(&self.packet());
         let long = if worth_long && !goes_on {
             // Packets of one size end where the read does.
             let far = if self.is_large() { LONG_READ } else { FAR };

@@ -36,6 +36,12 @@ impl Spares {
             spares.push(buffer);
         }
     }
+
+    fn clear(&self) {
+        if let Some(mut spares) = self.0.try_lock() {
+            *spares = Vec::new();
+        }
+    }
 }
 
 /// The buffer of a thread.
@@ -124,11 +130,7 @@ impl ReadBuffer {
 
     /// Gives up all spare buffers, when a broker ends. Others read into new ones, if they have to.
     pub(crate) fn drop_spares() {
-        let given_up = SPARE
-            .0
-            .try_lock()
-            .map(|mut spares| std::mem::take(&mut *spares));
-        drop(given_up);
+        SPARE.clear();
     }
 
     /// To be read into.
@@ -180,6 +182,8 @@ mod tests {
             own.put(buffer, &spares);
         }
         assert_eq!(spares.0.lock().len(), SPARES);
+        spares.clear();
+        assert!(spares.0.lock().is_empty());
     }
 
     #[test]
