@@ -1,10 +1,10 @@
 //! What can be observed: one list of events, one list of reasons for a drop.
 
+use crate::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::sync::RwLock;
 use midge_codec::{QoS, ReasonCode, Version};
-use parking_lot::RwLock;
 
 use crate::queue::Queue;
 use crate::shared_message::SharedMessage;

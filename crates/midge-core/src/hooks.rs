@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::sync::{Condvar, Mutex};
 use midge_codec::{Properties, QoS, ReasonCode, SubscriptionOptions, Version};
-use parking_lot::{Condvar, Mutex};
 
 use crate::event::DisconnectReason;
 use crate::message::{Message, MessageRef, Origin, OwnedMessage};

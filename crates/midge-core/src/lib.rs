@@ -30,6 +30,7 @@ mod session;
 mod shared_message;
 mod stats;
 mod store;
+mod sync;
 mod sys;
 mod time;
 

@@ -1,8 +1,8 @@
 //! In-process subscribers: the host's own view of the messages, without a client.
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use midge_codec::QoS;
 

@@ -1,12 +1,12 @@
 //! A bounded queue between the broker and its host: for in-process subscriptions and events.
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 /// What happens when a queue to the host is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

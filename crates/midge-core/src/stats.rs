@@ -1,6 +1,6 @@
 //! Counters.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::event::DropReason;
 

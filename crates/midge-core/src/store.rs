@@ -7,12 +7,12 @@
 //!
 //! Only sessions with an expiry above 0 and retained messages are recorded.
 
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sync::Mutex;
 use midge_codec::QoS;
-use parking_lot::Mutex;
 
 use crate::link::Link;
 use crate::message::OwnedMessage;

@@ -1,8 +1,8 @@
 //! The host's side: publish without a connection, watch without a client.
 
+use crate::sync::atomic::Ordering;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use midge_codec::{QoS, ReasonCode, TopicFilter};
 

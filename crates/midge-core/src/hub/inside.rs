@@ -1,8 +1,8 @@
 //! From the host to itself: messages that only its own subscriptions get. They need no clock, no
 //! session and no decision, and there may be millions of them a second.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Hub;
 use super::host::Desk;

@@ -1,7 +1,7 @@
 //! Looking at what is there.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use midge_codec::{ReasonCode, SubscriptionOptions};
 

@@ -1,10 +1,10 @@
 //! Connections and sessions: begin, resume, take over, end.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use crate::sync::MutexGuard;
 use midge_codec::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode, Version};
-use parking_lot::MutexGuard;
 
 use super::{After, Hub};
 use crate::batch::Batch;

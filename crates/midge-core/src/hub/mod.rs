@@ -15,13 +15,13 @@ mod subscribe;
 mod teardown;
 mod timers;
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crate::sync::{Mutex, ProcessWide, RwLock};
 use hashbrown::HashMap;
 use midge_codec::ReasonCode;
-use parking_lot::{Mutex, RwLock};
 
 pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
@@ -44,7 +44,7 @@ use crate::stats::Counters;
 use crate::store::{Journal, Store};
 use crate::time::{Due, Tick, Timers};
 
-static INSTANCES: AtomicU64 = AtomicU64::new(1);
+static INSTANCES: ProcessWide = ProcessWide::new(1);
 
 /// What every part of the hub may use without a lock.
 pub(crate) struct Shared {

@@ -1,7 +1,7 @@
 //! Going on with what a store gives back.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
 

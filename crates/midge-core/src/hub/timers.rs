@@ -18,11 +18,11 @@ impl Hub {
     /// Says how far the clock is about to be moved, step by step. Zero when it just runs.
     pub fn set_horizon(&self, target: Tick) {
         self.horizon
-            .store(target.0, std::sync::atomic::Ordering::Relaxed);
+            .store(target.0, crate::sync::atomic::Ordering::Relaxed);
     }
 
     pub(crate) fn horizon(&self) -> Tick {
-        Tick(self.horizon.load(std::sync::atomic::Ordering::Relaxed))
+        Tick(self.horizon.load(crate::sync::atomic::Ordering::Relaxed))
     }
 
     /// Does everything that is due at `now`, in order. Each thing happens at its own moment, so

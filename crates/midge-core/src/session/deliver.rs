@@ -305,7 +305,7 @@ impl Session {
         shared
             .counters
             .queued_messages
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            .fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
         state.ahead.push_back(delivery);
         Outcome::Queued
     }
@@ -359,7 +359,7 @@ impl Session {
         shared
             .counters
             .queued_messages
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            .fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
         state.queued_qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
         state.queue.push_back(delivery);
         if let Some(attached) = state.attached.as_deref_mut() {

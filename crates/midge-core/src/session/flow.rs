@@ -1,10 +1,10 @@
 //! Flow of QoS 1 and 2: acknowledgements, the window, sending what waits, resuming.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use crate::sync::MutexGuard;
 use midge_codec::{Ack, Packet, Properties, QoS, ReasonCode, Version};
-use parking_lot::MutexGuard;
 
 use super::deliver::{encode, release};
 use super::{Delivery, Inflight, Session, Stage, State};

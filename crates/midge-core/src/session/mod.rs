@@ -9,11 +9,11 @@ mod in_flight;
 mod rare;
 mod registry;
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::sync::{Mutex, MutexGuard};
 use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
-use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
