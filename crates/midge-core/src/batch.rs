@@ -8,11 +8,30 @@ use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hub::{After, Shared};
 use crate::link::Link;
 use crate::observer::Observer;
+use crate::receipt::{Hold, Tracker};
 use crate::router::Target;
 use crate::session::{Attached, Delivery, RetainedCursor, Session};
 use crate::shared_message::SharedMessage;
 use crate::stats::Local;
 use crate::time::Tick;
+
+/// A message of a shared group that needs another member, because the one that had it has left or
+/// may not have it any more. A receipt of the host waits for it meanwhile.
+#[derive(Debug)]
+pub(crate) struct Orphan {
+    pub(crate) delivery: Delivery,
+    _receipt: Option<Hold>,
+}
+
+impl Orphan {
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        let receipt = delivery.message.tracker().map(Tracker::hold);
+        Self {
+            delivery,
+            _receipt: receipt,
+        }
+    }
+}
 
 /// The work of one batch: a read buffer's packets, one publish of the host, one deadline. It is
 /// ended with [`crate::Hub::finish`], which notifies each touched connection once.
@@ -24,11 +43,13 @@ pub struct Batch {
     pub(crate) observers: Vec<Arc<Observer>>,
     pub(crate) events: Vec<Event>,
     pub(crate) kicks: Vec<(Arc<Link>, DisconnectReason)>,
-    /// Messages of shared groups whose member left, to be given to another one.
-    pub(crate) orphans: Vec<Delivery>,
+    /// Messages of shared groups that need another member.
+    pub(crate) orphans: Vec<Orphan>,
     pub(crate) after: Vec<After>,
     /// Retained messages that are due: hooks are asked about them, so they wait for the locks.
     pub(crate) retained: Vec<(Arc<Session>, RetainedCursor)>,
+    /// Messages that have waited and are to be sent next, once hooks have been asked about them.
+    pub(crate) asking: Vec<(Arc<Session>, Vec<Delivery>)>,
     pub(crate) local: Local,
     /// Messages of a run, while it is offered.
     pub(crate) kept: Vec<SharedMessage>,
@@ -55,6 +76,7 @@ impl Batch {
             orphans: Vec::new(),
             after: Vec::new(),
             retained: Vec::new(),
+            asking: Vec::new(),
             local: Local::new(),
             kept: Vec::new(),
             targets: Vec::new(),
@@ -86,7 +108,8 @@ impl Batch {
             && self.kicks.is_empty()
             && self.orphans.is_empty()
             && self.after.is_empty()
-            && self.retained.is_empty())
+            && self.retained.is_empty()
+            && self.asking.is_empty())
     }
 
     pub(crate) fn wants(&self, kind: EventMask) -> bool {

@@ -25,6 +25,8 @@ pub struct Link {
     ended: OnceLock<Box<DisconnectReason>>,
     /// Whoever does the IO has been asked to write.
     asked: AtomicBool,
+    /// Output must be taken again, although nothing is left to write.
+    unfinished: AtomicBool,
     last_received: AtomicU64,
     pub(crate) session: OnceLock<Arc<Session>>,
     pub(crate) notify: Arc<dyn Notify>,
@@ -53,6 +55,7 @@ impl Link {
             ended: OnceLock::new(),
             last_received: AtomicU64::new(now.0),
             asked: AtomicBool::new(false),
+            unfinished: AtomicBool::new(false),
             silence_ms: AtomicU64::new(0),
             timer: Mutex::new(None),
         }
@@ -72,6 +75,17 @@ impl Link {
     /// Asks whoever does the IO to write, when somebody else could not or must not.
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Release);
+    }
+
+    /// Output was taken, and looking for what comes next was cut short.
+    pub(crate) fn set_unfinished(&self) {
+        self.unfinished.store(true, Ordering::Release);
+    }
+
+    /// Whether looking for more output was cut short since the last time: it must be taken again
+    /// when other connections have had their turn.
+    pub fn take_unfinished(&self) -> bool {
+        self.unfinished.load(Ordering::Acquire) && self.unfinished.swap(false, Ordering::AcqRel)
     }
 
     /// Whether it has been asked since the last time.

@@ -41,8 +41,25 @@ impl Tracker {
         }
     }
 
+    /// Keeps a receipt from being acknowledged as long as the hold exists.
+    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
+        self.opened();
+
+        Hold(self.clone())
+    }
+
     fn is_done(&self) -> bool {
         self.open.load(Ordering::Acquire) == 0
+    }
+}
+
+/// See [`Tracker::hold`].
+#[derive(Debug)]
+pub(crate) struct Hold(Arc<Tracker>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.closed();
     }
 }
 

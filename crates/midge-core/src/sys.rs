@@ -14,13 +14,14 @@ impl Hub {
     /// Publishes the `$SYS` topics for the first time and arms the next time.
     pub(crate) fn start_sys(&self, now: Tick) {
         if self.config().sys.interval_s > 0 {
-            let mut batch = self.batch(now);
-            self.publish_sys(&mut batch);
-            self.finish(&mut batch);
+            self.publish_sys(&mut self.begin(now));
         }
     }
 
     pub(crate) fn publish_sys(&self, batch: &mut Batch) {
+        // First: whatever becomes of this update, the next one comes.
+        self.arm(self.next_sys(batch.now), Due::Sys);
+
         let stats = self.stats(batch.now);
         let publisher = Publisher::Other(Origin::Broker);
         let mut topic = String::new();
@@ -43,7 +44,6 @@ impl Hub {
         for (name, value) in values(&stats) {
             publish(name, value.to_string());
         }
-        self.arm(self.next_sys(batch.now), Due::Sys);
     }
 }
 

@@ -155,7 +155,13 @@ impl Outlet {
                     leftovers.push(batch);
                 }
                 if state.out.is_empty() {
-                    break Flushed::Empty;
+                    // Finding out what comes next may be the work of more than one turn.
+                    state.waits = link.take_unfinished();
+                    break if state.waits {
+                        Flushed::Paused
+                    } else {
+                        Flushed::Empty
+                    };
                 }
             }
             let nearly_all = state.out.len() <= WRITE_BUDGET && written < 4 * WRITE_BUDGET;

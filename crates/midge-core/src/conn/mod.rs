@@ -7,6 +7,7 @@ mod handshake;
 mod publish;
 mod subscribe;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -227,7 +228,28 @@ impl Connection {
     /// As [`Connection::receive`], but the receivers are told later, so that what several
     /// connections send to one receiver leaves in one write.
     pub fn receive_quietly(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
-        self.hub.restart(&mut self.batch, now);
+        self.batch.start(now, &self.hub.shared);
+        let handled = catch_unwind(AssertUnwindSafe(|| self.handle(input, backing, now)));
+        if handled.is_err() {
+            self.panicked();
+        }
+
+        self.settle();
+        match handled {
+            Ok(used) if self.link.ended().is_none() => used,
+            _ => input.len(),
+        }
+    }
+
+    /// A hook has panicked: this connection ends. What the batch has noted so far is done.
+    fn panicked(&mut self) {
+        self.hub.report_panic();
+        self.waiting = None;
+
+        self.fail(Fault::silent(DisconnectReason::InternalError));
+    }
+
+    fn handle(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
         let mut used = 0;
         let mut packets = 0;
         while self.waiting.is_none() && self.link.ended().is_none() {
@@ -266,12 +288,7 @@ impl Connection {
                 self.link.received(now);
             }
         }
-        self.settle();
-        if self.link.ended().is_some() {
-            input.len()
-        } else {
-            used
-        }
+        used
     }
 
     /// Handles packets at the start of `rest` that come in runs and need no decision: messages
@@ -286,6 +303,7 @@ impl Connection {
             0x30 | 0x32 | 0x34 if self.publish_bucket.is_none() => {
                 let publisher = RunPublisher {
                     session,
+                    link: &self.link,
                     version: self.version,
                     routes: &self.routes,
                     receive_maximum: self.receive_maximum(),
@@ -295,7 +313,7 @@ impl Connection {
             }
             0x40 | 0x50 | 0x62 | 0x70 => {
                 let shared = &self.hub.shared;
-                let used = session.acknowledge_run(rest, shared, &mut self.batch);
+                let used = session.acknowledge_run(&self.link, rest, shared, &mut self.batch);
                 (used > 0).then_some((used, used as u64 / 4))
             }
             _ => None,
@@ -314,21 +332,29 @@ impl Connection {
             }
             Poll::Pending => return Poll::Pending,
         };
-        self.hub.restart(&mut self.batch, now);
-        if let Some(waiting) = self.waiting.take()
+        self.batch.start(now, &self.hub.shared);
+        let waiting = self.waiting.take();
+        if let Some((_, then)) = waiting.map(|waiting| *waiting)
             && self.link.ended().is_none()
+            && catch_unwind(AssertUnwindSafe(|| self.answered(then, answer, now))).is_err()
         {
-            if self.session.is_some() {
-                self.link.received(now);
-                self.link.set_silence(self.silence_ms);
-                self.hub.watch(&self.link);
-            }
-            if let Err(fault) = self.resume(waiting.1, answer) {
-                self.fail(fault);
-            }
+            self.panicked();
         }
         self.finish();
         Poll::Ready(())
+    }
+
+    /// Goes on with what waited for a hook.
+    fn answered(&mut self, then: Then, answer: Answer, now: Tick) {
+        if self.session.is_some() {
+            self.link.received(now);
+            self.link.set_silence(self.silence_ms);
+            self.hub.watch(&self.link);
+        }
+
+        if let Err(fault) = self.resume(then, answer) {
+            self.fail(fault);
+        }
     }
 
     fn resume(&mut self, then: Then, answer: Answer) -> Step {
@@ -445,21 +471,24 @@ impl Connection {
         match packet {
             Packet::Publish(publish) => self.publish(publish, backing),
             Packet::Puback(ack) => {
-                let result =
-                    session.puback(ack.packet_id, ack.reason, &self.hub.shared, &mut self.batch);
+                let (shared, batch) = (&self.hub.shared, &mut self.batch);
+                let result = session.puback(&self.link, ack.packet_id, ack.reason, shared, batch);
                 result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
             }
             Packet::Pubrec(ack) => self.pubrec(&session, ack),
             Packet::Pubrel(ack) => {
-                let reason = match session.release_qos2(ack.packet_id, &self.hub.shared) {
+                let shared = &self.hub.shared;
+                let reason = match session.release_qos2(&self.link, ack.packet_id, shared) {
                     Received::Known => ReasonCode::Success,
                     Received::Unknown => ReasonCode::PacketIdentifierNotFound,
+                    Received::Detached => return Ok(()),
                 };
                 self.reply_ack(AckKind::Pubcomp, ack.packet_id, reason, None);
                 Ok(())
             }
             Packet::Pubcomp(ack) => {
-                let result = session.pubcomp(ack.packet_id, &self.hub.shared, &mut self.batch);
+                let (shared, batch) = (&self.hub.shared, &mut self.batch);
+                let result = session.pubcomp(&self.link, ack.packet_id, shared, batch);
                 result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
             }
             Packet::Subscribe(subscribe) => self.subscribe(subscribe),
@@ -483,8 +512,9 @@ impl Connection {
     }
 
     fn pubrec(&mut self, session: &Arc<Session>, ack: &Ack<'_>) -> Step {
-        let result = session.pubrec(ack.packet_id, ack.reason, &self.hub.shared, &mut self.batch);
-        match result {
+        let (shared, batch) = (&self.hub.shared, &mut self.batch);
+        match session.pubrec(&self.link, ack.packet_id, ack.reason, shared, batch) {
+            Ok(Received::Detached) => {}
             Ok(Received::Known) if ack.reason.is_error() => {}
             Ok(Received::Known) => {
                 self.reply_ack(AckKind::Pubrel, ack.packet_id, ReasonCode::Success, None);
@@ -508,7 +538,7 @@ impl Connection {
                 ));
             }
             if let Some(session) = &self.session {
-                self.hub.set_expiry(session, expiry);
+                self.hub.set_expiry(&self.link, session, expiry);
             }
         }
         Err(Fault::silent(DisconnectReason::ByClient(disconnect.reason)))

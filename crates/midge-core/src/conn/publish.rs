@@ -8,7 +8,7 @@ use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, Version};
 use super::{Connection, Fault, Step, Then};
 use crate::event::DropReason;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
-use crate::hub::Publisher;
+use crate::hub::{ClientPublisher, Publisher, Unpublished};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::session::{AckKind, Received};
 
@@ -63,14 +63,17 @@ impl Connection {
             expiry: properties.message_expiry,
             properties,
         };
-        if publish.qos == QoS::ExactlyOnce && !self.is_new_qos2(publish.packet_id)? {
-            self.reply_ack(
-                AckKind::Pubrec,
-                publish.packet_id,
-                ReasonCode::Success,
-                None,
-            );
-            return Ok(());
+        if publish.qos == QoS::ExactlyOnce {
+            match self.check_qos2(publish.packet_id)? {
+                Received::Unknown => {}
+                // A repetition is acknowledged again and not delivered (MQTT-4.3.3-10).
+                Received::Known => {
+                    let kind = AckKind::Pubrec;
+                    self.reply_ack(kind, publish.packet_id, ReasonCode::Success, None);
+                    return Ok(());
+                }
+                Received::Detached => return Ok(()),
+            }
         }
         if let Some(refusal) = self.refuse_publish(&message) {
             if publish.qos == QoS::AtMostOnce && refusal.reason == ReasonCode::PayloadFormatInvalid
@@ -181,21 +184,20 @@ impl Connection {
         None
     }
 
-    /// Whether a QoS 2 message is new; a repetition is acknowledged again and not delivered
-    /// (MQTT-4.3.3-10).
-    fn is_new_qos2(&self, packet_id: u16) -> Result<bool, Fault> {
+    /// Whether a QoS 2 message is new.
+    fn check_qos2(&self, packet_id: u16) -> Result<Received, Fault> {
         let maximum = self.receive_maximum();
         let Some(session) = &self.session else {
-            return Ok(false);
+            return Ok(Received::Detached);
         };
-        match session.receive_qos2(packet_id, maximum, &self.hub.shared) {
-            Some(Received::Known) => Ok(false),
-            Some(Received::Unknown) => Ok(true),
-            None => Err(Fault::violation(
+
+        let checked = session.check_qos2(&self.link, packet_id, maximum);
+        checked.ok_or_else(|| {
+            Fault::violation(
                 ReasonCode::ReceiveMaximumExceeded, // MQTT-3.3.4-7
                 "more QoS 2 messages in flight than Receive Maximum",
-            )),
-        }
+            )
+        })
     }
 
     /// QoS 2 messages that the client may have in flight.
@@ -210,7 +212,11 @@ impl Connection {
 
     fn route(&mut self, message: &MessageRef<'_>, packet_id: u16) {
         let Some(session) = &self.session else { return };
-        let publisher = Publisher::Client(session);
+        let publisher = Publisher::Client(ClientPublisher {
+            session,
+            link: &self.link,
+            packet_id: (message.qos == QoS::ExactlyOnce).then_some(packet_id),
+        });
         let result = self.hub.publish(
             &publisher,
             *message,
@@ -227,9 +233,10 @@ impl Connection {
                 };
                 self.acknowledge(message.qos, packet_id, reason, None);
             }
-            Err(refusal) => {
+            Err(Unpublished::Refused(refusal)) => {
                 self.acknowledge_refusal(message.qos, packet_id, &refusal);
             }
+            Err(Unpublished::Detached) => {}
         }
     }
 
@@ -243,13 +250,16 @@ impl Connection {
     }
 
     fn acknowledge_refusal(&mut self, qos: QoS, packet_id: u16, refusal: &Refusal) {
+        // In 5.0 the identifier stays free (MQTT-4.3.3-9). Earlier versions cannot be told of the
+        // refusal: the flow goes on as if the message had been published.
         if qos == QoS::ExactlyOnce
-            && self.version == Version::V5
+            && self.version != Version::V5
             && let Some(session) = &self.session
+            && session.open_qos2(&self.link, packet_id, &self.hub.shared) == Received::Detached
         {
-            // MQTT-4.3.3-9: the identifier is free again.
-            session.release_qos2(packet_id, &self.hub.shared);
+            return;
         }
+
         self.acknowledge(qos, packet_id, refusal.reason, refusal.text.as_deref());
     }
 

@@ -179,7 +179,10 @@ impl Connection {
         unsubscribe: &Unsubscribe<'_>,
     ) -> Step {
         let filters = unsubscribe.filters.iter().copied();
-        let reasons = self.hub.unsubscribe(session, filters, &mut self.batch);
+        let reasons = (self.hub).unsubscribe(&self.link, session, filters, &mut self.batch);
+        let Some(reasons) = reasons else {
+            return Ok(());
+        };
         let reasons = if self.version == Version::V5 {
             reasons
         } else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use midge_codec::{QoS, ReasonCode, TopicFilter};
 
-use super::{Hub, Publisher, RouteCache};
+use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::batch::Batch;
 use crate::event::DropReason;
 use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
@@ -187,6 +187,7 @@ impl Hub {
         prepared: Option<&SharedMessage>,
     ) -> Result<Receipt, PublishError> {
         self.check_host_message(&message, desk.cache.knows(message.topic))?;
+
         let acknowledged = message.qos != QoS::AtMostOnce;
         let mut receipt = Receipt {
             tracker: (want_receipt && acknowledged).then(|| Arc::new(Tracker::default())),
@@ -199,21 +200,26 @@ impl Hub {
             return Ok(receipt);
         }
         let Desk { batch, cache, .. } = desk;
-        let origin = match client_id {
+        let (origin, cache) = match client_id {
             Some(id) => {
                 self.authorize_host(id, &message)?;
-                Origin::Client(id.into())
+                // No Local may hide it from some: what is remembered is for the host's own.
+                (Origin::Client(id.into()), None)
             }
-            None => Origin::Host,
+            None => (Origin::Host, Some(cache)),
         };
-        self.restart(batch, now());
+        let mut batch = self.begin_with(batch, now());
         batch.local.publish_received += 1;
         batch.local.publish_bytes_received += message.payload.len() as u64;
+
         let publisher = Publisher::Other(origin);
         let slot = want_receipt.then_some(&mut receipt);
-        let result = self.publish(&publisher, message, Some(cache), slot, batch);
-        self.finish(batch);
-        receipt.matched = result.map_err(PublishError::Refused)?;
+        let result = self.publish(&publisher, message, cache, slot, &mut batch);
+        drop(batch);
+        receipt.matched = result.map_err(|unpublished| match unpublished {
+            Unpublished::Refused(refusal) => PublishError::Refused(refusal),
+            Unpublished::Detached => PublishError::Stopped,
+        })?;
         Ok(receipt)
     }
 
@@ -231,9 +237,9 @@ impl Hub {
             tracker: Some(Arc::new(Tracker::default())),
             ..Receipt::default()
         };
-        let mut batch = self.batch(now);
+        let mut batch = self.begin(now);
         self.offer_direct(&session, message, Origin::Host, &mut receipt, &mut batch);
-        self.finish(&mut batch);
+        drop(batch);
         Ok(receipt)
     }
 
@@ -385,9 +391,9 @@ impl Hub {
             ..message.parts()
         };
         self.check_host_message(&parts, false)?;
-        let mut batch = self.batch(now);
+        let mut batch = self.begin(now);
         let stored = self.store_retained(parts, Origin::Host, &mut batch);
-        self.finish(&mut batch);
+        drop(batch);
         if stored {
             Ok(())
         } else {
@@ -419,7 +425,7 @@ impl Hub {
         timers
             .into_iter()
             .for_each(|timer| self.timers.cancel(timer));
-        self.finish(&mut self.batch(now));
+        drop(self.begin(now));
         found.len()
     }
 }

@@ -158,17 +158,15 @@ impl Hub {
         let Some(link) = self.link_of(client_id) else {
             return false;
         };
-        let mut batch = self.batch(now);
+        let mut batch = self.begin(now);
         self.end(&link, DisconnectReason::ByServer(reason), &mut batch);
-        self.finish(&mut batch);
         true
     }
 
     /// Ends a session and its connection, if any. `false` if there is none.
     pub fn clear_session(&self, client_id: &str, now: Tick) -> bool {
-        let mut batch = self.batch(now);
-        let cleared = self.clear(client_id, ReasonCode::AdministrativeAction, &mut batch);
-        self.finish(&mut batch);
-        cleared
+        let mut batch = self.begin(now);
+
+        self.clear(client_id, ReasonCode::AdministrativeAction, &mut batch)
     }
 }

@@ -3,16 +3,15 @@
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use crate::sync::MutexGuard;
 use midge_codec::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode, Version};
 
 use super::{After, Hub};
-use crate::batch::Batch;
-use crate::event::{DisconnectReason, Event, EventMask};
+use crate::batch::{Batch, Orphan};
+use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hooks::{ClientInfo, HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
-use crate::session::{Attached, AttachedSettings, Session, Sessions, Stage, State};
+use crate::session::{Attached, AttachedSettings, Delivery, Session, Sessions, Stage, State};
 use crate::store::{Op, StoredWill};
 use crate::time::Due;
 
@@ -38,6 +37,8 @@ impl Hub {
     ) -> Result<Arc<Session>, Refusal> {
         let client_id = plan.info.client_id.clone();
         let mut sessions = self.sessions.lock();
+        // Whether the connection has a session and whether it has ended are decided under this
+        // lock, here and in `end_with`.
         if link.ended().is_some() || self.stopping.load(Ordering::Acquire) {
             return Err(Refusal::new(ReasonCode::ServerShuttingDown));
         }
@@ -76,6 +77,7 @@ impl Hub {
         self.enter(&session, link, plan, present, connack, batch);
         drop(sessions);
 
+        self.wait_for_publishers();
         self.no_longer_fresh(link);
         self.shared.counters.client_connected();
         if !present {
@@ -128,6 +130,14 @@ impl Hub {
         let _ = link.session.set(session.clone());
     }
 
+    /// Waits until every message that is being routed has reached its receivers. A message of an
+    /// older connection of this client is routed before this returns or, because its link has
+    /// ended, not at all; so it cannot come after what the new connection sends (MQTT-4.6.0-5), and
+    /// a QoS 2 message whose identifier is in use has reached its receivers.
+    fn wait_for_publishers(&self) {
+        drop(self.router.write());
+    }
+
     /// Whether hooks may ask for what is known of a client, or it says more than its connection.
     pub(crate) fn is_worth_keeping(&self, info: &ClientInfo) -> bool {
         self.hook_set.has(HookSet::ALL) || info.username.is_some()
@@ -149,24 +159,36 @@ impl Hub {
         if link.ended().is_some() {
             return;
         }
-        let Some(session) = link.session.get() else {
-            if link.set_ended(reason.clone()) {
-                self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
-                if batch.wants(EventMask::CONNECTION_REFUSED) {
-                    let client_id: Arc<str> = "".into();
-                    let peer = link.peer.clone();
-                    batch.event(Event::ConnectionRefused {
-                        client_id,
-                        peer,
-                        reason,
-                    });
-                }
-                batch.links.push(link.clone());
-            }
-            return;
-        };
+
         let mut sessions = self.sessions.lock();
-        self.detach(&mut sessions, session, link, (reason, refusal), batch);
+        match link.session.get() {
+            // CONNECT came at the last moment after all.
+            Some(_) if reason == DisconnectReason::ConnectTimeout => {}
+            Some(session) => {
+                self.detach(&mut sessions, session, link, (reason, refusal), batch);
+            }
+            None => {
+                let ended = link.set_ended(reason.clone());
+                drop(sessions);
+                if ended {
+                    self.tell_refused(link, reason, batch);
+                }
+            }
+        }
+    }
+
+    /// A connection has ended before it had a session.
+    fn tell_refused(&self, link: &Arc<Link>, reason: DisconnectReason, batch: &mut Batch) {
+        self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        if batch.wants(EventMask::CONNECTION_REFUSED) {
+            batch.event(Event::ConnectionRefused {
+                client_id: "".into(),
+                peer: link.peer.clone(),
+                reason,
+            });
+        }
+
+        batch.links.push(link.clone());
     }
 
     /// Takes a session's connection away: DISCONNECT, explained if there is a refusal; will, expiry.
@@ -315,7 +337,7 @@ impl Hub {
         state.dead = true;
         self.cancel_timers(&mut state);
         self.release_will(session, &mut state, batch);
-        self.give_up_messages(&mut state, batch);
+        self.give_up_messages(session, &mut state, batch);
         let subscriptions = std::mem::take(&mut state.subscriptions);
         state.inbound.clear();
         state.retained.clear();
@@ -333,7 +355,7 @@ impl Hub {
 
     /// Gives up what waits or is in flight. Messages of shared groups go to other members, but for
     /// QoS 2 messages that were sent already (MQTT-4.8.2-5).
-    fn give_up_messages(&self, state: &mut MutexGuard<'_, State>, batch: &mut Batch) {
+    fn give_up_messages(&self, session: &Session, state: &mut State, batch: &mut Batch) {
         let mut orphans = Vec::new();
         let mut inflight: Vec<_> = state.inflight.take().collect();
         inflight.sort_unstable_by_key(|entry| entry.sequence);
@@ -346,14 +368,37 @@ impl Hub {
             orphans.push((delivery, true));
         }
         for (delivery, again) in orphans {
-            let again = again && delivery.group().is_some();
-            crate::session::release(state, &delivery, None, &self.shared);
-            if again {
-                batch.orphans.push(delivery);
-            } else {
-                let reason = crate::event::DropReason::SessionEnded;
-                batch.dropped(&self.shared, None, delivery.message.topic(), reason);
-            }
+            self.give_up(
+                session,
+                state,
+                delivery,
+                again,
+                DropReason::SessionEnded,
+                batch,
+            );
+        }
+    }
+
+    /// Ends the accounting of a message that a session was charged for. If it is one of a shared
+    /// group and may be sent `again`, another member gets it; otherwise it is dropped.
+    pub(super) fn give_up(
+        &self,
+        session: &Session,
+        state: &mut State,
+        delivery: Delivery,
+        again: bool,
+        reason: DropReason,
+        batch: &mut Batch,
+    ) {
+        // First: a receipt must not see the message as done in between.
+        let orphan = Orphan::new(delivery);
+        crate::session::release(state, &orphan.delivery, None, &self.shared);
+
+        if again && orphan.delivery.group().is_some() {
+            batch.orphans.push(orphan);
+        } else {
+            let topic = orphan.delivery.message.topic();
+            batch.dropped(&self.shared, Some(&session.client_id), topic, reason);
         }
     }
 
@@ -458,10 +503,13 @@ impl Hub {
         }
     }
 
-    /// Changes the session expiry interval of a connected session (MQTT-3.14.2-2 and after).
-    pub(crate) fn set_expiry(&self, session: &Session, expiry_s: u32) {
+    /// Changes the session expiry interval of a connection's session (MQTT-3.14.2-2 and after).
+    pub(crate) fn set_expiry(&self, link: &Link, session: &Session, expiry_s: u32) {
         let cap = self.config().limits.session_expiry_s;
-        let mut state = session.lock();
+        let Some(mut state) = session.lock_for(link) else {
+            return;
+        };
+
         state.expiry_s = expiry_s.min(cap);
         if state.expiry_s > 0 {
             self.record_session(session, &mut state);
@@ -471,7 +519,7 @@ impl Hub {
     /// Ends every connection; wills go out before. New ones are refused from now on.
     pub fn shut_down(&self, now: crate::time::Tick) {
         self.stopping.store(true, Ordering::Release);
-        let mut batch = self.batch(now);
+        let mut batch = self.begin(now);
         // In this order: what is fresh may get a session meanwhile.
         let mut links: Vec<_> = self.fresh.lock().values().cloned().collect();
         let attached =
@@ -490,7 +538,6 @@ impl Hub {
         for link in links {
             self.end(&link, DisconnectReason::Shutdown, &mut batch);
         }
-        self.finish(&mut batch);
     }
 
     /// Lets go of everything: sessions, deadlines, observers. After [`Hub::shut_down`], when all

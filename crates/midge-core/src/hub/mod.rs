@@ -1,10 +1,13 @@
 //! The only place with locks (but for each session's own), and the synchronous API that everything
 //! calls. See `LOCKS.md` for the order of the locks.
 
+mod filtered;
 mod host;
 mod inside;
 mod inspect;
 mod life;
+mod offer;
+mod order;
 mod output;
 mod passage;
 mod publish;
@@ -14,9 +17,9 @@ mod run;
 mod subscribe;
 mod teardown;
 mod timers;
+mod work;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::sync::{Mutex, ProcessWide, RwLock};
@@ -26,12 +29,11 @@ use midge_codec::ReasonCode;
 pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;
-pub(crate) use publish::Publisher;
+pub(crate) use publish::{ClientPublisher, Publisher, Unpublished};
 pub(crate) use routes::RouteCache;
 pub(crate) use run::{Run, RunPublisher};
 pub(crate) use subscribe::Grant;
 
-use crate::batch::Batch;
 use crate::config::{Config, Overflow};
 use crate::event::{DisconnectReason, Event, EventMask, Observed, Taps};
 use crate::hooks::{ClientInfo, HookSet, Hooks};
@@ -122,6 +124,7 @@ pub struct Hub {
     fresh: Mutex<HashMap<usize, Arc<Link>>>,
     router: RwLock<Router>,
     retained: RwLock<Retained>,
+    retained_order: order::TopicOrder,
     pub(crate) timers: Timers,
     on_deadline: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     /// Unlike an address never the same for two hubs of a process.
@@ -190,6 +193,7 @@ impl Hub {
             fresh: Mutex::default(),
             router: RwLock::default(),
             retained: RwLock::default(),
+            retained_order: order::TopicOrder::default(),
             timers: Timers::default(),
             on_deadline: Mutex::new(None),
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
@@ -228,18 +232,6 @@ impl Hub {
         }
     }
 
-    /// Begins a batch of work at `now`.
-    pub fn batch(&self, now: Tick) -> Batch {
-        let mut batch = Batch::default();
-        batch.start(now, &self.shared);
-        batch
-    }
-
-    /// Begins the next batch of work with an old batch's memory.
-    pub fn restart(&self, batch: &mut Batch, now: Tick) {
-        batch.start(now, &self.shared);
-    }
-
     /// Accepts a connection. `notify` is called whenever there is something to do for it.
     /// `None` if `limits.connections` are open, or `limits.connect_rate` is exceeded.
     pub fn accept(
@@ -259,7 +251,7 @@ impl Hub {
             drop(fresh);
             counters.connections.fetch_sub(1, Ordering::AcqRel);
             counters.refused.fetch_add(1, Ordering::Relaxed);
-            let mut batch = self.batch(now);
+            let mut batch = self.begin(now);
             if batch.wants(EventMask::CONNECTION_REFUSED) {
                 let reason = if open < limit {
                     ReasonCode::ConnectionRateExceeded
@@ -272,7 +264,6 @@ impl Hub {
                     reason: DisconnectReason::Refused(reason),
                 });
             }
-            self.finish(&mut batch);
             return None;
         }
         counters.connects.fetch_add(1, Ordering::Relaxed);
@@ -301,113 +292,6 @@ impl Hub {
         drop(gone);
     }
 
-    /// Ends a batch: does what had to wait for the locks, wakes each touched receiver once.
-    pub fn finish(&self, batch: &mut Batch) {
-        self.settle(batch);
-        while !batch.links.is_empty() {
-            // Notifying may write to sockets: one round, and the rest of the list in the next.
-            let mut links = std::mem::take(&mut batch.links);
-            self.notify_each(&mut links, || batch.now);
-            batch.links = links;
-            self.settle(batch);
-        }
-    }
-
-    /// Notifies connections that several batches left to somebody else. To be called with no lock
-    /// held.
-    pub fn notify(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
-        self.notify_each(links, &now);
-        if let Some(journal) = &self.shared.journal {
-            journal.flush(now());
-        }
-    }
-
-    /// A panic on the way to one connection ends that one and no other.
-    fn notify_each(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
-        for link in links.drain(..) {
-            let told = catch_unwind(AssertUnwindSafe(|| link.notify.notify()));
-            if told.is_err() {
-                self.contain(|| self.caught_panic(&link, now()));
-            }
-        }
-    }
-
-    /// Does all that a batch has to do without its locks, but for notifying connections.
-    pub(crate) fn settle(&self, batch: &mut Batch) {
-        batch.local.settle(&self.shared.counters);
-        if let Some(journal) = &self.shared.journal {
-            journal.flush(batch.now);
-        }
-        while batch.has_more_than_links() {
-            for (session, cursor) in std::mem::take(&mut batch.retained) {
-                self.send_retained(&session, cursor, batch);
-            }
-            for (link, reason) in std::mem::take(&mut batch.kicks) {
-                self.end(&link, reason, batch);
-            }
-            for delivery in std::mem::take(&mut batch.orphans) {
-                self.redeliver(&delivery, batch);
-            }
-            for after in std::mem::take(&mut batch.after) {
-                self.contain(|| self.run_after(after, batch));
-            }
-            for event in batch.events.drain(..) {
-                self.shared.taps.emit(batch.now, event);
-            }
-            batch.local.settle(&self.shared.counters);
-            for observer in std::mem::take(&mut batch.observers) {
-                observer.wake();
-            }
-        }
-    }
-
-    fn run_after(&self, after: After, batch: &mut Batch) {
-        match after {
-            After::Will { client_id, message } => self.publish_will(&client_id, &message, batch),
-            After::Teardown {
-                session,
-                subscriptions,
-            } => self.tear_down(&session, subscriptions),
-            After::Connected {
-                info,
-                session_present,
-            } => {
-                self.tell(|hooks| hooks.connected(&info, session_present));
-            }
-            After::Disconnected { info, reason } => {
-                self.tell(|hooks| hooks.disconnected(&info, &reason));
-            }
-            After::SessionStarted(client_id) => {
-                self.tell(|hooks| hooks.session_started(&client_id));
-            }
-            After::SessionEnded(client_id) => {
-                if batch.wants(EventMask::SESSION_ENDED) {
-                    batch.event(Event::SessionEnded {
-                        client_id: client_id.clone(),
-                    });
-                }
-                self.tell(|hooks| hooks.session_ended(&client_id));
-            }
-        }
-    }
-
-    /// Tells the hooks what has happened.
-    fn tell(&self, what: impl FnOnce(&dyn Hooks)) {
-        if let Some(hooks) = self.hooks(HookSet::LIFE) {
-            crate::guard::in_hook(|| what(&**hooks));
-        }
-    }
-
-    /// Does what may call a hook that concerns nobody who is there. A panic of the hook is counted
-    /// and goes no further: `None`.
-    pub(crate) fn contain<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
-        let done = catch_unwind(AssertUnwindSafe(work)).ok();
-        if done.is_none() {
-            self.report_panic();
-        }
-        done
-    }
-
     /// Observes events of the kinds in `mask`.
     pub fn observe(&self, mask: EventMask, queue: Arc<Queue<Observed>>) {
         self.shared.taps.add(mask, queue);
@@ -415,17 +299,17 @@ impl Hub {
 
     /// The transport of a connection broke, or the other side closed it.
     pub fn lost(&self, link: &Arc<Link>, now: Tick) {
-        let mut batch = self.batch(now);
+        let mut batch = self.begin(now);
+
         self.end(link, DisconnectReason::ConnectionLost, &mut batch);
-        self.finish(&mut batch);
     }
 
     /// A panic was caught on the way of a connection: it is counted, and the connection ends.
     pub fn caught_panic(&self, link: &Arc<Link>, now: Tick) {
         self.report_panic();
-        let mut batch = self.batch(now);
+        let mut batch = self.begin(now);
+
         self.end(link, DisconnectReason::InternalError, &mut batch);
-        self.finish(&mut batch);
     }
 
     /// A panic was caught that concerns no connection: it is counted.

@@ -4,22 +4,41 @@ use std::sync::Arc;
 
 use super::Hub;
 use crate::batch::Batch;
+use crate::hooks::HookSet;
 use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::router::{Sub, SubTarget, Subscriber};
-use crate::session::{Attached, OUTBOX_HIGH, RetainedCursor, Session};
+use crate::session::{
+    Attached, Delivery, OUTBOX_HIGH, PUMP_BUDGET, RetainedCursor, Session, State,
+};
 use crate::store::{Journal, Position};
 use crate::time::Tick;
 
 /// A position that is never committed: output is held until it is known which one it waits for.
 pub(super) const HELD: Position = Position::MAX;
 
+/// What has to be done with no lock held before more output can be taken.
+enum Detour {
+    /// Send a page of retained messages.
+    Retained(RetainedCursor),
+    /// Ask hooks about messages that are to be sent next.
+    Ask(Vec<Delivery>),
+}
+
+/// A session counts as unsettled until output is taken again.
+fn set_unsettled(state: &mut State) {
+    if let Some(attached) = state.attached.as_deref_mut() {
+        attached.in_write = 1;
+    }
+}
+
 impl Hub {
     /// Takes all bytes that are to be written to a connection now, and lets what waits behind them
     /// move up. Call it when the connection is notified and when [`Hub::output_written`] says so.
     /// `into` is to be empty. A batch that comes back is to be given to [`Hub::finish`] once the
     /// caller has released its own locks, because hooks run there; then output is to be taken
-    /// again.
+    /// again. If nothing came and [`Link::take_unfinished`], more must be taken when others have had
+    /// their turn.
     pub fn take_output(
         &self,
         link: &Link,
@@ -34,10 +53,18 @@ impl Hub {
         }
         let session = link.session.get()?;
         let mut batch = None;
-        if let Some(cursor) = self.take_attached(link, session, into, &mut batch, &now) {
-            let batch = batch.get_or_insert_with(|| self.batch(now()));
-            batch.retained.push((session.clone(), cursor));
+        match self.take_attached(link, session, into, &mut batch, &now) {
+            None => {}
+            Some(Detour::Retained(cursor)) => {
+                let batch = batch.get_or_insert_with(|| self.batch(now()));
+                batch.retained.push((session.clone(), cursor));
+            }
+            Some(Detour::Ask(deliveries)) => {
+                let batch = batch.get_or_insert_with(|| self.batch(now()));
+                batch.asking.push((session.clone(), deliveries));
+            }
         }
+
         let mut batch = batch?;
         batch.local.settle(&self.shared.counters);
         batch.has_more().then_some(batch)
@@ -62,8 +89,8 @@ impl Hub {
         more
     }
 
-    /// Lets what waits move up and takes the outbox; or gives the retained messages that are to be
-    /// sent first, with no lock held.
+    /// Lets what waits move up and takes the outbox; or gives what is to be done before, with no lock
+    /// held.
     fn take_attached(
         &self,
         link: &Link,
@@ -71,7 +98,9 @@ impl Hub {
         into: &mut Outbox,
         batch: &mut Option<Batch>,
         now: impl Fn() -> Tick,
-    ) -> Option<RetainedCursor> {
+    ) -> Option<Detour> {
+        let asks = self.hook_set.has(HookSet::AUTHORIZE_RECEIVE);
+        let mut looks_again = false;
         let mut guard = session.lock();
         let state = &mut *guard;
         let waits = state.waits();
@@ -93,7 +122,17 @@ impl Hub {
             attached.dirty = true; // it is being flushed: no need to notify
             if waits {
                 let batch = batch.get_or_insert_with(|| self.batch(now()));
-                session.pump(state, &self.shared, batch);
+                let asked = usize::from(std::mem::take(&mut state.asked));
+                let most = if asks { asked } else { PUMP_BUDGET };
+                let all = session.pump(state, most, &self.shared, batch);
+                if asks && !all {
+                    let deliveries = state.take_for_asking(&self.shared);
+                    if !deliveries.is_empty() {
+                        set_unsettled(state);
+                        return Some(Detour::Ask(deliveries));
+                    }
+                }
+                looks_again = !all;
             }
             let ready = state.ahead.is_empty()
                 && !state.paging
@@ -104,10 +143,8 @@ impl Hub {
                     .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
             if ready && let Some(cursor) = state.retained.pop_front() {
                 state.paging = true;
-                if let Some(attached) = state.attached.as_deref_mut() {
-                    attached.in_write = 1; // not settled before output is taken again
-                }
-                return Some(cursor);
+                set_unsettled(state);
+                return Some(Detour::Retained(cursor));
             }
         }
         let attached = state.attached.as_deref_mut()?;
@@ -118,6 +155,10 @@ impl Hub {
             into.append(std::mem::take(&mut attached.outbox));
         }
         attached.in_write = into.len();
+        if looks_again && into.is_empty() {
+            // Nothing is written that would bring the writer back.
+            link.set_unfinished();
+        }
         None
     }
 
@@ -212,6 +253,10 @@ impl Hub {
         }
         let mut state = session.lock();
         state.paging = false;
+        // The connection that asked takes output again; one that has taken its place must be told.
+        if let Some(attached) = state.attached.as_deref_mut() {
+            batch.touch(attached);
+        }
         // An UNSUBSCRIBE in between has ended it.
         if let Some(after) = after
             && !state.dead

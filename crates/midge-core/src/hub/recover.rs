@@ -46,7 +46,7 @@ impl Hub {
             to: now,
             moved: HashMap::new(),
         };
-        let mut batch = self.batch(now);
+        let mut batch = self.begin(now);
         for message in retained {
             let message = mover.message(&message);
             let timer = (message.expires() != Tick::NEVER)
@@ -83,7 +83,6 @@ impl Hub {
             let lost = DisconnectReason::ConnectionLost;
             self.settle_will(&session, &mut state, &lost, false, &mut batch);
         }
-        self.finish(&mut batch);
     }
 
     fn recover_subscriptions(&self, session: &Arc<Session>, recovered: &RecoveredSession) {

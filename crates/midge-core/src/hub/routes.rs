@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::router::{Router, Subscriber, Target};
-use crate::session::Session;
 
 /// Topics of a publisher with their resolved receivers. A topic that comes for the first time is only
 /// noted: many publishers never use one again.
@@ -65,7 +64,7 @@ const CACHED_ROUTES: usize = 4;
 const NOTED: usize = 6;
 
 impl Route {
-    fn new(topic: Arc<str>, router: &Router, publisher: Option<&Arc<Session>>) -> Self {
+    fn new(topic: Arc<str>, router: &Router, publisher: Option<&str>) -> Self {
         let targets = router.resolve(&topic, publisher);
         Self {
             generation: router.generation(),
@@ -97,7 +96,7 @@ impl RouteCache {
         &mut self,
         topic: &str,
         router: &Router,
-        publisher: Option<&Arc<Session>>,
+        publisher: Option<&str>,
     ) -> Option<&Route> {
         let known = self.routes.iter().position(|route| *route.topic == *topic);
         let at = match known {

@@ -14,11 +14,12 @@ use midge_codec::{MessageProperties, QoS, Version};
 
 use super::Hub;
 use super::passage::{Kept, Passage};
-use super::publish::Publisher;
+use super::publish::{ClientPublisher, Publisher};
 use super::routes::{Route, RouteCache};
 use crate::batch::Batch;
 use crate::event::EventMask;
 use crate::hooks::HookSet;
+use crate::link::Link;
 use crate::message::{MessageRef, Origin, SHARE_FROM};
 use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
 use crate::session::Session;
@@ -244,6 +245,7 @@ pub(super) fn is_plain(target: &Target) -> bool {
 /// The publisher of a run.
 pub(crate) struct RunPublisher<'a> {
     pub(crate) session: &'a Arc<Session>,
+    pub(crate) link: &'a Link,
     pub(crate) version: Version,
     pub(crate) routes: &'a RouteCache,
     /// QoS 2 messages that it may have in flight.
@@ -270,9 +272,10 @@ impl Hub {
         let (version, topic) = (publisher.version, &route.topic);
         let header = input.first().copied().unwrap_or_default();
         let router = self.router.read();
-        if router.generation() != route.generation {
+        if router.generation() != route.generation || publisher.link.ended().is_some() {
             return None;
         }
+
         let run = if header == 0x30 {
             let mut run = Run::new(input, version, topic, longest, Piece::of_any_length, |_| {
                 true
@@ -288,9 +291,10 @@ impl Hub {
                 true
             })
         } else {
-            let mut receiving = publisher.session.receiving_qos2(publisher.receive_maximum);
+            let maximum = publisher.receive_maximum;
+            let mut receiving = publisher.session.receiving_qos2(publisher.link, maximum)?;
             Run::new(input, version, topic, longest, Piece::new, |piece| {
-                let is_new = receiving.take(piece.packet_id);
+                let is_new = receiving.open(piece.packet_id);
                 if is_new {
                     let [a, b] = piece.packet_id.to_be_bytes();
                     batch.replies.extend_from_slice(&[0x50, 2, a, b]);
@@ -304,7 +308,7 @@ impl Hub {
         batch.local.publish_received += run.packets;
         batch.local.publish_bytes_received += run.payloads;
         if run.qos == QoS::AtMostOnce {
-            self.offer_run(publisher.session, &run, route, batch);
+            self.offer_run(publisher, &run, route, batch);
         } else {
             batch.local.packets_sent += run.packets;
             self.offer_acknowledged_run(publisher.session, &run, route, batch);
@@ -312,8 +316,18 @@ impl Hub {
         Some((run.bytes.len(), run.packets))
     }
 
-    fn offer_run(&self, publisher: &Arc<Session>, run: &Run<'_>, route: &Route, batch: &mut Batch) {
-        let publisher = Publisher::Client(publisher);
+    fn offer_run(
+        &self,
+        publisher: &RunPublisher<'_>,
+        run: &Run<'_>,
+        route: &Route,
+        batch: &mut Batch,
+    ) {
+        let publisher = Publisher::Client(ClientPublisher {
+            session: publisher.session,
+            link: publisher.link,
+            packet_id: None,
+        });
         let worth_a_copy = route.targets.len() > 1 && run.bytes.len() >= SHARED_RUN;
         let shared = run
             .shared()

@@ -40,14 +40,9 @@ impl Hub {
         let limit = self.config().limits.subscriptions_per_client;
         let mut router = self.router.write();
         let until = self.retained.read().stamp();
-        let mut state = session.lock();
-        let ours = state
-            .attached
-            .as_ref()
-            .is_some_and(|attached| Arc::ptr_eq(&attached.link, link));
-        if state.dead || !ours {
+        let Some(mut state) = session.lock_for(link) else {
             return;
-        }
+        };
         let mut cursors = Vec::new();
         for grant in grants.iter_mut().filter(|grant| grant.answer.is_none()) {
             let record = SubRecord {
@@ -137,17 +132,19 @@ impl Hub {
     }
 
     /// Removes subscriptions; one reason code per filter (MQTT-3.11.3-2). Messages that wait stay.
+    /// `None` if the session belongs to another connection by now.
     pub(crate) fn unsubscribe<'a>(
         &self,
+        link: &Link,
         session: &Arc<Session>,
         filters: impl Iterator<Item = &'a str>,
         batch: &mut Batch,
-    ) -> Vec<ReasonCode> {
+    ) -> Option<Vec<ReasonCode>> {
         let subscriber = Subscriber::Session(session.clone());
         let mut answers = Vec::new();
         for filter in filters {
             let mut router = self.router.write();
-            let mut state = session.lock();
+            let mut state = session.lock_for(link)?;
             let Some((name, record)) = state.subscriptions.remove(filter) else {
                 answers.push(ReasonCode::NoSubscriptionExisted);
                 continue;
@@ -172,7 +169,7 @@ impl Hub {
                 });
             }
         }
-        answers
+        Some(answers)
     }
 
     /// What a filter must keep to beyond being well formed.

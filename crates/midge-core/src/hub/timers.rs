@@ -29,9 +29,8 @@ impl Hub {
     /// that a large step of a manual clock gives the same result as many small ones.
     pub fn fire(&self, now: Tick) {
         while let Some((at, due)) = self.timers.pop(now) {
-            let mut batch = self.batch(at);
+            let mut batch = self.begin(at);
             self.contain(|| self.handle_due(due, &mut batch));
-            self.finish(&mut batch);
         }
     }
 

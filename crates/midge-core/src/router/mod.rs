@@ -19,7 +19,7 @@ pub(crate) use trie::Waste;
 use trie::{Found, Trie};
 
 use crate::observer::Observer;
-use crate::session::{Extra, Session, SubRecord};
+use crate::session::{Extra, SubRecord};
 
 /// Who one message goes to, and how. Overlapping subscriptions of one session are one target.
 #[derive(Clone, Debug)]
@@ -168,9 +168,9 @@ impl Router {
         None
     }
 
-    /// All receivers of a message on `topic`. `publisher` does not get it through subscriptions
-    /// with No Local (MQTT-3.8.3-3).
-    pub(crate) fn resolve(&self, topic: &str, publisher: Option<&Arc<Session>>) -> Vec<Target> {
+    /// All receivers of a message on `topic`. The client `publisher` does not get it through
+    /// subscriptions with No Local (MQTT-3.8.3-3).
+    pub(crate) fn resolve(&self, topic: &str, publisher: Option<&str>) -> Vec<Target> {
         let mut targets = Vec::new();
         self.resolve_into(topic, publisher, &mut targets);
         targets
@@ -180,7 +180,7 @@ impl Router {
     pub(crate) fn resolve_into(
         &self,
         topic: &str,
-        publisher: Option<&Arc<Session>>,
+        publisher: Option<&str>,
         targets: &mut Vec<Target>,
     ) {
         let mut found = Found::default();

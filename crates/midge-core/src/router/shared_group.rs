@@ -81,6 +81,24 @@ impl Group {
         }
     }
 
+    /// Whether a subscriber is a member. Members change only under the router's write lock.
+    pub(crate) fn has(&self, subscriber: &Subscriber) -> bool {
+        let members = self.members.lock();
+
+        members
+            .subs
+            .iter()
+            .any(|sub| sub.subscriber.same(subscriber))
+    }
+
+    /// The members that are not in a list.
+    pub(crate) fn members_but(&self, known: &[Subscriber]) -> Vec<Sub> {
+        let members = self.members.lock();
+        let is_new = |sub: &&Sub| !known.iter().any(|known| known.same(&sub.subscriber));
+
+        members.subs.iter().filter(is_new).cloned().collect()
+    }
+
     /// Everybody but the first candidate, connected members first.
     pub(crate) fn others(&self, candidates: &Candidates) -> Vec<Sub> {
         let members = self.members.lock();

@@ -65,11 +65,12 @@ impl Sub {
         self.flags & RETAIN_AS_PUBLISHED != 0
     }
 
-    /// Whether No Local hides the publisher's own message from this subscription.
-    pub(crate) fn hidden_from(&self, publisher: Option<&Arc<Session>>) -> bool {
+    /// Whether No Local hides a message from this subscription that was published in the name of
+    /// its own client: by the client, as its will, by the host for it (MQTT-3.8.3-3).
+    pub(crate) fn hidden_from(&self, publisher: Option<&str>) -> bool {
         self.flags & NO_LOCAL != 0
             && match (&self.subscriber, publisher) {
-                (Subscriber::Session(own), Some(publisher)) => Arc::ptr_eq(own, publisher),
+                (Subscriber::Session(own), Some(publisher)) => *own.client_id == *publisher,
                 _ => false,
             }
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::session::Session;
 use midge_codec::{SubscriptionOptions, TopicFilter};
 
 fn matches(filter: &str, topic: &str) -> bool {
@@ -129,10 +130,10 @@ fn no_local_hides_only_that_subscription() {
         },
         false,
     );
-    assert!(router.resolve("a", Some(&own)).is_empty());
+    assert!(router.resolve("a", Some(&own.client_id)).is_empty());
     assert_eq!(router.resolve("a", None).len(), 1);
     insert(&mut router, "+", &own, QoS::AtMostOnce, 2);
-    let targets = router.resolve("a", Some(&own));
+    let targets = router.resolve("a", Some(&own.client_id));
     assert!(matches!(
         &targets[..],
         [Target::One(SubTarget {

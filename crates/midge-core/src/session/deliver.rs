@@ -290,8 +290,8 @@ impl Session {
         }
         charge(state, &delivery, shared);
         match self.send(state, delivery, shared, batch) {
-            Some(reason) => Outcome::Dropped(reason),
-            None => Outcome::Sent,
+            Ok(()) => Outcome::Sent,
+            Err((_, reason)) => Outcome::Dropped(reason),
         }
     }
 
@@ -344,7 +344,7 @@ impl Session {
                     let Some(oldest) = state.take_queued(shared) else {
                         return Outcome::Dropped(reason);
                     };
-                    self.dropped(state, &oldest, reason, shared, batch, true);
+                    self.dropped(state, &oldest, reason, shared, batch);
                 }
                 (Overflow::Disconnect, Some(attached)) => {
                     return self.refuse(attached, reason, &shared.config, batch);
@@ -368,14 +368,15 @@ impl Session {
         Outcome::Queued
     }
 
-    /// Encodes a message for the connection and puts it in flight; the reason if it was dropped.
+    /// Encodes a message for the connection and puts it in flight. A message that has to be given up
+    /// comes back with the reason, for the caller to count and tell.
     pub(crate) fn send(
         self: &Arc<Self>,
         state: &mut State,
         delivery: Delivery,
         shared: &Shared,
         batch: &mut Batch,
-    ) -> Option<DropReason> {
+    ) -> Result<(), (Delivery, DropReason)> {
         let acknowledged = delivery.qos != QoS::AtMostOnce;
         let packet_id = if acknowledged {
             state.inflight.free_packet_id()
@@ -383,21 +384,15 @@ impl Session {
             Some(0)
         };
         let (Some(packet_id), Some(attached)) = (packet_id, state.attached.as_deref_mut()) else {
-            self.dropped(state, &delivery, DropReason::QueueFull, shared, batch, true);
-            return Some(DropReason::QueueFull);
+            release(state, &delivery, None, shared);
+            return Err((delivery, DropReason::QueueFull));
         };
         if !encode(attached, &delivery, packet_id, false, batch.now) {
             // MQTT-3.1.2-25: as if it had been sent.
-            self.dropped(
-                state,
-                &delivery,
-                DropReason::PacketTooLarge,
-                shared,
-                batch,
-                true,
-            );
-            return Some(DropReason::PacketTooLarge);
+            release(state, &delivery, None, shared);
+            return Err((delivery, DropReason::PacketTooLarge));
         }
+
         batch.touch(attached);
         batch.local.publish_sent += 1;
         batch.local.publish_bytes_sent += delivery.message.payload().len() as u64;
@@ -408,28 +403,29 @@ impl Session {
                 qos: delivery.qos,
             });
         }
-        if acknowledged {
-            attached.in_window += 1;
-            if let Some((journal, client_id)) = shared.recorded(state) {
-                let message_id = delivery.message.id();
-                journal.record(Op::Sent {
-                    client_id,
-                    message_id,
-                    packet_id,
-                });
-            }
-            let sequence = state.next_sequence();
-            let entry = Inflight {
-                delivery,
-                sequence,
-                stage: Stage::Published,
-                counted: true,
-            };
-            state.inflight.insert(packet_id, entry);
-        } else {
+        if !acknowledged {
             release(state, &delivery, None, shared);
+            return Ok(());
         }
-        None
+
+        attached.in_window += 1;
+        if let Some((journal, client_id)) = shared.recorded(state) {
+            let message_id = delivery.message.id();
+            journal.record(Op::Sent {
+                client_id,
+                message_id,
+                packet_id,
+            });
+        }
+        let sequence = state.next_sequence();
+        let entry = Inflight {
+            delivery,
+            sequence,
+            stage: Stage::Published,
+            counted: true,
+        };
+        state.inflight.insert(packet_id, entry);
+        Ok(())
     }
 
     /// Gives up a message that was taken: accounts, counts, tells.
@@ -440,17 +436,21 @@ impl Session {
         reason: DropReason,
         shared: &Shared,
         batch: &mut Batch,
-        count: bool,
     ) {
         release(state, delivery, None, shared);
-        if count {
-            batch.dropped(
-                shared,
-                Some(&self.client_id),
-                delivery.message.topic(),
-                reason,
-            );
-        }
+        self.tell_dropped(delivery, reason, shared, batch);
+    }
+
+    /// Counts and tells that the client does not get a message.
+    pub(super) fn tell_dropped(
+        &self,
+        delivery: &Delivery,
+        reason: DropReason,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) {
+        let topic = delivery.message.topic();
+        batch.dropped(shared, Some(&self.client_id), topic, reason);
     }
 
     /// Refuses a message for a full client, as the policy says.
@@ -492,7 +492,7 @@ fn drop_expired(session: &Session, state: &mut State, shared: &Shared, batch: &m
     let Some(head) = state.take_queued(shared) else {
         return false;
     };
-    session.dropped(state, &head, DropReason::Expired, shared, batch, true);
+    session.dropped(state, &head, DropReason::Expired, shared, batch);
     true
 }
 

@@ -11,11 +11,14 @@ use super::{Delivery, Inflight, Session, Stage, State};
 use crate::batch::Batch;
 use crate::event::{DropReason, Event, EventMask};
 use crate::hub::Shared;
+use crate::link::Link;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::store::Op;
 
 /// Messages looked at in one go when a queue drains, so that one session cannot hold up a thread.
-const PUMP_BUDGET: usize = 4096;
+pub(crate) const PUMP_BUDGET: usize = 4096;
+/// Messages that hooks are asked about in one go before they leave a queue.
+const ASKED_TOGETHER: usize = 64;
 
 /// An acknowledgement that does not belong to the state of its packet identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,9 @@ pub(crate) enum Received {
     Known,
     /// Not known.
     Unknown,
+    /// The session belongs to another connection by now: nothing has changed, and there is no
+    /// answer.
+    Detached,
 }
 
 impl State {
@@ -64,8 +70,44 @@ impl State {
     /// Takes whatever waits, when the session ends.
     pub(crate) fn take_any(&mut self, shared: &Shared) -> Option<Delivery> {
         self.retained.clear();
-        self.paging = false;
+        (self.paging, self.asking) = (false, false);
         self.take_next(shared)
+    }
+
+    /// Whether the window and the outbox have room for another message, and everything that was sent
+    /// before has been sent again.
+    pub(crate) fn can_send_next(&self) -> bool {
+        self.resend.is_empty()
+            && self.attached.as_deref().is_some_and(|attached| {
+                attached.has_window() && attached.outbox.len() < OUTBOX_HIGH
+            })
+    }
+
+    /// Takes the messages that are to be sent next, for hooks to be asked about: not more than can
+    /// probably be sent at once. Until [`State::give_back`] nothing is sent that would overtake them.
+    pub(crate) fn take_for_asking(&mut self, shared: &Shared) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        while taken.len() < ASKED_TOGETHER
+            && let Some(delivery) = self.take_next(shared)
+        {
+            taken.push(delivery);
+        }
+
+        self.asking = !taken.is_empty();
+        taken
+    }
+
+    /// Puts messages back before everything else that waits.
+    pub(crate) fn give_back(&mut self, deliveries: Vec<Delivery>, shared: &Shared) {
+        self.asking = false;
+        let count = deliveries.len();
+        self.asked = u8::try_from(count).unwrap_or(u8::MAX);
+        for delivery in deliveries.into_iter().rev() {
+            self.ahead.push_front(delivery);
+        }
+
+        let waiting = &shared.counters.queued_messages;
+        waiting.fetch_add(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// Whether messages wait for room in the window or in the outbox.
@@ -144,7 +186,7 @@ pub(crate) struct Receiving<'a> {
 
 impl Receiving<'_> {
     /// Whether a message is new and may come; its identifier is in use then (MQTT-4.3.3-10).
-    pub(crate) fn take(&mut self, packet_id: u16) -> bool {
+    pub(crate) fn open(&mut self, packet_id: u16) -> bool {
         self.state.inbound.len() < self.maximum && self.state.inbound.insert(packet_id)
     }
 }
@@ -153,12 +195,16 @@ impl Session {
     /// PUBACK from the client. Unknown identifiers are ignored.
     pub(crate) fn puback(
         &self,
+        link: &Link,
         packet_id: u16,
         reason: ReasonCode,
         shared: &Shared,
         batch: &mut Batch,
     ) -> Result<(), FlowError> {
-        let mut state = self.lock();
+        let Some(mut state) = self.lock_for(link) else {
+            return Ok(());
+        };
+
         match state.inflight.get(packet_id) {
             Some(entry) if entry.delivery.qos == QoS::ExactlyOnce => {
                 Err(FlowError("PUBACK for a QoS 2 message"))
@@ -174,12 +220,16 @@ impl Session {
     /// PUBREC from the client (MQTT-4.3.3-4): whether PUBREL is to follow with success.
     pub(crate) fn pubrec(
         &self,
+        link: &Link,
         packet_id: u16,
         reason: ReasonCode,
         shared: &Shared,
         batch: &mut Batch,
     ) -> Result<Received, FlowError> {
-        let mut state = self.lock();
+        let Some(mut state) = self.lock_for(link) else {
+            return Ok(Received::Detached);
+        };
+
         match state.inflight.get_mut(packet_id) {
             Some(entry) if entry.delivery.qos != QoS::ExactlyOnce => {
                 Err(FlowError("PUBREC for a QoS 1 message"))
@@ -209,11 +259,15 @@ impl Session {
     /// PUBCOMP from the client.
     pub(crate) fn pubcomp(
         &self,
+        link: &Link,
         packet_id: u16,
         shared: &Shared,
         batch: &mut Batch,
     ) -> Result<(), FlowError> {
-        let mut state = self.lock();
+        let Some(mut state) = self.lock_for(link) else {
+            return Ok(());
+        };
+
         match state.inflight.get(packet_id) {
             Some(entry) if entry.stage == Stage::Published => {
                 Err(FlowError("PUBCOMP without PUBREC"))
@@ -237,6 +291,7 @@ impl Session {
     /// to the batch's replies.
     pub(crate) fn acknowledge_run(
         &self,
+        link: &Link,
         input: &[u8],
         shared: &Shared,
         batch: &mut Batch,
@@ -244,7 +299,10 @@ impl Session {
         if shared.journal().is_some() {
             return 0;
         }
-        let mut state = self.lock();
+        let Some(mut state) = self.lock_for(link) else {
+            return 0;
+        };
+
         let (mut used, mut released) = (0, 0);
         while let Some(&[header, 2, a, b]) = input.get(used..used + 4) {
             let packet_id = u16::from_be_bytes([a, b]);
@@ -277,54 +335,65 @@ impl Session {
         used
     }
 
-    /// Takes QoS 2 messages from the client, several under one lock.
-    pub(crate) fn receiving_qos2(&self, maximum: u16) -> Receiving<'_> {
-        Receiving {
-            state: self.lock(),
+    /// Takes QoS 2 messages from the client, several under one lock; `None` if the session belongs
+    /// to another connection by now.
+    pub(crate) fn receiving_qos2(&self, link: &Link, maximum: u16) -> Option<Receiving<'_>> {
+        Some(Receiving {
+            state: self.lock_for(link)?,
             maximum: usize::from(maximum),
-        }
+        })
     }
 
-    /// A QoS 2 PUBLISH from the client: whether its identifier is in use, and so the message a
-    /// repetition (MQTT-4.3.3-10). `None` if more are open than `maximum`.
-    pub(crate) fn receive_qos2(
-        &self,
-        packet_id: u16,
-        maximum: u16,
-        shared: &Shared,
-    ) -> Option<Received> {
-        let mut state = self.lock();
+    /// A QoS 2 PUBLISH has come: whether its identifier is in use, and so the message a repetition
+    /// (MQTT-4.3.3-10). Nothing changes: the identifier is in use once the message has been decided,
+    /// see [`Session::open_qos2`]. `None` if as many as `maximum` are open already.
+    pub(crate) fn check_qos2(&self, link: &Link, packet_id: u16, maximum: u16) -> Option<Received> {
+        let Some(state) = self.lock_for(link) else {
+            return Some(Received::Detached);
+        };
         if state.inbound.contains(packet_id) {
             return Some(Received::Known);
         }
-        if state.inbound.len() >= usize::from(maximum) {
-            return None;
+
+        (state.inbound.len() < usize::from(maximum)).then_some(Received::Unknown)
+    }
+
+    /// A QoS 2 message of the client has been decided: from now on a repetition is known. In one
+    /// step with routing it, because whatever is known is not routed again.
+    pub(crate) fn open_qos2(&self, link: &Link, packet_id: u16, shared: &Shared) -> Received {
+        let Some(mut state) = self.lock_for(link) else {
+            return Received::Detached;
+        };
+        if !state.inbound.insert(packet_id) {
+            return Received::Known;
         }
-        state.inbound.insert(packet_id);
+
         if let Some((journal, client_id)) = shared.recorded(&state) {
             journal.record(Op::Opened {
                 client_id,
                 packet_id,
             });
         }
-        Some(Received::Unknown)
+        Received::Unknown
     }
 
-    /// PUBREL from the client, or the refusal of its PUBLISH: the identifier is free again.
-    pub(crate) fn release_qos2(&self, packet_id: u16, shared: &Shared) -> Received {
-        let mut state = self.lock();
-        if state.inbound.remove(packet_id) {
-            state.inbound.tidy();
-            if let Some((journal, client_id)) = shared.recorded(&state) {
-                journal.record(Op::Closed {
-                    client_id,
-                    packet_id,
-                });
-            }
-            Received::Known
-        } else {
-            Received::Unknown
+    /// PUBREL from the client: the identifier is free again.
+    pub(crate) fn release_qos2(&self, link: &Link, packet_id: u16, shared: &Shared) -> Received {
+        let Some(mut state) = self.lock_for(link) else {
+            return Received::Detached;
+        };
+        if !state.inbound.remove(packet_id) {
+            return Received::Unknown;
         }
+
+        state.inbound.tidy();
+        if let Some((journal, client_id)) = shared.recorded(&state) {
+            journal.record(Op::Closed {
+                client_id,
+                packet_id,
+            });
+        }
+        Received::Known
     }
 
     /// Prepares the state for a new connection: what is in flight is to be sent again, in the
@@ -339,29 +408,35 @@ impl Session {
         state.resend = order.into_iter().map(|(_, packet_id)| packet_id).collect();
     }
 
-    /// Sends what waits, as far as the window and the outbox allow.
-    pub(crate) fn pump(self: &Arc<Self>, state: &mut State, shared: &Shared, batch: &mut Batch) {
+    /// Sends what waits, as far as the window and the outbox allow, at most `most` messages. `false`
+    /// if that was too few to see where the end is.
+    pub(crate) fn pump(
+        self: &Arc<Self>,
+        state: &mut State,
+        most: usize,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> bool {
         self.pump_resend(state, shared, batch);
-        if !state.resend.is_empty() {
-            return;
-        }
-        for _ in 0..PUMP_BUDGET {
-            let Some(attached) = state.attached.as_deref() else {
-                return;
-            };
-            if attached.outbox.len() >= OUTBOX_HIGH || !attached.has_window() {
-                return;
+        for _ in 0..most {
+            if !state.can_send_next() {
+                return true;
             }
             let Some(delivery) = state.take_next(shared) else {
-                return;
+                return true;
             };
+
             // An interval that ran out while waiting (MQTT-3.3.2-5).
             if delivery.message.is_expired(batch.now) {
-                self.dropped(state, &delivery, DropReason::Expired, shared, batch, true);
+                self.dropped(state, &delivery, DropReason::Expired, shared, batch);
                 continue;
             }
-            self.send(state, delivery, shared, batch);
+
+            if let Err((delivery, reason)) = self.send(state, delivery, shared, batch) {
+                self.tell_dropped(&delivery, reason, shared, batch);
+            }
         }
+        !(state.can_send_next() && state.waits())
     }
 
     fn pump_resend(&self, state: &mut State, shared: &Shared, batch: &mut Batch) {

@@ -17,13 +17,14 @@ use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
 
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
-pub(crate) use flow::{AckKind, Received, encode_ack};
+pub(crate) use flow::{AckKind, PUMP_BUDGET, Received, encode_ack};
 use in_flight::InFlight;
 pub(crate) use rare::{Draining, Subscriptions};
 use rare::{PacketIds, RareQueue};
 pub(crate) use registry::Sessions;
 
 use crate::hooks::ClientInfo;
+use crate::link::Link;
 use crate::shared_message::SharedMessage;
 use crate::store::StoredWill;
 use crate::time::{Tick, TimerKey};
@@ -142,6 +143,10 @@ pub(crate) struct State {
     pub(crate) dead: bool,
     /// A page of retained messages is being put together.
     pub(crate) paging: bool,
+    /// Hooks are being asked about the messages that are to be sent next.
+    pub(crate) asking: bool,
+    /// Messages at the head of `ahead` that hooks have been asked about.
+    pub(crate) asked: u8,
     /// Session expiry interval in seconds, `u32::MAX` for never.
     pub(crate) expiry_s: u32,
     pub(crate) inflight: InFlight,
@@ -174,6 +179,17 @@ impl Session {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// Locks the session on behalf of one of its connections; `None` if the session has another
+    /// connection by now, or none. Everything that a connection does to its session goes through
+    /// here: the thread of a connection that was taken over may still be handling its packets.
+    #[inline]
+    pub(crate) fn lock_for(&self, link: &Link) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.state.lock();
+        let is_attached = Attached::of(&mut state.attached, link).is_some();
+
+        is_attached.then_some(state)
     }
 
     pub(crate) fn is_online(&self) -> bool {
@@ -209,9 +225,10 @@ impl State {
         }
     }
 
-    /// Whether retained messages are still to come that live ones must not overtake.
+    /// Whether messages are still to come that live ones must not overtake: retained ones, and
+    /// those that hooks are being asked about.
     pub(crate) fn awaits_retained(&self) -> bool {
-        self.paging || !self.retained.is_empty() || !self.ahead.is_empty()
+        self.paging || self.asking || !self.retained.is_empty() || !self.ahead.is_empty()
     }
 
     /// Whether nothing waits and nothing is in flight.

@@ -1,0 +1,320 @@
+//! Hooks that decide per receiver. They run without a lock, so what they have decided is compared
+//! with the subscriptions as they are afterwards.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use midge_codec::QoS;
+
+use super::Hub;
+use super::passage::{Kept, Passage};
+use super::publish::Unpublished;
+use crate::batch::Batch;
+use crate::event::DropReason;
+use crate::hooks::{DeliveryVerdict, HookSet};
+use crate::message::OwnedMessage;
+use crate::receipt::{Outcome, Receipt};
+use crate::router::{Group, Router, Sub, SubTarget, Subscriber, Target};
+use crate::session::Offering;
+use crate::shared_message::SharedMessage;
+use crate::time::Tick;
+
+/// Rounds of questions about receivers that subscribed while others were asked about. Receivers
+/// that are still unknown then do not get the message.
+const ROUNDS: usize = 16;
+
+/// One receiver and what the hooks have said about it.
+struct Planned {
+    target: Target,
+    /// `None`: not asked yet. Shared groups are asked member by member, later.
+    verdict: Option<DeliveryVerdict>,
+}
+
+impl Planned {
+    fn new(target: Target) -> Self {
+        Self {
+            target,
+            verdict: None,
+        }
+    }
+
+    fn is_to_be_asked(&self) -> bool {
+        self.verdict.is_none() && matches!(self.target, Target::One(_))
+    }
+}
+
+impl Hub {
+    /// As [`Hub::route_directly`], with hooks that decide per receiver. Receivers that subscribe
+    /// while the hooks think are asked about as well; receivers that have left get nothing.
+    pub(super) fn route_filtered(
+        &self,
+        passage: &mut Passage<'_>,
+        mut receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) -> Result<usize, Unpublished> {
+        let topic = passage.message.topic;
+        let client_id = passage.publisher.client_id();
+        let (mut plan, mut generation) = {
+            let router = self.router.read();
+            let targets = router.resolve(topic, client_id);
+            let plan: Vec<_> = targets.into_iter().map(Planned::new).collect();
+            (plan, router.generation())
+        };
+
+        let mut rounds = 0;
+        let (order, router) = loop {
+            for planned in plan.iter_mut().filter(|planned| planned.is_to_be_asked()) {
+                planned.verdict = Some(self.ask(&planned.target, passage));
+            }
+
+            let order = (passage.message.retain).then(|| self.retained_order.lock(topic));
+            let router = self.router.read();
+            if router.generation() == generation {
+                break (order, router);
+            }
+            generation = router.generation();
+            plan = renewed(plan, &router, topic, client_id);
+            rounds += 1;
+            if rounds == ROUNDS || !plan.iter().any(Planned::is_to_be_asked) {
+                break (order, router);
+            }
+        };
+
+        self.admit(passage.publisher)?;
+        if passage.message.retain {
+            self.retain_delivered(passage, batch);
+        }
+        let matched = plan.len();
+        passage.many = matched > 1;
+        let mut groups = Vec::new();
+        for Planned { target, verdict } in plan {
+            match target {
+                Target::One(target) => {
+                    let verdict = verdict.unwrap_or(DeliveryVerdict::Drop);
+                    let receipt = receipt.as_deref_mut();
+                    self.offer_as_decided(&target, verdict, passage, receipt, batch);
+                }
+                Target::Group(group) => groups.push(group),
+            }
+        }
+        drop(router);
+        drop(order);
+
+        for group in groups {
+            self.offer_group_filtered(&group, passage, receipt.as_deref_mut(), batch);
+        }
+        Ok(matched)
+    }
+
+    /// What the hooks say about one receiver. Subscriptions of the host are not asked about.
+    fn ask(&self, target: &Target, passage: &mut Passage<'_>) -> DeliveryVerdict {
+        match target {
+            Target::One(SubTarget {
+                subscriber: Subscriber::Session(session),
+                qos,
+                ..
+            }) => self.verdict(&session.client_id, *qos, passage),
+            Target::One(_) | Target::Group(_) => DeliveryVerdict::Deliver,
+        }
+    }
+
+    /// Offers a message to one receiver as the hooks have decided.
+    fn offer_as_decided<O: Offering>(
+        &self,
+        target: &SubTarget,
+        verdict: DeliveryVerdict,
+        offering: &mut O,
+        receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) {
+        let outcome = self.try_as_decided(target, verdict, offering, batch);
+        self.note(target, outcome, offering, receipt, batch);
+    }
+
+    fn try_as_decided<O: Offering>(
+        &self,
+        target: &SubTarget,
+        verdict: DeliveryVerdict,
+        offering: &mut O,
+        batch: &mut Batch,
+    ) -> Outcome {
+        match verdict {
+            DeliveryVerdict::Deliver => self.offer_one(target, offering, false, batch),
+            DeliveryVerdict::Replace(other) => {
+                let replaced = self.replacement(&other, &offering.keep(), batch.now);
+                let mut offering = Kept {
+                    message: &replaced,
+                    now: batch.now,
+                };
+                self.offer_one(target, &mut offering, false, batch)
+            }
+            DeliveryVerdict::Drop => Outcome::Dropped(DropReason::RefusedByHook),
+        }
+    }
+
+    /// The message that goes to one receiver in place of another one.
+    fn replacement(&self, by: &OwnedMessage, of: &SharedMessage, now: Tick) -> SharedMessage {
+        let (id, origin) = (self.next_message_id(), of.origin().clone());
+
+        by.parts()
+            .keep(None, id, origin, now, of.tracker().cloned())
+    }
+
+    /// Asks about the members of a shared group one after another until one may take the message
+    /// and can. A member that left meanwhile, that may not have the message, is full, or cannot
+    /// take so large a packet, is passed over. The message is dropped only if no member is left.
+    pub(super) fn offer_group_filtered<O: Offering>(
+        &self,
+        group: &Arc<Group>,
+        offering: &mut O,
+        receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) {
+        let mut asked: Vec<Subscriber> = Vec::new();
+        let mut last = None;
+        let candidates = group.candidates();
+        let mut waiting: Vec<Sub> = candidates.first.clone().into_iter().collect();
+        waiting.extend(group.others(&candidates));
+        while !waiting.is_empty() {
+            for sub in std::mem::take(&mut waiting) {
+                asked.push(sub.subscriber.clone());
+                let target = SubTarget::new(&sub, Some(group));
+                let verdict = match &sub.subscriber {
+                    Subscriber::Session(session) => {
+                        self.verdict(&session.client_id, target.qos, offering)
+                    }
+                    Subscriber::Observer(_) => DeliveryVerdict::Deliver,
+                };
+
+                // Under the lock nothing leaves the group.
+                let _router = self.router.read();
+                if !group.has(&sub.subscriber) {
+                    continue;
+                }
+                let outcome = self.try_as_decided(&target, verdict, offering, batch);
+                if !matches!(outcome, Outcome::Dropped(_)) {
+                    return self.note(&target, outcome, offering, receipt, batch);
+                }
+                last = Some((target, outcome));
+            }
+            waiting = group.members_but(&asked);
+        }
+
+        if let Some((target, outcome)) = last {
+            self.note(&target, outcome, offering, receipt, batch);
+        }
+    }
+
+    /// What the hooks say about one receiver. One that panics says no.
+    fn verdict<O: Offering>(&self, client_id: &str, qos: QoS, offering: &mut O) -> DeliveryVerdict {
+        let ask = || self.ask_hooks(client_id, qos, offering);
+        self.contain(ask).unwrap_or(DeliveryVerdict::Drop)
+    }
+
+    fn ask_hooks<O: Offering>(
+        &self,
+        client_id: &str,
+        qos: QoS,
+        offering: &mut O,
+    ) -> DeliveryVerdict {
+        if let Some(hooks) = self.hooks(HookSet::AUTHORIZE_RECEIVE)
+            && !crate::guard::in_hook(|| hooks.authorize_receive(client_id, &offering.parts()))
+        {
+            return DeliveryVerdict::Drop;
+        }
+        let Some(hooks) = self.hooks(HookSet::INTERCEPT_DELIVERY) else {
+            return DeliveryVerdict::Deliver;
+        };
+
+        let message = offering.keep();
+        let verdict = crate::guard::in_hook(|| {
+            hooks.intercept_delivery(client_id, &message, qos.min(message.qos()))
+        });
+        match verdict {
+            // A replacement that cannot be sent is as good as none.
+            DeliveryVerdict::Replace(other) if self.check_topic(&other.topic).is_err() => {
+                DeliveryVerdict::Drop
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Whether a client may still receive a message that has waited for it. A hook that panics
+    /// says no.
+    pub(super) fn may_receive(&self, client_id: &str, message: &SharedMessage, now: Tick) -> bool {
+        let Some(hooks) = self.hooks(HookSet::AUTHORIZE_RECEIVE) else {
+            return true;
+        };
+        let ask =
+            || crate::guard::in_hook(|| hooks.authorize_receive(client_id, &message.parts(now)));
+
+        self.contain(ask).unwrap_or(false)
+    }
+
+    /// Offers a retained message to a session because of its subscription.
+    pub(super) fn offer_retained(
+        &self,
+        message: &SharedMessage,
+        target: &SubTarget,
+        batch: &mut Batch,
+    ) {
+        if message.is_expired(batch.now) {
+            return;
+        }
+        let mut offering = Kept {
+            message,
+            now: batch.now,
+        };
+
+        let replaced;
+        if let Subscriber::Session(session) = &target.subscriber
+            && self.asks_per_receiver()
+        {
+            match self.verdict(&session.client_id, target.qos, &mut offering) {
+                DeliveryVerdict::Deliver => {}
+                DeliveryVerdict::Drop => {
+                    let outcome = Outcome::Dropped(DropReason::RefusedByHook);
+                    return self.note(target, outcome, &offering, None, batch);
+                }
+                DeliveryVerdict::Replace(other) => {
+                    replaced = self.replacement(&other, message, batch.now);
+                    offering.message = &replaced;
+                }
+            }
+        }
+
+        let outcome = self.offer_one(target, &mut offering, true, batch);
+        self.note(target, outcome, &offering, None, batch);
+    }
+}
+
+/// The present receivers of a topic, with what was decided about those that were known before.
+fn renewed(
+    plan: Vec<Planned>,
+    router: &Router,
+    topic: &str,
+    publisher: Option<&str>,
+) -> Vec<Planned> {
+    // The old targets stay alive as long as their addresses are compared.
+    let (old, mut verdicts): (Vec<_>, HashMap<_, _>) = plan
+        .into_iter()
+        .filter_map(|planned| match planned.target {
+            Target::One(target) => {
+                let key = target.subscriber.key();
+                Some((target, (key, planned.verdict)))
+            }
+            Target::Group(_) => None,
+        })
+        .unzip();
+
+    let mut plan: Vec<_> = (router.resolve(topic, publisher).into_iter())
+        .map(Planned::new)
+        .collect();
+    for planned in &mut plan {
+        if let Target::One(target) = &planned.target {
+            planned.verdict = verdicts.remove(&target.subscriber.key()).flatten();
+        }
+    }
+    drop(old);
+    plan
+}

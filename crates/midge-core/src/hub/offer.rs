@@ -1,0 +1,190 @@
+//! A message is offered to its receivers, one after another.
+
+use std::sync::Arc;
+
+use midge_codec::QoS;
+
+use super::Hub;
+use super::passage::{Kept, Passage};
+use super::publish::Publisher;
+use crate::batch::Batch;
+use crate::event::DropReason;
+use crate::hooks::HookSet;
+use crate::message::{MessageRef, Origin};
+use crate::observer::Received;
+use crate::receipt::{Outcome, Receipt};
+use crate::router::{Candidates, Group, SubTarget, Subscriber, Target};
+use crate::session::{Delivery, Offering, Session, Terms};
+
+impl Hub {
+    pub(super) fn offer<O: Offering>(
+        &self,
+        target: &Target,
+        offering: &mut O,
+        receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) {
+        match target {
+            Target::One(target) => {
+                let outcome = self.offer_one(target, offering, false, batch);
+                self.note(target, outcome, offering, receipt, batch);
+            }
+            Target::Group(group) => self.offer_group(group, offering, receipt, batch),
+        }
+    }
+
+    pub(super) fn offer_one<O: Offering>(
+        &self,
+        target: &SubTarget,
+        offering: &mut O,
+        retained: bool,
+        batch: &mut Batch,
+    ) -> Outcome {
+        let parts = offering.parts();
+        let qos = parts.qos.min(target.qos);
+        let retain = retained || (target.retain_as_published && parts.retain);
+        match &target.subscriber {
+            Subscriber::Session(session) => {
+                let terms = Terms {
+                    qos,
+                    retain,
+                    id: target.id,
+                    extra: target.extra.as_ref(),
+                    ahead: retained,
+                };
+                session.offer(offering, terms, &self.shared, batch)
+            }
+            Subscriber::Observer(observer) => {
+                let expiry = parts.expiry;
+                let message = offering.keep();
+                let received = Received::new(message, retained, qos, expiry);
+                let (lost, wake) = observer.push(received);
+                if wake {
+                    batch.observers.push(observer.clone());
+                }
+                if lost > 0 {
+                    self.shared
+                        .counters
+                        .dropped(DropReason::ObserverFull, lost as u64);
+                }
+                Outcome::Sent
+            }
+        }
+    }
+
+    /// Offers to the members of a shared group until one takes it. A member that is disconnected
+    /// or full, or cannot take so large a packet, is passed over.
+    fn offer_group<O: Offering>(
+        &self,
+        group: &Arc<Group>,
+        offering: &mut O,
+        receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) {
+        self.offer_members(group, &group.candidates(), offering, receipt, batch);
+    }
+
+    pub(super) fn offer_members<O: Offering>(
+        &self,
+        group: &Arc<Group>,
+        candidates: &Candidates,
+        offering: &mut O,
+        receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) {
+        let Some(first) = &candidates.first else {
+            return;
+        };
+        let mut target = SubTarget::new(first, Some(group));
+        let mut outcome = self.offer_one(&target, offering, false, batch);
+        if matches!(outcome, Outcome::Dropped(_)) {
+            for sub in group.others(candidates) {
+                let other = SubTarget::new(&sub, Some(group));
+                let next = self.offer_one(&other, offering, false, batch);
+                if !matches!(next, Outcome::Dropped(_)) {
+                    (target, outcome) = (other, next);
+                    break;
+                }
+            }
+        }
+        self.note(&target, outcome, offering, receipt, batch);
+    }
+
+    /// Counts and tells what a session did with a message.
+    pub(super) fn note<O: Offering>(
+        &self,
+        target: &SubTarget,
+        outcome: Outcome,
+        offering: &O,
+        receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) {
+        let Subscriber::Session(session) = &target.subscriber else {
+            return;
+        };
+        if let Outcome::Dropped(reason) = outcome {
+            let topic = offering.parts().topic;
+            batch.dropped(&self.shared, Some(&session.client_id), topic, reason);
+        }
+        if let Some(receipt) = receipt {
+            receipt.outcomes.push((session.client_id.clone(), outcome));
+        }
+    }
+
+    /// Gives a message of a shared group to another member.
+    pub(super) fn redeliver(&self, delivery: &Delivery, batch: &mut Batch) {
+        let Some(filter) = delivery.group() else {
+            return;
+        };
+        let message = &delivery.message;
+        let mut offering = Kept {
+            message,
+            now: batch.now,
+        };
+        if message.is_expired(batch.now) {
+            let reason = DropReason::Expired;
+            return batch.dropped(&self.shared, None, message.topic(), reason);
+        }
+
+        let router = self.router.read();
+        let Some(group) = router.group(filter).cloned() else {
+            let reason = DropReason::SessionEnded;
+            return batch.dropped(&self.shared, None, message.topic(), reason);
+        };
+        if self.asks_per_receiver() {
+            drop(router);
+            self.offer_group_filtered(&group, &mut offering, None, batch);
+        } else {
+            self.offer_group(&group, &mut offering, None, batch);
+        }
+    }
+
+    /// Whether hooks decide about each receiver.
+    pub(super) fn asks_per_receiver(&self) -> bool {
+        self.hook_set
+            .has(HookSet::AUTHORIZE_RECEIVE.and(HookSet::INTERCEPT_DELIVERY))
+    }
+
+    /// Offers a message to one session, whatever it subscribed to.
+    pub(super) fn offer_direct(
+        &self,
+        session: &Arc<Session>,
+        message: MessageRef<'_>,
+        origin: Origin,
+        receipt: &mut Receipt,
+        batch: &mut Batch,
+    ) {
+        let publisher = Publisher::Other(origin);
+        let mut passage = Passage::new(message, &publisher, self, batch.now);
+        passage.tracker = receipt.tracker.clone();
+        let target = SubTarget {
+            subscriber: Subscriber::Session(session.clone()),
+            qos: QoS::ExactlyOnce,
+            retain_as_published: true,
+            id: 0,
+            extra: None,
+        };
+        receipt.matched = 1;
+        self.offer(&Target::One(target), &mut passage, Some(receipt), batch);
+    }
+}

@@ -1,0 +1,211 @@
+//! Work in batches: what it finds out under locks is done once they are released.
+
+use std::borrow::BorrowMut;
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::{After, Hub};
+use crate::batch::Batch;
+use crate::event::{DropReason, Event, EventMask};
+use crate::hooks::{HookSet, Hooks};
+use crate::link::Link;
+use crate::session::{Delivery, Session};
+use crate::time::Tick;
+
+/// A batch that is finished when it goes out of scope, also on an early return and when a panic
+/// passes by: a receiver that is noted in it is told in any case.
+pub(crate) struct Work<'a, B: BorrowMut<Batch> = Batch> {
+    hub: &'a Hub,
+    batch: B,
+}
+
+impl<B: BorrowMut<Batch>> Deref for Work<'_, B> {
+    type Target = Batch;
+
+    fn deref(&self) -> &Batch {
+        self.batch.borrow()
+    }
+}
+
+impl<B: BorrowMut<Batch>> DerefMut for Work<'_, B> {
+    fn deref_mut(&mut self) -> &mut Batch {
+        self.batch.borrow_mut()
+    }
+}
+
+impl<B: BorrowMut<Batch>> Drop for Work<'_, B> {
+    fn drop(&mut self) {
+        self.hub.finish(self.batch.borrow_mut());
+    }
+}
+
+impl Hub {
+    /// A batch that its receiver has to give to [`Hub::finish`].
+    pub(super) fn batch(&self, now: Tick) -> Batch {
+        let mut batch = Batch::default();
+        batch.start(now, &self.shared);
+        batch
+    }
+
+    /// Begins work at `now`.
+    pub(crate) fn begin(&self, now: Tick) -> Work<'_> {
+        let batch = self.batch(now);
+
+        Work { hub: self, batch }
+    }
+
+    /// Begins work at `now` with an old batch's memory.
+    pub(crate) fn begin_with<'a>(
+        &'a self,
+        batch: &'a mut Batch,
+        now: Tick,
+    ) -> Work<'a, &'a mut Batch> {
+        batch.start(now, &self.shared);
+
+        Work { hub: self, batch }
+    }
+
+    /// Ends a batch: does what had to wait for the locks, wakes each touched receiver once.
+    pub fn finish(&self, batch: &mut Batch) {
+        self.settle(batch);
+        while !batch.links.is_empty() {
+            // Notifying may write to sockets: one round, and the rest of the list in the next.
+            let mut links = std::mem::take(&mut batch.links);
+            self.notify_each(&mut links, || batch.now);
+            batch.links = links;
+            self.settle(batch);
+        }
+    }
+
+    /// Notifies connections that several batches left to somebody else. To be called with no lock
+    /// held.
+    pub fn notify(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
+        self.notify_each(links, &now);
+        if let Some(journal) = &self.shared.journal {
+            journal.flush(now());
+        }
+    }
+
+    /// A panic on the way to one connection ends that one and no other.
+    fn notify_each(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
+        for link in links.drain(..) {
+            let told = catch_unwind(AssertUnwindSafe(|| link.notify.notify()));
+            if told.is_err() {
+                self.contain(|| self.caught_panic(&link, now()));
+            }
+        }
+    }
+
+    /// Does all that a batch has to do without its locks, but for notifying connections.
+    pub(crate) fn settle(&self, batch: &mut Batch) {
+        batch.local.settle(&self.shared.counters);
+        if let Some(journal) = &self.shared.journal {
+            journal.flush(batch.now);
+        }
+        while batch.has_more_than_links() {
+            for (session, cursor) in std::mem::take(&mut batch.retained) {
+                self.send_retained(&session, cursor, batch);
+            }
+            for (session, deliveries) in std::mem::take(&mut batch.asking) {
+                self.ask_about_waiting(&session, deliveries, batch);
+            }
+            for (link, reason) in std::mem::take(&mut batch.kicks) {
+                self.end(&link, reason, batch);
+            }
+            for orphan in std::mem::take(&mut batch.orphans) {
+                self.redeliver(&orphan.delivery, batch);
+            }
+            for after in std::mem::take(&mut batch.after) {
+                self.contain(|| self.run_after(after, batch));
+            }
+            for event in std::mem::take(&mut batch.events) {
+                self.contain(|| self.shared.taps.emit(batch.now, event));
+            }
+            batch.local.settle(&self.shared.counters);
+            for observer in std::mem::take(&mut batch.observers) {
+                self.contain(|| observer.wake());
+            }
+        }
+    }
+
+    /// Asks hooks about messages that have waited for a client: its rights may have changed. Those
+    /// that it may have go back to where they were, to be sent next.
+    fn ask_about_waiting(
+        &self,
+        session: &Arc<Session>,
+        deliveries: Vec<Delivery>,
+        batch: &mut Batch,
+    ) {
+        let may_receive = |delivery: &Delivery| {
+            self.may_receive(&session.client_id, &delivery.message, batch.now)
+        };
+        let (allowed, denied): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(may_receive);
+
+        let mut guard = session.lock();
+        let state = &mut *guard;
+        for delivery in denied {
+            let reason = DropReason::RefusedByHook;
+            self.give_up(session, state, delivery, true, reason, batch);
+        }
+        if state.dead {
+            for delivery in allowed {
+                let reason = DropReason::SessionEnded;
+                self.give_up(session, state, delivery, true, reason, batch);
+            }
+            return;
+        }
+        state.give_back(allowed, &self.shared);
+        // The connection that asked takes output again; one that has taken its place must be told.
+        if let Some(attached) = state.attached.as_deref_mut() {
+            batch.touch(attached);
+        }
+    }
+
+    fn run_after(&self, after: After, batch: &mut Batch) {
+        match after {
+            After::Will { client_id, message } => self.publish_will(&client_id, &message, batch),
+            After::Teardown {
+                session,
+                subscriptions,
+            } => self.tear_down(&session, subscriptions),
+            After::Connected {
+                info,
+                session_present,
+            } => {
+                self.tell(|hooks| hooks.connected(&info, session_present));
+            }
+            After::Disconnected { info, reason } => {
+                self.tell(|hooks| hooks.disconnected(&info, &reason));
+            }
+            After::SessionStarted(client_id) => {
+                self.tell(|hooks| hooks.session_started(&client_id));
+            }
+            After::SessionEnded(client_id) => {
+                if batch.wants(EventMask::SESSION_ENDED) {
+                    batch.event(Event::SessionEnded {
+                        client_id: client_id.clone(),
+                    });
+                }
+                self.tell(|hooks| hooks.session_ended(&client_id));
+            }
+        }
+    }
+
+    /// Tells the hooks what has happened.
+    fn tell(&self, what: impl FnOnce(&dyn Hooks)) {
+        if let Some(hooks) = self.hooks(HookSet::LIFE) {
+            crate::guard::in_hook(|| what(&**hooks));
+        }
+    }
+
+    /// Does what may call a hook that concerns nobody who is there. A panic of the hook is counted
+    /// and goes no further: `None`.
+    pub(crate) fn contain<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(work)).ok();
+        if done.is_none() {
+            self.report_panic();
+        }
+        done
+    }
+}
