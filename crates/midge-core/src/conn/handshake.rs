@@ -302,7 +302,8 @@ impl Connection {
         let attached = self.hub.attach(&self.link, plan, connack, &mut self.batch);
         let session = match attached {
             Ok(session) => session,
-            Err(refusal) => return self.refuse(handshake.version, refusal),
+            Err(Some(refusal)) => return self.refuse(handshake.version, refusal),
+            Err(None) => return Ok(()),
         };
         self.session = Some(session);
         self.connect_expiry_s = handshake.expiry_s;

@@ -27,20 +27,25 @@ pub(crate) struct AttachPlan {
 impl Hub {
     /// Gives a connection its session: a stored one, or a new one. An older connection with the
     /// same client identifier is ended first (MQTT-3.1.4-3). `connack` encodes the answer, given
-    /// whether a session is present; it is the first thing in the outbox.
+    /// whether a session is present; it is the first thing in the outbox. Without a refusal in the
+    /// error the connection has ended meanwhile and gets no answer.
     pub(crate) fn attach(
         &self,
         link: &Arc<Link>,
         plan: AttachPlan,
         connack: impl FnOnce(bool, &mut Vec<u8>),
         batch: &mut Batch,
-    ) -> Result<Arc<Session>, Refusal> {
+    ) -> Result<Arc<Session>, Option<Refusal>> {
         let client_id = plan.info.client_id.clone();
         let mut sessions = self.sessions.lock();
         // Whether the connection has a session and whether it has ended are decided under this
         // lock, here and in `end_with`.
-        if link.ended().is_some() || self.stopping.load(Ordering::Acquire) {
-            return Err(Refusal::new(ReasonCode::ServerShuttingDown));
+        if link.ended().is_some() {
+            return Err(None);
+        }
+        if self.stopping.load(Ordering::Acquire) {
+            // CONNACK has no code for a server that shuts down (MQTT-3.2.2-8).
+            return Err(Some(Refusal::new(ReasonCode::ServerUnavailable)));
         }
         if let Some(old) = sessions.find(&client_id).cloned() {
             let holder = old
@@ -64,7 +69,8 @@ impl Hub {
         let (session, present) = match sessions.find(&client_id) {
             Some(known) => (known.clone(), true),
             None if sessions.len() >= self.config().limits.sessions => {
-                return Err(Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions"));
+                let refusal = Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions");
+                return Err(Some(refusal));
             }
             None => {
                 let new = Arc::new(Session::new(client_id.clone()));

@@ -50,6 +50,20 @@ impl<'a> Passage<'a> {
     }
 }
 
+impl Passage<'_> {
+    /// The message as the retained store keeps it: a receipt of the host is about the receivers of
+    /// now, not about later subscriptions.
+    pub(super) fn keep_untracked(&mut self) -> SharedMessage {
+        let kept = self.keep();
+        if kept.tracker().is_none() {
+            return kept;
+        }
+
+        let (id, origin) = (kept.id(), kept.origin().clone());
+        (self.message).keep(self.topic.as_ref(), id, origin, self.now, None)
+    }
+}
+
 impl Offering for Passage<'_> {
     fn parts(&self) -> MessageRef<'_> {
         self.message

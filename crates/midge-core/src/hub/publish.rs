@@ -235,7 +235,7 @@ impl Hub {
             return true;
         }
 
-        let message = passage.keep();
+        let message = passage.keep_untracked();
         let limits = &self.config().limits;
         let timer = (message.expires() != Tick::NEVER)
             .then(|| self.arm(message.expires(), Due::RetainedExpiry(message.clone())));

@@ -17,6 +17,7 @@ mod inside;
 mod mixed;
 mod options;
 mod requests;
+mod together;
 
 use midge_testkit::{Client, Connect};
 
