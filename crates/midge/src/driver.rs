@@ -150,9 +150,15 @@ impl<T: Transport> Driver<T> {
             connection: &mut self.connection,
             core: &self.outlet.core,
         };
+        if to.connection.is_interrupted() {
+            self.input.resume(to);
+            self.reads = READ_BUDGET;
+            return Poll::Ready(());
+        }
+
         match self.input.poll_read(cx, self.transport.reader(), to) {
             Poll::Ready(Ok(Read { count: 1.., bulk })) => {
-                if bulk {
+                if bulk || self.connection.is_interrupted() {
                     self.reads = READ_BUDGET;
                 }
                 // Read once in each turn: a client that is written to all the time is heard, too.

@@ -67,6 +67,12 @@ pub(crate) struct Read {
     pub(crate) bulk: bool,
 }
 
+/// Whether what was read waits before it is handled: for the answer of a hook, or for other
+/// connections to have their turn.
+fn is_held(connection: &Connection) -> bool {
+    connection.is_waiting() || connection.is_interrupted()
+}
+
 /// The reading side of a connection.
 pub(crate) struct Input {
     stash: Stash,
@@ -215,20 +221,21 @@ impl Input {
         let now = to.core.now();
         let used = to.connection.receive_quietly(bytes, backing, now);
         let rest = bytes.get(used..).unwrap_or_default();
-        self.stash = if to.connection.is_waiting() {
+        self.stash = if is_held(to.connection) {
             Stash::Held(Box::new(Bytes::copy_from_slice(rest)))
         } else {
             Stash::of(rest, to.connection)
         };
     }
 
-    /// Goes on with packets that were read before a hook deferred its answer.
+    /// Goes on with packets that were read before a hook deferred its answer, or before many hooks
+    /// were called.
     pub(crate) fn resume(&mut self, to: Sink<'_>) {
         if let Stash::Held(held) = &mut self.stash {
             let held = std::mem::take(&mut **held);
             let used = to.connection.receive_quietly(&held, None, to.core.now());
             let rest = held.slice(used..);
-            self.stash = if to.connection.is_waiting() {
+            self.stash = if is_held(to.connection) {
                 Stash::Held(Box::new(rest))
             } else {
                 Stash::of(&rest, to.connection)

@@ -84,6 +84,10 @@ enum Then {
     Subscribe(Box<HeldSubscribe>),
 }
 
+/// Hooks called for the packets of one connection before its receivers, and other connections, get
+/// their turn: the core does not know how long a hook takes.
+const HOOKS_PER_TURN: u32 = 8;
+
 /// One connection's protocol machine. Feed it with [`Connection::receive`]; while
 /// [`Connection::is_waiting`], drive it with [`Connection::poll`] instead and read nothing.
 ///
@@ -98,6 +102,7 @@ pub struct Connection {
     waiting: Option<Box<(Awaiting, Then)>>,
     unwritten_replies: u32,
     has_output: bool,
+    interrupted: bool,
     version: Version,
     problem_information: bool,
     maximum_packet: u32,
@@ -135,6 +140,7 @@ impl Connection {
             silence_ms: 0,
             unwritten_replies: 0,
             has_output: false,
+            interrupted: false,
         }
     }
 
@@ -146,6 +152,13 @@ impl Connection {
     /// Whether a hook's answer is awaited. No input is taken until it has come.
     pub fn is_waiting(&self) -> bool {
         self.waiting.is_some()
+    }
+
+    /// Whether whole packets were left unused because hooks were called for those before. They must
+    /// be given to [`Connection::receive`] again, before others are read, when what came of those
+    /// before has been written and other connections have had their turn.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// Bytes of acknowledgements that may not be written yet.
@@ -183,7 +196,8 @@ impl Connection {
     /// so is a run of messages that fills half of it, until its receivers have written it. Nothing
     /// else keeps it.
     ///
-    /// Stops early when a hook defers its answer or the connection ends.
+    /// Stops early when a hook defers its answer, many hooks were called
+    /// ([`Connection::is_interrupted`]) or the connection ends.
     pub fn receive(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
         let used = self.receive_quietly(input, backing, now);
         self.notify_receivers();
@@ -250,8 +264,10 @@ impl Connection {
     }
 
     fn handle(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
+        let hooks_before = crate::guard::calls();
         let mut used = 0;
         let mut packets = 0;
+        self.interrupted = false;
         while self.waiting.is_none() && self.link.ended().is_none() {
             let rest = input.get(used..).unwrap_or_default();
             if matches!(self.phase, Phase::Fresh)
@@ -279,6 +295,12 @@ impl Connection {
             let own = backing.filter(|backing| backing.len() == raw.len);
             if let Err(fault) = self.packet(raw, own) {
                 self.fail(fault);
+                break;
+            }
+
+            let hooks = crate::guard::calls().wrapping_sub(hooks_before);
+            if hooks >= HOOKS_PER_TURN && self.waiting.is_none() {
+                self.interrupted = used < input.len();
                 break;
             }
         }

@@ -211,10 +211,11 @@ impl Hub {
             .attached
             .as_ref()
             .is_some_and(|attached| Arc::ptr_eq(&attached.link, link))
-            || !link.set_ended(reason.clone())
+            || link.ended().is_some()
         {
             return;
         }
+
         let Some(mut attached) = state.attached.take() else {
             return;
         };
@@ -236,6 +237,9 @@ impl Hub {
         self.shared.sub_backlog(attached.charged);
         let rest = std::mem::take(&mut attached.outbox);
         spill_outbox(link, rest);
+        // Last: the driver of an ended connection closes it when nothing is left to write. Every
+        // caller holds the lock of the registry, so the reason is set only once.
+        link.set_ended(reason.clone());
         batch.links.push(link.clone());
         state.offline.get_or_insert_default().since = batch.now;
         state.resend.clear();

@@ -1,6 +1,6 @@
 //! What goes right alone and wrong together: reconnections, hooks, queues, shared groups.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use midge::{Broker, ClientInfo, DropReason, HookSet, Hooks, MessageRef, QoS, Resolver, Verdict};
 use midge_testkit::{Client, Connect, Kind, Publish, Subscribe, Will, ack};
@@ -366,4 +366,53 @@ fn a_receipt_ends_although_the_message_is_retained() {
     client.barrier();
 
     assert!(receipt.is_acknowledged());
+}
+
+/// Stops at the last message until the first one has arrived.
+#[derive(Default)]
+struct Gate {
+    arrived: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Hooks for Gate {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHORIZE_PUBLISH
+    }
+
+    fn authorize_publish(&self, _: &ClientInfo, message: &MessageRef<'_>) -> Verdict {
+        if message.payload == b"last" {
+            let patience = std::time::Duration::from_secs(10);
+            let waits = |arrived: &mut bool| !*arrived;
+            let arrived = self.arrived.lock().unwrap();
+            let (arrived, _) = (self.opened)
+                .wait_timeout_while(arrived, patience, waits)
+                .unwrap();
+            assert!(*arrived, "the first message waits for the last one");
+        }
+        Verdict::Allow
+    }
+}
+
+#[test]
+fn the_first_message_of_a_read_does_not_wait_for_the_hooks_of_all() {
+    let gate = Arc::new(Gate::default());
+    let server = broker_with(|builder| builder.threads(1).shared_hooks(gate.clone()));
+    let mut watcher = server.watcher("t");
+    let mut client = server.client("client");
+
+    let mut packets = Vec::new();
+    for _ in 0..500 {
+        packets.extend(Publish::new("t", "x").bytes());
+    }
+    packets.extend(Publish::new("t", "last").bytes());
+    client.send(packets);
+    watcher.expect_message("t", "x");
+    *gate.arrived.lock().unwrap() = true;
+    gate.opened.notify_all();
+
+    for _ in 1..500 {
+        watcher.expect_message("t", "x");
+    }
+    watcher.expect_message("t", "last");
 }
