@@ -58,4 +58,6 @@ pub use store::{
     MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,
     StoredSubscription, StoredWill,
 };
+#[cfg(shuttle)]
+pub use sync::locks_held;
 pub use time::Tick;

@@ -31,7 +31,7 @@ fn two_publishers(qos: u8, second: &'static str) {
     assert_eq!(seen.len(), 2);
     let last = seen.last().filter(|text| !text.is_empty());
     assert_eq!(stored(&hub), last.cloned(), "{seen:?}");
-    audit(&hub, vec![subscriber, one, other]);
+    audit(hub, vec![subscriber, one, other]);
 }
 
 #[test]
@@ -69,6 +69,6 @@ fn subscribe_meets_publish() {
         let seen = subscriber.texts();
         assert_eq!(seen.last().map(String::as_str), Some("2"), "{seen:?}");
         assert!(seen.is_sorted() && seen.len() <= 2, "{seen:?}");
-        audit(&hub, vec![publisher, subscriber]);
+        audit(hub, vec![publisher, subscriber]);
     });
 }

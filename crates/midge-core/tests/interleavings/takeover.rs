@@ -24,11 +24,6 @@ fn remember(client: &mut Client, qos: u8) {
     }
 }
 
-fn numbers(client: &Client) -> Vec<u32> {
-    let texts = client.texts();
-    texts.iter().filter_map(|text| text.parse().ok()).collect()
-}
-
 /// MQTT-4.3.3-10: the old connection brings a QoS 2 message, the new one repeats and releases it.
 fn repeats_qos2(remembered: bool) {
     let hub = plain_hub();
@@ -49,8 +44,8 @@ fn repeats_qos2(remembered: bool) {
     let old = reads.join().unwrap();
 
     assert_eq!(new.connack(), Some(true));
-    assert_eq!(numbers(&subscriber), [1], "delivered exactly once");
-    audit(&hub, vec![subscriber, old, new]);
+    assert_eq!(subscriber.numbers(), [1], "delivered exactly once");
+    audit(hub, vec![subscriber, old, new]);
 }
 
 #[test]
@@ -87,10 +82,10 @@ fn keeps_order(qos: u8, remembered: bool, one_read: bool) {
     new.say(&numbered(3));
     let old = reads.join().unwrap();
 
-    let seen = numbers(&subscriber);
+    let seen = subscriber.numbers();
     assert!(seen.is_sorted(), "{seen:?}");
     assert_eq!(seen.last(), Some(&3), "the new connection's message");
-    audit(&hub, vec![subscriber, old, new]);
+    audit(hub, vec![subscriber, old, new]);
 }
 
 #[test]
@@ -151,6 +146,6 @@ fn a_late_disconnect_leaves_the_new_session() {
         assert_eq!(expiry, [PERSISTENT], "of the session");
         new.say(&disconnect(0, &PropsBuf::new()));
         assert_eq!(hub.sessions().len(), 1, "it goes on without connection");
-        audit(&hub, vec![old, new]);
+        audit(hub, vec![old, new]);
     });
 }
