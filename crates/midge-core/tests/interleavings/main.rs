@@ -11,9 +11,12 @@
 
 #![cfg(shuttle)]
 
+mod delivery;
 mod ends;
 mod explore;
 mod retained;
+mod sessions;
+mod storage;
 mod takeover;
 mod wake_ups;
 mod world;
