@@ -11,6 +11,7 @@
 
 #![cfg(shuttle)]
 
+mod deferred;
 mod delivery;
 mod ends;
 mod explore;
