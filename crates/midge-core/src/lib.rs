@@ -13,6 +13,8 @@ mod batch;
 mod config;
 mod conn;
 mod event;
+#[cfg(shuttle)]
+pub mod exploration;
 mod guard;
 mod hooks;
 mod hub;
@@ -58,6 +60,4 @@ pub use store::{
     MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,
     StoredSubscription, StoredWill,
 };
-#[cfg(shuttle)]
-pub use sync::locks_held;
 pub use time::Tick;

@@ -63,3 +63,54 @@ impl Drop for Held {
 pub fn locks_held() -> usize {
     HELD.try_with(|held| held.borrow().len()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::Router;
+    use crate::session::State;
+    use crate::sync::{Mutex, RwLock};
+
+    #[test]
+    fn locks_are_taken_from_the_top_down() {
+        shuttle::check_random(
+            || {
+                let (router, session) = (RwLock::<Router>::default(), Mutex::<State>::default());
+                let (leaf, other) = (Mutex::new(1_u8), Mutex::new(2_u8));
+                let held = (router.read(), session.lock(), leaf.lock());
+                assert_eq!(locks_held(), 3);
+                drop(held);
+                let held = other.lock();
+                drop(held);
+                assert_eq!(locks_held(), 0);
+            },
+            1,
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "see LOCKS.md")]
+    fn no_lock_is_taken_under_one_further_down() {
+        shuttle::check_random(
+            || {
+                let (router, session) = (RwLock::<Router>::default(), Mutex::<State>::default());
+                let _held = session.lock();
+                drop(router.write());
+            },
+            1,
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "see LOCKS.md")]
+    fn no_second_lock_of_a_row_is_taken() {
+        shuttle::check_random(
+            || {
+                let (one, other) = (Mutex::<State>::default(), Mutex::<State>::default());
+                let _held = one.lock();
+                drop(other.lock());
+            },
+            1,
+        );
+    }
+}

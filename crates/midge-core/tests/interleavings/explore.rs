@@ -68,9 +68,12 @@ impl Drop for Told {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let iteration = ITERATION.replace(0);
+            let thread = std::thread::current();
             eprintln!(
-                "found by {} in iteration {iteration}; replay: tests/interleavings/run.sh NAME --replay FILE",
-                self.0
+                "found by {} in iteration {iteration}; with the schedule in FILE, replay it with\n    \
+                 tests/interleavings/run.sh {} --replay FILE",
+                self.0,
+                thread.name().unwrap_or("NAME"),
             );
         }
     }

@@ -11,6 +11,7 @@
 
 #![cfg(shuttle)]
 
+mod budget;
 mod deferred;
 mod delivery;
 mod ends;

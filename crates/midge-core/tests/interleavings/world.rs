@@ -89,6 +89,10 @@ impl Outlet {
             if out.is_empty() {
                 break;
             }
+            assert!(
+                out.len() <= hub.config().limits.session_queue_bytes,
+                "too much for one client"
+            );
             append(out, bytes);
             written = true;
         }
@@ -127,7 +131,11 @@ impl Notify for Outlet {
 
 /// What runs without locks says so: a panic is counted by the hub, and the audit looks there.
 pub(crate) fn assert_unlocked(what: &str) {
-    assert_eq!(midge_core::locks_held(), 0, "{what} under a lock");
+    assert_eq!(
+        midge_core::exploration::locks_held(),
+        0,
+        "{what} under a lock"
+    );
 }
 
 /// One connection.
@@ -364,7 +372,7 @@ pub(crate) fn audit_with_panics(hub: Arc<Hub>, clients: Vec<Client>, panics: u64
     assert_eq!(left, ((0, 0, 0), (0, 0), (0, 0), None), "left behind");
     assert_eq!(stats.panics, panics, "panics");
     assert!(links.iter().all(|link| link.upgrade().is_none()), "a link");
-    let hubs = Arc::strong_count(&hub);
-    assert_eq!(hubs, 1, "the hub");
+    assert_eq!(hub.backlog(), 0, "backlog");
+    assert_eq!(Arc::strong_count(&hub), 1, "the hub");
     hub.dispose();
 }
