@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler, UrwRandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner};
@@ -17,9 +18,16 @@ const STACK: usize = 512 * 1024;
 /// `MIDGE_SCHEDULE` names a file with one schedule to replay instead, `MIDGE_SCHEDULES` the directory
 /// that schedules of failures are written to.
 #[track_caller]
-pub(crate) fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
+pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+    explore_boxed(Arc::new(scenario));
+}
+
+/// Compiled once for all scenarios.
+type Scenario = Arc<dyn Fn() + Send + Sync>;
+
+fn explore_boxed(scenario: Scenario) {
     if let Some(file) = env::var_os("MIDGE_SCHEDULE") {
-        return shuttle::replay_from_file(scenario, PathBuf::from(file));
+        return shuttle::replay_from_file(move || scenario(), PathBuf::from(file));
     }
 
     let iterations = env::var("MIDGE_ITERATIONS")
@@ -32,11 +40,7 @@ pub(crate) fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
     run("walk", UrwRandomScheduler::new(iterations), &scenario);
 }
 
-fn run<S: Scheduler + 'static>(
-    name: &'static str,
-    scheduler: S,
-    scenario: &(impl Fn() + Send + Sync + Clone + 'static),
-) {
+fn run<S: Scheduler + 'static>(name: &'static str, scheduler: S, scenario: &Scenario) {
     let _told = Told(name);
     let scenario = scenario.clone();
     Runner::new(scheduler, config()).run(move || {
