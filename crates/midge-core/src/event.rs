@@ -352,11 +352,13 @@ pub struct Observed {
     pub event: Event,
 }
 
+pub(crate) type TapList = Vec<(EventMask, Arc<Queue<Observed>>)>;
+
 /// The observers of a hub. When nobody looks, an event costs one atomic load.
 #[derive(Default)]
 pub(crate) struct Taps {
     mask: AtomicU32,
-    taps: RwLock<Vec<(EventMask, Arc<Queue<Observed>>)>>,
+    taps: RwLock<TapList>,
 }
 
 impl Taps {

@@ -5,7 +5,7 @@ use std::cell::Cell;
 /// Hooks that publish, whose messages call hooks that publish: so many levels and no more.
 const MAX_DEPTH: u32 = 8;
 
-thread_local! {
+crate::sync::thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     static CALLS: Cell<u32> = const { Cell::new(0) };
 }

@@ -13,6 +13,8 @@ mod batch;
 mod config;
 mod conn;
 mod event;
+#[cfg(shuttle)]
+pub mod exploration;
 mod guard;
 mod hooks;
 mod hub;

@@ -1,9 +1,9 @@
 //! One connection, as the hub and the one who does its IO share it.
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, OnceLock};
 
 use crate::event::DisconnectReason;
 use crate::outbox::Outbox;

@@ -114,7 +114,7 @@ pub(super) struct Desk {
     pub(super) cache: RouteCache,
 }
 
-thread_local! {
+crate::sync::thread_local! {
     static DESK: RefCell<Option<Box<Desk>>> = const { RefCell::new(None) };
 }
 

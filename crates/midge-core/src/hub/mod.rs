@@ -22,7 +22,7 @@ mod work;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
-use crate::sync::{Mutex, ProcessWide, RwLock};
+use crate::sync::{Hashing, Mutex, ProcessWide, RwLock};
 use hashbrown::HashMap;
 use midge_codec::ReasonCode;
 
@@ -121,7 +121,7 @@ pub struct Hub {
     pub(crate) hook_set: HookSet,
     sessions: Mutex<Sessions>,
     /// Connections that have no session yet, by address.
-    fresh: Mutex<HashMap<usize, Arc<Link>>>,
+    fresh: Mutex<HashMap<usize, Arc<Link>, Hashing>>,
     router: RwLock<Router>,
     retained: RwLock<Retained>,
     retained_order: order::TopicOrder,

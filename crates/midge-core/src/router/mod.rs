@@ -20,6 +20,7 @@ use trie::{Found, Trie};
 
 use crate::observer::Observer;
 use crate::session::{Extra, SubRecord};
+use crate::sync::Hashing;
 
 /// Who one message goes to, and how. Overlapping subscriptions of one session are one target.
 #[derive(Clone, Debug)]
@@ -84,7 +85,7 @@ impl SubTarget {
 /// The subscriptions of all sessions.
 #[derive(Default)]
 pub(crate) struct Router {
-    exact: HashMap<Arc<str>, Slot>,
+    exact: HashMap<Arc<str>, Slot, Hashing>,
     wild: Trie,
     groups: HashMap<Arc<str>, Arc<Group>>,
     observers: Vec<Arc<Observer>>,
@@ -161,7 +162,7 @@ impl Router {
             if slot.is_empty() {
                 self.exact.remove(filter);
                 if self.exact.is_empty() {
-                    self.exact = HashMap::new();
+                    self.exact = HashMap::default();
                 }
             }
         }

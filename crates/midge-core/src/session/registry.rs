@@ -7,10 +7,11 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 
 use super::Session;
+use crate::sync::Hashing;
 
 /// Each session once; its client identifier is in the session already.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(HashSet<ByClientId>);
+pub(crate) struct Sessions(HashSet<ByClientId, Hashing>);
 
 #[derive(Debug)]
 struct ByClientId(Arc<Session>);

@@ -1,0 +1,74 @@
+//! What is stored is what a subscriber saw last.
+
+use std::sync::Arc;
+
+use midge_core::Hub;
+use midge_testkit::{Connect, Subscribe};
+use shuttle::thread;
+
+use crate::explore::explore;
+use crate::world::{Client, START, audit, plain_hub, publish};
+
+fn stored(hub: &Arc<Hub>) -> Option<String> {
+    let message = hub.retained_on("t", START)?;
+    Some(String::from_utf8_lossy(message.payload()).into_owned())
+}
+
+/// Two clients set, or set and remove, the retained message of a topic.
+fn two_publishers(qos: u8, second: &'static str) {
+    let hub = plain_hub();
+    let subscriber = Client::subscriber(&hub, "subscriber", "t", 2);
+    let [mut one, mut other] = ["one", "other"].map(|id| Client::connect(&hub, &Connect::v5(id)));
+
+    let publishes = thread::spawn(move || {
+        one.say(&publish("t", "one").qos(qos, 1).retain().bytes());
+        one
+    });
+    other.say(&publish("t", second).qos(qos, 1).retain().bytes());
+    let one = publishes.join().unwrap();
+
+    let seen = subscriber.texts();
+    assert_eq!(seen.len(), 2);
+    let last = seen.last().filter(|text| !text.is_empty());
+    assert_eq!(stored(&hub), last.cloned(), "{seen:?}");
+    audit(hub, vec![subscriber, one, other]);
+}
+
+#[test]
+fn two_set_a_retained_message() {
+    explore(|| two_publishers(0, "other"));
+}
+
+#[test]
+fn two_set_a_retained_message_at_qos1() {
+    explore(|| two_publishers(1, "other"));
+}
+
+#[test]
+fn one_sets_and_one_removes_a_retained_message() {
+    explore(|| two_publishers(0, ""));
+}
+
+/// A new subscriber gets the message stored before or the live one or both in this order, never the
+/// old one alone or after the new one.
+#[test]
+fn subscribe_meets_publish() {
+    explore(|| {
+        let hub = plain_hub();
+        let mut publisher = Client::connect(&hub, &Connect::v5("publisher"));
+        publisher.say(&publish("t", 1).retain().bytes());
+        let mut subscriber = Client::connect(&hub, &Connect::v5("subscriber"));
+
+        let publishes = thread::spawn(move || {
+            publisher.say(&publish("t", 2).retain().bytes());
+            publisher
+        });
+        subscriber.say(&Subscribe::new(1).filter("t", 0).bytes());
+        let publisher = publishes.join().unwrap();
+
+        let seen = subscriber.texts();
+        assert_eq!(seen.last().map(String::as_str), Some("2"), "{seen:?}");
+        assert!(seen.is_sorted() && seen.len() <= 2, "{seen:?}");
+        audit(hub, vec![publisher, subscriber]);
+    });
+}
