@@ -29,6 +29,8 @@ use midge_codec::ReasonCode;
 pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;
+#[cfg(shuttle)]
+pub(crate) use order::Turn;
 pub(crate) use publish::{ClientPublisher, Publisher, Unpublished};
 pub(crate) use routes::RouteCache;
 pub(crate) use run::{Run, RunPublisher};

@@ -15,6 +15,7 @@ fn row<T>() -> u8 {
         (type_name::<()>(), OUTSIDE),
         (type_name::<Option<crate::time::TimerKey>>(), 3),
         (type_name::<crate::session::Sessions>(), 4),
+        (type_name::<crate::hub::Turn>(), 4),
         (type_name::<crate::router::Router>(), 5),
         (type_name::<crate::retained::Retained>(), 6),
         (type_name::<crate::session::State>(), 7),
