@@ -352,13 +352,18 @@ pub struct Observed {
     pub event: Event,
 }
 
-pub(crate) type TapList = Vec<(EventMask, Arc<Queue<Observed>>)>;
-
 /// The observers of a hub. When nobody looks, an event costs one atomic load.
 #[derive(Default)]
 pub(crate) struct Taps {
     mask: AtomicU32,
     taps: RwLock<TapList>,
+}
+
+#[derive(Default)]
+pub(crate) struct TapList {
+    open: Vec<(EventMask, Arc<Queue<Observed>>)>,
+    /// The hub has ended: no more are taken.
+    ended: bool,
 }
 
 impl Taps {
@@ -369,12 +374,33 @@ impl Taps {
 
     pub(crate) fn add(&self, mask: EventMask, queue: Arc<Queue<Observed>>) {
         let mut taps = self.taps.write();
-        taps.push((mask, queue));
+        if taps.ended {
+            drop(taps);
+            return queue.close();
+        }
+        taps.open.push((mask, queue));
         self.refresh(&taps);
     }
 
-    fn refresh(&self, taps: &[(EventMask, Arc<Queue<Observed>>)]) {
-        let mask = taps.iter().fold(0, |all, (mask, _)| all | mask.0);
+    /// Lets go of an observer.
+    pub(crate) fn remove(&self, queue: &Arc<Queue<Observed>>) {
+        self.remove_all(|known| Arc::ptr_eq(known, queue));
+    }
+
+    fn remove_all(&self, gone: impl Fn(&Arc<Queue<Observed>>) -> bool) {
+        let mut taps = self.taps.write();
+        let (removed, open): (Vec<_>, Vec<_>) =
+            (taps.open.drain(..)).partition(|(_, queue)| gone(queue));
+        taps.open = open;
+        self.refresh(&taps);
+        drop(taps);
+
+        // What waits in it, and what the host gave it to call, may run code of the host.
+        drop(removed);
+    }
+
+    fn refresh(&self, taps: &TapList) {
+        let mask = taps.open.iter().fold(0, |all, (mask, _)| all | mask.0);
         self.mask.store(mask, Ordering::Relaxed);
     }
 
@@ -383,7 +409,7 @@ impl Taps {
         let kind = event.kind();
         let mut closed = false;
         let mut wake = Vec::new();
-        for (mask, queue) in self.taps.read().iter() {
+        for (mask, queue) in &self.taps.read().open {
             if mask.intersects(kind) {
                 let bytes = event.bytes();
                 let event = event.clone();
@@ -398,17 +424,19 @@ impl Taps {
             queue.wake();
         }
         if closed {
-            let mut taps = self.taps.write();
-            taps.retain(|(_, queue)| !queue.is_closed());
-            self.refresh(&taps);
+            self.remove_all(|queue| queue.is_closed());
         }
     }
 
     pub(crate) fn close(&self) {
-        let taps = std::mem::take(&mut *self.taps.write());
+        let taps = {
+            let mut taps = self.taps.write();
+            taps.ended = true;
+            std::mem::take(&mut taps.open)
+        };
+        self.mask.store(0, Ordering::Relaxed);
         for (_, queue) in taps {
             queue.close();
         }
-        self.mask.store(0, Ordering::Relaxed);
     }
 }

@@ -234,11 +234,13 @@ impl<T> Queue<T> {
     /// Calls `notify` after each batch of items, on the thread that brought it, and when the queue
     /// closes; `None` ends that. For bridging to another event loop. It must not block.
     pub fn set_on_ready(&self, notify: Option<OnReady>) {
-        let ready = {
+        let (ready, before) = {
             let mut inner = self.inner.lock();
-            inner.on_ready.clone_from(&notify);
-            !inner.items.is_empty() || inner.closed
+            let kept = notify.clone().filter(|_| !inner.closed);
+            let before = std::mem::replace(&mut inner.on_ready, kept);
+            (!inner.items.is_empty() || inner.closed, before)
         };
+        drop(before);
         if let (true, Some(notify)) = (ready, notify) {
             notify();
         }
@@ -264,11 +266,15 @@ impl<T> Queue<T> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Closes it: nothing is taken in any more, what waits can still be received.
+    /// Closes it: nothing is taken in any more, what waits can still be received. What was set with
+    /// [`Queue::set_on_ready`] is called for the last time and let go of.
     pub fn close(&self) {
         self.inner.lock().closed = true;
         self.closed.store(true, Ordering::Release);
         self.wake();
+
+        let on_ready = self.inner.lock().on_ready.take();
+        drop(on_ready);
     }
 }
 

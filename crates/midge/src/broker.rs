@@ -282,7 +282,7 @@ impl Broker {
         };
         let queue = Arc::new(Queue::new(limits));
         self.hub().observe(mask, queue.clone());
-        Events::new(queue)
+        Events::new(queue, Arc::downgrade(self.hub()))
     }
 
     /// The connected clients.

@@ -1,7 +1,7 @@
 //! In-process subscriptions and events.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use midge_codec::{Properties, QoS};
 pub use midge_core::Pushed;
 use midge_core::{
-    Closed, Observed, ObserverHandle, Origin, Queue, QueueLimits, QueueOverflow, Received,
+    Closed, Hub, Observed, ObserverHandle, Origin, Queue, QueueLimits, QueueOverflow, Received,
     RecvError, Tick,
 };
 
@@ -258,8 +258,8 @@ pub trait Sink: Send + Sync {
     /// lock held.
     fn wake(&self);
 
-    /// Nothing comes any more: the subscription or the broker has ended. The same holds as for
-    /// [`Sink::push`].
+    /// Nothing comes any more: the subscription or the broker has ended. Called once, with no lock
+    /// held; the sink is dropped after it, as soon as no other thread is inside [`Sink::wake`].
     fn close(&self) {}
 }
 
@@ -279,8 +279,8 @@ impl<S: Sink> midge_core::Sink for Bridge<S> {
     }
 }
 
-pub(crate) fn bridge(sink: impl Sink + 'static) -> Arc<dyn midge_core::Sink> {
-    Arc::new(Bridge(sink))
+pub(crate) fn bridge(sink: impl Sink + 'static) -> impl midge_core::Sink + 'static {
+    Bridge(sink)
 }
 
 /// A subscription with a [`Sink`]. Dropping it ends it.
@@ -333,11 +333,12 @@ impl fmt::Debug for Callback {
 /// A view of what happens in the broker. Dropping it ends it.
 pub struct Events {
     queue: Arc<Queue<Observed>>,
+    hub: Weak<Hub>,
 }
 
 impl Events {
-    pub(crate) fn new(queue: Arc<Queue<Observed>>) -> Self {
-        Self { queue }
+    pub(crate) fn new(queue: Arc<Queue<Observed>>, hub: Weak<Hub>) -> Self {
+        Self { queue, hub }
     }
 
     fn queue(&self) -> &Arc<Queue<Observed>> {
@@ -350,6 +351,9 @@ receiver!(Events, Observed, |observed| observed);
 impl Drop for Events {
     fn drop(&mut self) {
         self.queue.close();
+        if let Some(hub) = self.hub.upgrade() {
+            hub.unobserve(&self.queue);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::batch::Batch;
 use crate::event::DropReason;
 use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
 use crate::message::{MessageRef, Origin, OwnedMessage};
-use crate::observer::{Observer, Received, Sink};
+use crate::observer::{Observer, ObserverKey, Received, Sink};
 use crate::receipt::{Receipt, Tracker};
 use crate::router::{Subscriber, is_shared};
 use crate::session::SubRecord;
@@ -75,24 +75,28 @@ impl std::error::Error for SendError {}
 /// An in-process subscription. Dropping it ends it.
 pub struct ObserverHandle {
     hub: std::sync::Weak<Hub>,
-    observer: Arc<Observer>,
+    key: Option<ObserverKey>,
     filters: Vec<(Arc<str>, bool)>,
 }
 
 impl Drop for ObserverHandle {
     fn drop(&mut self) {
-        self.observer.close();
-        let Some(hub) = self.hub.upgrade() else {
+        let (Some(hub), Some(key)) = (self.hub.upgrade(), self.key) else {
             return;
         };
-        let subscriber = Subscriber::Observer(self.observer.clone());
-        let mut router = hub.router.write();
+        let subscriber = Subscriber::Observer(key);
         let mut wastes = Vec::new();
+
+        let mut router = hub.router.write();
         for (filter, shared) in &self.filters {
             wastes.extend(router.remove(filter, &subscriber, *shared));
         }
-        router.forget_observer(&self.observer);
+        let observer = router.observers.remove(key);
         drop(router);
+
+        if let Some(observer) = observer {
+            observer.close();
+        }
         hub.throw_away(wastes);
     }
 }
@@ -312,13 +316,14 @@ impl Hub {
             })
     }
 
-    /// Subscribes the host itself. Retained messages that match come first if `retained` says so. `Err` names the filter that is not valid.
+    /// Subscribes the host itself. Retained messages that match come first if `retained` says so.
+    /// `Err` names the filter that is not valid. Once the hub has ended the sink is closed at once.
     pub fn observe_messages(
         self: &Arc<Self>,
         filters: &[&str],
         qos: QoS,
         retained: bool,
-        sink: Arc<dyn Sink>,
+        sink: impl Sink + 'static,
         now: Tick,
     ) -> Result<ObserverHandle, String> {
         for filter in filters {
@@ -326,14 +331,23 @@ impl Hub {
                 return Err((*filter).to_owned());
             }
         }
-        let observer = Arc::new(Observer::new(sink));
+
+        let observer: Arc<Observer> = Arc::new(Observer::new(sink));
         let mut handle = ObserverHandle {
             hub: Arc::downgrade(self),
-            observer: observer.clone(),
+            key: None,
             filters: Vec::new(),
         };
         let mut router = self.router.write();
-        router.add_observer(observer.clone());
+        if !router.is_closed() {
+            handle.key = router.observers.add(observer.clone());
+        }
+        let Some(key) = handle.key else {
+            drop(router);
+            observer.close();
+            return Ok(handle);
+        };
+
         let store = self.retained.read();
         for filter in filters {
             let shared = is_shared(filter);
@@ -344,12 +358,7 @@ impl Hub {
                 shared,
             };
             let filter: Arc<str> = (*filter).into();
-            router.insert(
-                &filter,
-                Subscriber::Observer(observer.clone()),
-                record,
-                shared,
-            );
+            router.insert(&filter, Subscriber::Observer(key), record, shared);
             if retained && !shared {
                 for message in store.matching(&filter) {
                     if !message.is_expired(now) {
@@ -363,6 +372,7 @@ impl Hub {
         }
         drop(store);
         drop(router);
+
         observer.wake();
         Ok(handle)
     }

@@ -566,8 +566,13 @@ impl Hub {
                 crate::session::release(&mut state, &entry.delivery, None, &self.shared);
             }
         }
-        let router = std::mem::take(&mut *self.router.write());
-        router.close_observers();
+        let router = {
+            let mut router = self.router.write();
+            let ended = router.ended();
+            std::mem::replace(&mut *router, ended)
+        };
+        // Closes the in-process subscribers, with no lock held.
+        drop(router);
         *self.retained.write() = crate::retained::Retained::default();
         crate::shared_message::empty_depot();
     }

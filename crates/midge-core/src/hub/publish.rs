@@ -209,7 +209,13 @@ impl Hub {
 
         passage.many = targets.len() > 1;
         for target in targets {
-            self.offer(target, passage, receipt.as_deref_mut(), batch);
+            self.offer(
+                target,
+                passage,
+                &router.observers,
+                receipt.as_deref_mut(),
+                batch,
+            );
         }
         let matched = targets.len();
         drop(router);
