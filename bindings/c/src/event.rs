@@ -39,8 +39,11 @@ pub const MIDGE_EV_EXPIRE: u32 = 1 << 9;
 pub const MIDGE_EV_SESSION_END: u32 = 1 << 10;
 /// A will was published.
 pub const MIDGE_EV_WILL: u32 = 1 << 11;
+/// A reason code that a callback or the host gave cannot stand in its packet, and the client got
+/// another one. code is the one that was sent, text the packet, for example "PUBACK".
+pub const MIDGE_EV_REPLACED: u32 = 1 << 12;
 /// All kinds.
-pub const MIDGE_EV_ALL: u32 = 0xFFF;
+pub const MIDGE_EV_ALL: u32 = 0x1FFF;
 
 /// The client's queue is full.
 pub const MIDGE_DROP_QUEUE_FULL: u32 = 0;
@@ -183,6 +186,7 @@ pub(crate) fn mask(mask: u32) -> EventMask {
         (MIDGE_EV_EXPIRE, EventMask::EXPIRED),
         (MIDGE_EV_SESSION_END, EventMask::SESSION_ENDED),
         (MIDGE_EV_WILL, EventMask::WILL_SENT),
+        (MIDGE_EV_REPLACED, EventMask::REASON_REPLACED),
     ];
     map.into_iter()
         .filter(|(bit, _)| mask & bit != 0)
@@ -297,6 +301,15 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
         Event::WillSent { client_id, topic } => {
             kind(MIDGE_EV_WILL, client_id);
             out.topic = midge_bytes::of(&**topic);
+        }
+        Event::ReasonReplaced {
+            client_id,
+            packet,
+            sent,
+            ..
+        } => {
+            kind(MIDGE_EV_REPLACED, client_id.as_deref().unwrap_or_default());
+            (out.code, out.text) = (*sent as u32, midge_bytes::of(packet.name()));
         }
         // An event that this version of the header has no name for.
         _ => {}

@@ -37,7 +37,7 @@ pub(crate) fn version(version: Version) -> &'static str {
 }
 
 /// The kinds of events by the names that `Event.name` uses.
-pub(crate) const KINDS: [(&str, midge::EventMask); 13] = [
+pub(crate) const KINDS: [(&str, midge::EventMask); 14] = [
     ("connected", midge::EventMask::CLIENT_CONNECTED),
     ("refused", midge::EventMask::CONNECTION_REFUSED),
     ("disconnected", midge::EventMask::CLIENT_DISCONNECTED),
@@ -51,6 +51,7 @@ pub(crate) const KINDS: [(&str, midge::EventMask); 13] = [
     ("expired", midge::EventMask::EXPIRED),
     ("session_ended", midge::EventMask::SESSION_ENDED),
     ("will_sent", midge::EventMask::WILL_SENT),
+    ("reason_replaced", midge::EventMask::REASON_REPLACED),
 ];
 
 /// The set of some kinds of events.
@@ -170,6 +171,20 @@ impl Event {
             },
             Native::SessionEnded { client_id } => named("session_ended", client_id),
             Native::WillSent { client_id, topic } => on("will_sent", client_id, topic),
+            Native::ReasonReplaced {
+                client_id,
+                packet,
+                given,
+                sent,
+            } => Self {
+                name: "reason_replaced",
+                at,
+                client_id: client_id.as_deref().map(str::to_owned),
+                reason: Some(packet.name()),
+                reason_code: Some(*sent as u8),
+                detail: Some(format!("in place of {given}")),
+                ..Self::default()
+            },
             other => Self {
                 name: "other",
                 at,

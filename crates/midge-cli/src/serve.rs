@@ -187,6 +187,15 @@ fn log(event: &Event) {
         Event::WillSent { client_id, topic } => {
             tracing::info!(%client_id, %topic, "will published");
         }
+        Event::ReasonReplaced {
+            client_id,
+            packet,
+            given,
+            sent,
+        } => {
+            let (client_id, packet) = (client_id.as_deref(), packet.name());
+            tracing::warn!(client_id, packet, %given, %sent, "reason code replaced");
+        }
         other => tracing::debug!(?other),
     }
 }

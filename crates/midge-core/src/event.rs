@@ -4,7 +4,7 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 use crate::sync::RwLock;
-use midge_codec::{QoS, ReasonCode, Version};
+use midge_codec::{QoS, ReasonCode, ReasonPacket, Version};
 
 use crate::queue::Queue;
 use crate::shared_message::SharedMessage;
@@ -271,6 +271,18 @@ pub enum Event {
         /// Its topic name.
         topic: Arc<str>,
     },
+    /// A reason code that a hook or the host gave cannot stand in the packet that it was given for:
+    /// the client got another one. See [`Refusal`](crate::Refusal).
+    ReasonReplaced {
+        /// The client that got it, unless it is not known yet.
+        client_id: Option<Arc<str>>,
+        /// The packet.
+        packet: ReasonPacket,
+        /// The code as given.
+        given: ReasonCode,
+        /// The code that was sent.
+        sent: ReasonCode,
+    },
 }
 
 /// A set of kinds of events.
@@ -293,8 +305,9 @@ impl EventMask {
     pub const SESSION_ENDED: Self = Self(1 << 10);
     pub const WILL_SENT: Self = Self(1 << 11);
     pub const SUBSCRIBE_REFUSED: Self = Self(1 << 12);
+    pub const REASON_REPLACED: Self = Self(1 << 13);
     /// Everything.
-    pub const ALL: Self = Self((1 << 13) - 1);
+    pub const ALL: Self = Self((1 << 14) - 1);
     /// Everything but the events that come with each message.
     pub const LIFECYCLE: Self =
         Self(Self::ALL.0 & !(Self::PUBLISHED.0 | Self::DELIVERED.0 | Self::ACKNOWLEDGED.0));
@@ -328,6 +341,7 @@ impl Event {
             Self::RetainedExpired { .. } => EventMask::EXPIRED,
             Self::SessionEnded { .. } => EventMask::SESSION_ENDED,
             Self::WillSent { .. } => EventMask::WILL_SENT,
+            Self::ReasonReplaced { .. } => EventMask::REASON_REPLACED,
         }
     }
 

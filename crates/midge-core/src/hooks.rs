@@ -11,6 +11,7 @@ use midge_codec::{Properties, QoS, ReasonCode, SubscriptionOptions, Version};
 
 use crate::event::DisconnectReason;
 use crate::message::{Message, MessageRef, Origin, OwnedMessage};
+pub use crate::refusal::Refusal;
 
 /// A set of hooks that are to be called. What is not in the set costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,42 +115,6 @@ pub enum AuthReply {
     Accept(Option<bytes::Bytes>),
     /// Refused.
     Refuse(Refusal),
-}
-
-/// A refusal: reason code, text for the client, another server to use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Reason code, 0x80 or above.
-    pub reason: ReasonCode,
-    /// Reason String for 5.0 clients.
-    pub text: Option<String>,
-    /// Server Reference for 5.0 clients, with 0x9C and 0x9D.
-    pub server_reference: Option<String>,
-}
-
-impl Refusal {
-    /// A refusal with a reason code alone.
-    pub fn new(reason: ReasonCode) -> Self {
-        Self {
-            reason,
-            text: None,
-            server_reference: None,
-        }
-    }
-
-    /// Adds a Reason String.
-    #[must_use]
-    pub fn text(mut self, text: impl Into<String>) -> Self {
-        self.text = Some(text.into());
-        self
-    }
-
-    /// Adds a Server Reference.
-    #[must_use]
-    pub fn server_reference(mut self, server: impl Into<String>) -> Self {
-        self.server_reference = Some(server.into());
-        self
-    }
 }
 
 /// Answer of a hook that decides.

@@ -26,6 +26,7 @@ mod payload;
 mod queue;
 mod rate;
 mod receipt;
+mod refusal;
 mod retained;
 mod router;
 mod session;

@@ -339,8 +339,9 @@ impl Broker {
         self.inner.core.heartbeat()
     }
 
-    /// Disconnects a client with a reason code of 0x80 or above; its will is published. `false` if
-    /// it is not connected.
+    /// Disconnects a client with a reason code of 0x80 or above, or 0x00; its will is published. A
+    /// code that a server's DISCONNECT cannot carry is replaced as that of a
+    /// [`Refusal`](crate::Refusal) is. `false` if it is not connected.
     pub fn disconnect(&self, client_id: &str, reason: ReasonCode) -> bool {
         self.hub()
             .disconnect(client_id, reason, self.inner.core.now())

@@ -46,6 +46,7 @@ mod read_buffer;
 mod runtime;
 mod threads;
 mod transport;
+mod warnings;
 
 pub use broker::{Broker, Stop};
 pub use builder::Builder;
@@ -55,8 +56,8 @@ pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, T
 pub use file::{ConfigFile, ConfigFileError};
 pub use listen::ListenAddr;
 pub use midge_codec::{
-    Properties, PropertiesBuf, Property, QoS, ReasonCode, RetainHandling, SubscriptionOptions,
-    TopicFilter, TopicName, Version,
+    Properties, PropertiesBuf, Property, QoS, ReasonCode, ReasonPacket, RetainHandling,
+    SubscriptionOptions, TopicFilter, TopicName, Version,
 };
 pub use midge_core::{
     AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred, DeliveryVerdict,

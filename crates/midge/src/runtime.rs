@@ -97,6 +97,7 @@ impl Core {
             beats: AtomicU64::new(0),
             silent: AtomicUsize::new(0),
         });
+        crate::warnings::log_replaced_codes(&core.hub);
         let work = core.work.clone();
         core.hub.on_work(Some(Arc::new(move || work.notify_one())));
         core.spawn(core.clone().do_work());
