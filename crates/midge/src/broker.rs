@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,35 +21,51 @@ use crate::listen::ListenAddr;
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
 use crate::outgoing::Outgoing;
 use crate::runtime::{Core, Later};
+use crate::stop::Stop;
 use crate::threads::Background;
 use crate::transport::{MemoryStream, Unix, memory_pair};
 
 /// Events that wait for their reader by default.
 const EVENT_CAPACITY: usize = 4096;
 
-/// How a broker stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// At once. Clients get DISCONNECT (5.0) and what was on its way to them.
-    Now,
-    /// New connections are refused at once; connected clients get up to this long to take and
-    /// acknowledge what waits for them.
-    Drain(Duration),
-}
-
-/// A running broker. A cheap handle: clone it and use it from any thread. The last one to be
-/// dropped stops the broker at once.
+/// A running broker. A cheap handle: clone it and use it from any thread.
+///
+/// When the last one is dropped, the broker stops at once. On threads of its own that is waited for,
+/// some seconds at most; on a runtime of the host ([`Builder::runtime`]), which may stand still, the
+/// clients are disconnected and everything is let go of, and what remains to be written is left to
+/// the runtime. [`Broker::stop`] waits, and says what could not be waited for.
 #[derive(Clone)]
 pub struct Broker {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    core: Arc<Core>,
-    background: Option<Background>,
-    addresses: Vec<ListenAddr>,
-    mover: Mover,
-    stopped: Mutex<bool>,
+/// A broker that does not keep itself running: for hooks, callbacks and tasks that would otherwise
+/// keep their own broker alive. See [`Builder::hooks_with`](crate::Builder::hooks_with).
+#[derive(Clone)]
+pub struct WeakBroker {
+    inner: Weak<Inner>,
+}
+
+impl WeakBroker {
+    /// The broker, if it has been started and a handle is left. A handle that is gained in this way
+    /// is as good as any: if it is the last one to be dropped, it stops the broker.
+    pub fn upgrade(&self) -> Option<Broker> {
+        self.inner.upgrade().map(|inner| Broker { inner })
+    }
+}
+
+impl fmt::Debug for WeakBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakBroker")
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) core: Arc<Core>,
+    pub(crate) background: Option<Background>,
+    pub(crate) addresses: Vec<ListenAddr>,
+    pub(crate) mover: Mover,
+    pub(crate) stopped: Mutex<bool>,
 }
 
 impl Broker {
@@ -58,21 +74,33 @@ impl Broker {
         Builder::default()
     }
 
+    /// A broker around the core that `core` makes, which may keep a [`WeakBroker`].
     pub(crate) fn new(
-        core: Arc<Core>,
         background: Option<Background>,
         addresses: Vec<ListenAddr>,
+        core: impl FnOnce(WeakBroker) -> Arc<Core>,
     ) -> Self {
-        let (mover, stopped) = (Mover::default(), Mutex::default());
-        Self {
-            inner: Arc::new(Inner {
-                core,
-                background,
-                addresses,
-                mover,
-                stopped,
+        let inner = Arc::new_cyclic(|weak| Inner {
+            core: core(WeakBroker {
+                inner: weak.clone(),
             }),
+            background,
+            addresses,
+            mover: Mover::default(),
+            stopped: Mutex::default(),
+        });
+        Self { inner }
+    }
+
+    /// A reference that does not keep the broker running.
+    pub fn downgrade(&self) -> WeakBroker {
+        WeakBroker {
+            inner: Arc::downgrade(&self.inner),
         }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.inner.core
     }
 
     fn hub(&self) -> &Arc<Hub> {
@@ -400,12 +428,13 @@ impl Broker {
     }
 
     /// Stops the broker. When this returns its threads and tasks have ended and its ports are free.
-    /// Blocks the calling thread; stopping again is nothing, but [`Stop::Now`] cuts a drain short
-    /// that is under way.
+    /// Blocks the calling thread, for as long as the drain may take and 10 seconds more at most;
+    /// stopping again is nothing, but [`Stop::Now`] cuts a drain short that is under way.
     ///
     /// # Errors
     /// Called on a thread of the broker itself (a hook, a task on its runtime): it has been told to
-    /// stop, but cannot be waited for.
+    /// stop, but cannot be waited for. Or something has not ended in time: a hook that does not
+    /// return, a runtime of the host that no thread drives.
     pub fn stop(&self, how: Stop) -> Result<(), StopError> {
         self.inner.stop(how)
     }
@@ -418,72 +447,13 @@ impl Broker {
 
     /// Stops a broker from asynchronous code, without blocking its thread.
     pub async fn stop_async(&self, how: Stop) {
-        let drain = match how {
-            Stop::Now => None,
-            Stop::Drain(time) => Some(time),
-        };
-        let core = self.inner.core.clone();
-        let ended = self
-            .inner
-            .core
-            .runtimes
-            .first()
-            .spawn(async move { core.shut_down(drain).await });
+        let ended = self.inner.core.end_soon(how.drain(), || ());
+        // An error means that the host has ended its runtime: then all tasks are gone too.
         let _ = ended.await;
         *self.inner.stopped.lock() = true;
         if let Some(background) = &self.inner.background {
             background.end();
         }
-    }
-}
-
-impl Inner {
-    fn stop(&self, how: Stop) -> Result<(), StopError> {
-        let drain = match how {
-            Stop::Now => {
-                self.core.hurry();
-                None
-            }
-            Stop::Drain(time) => Some(time),
-        };
-        let own = match &self.background {
-            Some(background) => background.is_own_thread(),
-            None => tokio::runtime::Handle::try_current().is_ok(),
-        };
-        if own || midge_core::is_in_hook() {
-            let core = self.core.clone();
-            let end = self.background.as_ref().map(Background::ender);
-            self.core.runtimes.first().spawn(async move {
-                core.shut_down(drain).await;
-                if let Some(end) = end {
-                    end.cancel();
-                }
-            });
-            return Err(StopError::OnBrokerThread);
-        }
-        let mut stopped = self.stopped.lock();
-        if !*stopped {
-            let (done, wait) = std::sync::mpsc::sync_channel(1);
-            let core = self.core.clone();
-            self.core.runtimes.first().spawn(async move {
-                core.shut_down(drain).await;
-                let _ = done.send(());
-            });
-            // An error means that the host has ended its runtime: then all tasks are gone too.
-            let _ = wait.recv();
-            *stopped = true;
-        }
-        if let Some(background) = &self.background {
-            background.end();
-            background.join();
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let _ = self.stop(Stop::Now);
     }
 }
 

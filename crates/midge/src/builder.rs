@@ -6,7 +6,7 @@ use std::sync::Arc;
 use midge_core::{Config, Hooks, Hub, Store};
 use tokio::runtime::Handle;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, WeakBroker};
 use crate::clock::{Clock, TimeSource};
 use crate::error::{OptionError, StartError};
 use crate::listen::bind;
@@ -14,6 +14,7 @@ use crate::options;
 use crate::runtime::Core;
 use crate::threads::{Background, Runtimes};
 
+type MakeHooks = Box<dyn FnOnce(WeakBroker) -> Arc<dyn Hooks> + Send>;
 type OnThread = Arc<dyn Fn() + Send + Sync>;
 
 /// What to run at the start and the end of each broker thread.
@@ -43,7 +44,7 @@ impl ThreadHook {
 pub struct Builder {
     config: Config,
     listen: Vec<String>,
-    hooks: Option<Arc<dyn Hooks>>,
+    hooks: Option<MakeHooks>,
     store: Option<Arc<dyn Store>>,
     clock: Clock,
     threads: usize,
@@ -75,14 +76,47 @@ impl Builder {
     }
 
     /// Registers the hooks.
-    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
-        self.hooks = Some(Arc::new(hooks));
-        self
+    pub fn hooks(self, hooks: impl Hooks) -> Self {
+        self.shared_hooks(Arc::new(hooks))
     }
 
     /// Registers hooks that are shared.
     pub fn shared_hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
-        self.hooks = Some(hooks);
+        self.hooks = Some(Box::new(|_| hooks));
+        self
+    }
+
+    /// Registers hooks that use their broker. `make` gets a reference that does not keep the broker
+    /// running: with a [`Broker`] in its own hooks it would never stop by itself. It can be upgraded
+    /// once the broker has been started, which is before the first client can connect.
+    ///
+    /// ```
+    /// use midge::{Broker, ClientInfo, HookSet, Hooks, WeakBroker};
+    ///
+    /// struct Greeter(WeakBroker);
+    ///
+    /// impl Hooks for Greeter {
+    ///     fn set(&self) -> HookSet {
+    ///         HookSet::LIFE
+    ///     }
+    ///
+    ///     fn connected(&self, client: &ClientInfo, _session_present: bool) {
+    ///         if let Some(broker) = self.0.upgrade() {
+    ///             let _ = broker.publish("connected", client.client_id.to_string());
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), midge::StartError> {
+    /// let broker = Broker::builder().hooks_with(Greeter).start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hooks_with<H: Hooks>(
+        mut self,
+        make: impl FnOnce(WeakBroker) -> H + Send + 'static,
+    ) -> Self {
+        self.hooks = Some(Box::new(|broker| Arc::new(make(broker))));
         self
     }
 
@@ -166,15 +200,18 @@ impl Builder {
             (None, None) => return Err(StartError::Runtime(std::io::ErrorKind::NotFound.into())),
         };
         let time = TimeSource::new(self.clock);
-        let hub = Hub::new(
-            self.config,
-            self.hooks,
-            self.store,
-            &instance_name(),
-            time.now(),
-        );
-        let core = Core::new(hub, time, runtimes);
-        let broker = Broker::new(core.clone(), background, addresses);
+        let Self {
+            config,
+            hooks,
+            store,
+            ..
+        } = self;
+        let broker = Broker::new(background, addresses, |weak| {
+            let hooks = hooks.map(|make| make(weak));
+            let hub = Hub::new(config, hooks, store, &instance_name(), time.now());
+            Core::new(hub, time, runtimes)
+        });
+        let core = broker.core().clone();
         let value = first(&broker);
         for listener in bound {
             let served = core.clone();

@@ -51,12 +51,16 @@ pub enum StopError {
     /// Called on a thread of the broker itself, which cannot wait for its own end. The broker has
     /// been told to stop.
     OnBrokerThread,
+    /// Tasks of the broker have not ended in time: a hook does not return, or no thread drives the
+    /// runtime of the host. The broker takes no more connections, and ends when they do.
+    Unfinished,
 }
 
 impl fmt::Display for StopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OnBrokerThread => f.write_str("a broker's own thread cannot wait for its end"),
+            Self::Unfinished => f.write_str("tasks of the broker have not ended in time"),
         }
     }
 }

@@ -44,11 +44,12 @@ mod outgoing;
 mod outlet;
 mod read_buffer;
 mod runtime;
+mod stop;
 mod threads;
 mod transport;
 mod warnings;
 
-pub use broker::{Broker, Stop};
+pub use broker::{Broker, WeakBroker};
 pub use builder::Builder;
 pub use clock::{Clock, ClockHandle};
 pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, Timeout};
@@ -70,6 +71,7 @@ pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOption
 pub use options::{OptionInfo, OptionKind, options, set as set_option};
 pub use outgoing::Outgoing;
 pub use runtime::Later;
+pub use stop::Stop;
 pub use transport::MemoryStream;
 
 /// What a [`Store`] takes and gives back: for whoever writes one.
