@@ -102,7 +102,9 @@ pub struct Broker {
 
 fn start_error(error: &StartError) -> PyErr {
     match error {
-        StartError::Address { .. } => errors::ConfigError::new_err(error.to_string()),
+        StartError::Address { .. } | StartError::Option(_) => {
+            errors::ConfigError::new_err(error.to_string())
+        }
         StartError::Bind { address, source } => {
             errors::BindError::new_err((source.raw_os_error(), source.to_string(), address.clone()))
         }

@@ -412,9 +412,10 @@ impl Broker {
     /// # Errors
     /// It did not come to rest in time.
     pub fn settle(&self, timeout: Duration) -> Result<(), Timeout> {
-        let deadline = Instant::now() + timeout;
+        // Without one there is no moment as late as that.
+        let deadline = Instant::now().checked_add(timeout);
         while !self.hub().is_settled() {
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Timeout(timeout));
             }
             std::thread::sleep(Duration::from_micros(100));

@@ -17,6 +17,9 @@ use crate::threads::{Background, Runtimes};
 type MakeHooks = Box<dyn FnOnce(WeakBroker) -> Arc<dyn Hooks> + Send>;
 type OnThread = Arc<dyn Fn() + Send + Sync>;
 
+/// Threads of one broker.
+const MOST_THREADS: usize = 1024;
+
 /// What to run at the start and the end of each broker thread.
 #[derive(Clone, Default)]
 pub(crate) struct ThreadHook {
@@ -69,7 +72,7 @@ impl Builder {
         Ok(self)
     }
 
-    /// Changes the settings directly.
+    /// Changes the settings directly. [`Builder::start`] refuses what an option does not take.
     pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self
@@ -132,7 +135,7 @@ impl Builder {
         self
     }
 
-    /// Number of threads in the background, 1 by default. A connection stays with one of them, the
+    /// Number of threads in the background, 1 by default, 1,024 at most. A connection stays with one of them, the
     /// one that has the fewest when it begins. With [`Builder::runtime`] this has no meaning.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
@@ -161,8 +164,8 @@ impl Builder {
     /// Starts the broker. All listeners are bound when this returns.
     ///
     /// # Errors
-    /// An address that cannot be read or bound, or no resources for a thread. Nothing is left
-    /// behind then.
+    /// An option that does not take its value, an address that cannot be read or bound, or no
+    /// resources for a thread. Nothing is left behind then.
     pub fn start(self) -> Result<Broker, StartError> {
         self.start_with(|_| ()).map(|(broker, ())| broker)
     }
@@ -176,6 +179,15 @@ impl Builder {
         self,
         first: impl FnOnce(&Broker) -> T,
     ) -> Result<(Broker, T), StartError> {
+        options::check(&self.config).map_err(StartError::Option)?;
+        if self.threads > MOST_THREADS {
+            return Err(StartError::Option(OptionError::Value {
+                key: "threads",
+                value: self.threads.to_string(),
+                accepted: "1 to 1024",
+            }));
+        }
+
         let mut bound = Vec::with_capacity(self.listen.len());
         let mut addresses = Vec::with_capacity(self.listen.len());
         for address in &self.listen {

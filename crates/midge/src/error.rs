@@ -23,6 +23,9 @@ pub enum StartError {
     },
     /// The runtime or one of its threads could not be started.
     Runtime(std::io::Error),
+    /// An option has a value that it does not take: the number of threads, or one that was set with
+    /// [`Builder::config`](crate::Builder::config).
+    Option(OptionError),
 }
 
 impl fmt::Display for StartError {
@@ -31,6 +34,7 @@ impl fmt::Display for StartError {
             Self::Address { address, what } => write!(f, "cannot listen on {address}: {what}"),
             Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::Runtime(source) => write!(f, "cannot start the runtime: {source}"),
+            Self::Option(source) => source.fmt(f),
         }
     }
 }
@@ -40,6 +44,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Address { .. } => None,
             Self::Bind { source, .. } | Self::Runtime(source) => Some(source),
+            Self::Option(source) => Some(source),
         }
     }
 }

@@ -249,6 +249,22 @@ pub fn set(config: &mut Config, key: &str, value: &str) -> Result<(), OptionErro
     })
 }
 
+/// Checks a configuration that was changed without [`set`].
+pub(crate) fn check(config: &Config) -> Result<(), OptionError> {
+    let mut scratch = config.clone();
+    for option in TABLE {
+        let value = option.value(config);
+        if (option.set)(&mut scratch, &value).is_none() {
+            return Err(OptionError::Value {
+                key: option.key,
+                value,
+                accepted: option.accepted,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// The key that takes the fewest changes.
 fn nearest(key: &str) -> &'static str {
     let key: Vec<char> = key.chars().take(64).collect();

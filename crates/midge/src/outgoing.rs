@@ -46,9 +46,9 @@ impl<'a> Outgoing<'a> {
         self
     }
 
-    /// Sets the message expiry interval, in whole seconds, rounded up.
+    /// Sets the message expiry interval, in whole seconds, rounded up; at most `u32::MAX` of them.
     pub fn message_expiry(mut self, after: Duration) -> Self {
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        let seconds = (after.as_secs()).saturating_add(u64::from(after.subsec_nanos() > 0));
         self.message.expiry = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         self
     }
