@@ -2,11 +2,14 @@
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex};
+use crate::wakers::{Place, Wakers};
 
 /// What happens when a queue to the host is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +71,7 @@ type OnReady = Arc<dyn Fn() + Send + Sync>;
 struct Inner<T> {
     items: VecDeque<(T, usize)>,
     bytes: usize,
-    wakers: Vec<Waker>,
+    wakers: Wakers,
     on_ready: Option<OnReady>,
     /// Threads have waited since the last wake-up.
     sleepers: bool,
@@ -95,7 +98,7 @@ impl<T> Queue<T> {
             inner: Mutex::new(Inner {
                 items: VecDeque::new(),
                 bytes: 0,
-                wakers: Vec::new(),
+                wakers: Wakers::default(),
                 on_ready: None,
                 sleepers: false,
                 closed: false,
@@ -142,7 +145,7 @@ impl<T> Queue<T> {
     /// Wakes whoever waits.
     pub(crate) fn wake(&self) {
         let mut inner = self.inner.lock();
-        let wakers = std::mem::take(&mut inner.wakers);
+        let wakers = inner.wakers.take();
         let on_ready = inner.on_ready.clone();
         let sleepers = std::mem::take(&mut inner.sleepers);
         drop(inner);
@@ -215,8 +218,21 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes the next item, or has the task woken when there is one.
-    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
+    /// Resolves to the next item. Several tasks may wait; dropping the future ends its waiting.
+    pub fn recv(&self) -> Recv<'_, T> {
+        Recv {
+            queue: self,
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// Takes the next item, or has the task woken when there is one. `waiting` belongs to one waiter
+    /// and to this queue, which has at most one waker of it; [`Queue::stop_waiting`] ends that.
+    pub fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        waiting: &mut Waiting,
+    ) -> Poll<Result<T, Closed>> {
         let mut inner = self.inner.lock();
         if let Some((item, size)) = inner.items.pop_front() {
             inner.bytes -= size;
@@ -225,10 +241,19 @@ impl<T> Queue<T> {
         if inner.closed {
             return Poll::Ready(Err(Closed));
         }
-        if !inner.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            inner.wakers.push(cx.waker().clone());
-        }
+        let before = inner.wakers.wait(&mut waiting.0, cx.waker());
+        drop(inner);
+
+        drop(before);
         Poll::Pending
+    }
+
+    /// Ends what [`Queue::poll_recv`] has begun.
+    pub fn stop_waiting(&self, waiting: &mut Waiting) {
+        if !waiting.0.is_empty() {
+            let waker = self.inner.lock().wakers.leave(&mut waiting.0);
+            drop(waker);
+        }
     }
 
     /// Calls `notify` after each batch of items, on the thread that brought it, and when the queue
@@ -275,6 +300,38 @@ impl<T> Queue<T> {
 
         let on_ready = self.inner.lock().on_ready.take();
         drop(on_ready);
+    }
+}
+
+/// A task that waits for a [`Queue`].
+#[derive(Debug, Default)]
+pub struct Waiting(Place);
+
+/// Resolves to the next item of a [`Queue`]; made by [`Queue::recv`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Recv<'a, T> {
+    queue: &'a Queue<T>,
+    waiting: Waiting,
+}
+
+impl<T> Future for Recv<'_, T> {
+    type Output = Result<T, Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let queue = self.queue;
+        queue.poll_recv(cx, &mut self.waiting)
+    }
+}
+
+impl<T> Drop for Recv<'_, T> {
+    fn drop(&mut self) {
+        self.queue.stop_waiting(&mut self.waiting);
+    }
+}
+
+impl<T> std::fmt::Debug for Recv<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recv").finish_non_exhaustive()
     }
 }
 
@@ -338,6 +395,25 @@ mod tests {
         queue.push(2, 0);
         assert_eq!(queue.recv_timeout(None), Ok(1));
         assert_eq!(queue.recv_timeout(None), Err(RecvError::Closed));
+    }
+
+    #[test]
+    fn many_waits_that_were_given_up_cost_nothing() {
+        let queue = queue(10, 10, QueueOverflow::DropOldest);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waits = |waits: usize| {
+            for _ in 0..waits {
+                let mut recv = std::pin::pin!(queue.recv());
+                assert!(recv.as_mut().poll(&mut context).is_pending());
+                assert!(recv.as_mut().poll(&mut context).is_pending());
+                assert_eq!(queue.inner.lock().wakers.places(), 1);
+            }
+        };
+        waits(100);
+        assert!(queue.inner.lock().wakers.is_empty());
+        assert_eq!(queue.push(1, 0), (0, false));
+        let next = std::pin::pin!(queue.recv()).poll(&mut context);
+        assert_eq!(next, Poll::Ready(Ok(1)));
     }
 
     #[test]

@@ -61,11 +61,11 @@ pub use midge_codec::{
     SubscriptionOptions, TopicFilter, TopicName, Version,
 };
 pub use midge_core::{
-    AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred, DeliveryVerdict,
-    DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet, Hooks, Interception,
-    Limits, MemoryStore, Message as KeptMessage, MessageRef, Observed, Origin, Outcome, Overflow,
-    OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError,
-    SessionView, SharedMessage, Stats, Store, SubscriptionView, Tick, Verdict,
+    Acknowledged, AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred,
+    DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet,
+    Hooks, Interception, Limits, MemoryStore, Message as KeptMessage, MessageRef, Observed, Origin,
+    Outcome, Overflow, OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError, Refusal,
+    Resolver, SendError, SessionView, SharedMessage, Stats, Store, SubscriptionView, Tick, Verdict,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};

@@ -1,17 +1,19 @@
 //! In-process subscriptions and events.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_core::Stream;
 use midge_codec::{Properties, QoS};
 pub use midge_core::Pushed;
 use midge_core::{
     Closed, Hub, Observed, ObserverHandle, Origin, Queue, QueueLimits, QueueOverflow, Received,
-    RecvError, Tick,
+    RecvError, Tick, Waiting,
 };
 
 /// A message as the host receives it. Cheap to clone.
@@ -154,16 +156,11 @@ macro_rules! receiver {
                 Ok(count)
             }
 
-            /// Waits for the next one without blocking; `None` when the broker has stopped.
+            /// Waits for the next one without blocking, in any runtime; `None` when the broker has
+            /// stopped and everything was received. Several tasks may wait; a future that is
+            /// dropped takes nothing.
             pub async fn recv_async(&self) -> Option<$item> {
-                std::future::poll_fn(|cx| self.poll_recv(cx)).await
-            }
-
-            /// The next one, or a wake-up when it comes: what a stream is made of.
-            pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<$item>> {
-                self.queue()
-                    .poll_recv(cx)
-                    .map(|result| result.ok().map($convert))
+                self.queue().recv().await.ok().map($convert)
             }
 
             /// Calls `notify` whenever something has come, on the thread that brought it, to bridge
@@ -193,18 +190,37 @@ macro_rules! receiver {
                 self.queue().is_empty()
             }
         }
+
+        /// All that come, until the broker has stopped and everything was received.
+        impl Stream for $name {
+            type Item = $item;
+
+            fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<$item>> {
+                let Self { queue, waiting, .. } = &mut *self;
+                queue
+                    .poll_recv(cx, waiting)
+                    .map(|result| result.ok().map($convert))
+            }
+        }
     };
 }
 
-/// A subscription of the host. Dropping it ends it.
+/// A subscription of the host. Dropping it ends it. In asynchronous code it is a
+/// [`Stream`] of messages, in any runtime.
 pub struct Subscription {
     handle: ObserverHandle,
     queue: Arc<Queue<Received>>,
+    /// As a stream.
+    waiting: Waiting,
 }
 
 impl Subscription {
     pub(crate) fn new(handle: ObserverHandle, queue: Arc<Queue<Received>>) -> Self {
-        Self { handle, queue }
+        Self {
+            handle,
+            queue,
+            waiting: Waiting::default(),
+        }
     }
 
     fn queue(&self) -> &Arc<Queue<Received>> {
@@ -330,15 +346,22 @@ impl fmt::Debug for Callback {
     }
 }
 
-/// A view of what happens in the broker. Dropping it ends it.
+/// A view of what happens in the broker. Dropping it ends it. In asynchronous code it is a
+/// [`Stream`] of events, in any runtime.
 pub struct Events {
     queue: Arc<Queue<Observed>>,
     hub: Weak<Hub>,
+    /// As a stream.
+    waiting: Waiting,
 }
 
 impl Events {
     pub(crate) fn new(queue: Arc<Queue<Observed>>, hub: Weak<Hub>) -> Self {
-        Self { queue, hub }
+        Self {
+            queue,
+            hub,
+            waiting: Waiting::default(),
+        }
     }
 
     fn queue(&self) -> &Arc<Queue<Observed>> {
