@@ -8,7 +8,8 @@ use midge_core::{OwnedMessage, PublishError, Receipt, SendError};
 
 use crate::broker::Broker;
 
-/// A message to be sent, made by [`Broker::message`].
+/// A message to be sent, made by [`Broker::message`]. What is set twice is what was set last, but for
+/// user properties, of which there may be several.
 #[derive(Debug)]
 #[must_use]
 pub struct Outgoing<'a> {
@@ -54,7 +55,7 @@ impl<'a> Outgoing<'a> {
     }
 
     fn property(mut self, property: Property<'_>, what: &'static str) -> Self {
-        if self.message.properties.push(property).is_err() {
+        if self.message.properties.set(property).is_err() {
             self.error = Some(PublishError::InvalidProperty(what));
         }
         self

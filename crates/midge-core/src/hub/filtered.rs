@@ -236,7 +236,7 @@ impl Hub {
         });
         match verdict {
             // A replacement that cannot be sent is as good as none.
-            DeliveryVerdict::Replace(other) if self.check_topic(&other.topic).is_err() => {
+            DeliveryVerdict::Replace(other) if self.check_parts(&other.parts(), false).is_err() => {
                 DeliveryVerdict::Drop
             }
             verdict => verdict,

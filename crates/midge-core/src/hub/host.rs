@@ -51,6 +51,19 @@ impl std::fmt::Display for PublishError {
 
 impl std::error::Error for PublishError {}
 
+impl PublishError {
+    /// The reason code with which a publisher hears of it.
+    pub fn reason(&self) -> ReasonCode {
+        match self {
+            Self::InvalidTopic(_) => ReasonCode::TopicNameInvalid,
+            Self::TooLarge => ReasonCode::PacketTooLarge,
+            Self::Refused(refusal) => refusal.reason,
+            Self::Stopped => ReasonCode::ServerShuttingDown,
+            Self::InvalidProperty(_) | Self::TooDeep => ReasonCode::ImplementationSpecificError,
+        }
+    }
+}
+
 /// Why a message could not be handed to one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -258,6 +271,15 @@ impl Hub {
         if crate::guard::too_deep() {
             return Err(PublishError::TooDeep);
         }
+        self.check_parts(message, topic_is_valid)
+    }
+
+    /// Whether a message of the host, or of a hook, can be sent as it is.
+    pub(super) fn check_parts(
+        &self,
+        message: &MessageRef<'_>,
+        topic_is_valid: bool,
+    ) -> Result<(), PublishError> {
         if !topic_is_valid {
             self.check_topic(message.topic)
                 .map_err(PublishError::InvalidTopic)?;
@@ -266,14 +288,10 @@ impl Hub {
         if size > self.config().limits.packet_bytes as usize {
             return Err(PublishError::TooLarge);
         }
-        if let Some(topic) = message.properties.response_topic
-            && midge_codec::TopicName::new(topic).is_err()
-        {
-            return Err(PublishError::InvalidProperty(
-                "response topic is not a valid topic name",
-            ));
+        match message.properties.fault() {
+            Some(what) => Err(PublishError::InvalidProperty(what)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// A message in the name of a client passes the same authorization as the client's own.
