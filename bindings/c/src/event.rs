@@ -226,6 +226,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             peer,
             reason,
+            ..
         } => {
             kind(MIDGE_EV_CONNECT, client_id);
             out.status = MIDGE_E_DENIED;
@@ -233,7 +234,9 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             let (code, text) = ended(reason);
             (out.code, out.text) = (code, midge_bytes::of(text));
         }
-        Event::ClientDisconnected { client_id, reason } => {
+        Event::ClientDisconnected {
+            client_id, reason, ..
+        } => {
             kind(MIDGE_EV_DISCONNECT, client_id);
             let (code, text) = ended(reason);
             (out.code, out.text) = (code, midge_bytes::of(text));
@@ -242,6 +245,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             filter,
             qos,
+            ..
         } => {
             kind(MIDGE_EV_SUBSCRIBE, client_id);
             (out.code, out.topic) = (*qos as u32, midge_bytes::of(&**filter));
@@ -250,18 +254,22 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             filter,
             reason,
+            ..
         } => {
             kind(MIDGE_EV_SUBSCRIBE, client_id);
             out.status = MIDGE_E_DENIED;
             (out.code, out.topic) = (*reason as u32, midge_bytes::of(&**filter));
         }
-        Event::Unsubscribed { client_id, filter } => {
+        Event::Unsubscribed {
+            client_id, filter, ..
+        } => {
             kind(MIDGE_EV_UNSUBSCRIBE, client_id);
             out.topic = midge_bytes::of(&**filter);
         }
         Event::Published {
             message: published,
             matched,
+            ..
         } => {
             let id = published.origin().client_id().unwrap_or_default();
             kind(MIDGE_EV_PUBLISH, id);
@@ -272,6 +280,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             message: delivered,
             qos,
+            ..
         } => {
             kind(MIDGE_EV_DELIVER, client_id);
             out.code = *qos as u32;
@@ -280,6 +289,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
         Event::Acknowledged {
             client_id,
             message: acknowledged,
+            ..
         } => {
             kind(MIDGE_EV_ACK, client_id);
             message = Some(acknowledged.clone());
@@ -288,17 +298,22 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             topic,
             reason,
+            ..
         } => {
             kind(MIDGE_EV_DROP, client_id.as_deref().unwrap_or_default());
             (out.code, out.topic) = (*reason as u32, midge_bytes::of(&**topic));
             out.text = midge_bytes::of(reason.name());
         }
-        Event::RetainedExpired { message: expired } => {
+        Event::RetainedExpired {
+            message: expired, ..
+        } => {
             kind(MIDGE_EV_EXPIRE, "");
             message = Some(expired.clone());
         }
-        Event::SessionEnded { client_id } => kind(MIDGE_EV_SESSION_END, client_id),
-        Event::WillSent { client_id, topic } => {
+        Event::SessionEnded { client_id, .. } => kind(MIDGE_EV_SESSION_END, client_id),
+        Event::WillSent {
+            client_id, topic, ..
+        } => {
             kind(MIDGE_EV_WILL, client_id);
             out.topic = midge_bytes::of(&**topic);
         }
@@ -456,7 +471,7 @@ mod tests {
         assert_eq!(DropReason::ALL.len(), MIDGE_DROP_COUNT as usize);
         for reason in DropReason::ALL {
             // SAFETY: a static text.
-            let name = unsafe { CStr::from_ptr(midge_drop_reason_name(reason as u32)) };
+            let name = unsafe { CStr::from_ptr(midge_drop_reason_name(*reason as u32)) };
             assert_eq!(name.to_str().unwrap(), reason.name());
         }
     }

@@ -12,6 +12,7 @@ const SHARE_PREFIX: &str = "$share/";
 
 /// Why a text is no topic name or topic filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TopicError {
     /// Not even one character (MQTT-4.7.3-1).
     Empty,

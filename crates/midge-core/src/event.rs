@@ -43,7 +43,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: &'static [Self] = &[
         Self::QueueFull,
         Self::TotalQueueFull,
         Self::PacketTooLarge,
@@ -92,6 +92,7 @@ pub enum DisconnectReason {
     /// The same client identifier connected again (MQTT-3.1.4-3).
     TakenOver,
     /// The client broke the protocol.
+    #[non_exhaustive]
     ProtocolViolation {
         /// The reason code that it was answered with.
         reason: ReasonCode,
@@ -169,6 +170,7 @@ impl std::fmt::Display for DisconnectReason {
 #[non_exhaustive]
 pub enum Event {
     /// A client was accepted (CONNACK with success).
+    #[non_exhaustive]
     ClientConnected {
         /// Client identifier.
         client_id: Arc<str>,
@@ -182,6 +184,7 @@ pub enum Event {
         session_present: bool,
     },
     /// A connection was refused or given up before a session was attached.
+    #[non_exhaustive]
     ConnectionRefused {
         /// Client identifier, empty if CONNECT did not come or could not be read.
         client_id: Arc<str>,
@@ -191,6 +194,7 @@ pub enum Event {
         reason: DisconnectReason,
     },
     /// A connected client's connection ended.
+    #[non_exhaustive]
     ClientDisconnected {
         /// Client identifier.
         client_id: Arc<str>,
@@ -198,6 +202,7 @@ pub enum Event {
         reason: DisconnectReason,
     },
     /// A subscription was made or replaced.
+    #[non_exhaustive]
     Subscribed {
         /// Client identifier.
         client_id: Arc<str>,
@@ -207,6 +212,7 @@ pub enum Event {
         qos: QoS,
     },
     /// A subscription was refused.
+    #[non_exhaustive]
     SubscribeRefused {
         /// Client identifier.
         client_id: Arc<str>,
@@ -216,6 +222,7 @@ pub enum Event {
         reason: ReasonCode,
     },
     /// A subscription was removed.
+    #[non_exhaustive]
     Unsubscribed {
         /// Client identifier.
         client_id: Arc<str>,
@@ -223,6 +230,7 @@ pub enum Event {
         filter: Arc<str>,
     },
     /// A message was accepted and routed.
+    #[non_exhaustive]
     Published {
         /// The message.
         message: SharedMessage,
@@ -230,6 +238,7 @@ pub enum Event {
         matched: usize,
     },
     /// A message was written towards a client.
+    #[non_exhaustive]
     Delivered {
         /// Receiver.
         client_id: Arc<str>,
@@ -239,6 +248,7 @@ pub enum Event {
         qos: QoS,
     },
     /// A client finished the acknowledgement of a QoS 1 or 2 message.
+    #[non_exhaustive]
     Acknowledged {
         /// Receiver.
         client_id: Arc<str>,
@@ -246,6 +256,7 @@ pub enum Event {
         message: SharedMessage,
     },
     /// A message was dropped, for one receiver or (without one) altogether.
+    #[non_exhaustive]
     Dropped {
         /// Receiver, if it is about one.
         client_id: Option<Arc<str>>,
@@ -255,16 +266,19 @@ pub enum Event {
         reason: DropReason,
     },
     /// A retained message expired.
+    #[non_exhaustive]
     RetainedExpired {
         /// The message.
         message: SharedMessage,
     },
     /// A session ended: its expiry interval passed, or it was cleared or replaced.
+    #[non_exhaustive]
     SessionEnded {
         /// Client identifier.
         client_id: Arc<str>,
     },
     /// A will was published.
+    #[non_exhaustive]
     WillSent {
         /// Whose will.
         client_id: Arc<str>,
@@ -273,6 +287,7 @@ pub enum Event {
     },
     /// A reason code that a hook or the host gave cannot stand in the packet that it was given for:
     /// the client got another one. See [`Refusal`](crate::Refusal).
+    #[non_exhaustive]
     ReasonReplaced {
         /// The client that got it, unless it is not known yet.
         client_id: Option<Arc<str>>,
@@ -359,6 +374,7 @@ impl Event {
 
 /// An event with the moment when it happened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Observed {
     /// When it happened.
     pub at: Tick,

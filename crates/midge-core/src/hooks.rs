@@ -50,6 +50,7 @@ impl HookSet {
 
 /// A connected client as hooks see it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ClientInfo {
     /// Client identifier.
     pub client_id: Arc<str>,
@@ -65,6 +66,7 @@ pub struct ClientInfo {
 
 /// CONNECT as the authenticator sees it. Owned, so that an answer can be deferred.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ConnectRequest {
     /// The client.
     pub client: Arc<ClientInfo>,
@@ -93,6 +95,7 @@ impl std::fmt::Debug for ConnectRequest {
 
 /// One step of enhanced authentication (section 4.12).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AuthStep {
     /// The client.
     pub client: Arc<ClientInfo>,
@@ -108,6 +111,7 @@ pub struct AuthStep {
 
 /// Answer to a step of enhanced authentication.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum AuthReply {
     /// Send AUTH 0x18 with this data and wait for the client.
     Continue(Option<bytes::Bytes>),
@@ -119,6 +123,7 @@ pub enum AuthReply {
 
 /// Answer of a hook that decides.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Yes.
     Allow,
@@ -144,6 +149,7 @@ impl Verdict {
 
 /// What becomes of a message that was published.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Interception {
     /// It goes on unchanged.
     Forward,
@@ -157,6 +163,7 @@ pub enum Interception {
 
 /// What becomes of a message on its way to one client.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum DeliveryVerdict {
     /// It goes on unchanged.
     Deliver,
@@ -242,6 +249,7 @@ pub trait Hooks: Send + Sync + 'static {
 
 /// Answer to a step of enhanced authentication, now or later.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum EnhancedVerdict {
     /// Now.
     Now(AuthReply),

@@ -57,11 +57,19 @@ impl Received {
 
 /// What a push has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pushed {
     /// Messages lost by it: the new one, or older ones that made room.
     pub lost: usize,
     /// Somebody waits for it and has to be woken with [`Sink::wake`].
     pub awaited: bool,
+}
+
+impl Pushed {
+    /// So many messages were lost by it, and whether somebody has to be woken.
+    pub const fn new(lost: usize, awaited: bool) -> Self {
+        Self { lost, awaited }
+    }
 }
 
 /// Where the messages of an in-process subscription go. What it does not take in is lost.

@@ -13,6 +13,7 @@ use crate::wakers::{Place, Wakers};
 
 /// What happens when a queue to the host is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QueueOverflow {
     /// The oldest item makes room.
     #[default]
@@ -23,6 +24,7 @@ pub enum QueueOverflow {
 
 /// Bounds and policy of a queue to the host.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct QueueLimits {
     /// Most items, at least 1.
     pub items: usize,
@@ -30,6 +32,24 @@ pub struct QueueLimits {
     pub bytes: usize,
     /// What gives way.
     pub overflow: QueueOverflow,
+}
+
+impl QueueLimits {
+    /// So many items and bytes, of which the oldest give way.
+    pub const fn new(items: usize, bytes: usize) -> Self {
+        Self {
+            items,
+            bytes,
+            overflow: QueueOverflow::DropOldest,
+        }
+    }
+
+    /// Sets what gives way.
+    #[must_use]
+    pub const fn overflow(mut self, overflow: QueueOverflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
 }
 
 impl Default for QueueLimits {
@@ -48,6 +68,7 @@ pub struct Closed;
 
 /// Why nothing was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RecvError {
     /// Nothing came in time.
     Timeout,

@@ -14,6 +14,7 @@ use crate::event::DropReason;
 
 /// What one session did with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// Written towards the client.
     Sent,
@@ -21,6 +22,17 @@ pub enum Outcome {
     Queued,
     /// Not taken, and why.
     Dropped(DropReason),
+}
+
+impl Outcome {
+    /// Its name in bindings: `sent`, `queued`, or that of the reason for the drop.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Queued => "queued",
+            Self::Dropped(reason) => reason.name(),
+        }
+    }
 }
 
 /// Counts the receivers that have not finished with a message.

@@ -10,6 +10,7 @@ use midge_codec::{PropertiesBuf, Property, ReasonCode, ReasonPacket, Side};
 /// specific error. Clients before 5.0 get the return code of CONNACK or SUBACK that comes nearest,
 /// and where there is none the connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refusal {
     /// Reason code, 0x80 or above.
     pub reason: ReasonCode,

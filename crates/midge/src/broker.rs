@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use midge_codec::{QoS, ReasonCode};
 use midge_core::{
-    ClientView, EventMask, Hub, OwnedMessage, PublishError, Queue, QueueLimits, Receipt, SendError,
-    SessionView, SharedMessage, Stats, SubscriptionView,
+    ClientView, EventMask, Hub, MessageRef, OwnedMessage, PublishError, Queue, QueueLimits,
+    Receipt, SendError, SessionView, SharedMessage, Stats, SubscriptionView,
 };
 use parking_lot::Mutex;
 
@@ -159,15 +159,8 @@ impl Broker {
         payload: impl Into<Bytes>,
     ) -> Result<Receipt, PublishError> {
         let payload = payload.into();
-        let message = midge_core::MessageRef {
-            topic: topic.as_ref(),
-            payload: &payload,
-            backing: Some(&payload),
-            qos: QoS::AtMostOnce,
-            retain: false,
-            expiry: None,
-            properties: Default::default(),
-        };
+        let mut message = MessageRef::new(topic.as_ref(), &payload);
+        message.backing = Some(&payload);
         self.hub()
             .publish_from_host(message, None, || self.inner.core.now(), true)
     }
@@ -179,7 +172,7 @@ impl Broker {
     /// As [`Broker::publish`].
     pub fn publish_ref(
         &self,
-        message: midge_core::MessageRef<'_>,
+        message: MessageRef<'_>,
         from_client: Option<&str>,
         want_outcomes: bool,
     ) -> Result<Receipt, PublishError> {
@@ -258,11 +251,7 @@ impl Broker {
         filters: &[&str],
         options: SubscribeOptions,
     ) -> Result<Subscription, FilterError> {
-        let limits = QueueLimits {
-            items: options.capacity,
-            bytes: options.bytes,
-            overflow: options.overflow,
-        };
+        let limits = QueueLimits::new(options.capacity, options.bytes).overflow(options.overflow);
         let queue = Arc::new(Queue::new(limits));
         let now = self.inner.core.now();
         self.hub()
@@ -303,12 +292,7 @@ impl Broker {
 
     /// As [`Broker::events_with`], with a bound for the bytes of the messages that events carry.
     pub fn events_bounded(&self, mask: EventMask, capacity: usize, bytes: usize) -> Events {
-        let limits = QueueLimits {
-            items: capacity,
-            bytes,
-            ..Default::default()
-        };
-        let queue = Arc::new(Queue::new(limits));
+        let queue = Arc::new(Queue::new(QueueLimits::new(capacity, bytes)));
         self.hub().observe(mask, queue.clone());
         Events::new(queue, Arc::downgrade(self.hub()))
     }

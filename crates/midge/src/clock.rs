@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 /// Which clock a broker has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Clock {
     /// The system's monotonic clock.
     #[default]

@@ -115,6 +115,7 @@ impl std::error::Error for OptionError {}
 
 /// A topic filter that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FilterError {
     /// The filter as given.
     pub filter: String,

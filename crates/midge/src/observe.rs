@@ -83,6 +83,7 @@ impl Message {
 
 /// How the host subscribes.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct SubscribeOptions {
     /// Messages that may wait, 1,024 by default.
     pub capacity: usize,
@@ -96,12 +97,50 @@ pub struct SubscribeOptions {
     pub retained: bool,
 }
 
+impl SubscribeOptions {
+    /// Sets how many messages may wait; at least 1 may.
+    #[must_use]
+    pub const fn capacity(mut self, messages: usize) -> Self {
+        self.capacity = messages;
+        self
+    }
+
+    /// Sets how many bytes of topics and payloads may wait; one message always may.
+    #[must_use]
+    pub const fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Sets what gives way when the queue is full.
+    #[must_use]
+    pub const fn overflow(mut self, overflow: QueueOverflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Sets the maximum QoS.
+    #[must_use]
+    pub const fn qos(mut self, qos: QoS) -> Self {
+        self.qos = qos;
+        self
+    }
+
+    /// Sets whether retained messages come first.
+    #[must_use]
+    pub const fn retained(mut self, retained: bool) -> Self {
+        self.retained = retained;
+        self
+    }
+}
+
 impl Default for SubscribeOptions {
     fn default() -> Self {
         let QueueLimits {
             items,
             bytes,
             overflow,
+            ..
         } = QueueLimits::default();
         Self {
             capacity: items,

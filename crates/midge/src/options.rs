@@ -8,6 +8,7 @@ use crate::error::OptionError;
 
 /// What kind of value an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OptionKind {
     /// `true` or `false`.
     Bool,
@@ -134,9 +135,10 @@ const TABLE: &[OptionInfo] = &[
         },
         get: |config| {
             match config.overflow {
-                Overflow::DropNewest => "drop_newest",
                 Overflow::DropOldest => "drop_oldest",
                 Overflow::Disconnect => "disconnect",
+                // The default; there is no other one.
+                _ => "drop_newest",
             }
             .to_owned()
         },

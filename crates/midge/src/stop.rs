@@ -8,6 +8,7 @@ use crate::error::StopError;
 
 /// How a broker stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stop {
     /// At once. Clients get DISCONNECT (5.0) and what was on its way to them.
     Now,

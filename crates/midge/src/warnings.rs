@@ -11,10 +11,7 @@ const CAPACITY: usize = 64;
 
 /// Logs the reason codes that had to be replaced, once for each packet and code.
 pub(crate) fn log_replaced_codes(hub: &Hub) {
-    let queue = Arc::new(Queue::new(QueueLimits {
-        items: CAPACITY,
-        ..Default::default()
-    }));
+    let queue = Arc::new(Queue::new(QueueLimits::new(CAPACITY, usize::MAX)));
     let (known, waiting) = (Mutex::new(HashSet::new()), Arc::downgrade(&queue));
     queue.set_on_ready(Some(Arc::new(move || {
         let Some(queue) = waiting.upgrade() else {

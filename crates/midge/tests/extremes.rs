@@ -101,11 +101,7 @@ fn queues_take_any_bound() {
         (0, usize::MAX),
         (usize::MAX, 0),
     ] {
-        let options = SubscribeOptions {
-            capacity,
-            bytes,
-            ..Default::default()
-        };
+        let options = SubscribeOptions::default().capacity(capacity).bytes(bytes);
         let subscription = broker.subscribe_with(&["t"], options).unwrap();
         let events = broker.events_bounded(EventMask::ALL, capacity, bytes);
         broker.publish("t", "x").unwrap();

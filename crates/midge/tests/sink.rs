@@ -22,16 +22,10 @@ impl Sink for Entrance {
     fn push(&self, message: Message) -> Pushed {
         let mut got = self.0.got.lock().unwrap();
         if got.len() == 3 {
-            return Pushed {
-                lost: 1,
-                awaited: false,
-            };
+            return Pushed::new(1, false);
         }
         got.push((message.topic().to_owned(), message.retain()));
-        Pushed {
-            lost: 0,
-            awaited: self.0.waiting.load(Ordering::Relaxed),
-        }
+        Pushed::new(0, self.0.waiting.load(Ordering::Relaxed))
     }
 
     fn wake(&self) {
@@ -70,7 +64,7 @@ fn messages_go_straight_into_the_hosts_own_queue() {
     let got = own.got.lock().unwrap().clone();
     assert_eq!(got, expected.map(|(topic, kept)| (topic.to_owned(), kept)));
     let full = midge::DropReason::ObserverFull;
-    assert_eq!(broker.stats().dropped[full as usize], 2);
+    assert_eq!(broker.stats().dropped_by(full), 2);
 
     drop(feed);
     assert_eq!(own.closes.load(Ordering::Relaxed), 1);

@@ -13,6 +13,7 @@ use crate::time::Tick;
 
 /// A connected client.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ClientView {
     /// Who it is.
     pub info: Arc<ClientInfo>,
@@ -26,6 +27,7 @@ pub struct ClientView {
 
 /// A session, connected or not.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SessionView {
     /// Client identifier.
     pub client_id: Arc<str>,
@@ -49,6 +51,7 @@ pub struct SessionView {
 
 /// A subscription.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SubscriptionView {
     /// Client identifier.
     pub client_id: Arc<str>,

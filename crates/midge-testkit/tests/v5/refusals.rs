@@ -210,6 +210,7 @@ fn mqtt_3_4_2_1_a_code_that_was_replaced_is_told() {
                 packet,
                 given,
                 sent,
+                ..
             } => (
                 client_id.as_deref().map(str::to_owned),
                 packet,
