@@ -48,6 +48,7 @@ step "format" cargo fmt --all --check
 step "lints" timeout 900 cargo clippy -q --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --workspace --no-deps
 step "layers" layers
+step "public API" cargo run -q --locked --manifest-path tools/public-api/Cargo.toml --target-dir "$CARGO_TARGET_DIR/tools"
 mkdir -p "$CARGO_TARGET_DIR"
 step "Rust tests" rust_tests
 if [ -f crates/midge-testkit/src/bin/conformance.rs ]; then

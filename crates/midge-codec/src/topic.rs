@@ -30,7 +30,8 @@ pub enum TopicError {
 }
 
 impl TopicError {
-    pub(crate) const fn what(self) -> &'static str {
+    /// What is wrong, for a person to read.
+    pub const fn what(self) -> &'static str {
         match self {
             Self::Empty => "topic: empty",
             Self::TooLong => "topic: longer than 65535 bytes",

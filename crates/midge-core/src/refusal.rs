@@ -62,6 +62,17 @@ impl Refusal {
     }
 }
 
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.text {
+            Some(text) => write!(f, "{}: {text}", self.reason),
+            None => self.reason.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 /// The reason code with which `packet` says no because of `reason`: that one if the packet can carry
 /// it (MQTT-3.2.2-8, MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.9.3-2, MQTT-3.11.3-2, MQTT-3.14.2-1), else
 /// the nearest one that every packet with a refusal carries.

@@ -257,7 +257,7 @@ impl Broker {
         self.hub()
             .observe_messages(filters, options.qos, options.retained, queue.clone(), now)
             .map(|handle| Subscription::new(handle, queue))
-            .map_err(|filter| FilterError { filter })
+            .map_err(FilterError::new)
     }
 
     /// Subscribes the host to several filters with a [`Sink`] of its own in place of a queue.
@@ -276,7 +276,7 @@ impl Broker {
         self.hub()
             .observe_messages(filters, qos, retained, observe::bridge(sink), now)
             .map(Feed::new)
-            .map_err(|filter| FilterError { filter })
+            .map_err(FilterError::new)
     }
 
     /// Observes everything that happens but the events of single messages: at most 4,096 wait, the

@@ -49,6 +49,12 @@ impl std::error::Error for StartError {
     }
 }
 
+impl From<OptionError> for StartError {
+    fn from(error: OptionError) -> Self {
+        Self::Option(error)
+    }
+}
+
 /// Why a broker could not be stopped by this call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -119,11 +125,20 @@ impl std::error::Error for OptionError {}
 pub struct FilterError {
     /// The filter as given.
     pub filter: String,
+    /// What is wrong with it: its form, or a limit of the broker.
+    pub what: &'static str,
+}
+
+impl FilterError {
+    pub(crate) fn new((filter, what): (String, &'static str)) -> Self {
+        Self { filter, what }
+    }
 }
 
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not a valid topic filter", self.filter)
+        let Self { filter, what } = self;
+        write!(f, "{filter:?} is not a valid topic filter: {what}")
     }
 }
 
@@ -148,7 +163,14 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {}
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused => None,
+            Self::Io(source) => Some(source),
+        }
+    }
+}
 
 /// Something did not happen in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,7 +51,11 @@ impl fmt::Display for ConfigFileError {
     }
 }
 
-impl std::error::Error for ConfigFileError {}
+impl std::error::Error for ConfigFileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.io().map(|error| error as _)
+    }
+}
 
 impl ConfigFile {
     /// Reads a file.

@@ -51,21 +51,25 @@ mod warnings;
 
 pub use broker::{Broker, WeakBroker};
 pub use builder::Builder;
+pub use bytes::Bytes;
 pub use clock::{Clock, ClockHandle};
 pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, Timeout};
 #[cfg(feature = "file")]
 pub use file::{ConfigFile, ConfigFileError};
+pub use futures_core::Stream;
 pub use listen::ListenAddr;
 pub use midge_codec::{
-    Properties, PropertiesBuf, Property, QoS, ReasonCode, ReasonPacket, RetainHandling,
-    SubscriptionOptions, TopicFilter, TopicName, Version,
+    EncodeError, MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property, QoS,
+    ReasonCode, ReasonPacket, RetainHandling, Side, SubscriptionOptions, TopicError, TopicFilter,
+    TopicName, Version,
 };
 pub use midge_core::{
     Acknowledged, AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred,
     DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet,
-    Hooks, Interception, Limits, MemoryStore, Message as KeptMessage, MessageRef, Observed, Origin,
-    Outcome, Overflow, OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError, Refusal,
-    Resolver, SendError, SessionView, SharedMessage, Stats, Store, SubscriptionView, Tick, Verdict,
+    HookSettings, Hooks, Interception, Lenient, Limits, MemoryStore, Message as KeptMessage,
+    MessageRef, Mqtt, Observed, Origin, Outcome, Overflow, OwnedMessage, PublishError,
+    QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView, SharedMessage,
+    Shutdown, Stats, Store, Strict, SubscriptionView, Sys, Tick, Verdict,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};

@@ -4,7 +4,7 @@ use crate::sync::atomic::Ordering;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use midge_codec::{QoS, ReasonCode, TopicFilter};
+use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 
 use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::batch::Batch;
@@ -49,7 +49,18 @@ impl std::fmt::Display for PublishError {
     }
 }
 
-impl std::error::Error for PublishError {}
+impl std::error::Error for PublishError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::InvalidTopic(_)
+            | Self::TooLarge
+            | Self::InvalidProperty(_)
+            | Self::TooDeep
+            | Self::Stopped => None,
+        }
+    }
+}
 
 impl PublishError {
     /// The reason code with which a publisher hears of it.
@@ -83,7 +94,20 @@ impl std::fmt::Display for SendError {
     }
 }
 
-impl std::error::Error for SendError {}
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Publish(error) => Some(error),
+            Self::NoSession => None,
+        }
+    }
+}
+
+impl From<PublishError> for SendError {
+    fn from(error: PublishError) -> Self {
+        Self::Publish(error)
+    }
+}
 
 /// An in-process subscription. Dropping it ends it.
 pub struct ObserverHandle {
@@ -335,7 +359,7 @@ impl Hub {
     }
 
     /// Subscribes the host itself. Retained messages that match come first if `retained` says so.
-    /// `Err` names the filter that is not valid. Once the hub has ended the sink is closed at once.
+    /// `Err` names the filter that is not valid and says why. Once the hub has ended the sink is closed at once.
     pub fn observe_messages(
         self: &Arc<Self>,
         filters: &[&str],
@@ -343,11 +367,12 @@ impl Hub {
         retained: bool,
         sink: impl Sink + 'static,
         now: Tick,
-    ) -> Result<ObserverHandle, String> {
+    ) -> Result<ObserverHandle, (String, &'static str)> {
         for filter in filters {
-            if TopicFilter::new(filter).is_err() || self.check_filter(filter).is_err() {
-                return Err((*filter).to_owned());
-            }
+            let valid = TopicFilter::new(filter).map_err(TopicError::what);
+            valid
+                .and_then(|_| self.check_filter(filter))
+                .map_err(|what| ((*filter).to_owned(), what))?;
         }
 
         let observer: Arc<Observer> = Arc::new(Observer::new(sink));
