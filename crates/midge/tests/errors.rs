@@ -22,8 +22,13 @@ impl Hooks for No {
 
 /// What an error says, and what each of its causes says.
 fn chain(error: &dyn Error) -> Vec<String> {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect()
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        texts.push(error.to_string());
+        cause = error.source();
+    }
+    texts
 }
 
 #[test]
