@@ -24,6 +24,41 @@
 //!
 //! The broker runs on a background runtime of its own (one thread by default) or on yours. A
 //! publish of the host does not go through it: it is routed on the calling thread.
+//!
+//! # Asynchronous code
+//!
+//! A [`Subscription`] and [`Events`] are a [`Stream`] each, a [`Receipt`] can be awaited, and
+//! [`Broker::stop_async`] stops; any runtime will do, or none. Everything else returns at once, but
+//! for what says that it blocks.
+//!
+//! # Which message type when
+//!
+//! | to do | type |
+//! |---|---|
+//! | publish at QoS 0 | none: [`Broker::publish`] |
+//! | publish with QoS, RETAIN flag, properties, to one session, in a client's name | [`Outgoing`], from [`Broker::message`] |
+//! | publish the same message again and again, at no cost | [`SharedMessage`], from [`OwnedMessage::prepare`] |
+//! | publish borrowed bytes | [`MessageRef`], with [`Broker::publish_ref`] |
+//! | read what a subscription gives | [`Message`] |
+//! | look at a message in a hook | [`MessageRef`]; on its way to one client [`KeptMessage`] |
+//! | put another message in its place, or keep a borrowed one | [`OwnedMessage`] |
+//! | read a message in an event | [`SharedMessage`] |
+//!
+//! ```
+//! use midge::{Broker, MessageRef, OwnedMessage, QoS};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let broker = Broker::builder().start()?;
+//! let all = broker.subscribe("#")?;
+//! broker.message("a").payload("built").qos(QoS::AtLeastOnce).send()?;
+//! broker.publish_ref(MessageRef::new("b", b"borrowed"), None, false)?;
+//! let again = OwnedMessage::new("c", "prepared").prepare().ok_or("it does not expire")?;
+//! broker.publish_prepared(&again)?;
+//! let topics: Vec<_> = (0..3).map(|_| all.recv()).collect::<Result<_, _>>()?;
+//! assert!(topics.iter().map(|message| message.topic()).eq(["a", "b", "c"]));
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 
