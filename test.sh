@@ -38,6 +38,18 @@ layers() {
         ! cargo tree -q -p midge-codec -e normal --prefix none | grep -E '^(tokio|mio|midge|midge-core) '
 }
 
+# What is published alone stands alone: licences, a readme, nothing that is missing.
+packages() {
+    local package file listed missing=0
+    for package in midge-codec midge-core midge midge-cli; do
+        listed=$(cargo package --list --quiet --allow-dirty --package "$package") || return 1
+        for file in LICENSE-APACHE LICENSE-MIT README.md; do
+            grep -qx "$file" <<<"$listed" || { echo "$package: no $file"; missing=1; }
+        done
+    done
+    return "$missing"
+}
+
 rust_tests() {
     timeout 900 cargo test --workspace --no-fail-fast 2>&1 | tee "$CARGO_TARGET_DIR/tests.log" | grep -E '^(test result|failures:|error|warning)|FAILED|panicked|^    [a-z_0-9:]+$'
     return "${PIPESTATUS[0]}"
@@ -48,6 +60,8 @@ step "format" cargo fmt --all --check
 step "lints" timeout 900 cargo clippy -q --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --workspace --no-deps
 step "layers" layers
+step "published packages" packages
+step "public API" cargo run -q --locked --manifest-path tools/public-api/Cargo.toml --target-dir "$CARGO_TARGET_DIR/tools"
 mkdir -p "$CARGO_TARGET_DIR"
 step "Rust tests" rust_tests
 if [ -f crates/midge-testkit/src/bin/conformance.rs ]; then

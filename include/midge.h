@@ -133,9 +133,15 @@
 #define MIDGE_EV_WILL (1 << 11)
 
 /**
+ * A reason code that a callback or the host gave cannot stand in its packet, and the client got
+ * another one. code is the one that was sent, text the packet, for example "PUBACK".
+ */
+#define MIDGE_EV_REPLACED (1 << 12)
+
+/**
  * All kinds.
  */
-#define MIDGE_EV_ALL 4095
+#define MIDGE_EV_ALL 8191
 
 /**
  * The client's queue is full.

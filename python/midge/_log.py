@@ -28,6 +28,7 @@ RECORDED = [
     "expired",
     "session_ended",
     "will_sent",
+    "reason_replaced",
 ]
 
 

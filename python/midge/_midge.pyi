@@ -101,7 +101,8 @@ class Event:
     def name(self) -> str:
         """``connected``, ``refused``, ``disconnected``, ``subscribed``, ``subscribe_refused``,
         ``unsubscribed``, ``published``, ``delivered``, ``acknowledged``, ``dropped``, ``expired``,
-        ``session_ended`` or ``will_sent``."""
+        ``session_ended``, ``will_sent`` or ``reason_replaced`` (a hook gave a reason code that its
+        packet cannot carry; ``reason_code`` is what the client got, ``reason`` the packet)."""
     @property
     def at(self) -> float:
         """Seconds since the start of the broker."""

@@ -206,7 +206,7 @@ def _nothing() -> Any:
 
 
 def _is_trouble(event: Event) -> bool:
-    if event.name in ("dropped", "subscribe_refused"):
+    if event.name in ("dropped", "subscribe_refused", "reason_replaced"):
         return True
     return event.name in ("disconnected", "refused") and event.reason in _TROUBLE
 

@@ -39,8 +39,11 @@ pub const MIDGE_EV_EXPIRE: u32 = 1 << 9;
 pub const MIDGE_EV_SESSION_END: u32 = 1 << 10;
 /// A will was published.
 pub const MIDGE_EV_WILL: u32 = 1 << 11;
+/// A reason code that a callback or the host gave cannot stand in its packet, and the client got
+/// another one. code is the one that was sent, text the packet, for example "PUBACK".
+pub const MIDGE_EV_REPLACED: u32 = 1 << 12;
 /// All kinds.
-pub const MIDGE_EV_ALL: u32 = 0xFFF;
+pub const MIDGE_EV_ALL: u32 = 0x1FFF;
 
 /// The client's queue is full.
 pub const MIDGE_DROP_QUEUE_FULL: u32 = 0;
@@ -183,6 +186,7 @@ pub(crate) fn mask(mask: u32) -> EventMask {
         (MIDGE_EV_EXPIRE, EventMask::EXPIRED),
         (MIDGE_EV_SESSION_END, EventMask::SESSION_ENDED),
         (MIDGE_EV_WILL, EventMask::WILL_SENT),
+        (MIDGE_EV_REPLACED, EventMask::REASON_REPLACED),
     ];
     map.into_iter()
         .filter(|(bit, _)| mask & bit != 0)
@@ -222,6 +226,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             peer,
             reason,
+            ..
         } => {
             kind(MIDGE_EV_CONNECT, client_id);
             out.status = MIDGE_E_DENIED;
@@ -229,7 +234,9 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             let (code, text) = ended(reason);
             (out.code, out.text) = (code, midge_bytes::of(text));
         }
-        Event::ClientDisconnected { client_id, reason } => {
+        Event::ClientDisconnected {
+            client_id, reason, ..
+        } => {
             kind(MIDGE_EV_DISCONNECT, client_id);
             let (code, text) = ended(reason);
             (out.code, out.text) = (code, midge_bytes::of(text));
@@ -238,6 +245,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             filter,
             qos,
+            ..
         } => {
             kind(MIDGE_EV_SUBSCRIBE, client_id);
             (out.code, out.topic) = (*qos as u32, midge_bytes::of(&**filter));
@@ -246,18 +254,22 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             filter,
             reason,
+            ..
         } => {
             kind(MIDGE_EV_SUBSCRIBE, client_id);
             out.status = MIDGE_E_DENIED;
             (out.code, out.topic) = (*reason as u32, midge_bytes::of(&**filter));
         }
-        Event::Unsubscribed { client_id, filter } => {
+        Event::Unsubscribed {
+            client_id, filter, ..
+        } => {
             kind(MIDGE_EV_UNSUBSCRIBE, client_id);
             out.topic = midge_bytes::of(&**filter);
         }
         Event::Published {
             message: published,
             matched,
+            ..
         } => {
             let id = published.origin().client_id().unwrap_or_default();
             kind(MIDGE_EV_PUBLISH, id);
@@ -268,6 +280,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             message: delivered,
             qos,
+            ..
         } => {
             kind(MIDGE_EV_DELIVER, client_id);
             out.code = *qos as u32;
@@ -276,6 +289,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
         Event::Acknowledged {
             client_id,
             message: acknowledged,
+            ..
         } => {
             kind(MIDGE_EV_ACK, client_id);
             message = Some(acknowledged.clone());
@@ -284,19 +298,33 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             topic,
             reason,
+            ..
         } => {
             kind(MIDGE_EV_DROP, client_id.as_deref().unwrap_or_default());
             (out.code, out.topic) = (*reason as u32, midge_bytes::of(&**topic));
             out.text = midge_bytes::of(reason.name());
         }
-        Event::RetainedExpired { message: expired } => {
+        Event::RetainedExpired {
+            message: expired, ..
+        } => {
             kind(MIDGE_EV_EXPIRE, "");
             message = Some(expired.clone());
         }
-        Event::SessionEnded { client_id } => kind(MIDGE_EV_SESSION_END, client_id),
-        Event::WillSent { client_id, topic } => {
+        Event::SessionEnded { client_id, .. } => kind(MIDGE_EV_SESSION_END, client_id),
+        Event::WillSent {
+            client_id, topic, ..
+        } => {
             kind(MIDGE_EV_WILL, client_id);
             out.topic = midge_bytes::of(&**topic);
+        }
+        Event::ReasonReplaced {
+            client_id,
+            packet,
+            sent,
+            ..
+        } => {
+            kind(MIDGE_EV_REPLACED, client_id.as_deref().unwrap_or_default());
+            (out.code, out.text) = (*sent as u32, midge_bytes::of(packet.name()));
         }
         // An event that this version of the header has no name for.
         _ => {}
@@ -443,7 +471,7 @@ mod tests {
         assert_eq!(DropReason::ALL.len(), MIDGE_DROP_COUNT as usize);
         for reason in DropReason::ALL {
             // SAFETY: a static text.
-            let name = unsafe { CStr::from_ptr(midge_drop_reason_name(reason as u32)) };
+            let name = unsafe { CStr::from_ptr(midge_drop_reason_name(*reason as u32)) };
             assert_eq!(name.to_str().unwrap(), reason.name());
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::{ConnectError, DropReason, EventMask, ReasonCode, RecvError, TopicFilter, TopicName};
+use broker::{ConnectError, EventMask, ReasonCode, RecvError, TopicFilter, TopicName};
 
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
 use crate::ffi::{self, enter};
@@ -82,8 +82,8 @@ pub struct midge_stats {
 fn stats(object: &BrokerObject) -> midge_stats {
     let stats = object.broker.stats();
     let mut dropped = [0; 16];
-    for (to, reason) in dropped.iter_mut().zip(DropReason::ALL) {
-        *to = stats.dropped_by(reason);
+    for (to, (_, count)) in dropped.iter_mut().zip(stats.dropped()) {
+        *to = count;
     }
     midge_stats {
         struct_size: size_of::<midge_stats>() as u32,
@@ -195,7 +195,7 @@ pub unsafe extern "C" fn midge_broker_wait_subscribers(
                     let what = "too few clients have subscribed in time";
                     return Err(Fault::new(MIDGE_E_TIMEOUT, what));
                 }
-                Err(RecvError::Closed) => {
+                Err(_) => {
                     return Err(Fault::new(MIDGE_E_STATE, "the broker has stopped"));
                 }
             }

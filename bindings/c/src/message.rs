@@ -208,8 +208,9 @@ impl midge_message {
             Origin::Client(id) => (MIDGE_ORIGIN_CLIENT, id),
             Origin::Host => (MIDGE_ORIGIN_HOST, ""),
             Origin::Will(id) => (MIDGE_ORIGIN_WILL, id),
-            Origin::Broker => (MIDGE_ORIGIN_BROKER, ""),
             Origin::Bridge(name) => (MIDGE_ORIGIN_BRIDGE, name),
+            // The broker itself, or what this version of the header has no name for.
+            _ => (MIDGE_ORIGIN_BROKER, ""),
         }
     }
 }

@@ -290,11 +290,11 @@ pub(crate) fn publish(
             .map_err(|error| fault(&error))
     };
     match args.payload() {
-        Payload::Copied(payload) => send(MessageRef {
-            payload,
-            backing: None,
-            ..message.parts()
-        }),
+        Payload::Copied(payload) => {
+            let mut parts = message.parts();
+            (parts.payload, parts.backing) = (payload, None);
+            send(parts)
+        }
         Payload::Given(given) => given.try_with(&object.broker, |payload| {
             message.payload = payload.clone();
             let result = send(message.parts());
@@ -332,15 +332,9 @@ pub unsafe extern "C" fn midge_publish(
                 ffi::bytes(payload, len, "payload")?,
             )
         };
-        let message = MessageRef {
-            topic,
-            payload,
-            backing: None,
-            qos: self::qos(qos, "qos")?,
-            retain,
-            expiry: None,
-            properties: Default::default(),
-        };
+        let mut message = MessageRef::new(topic, payload);
+        message.qos = self::qos(qos, "qos")?;
+        message.retain = retain;
         let receipt = object.broker.publish_ref(message, None, false);
         receipt.map(drop).map_err(|error| fault(&error))
     })

@@ -319,10 +319,7 @@ impl QueueObject {
         state.append(item, source, tag, size, &self.bounds, &mut dropped);
         let awaited = state.is_awaited();
         drop(state);
-        Pushed {
-            lost: dropped.len(),
-            awaited,
-        }
+        Pushed::new(dropped.len(), awaited)
     }
 
     /// Wakes whoever waits for what was pushed.

@@ -34,7 +34,7 @@ impl Item {
                 Event::Published { message, .. }
                 | Event::Delivered { message, .. }
                 | Event::Acknowledged { message, .. }
-                | Event::RetainedExpired { message } => {
+                | Event::RetainedExpired { message, .. } => {
                     message.topic().len() + message.payload().len()
                 }
                 _ => 0,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use midge::{Clock, EventMask, MemoryStore, MessageRef, Outcome, PublishError, StartError, Stop};
+use midge::{Clock, EventMask, MemoryStore, MessageRef, PublishError, StartError, Stop};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -49,12 +49,7 @@ impl Receipt {
     fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let outcomes = PyDict::new(py);
         for (client_id, outcome) in self.inner.outcomes() {
-            let name = match outcome {
-                Outcome::Sent => "sent",
-                Outcome::Queued => "queued",
-                Outcome::Dropped(reason) => reason.name(),
-            };
-            outcomes.set_item(&**client_id, name)?;
+            outcomes.set_item(&**client_id, outcome.name())?;
         }
         Ok(outcomes)
     }
@@ -102,7 +97,9 @@ pub struct Broker {
 
 fn start_error(error: &StartError) -> PyErr {
     match error {
-        StartError::Address { .. } => errors::ConfigError::new_err(error.to_string()),
+        StartError::Address { .. } | StartError::Option(_) => {
+            errors::ConfigError::new_err(error.to_string())
+        }
         StartError::Bind { address, source } => {
             errors::BindError::new_err((source.raw_os_error(), source.to_string(), address.clone()))
         }
@@ -186,15 +183,8 @@ impl Broker {
         let qos = self::qos(qos)?;
         if properties.is_none() && client_id.is_none() && to.is_none() {
             // As nearly all are: nothing is copied that nobody keeps.
-            let message = MessageRef {
-                topic,
-                payload: payload_bytes(payload)?,
-                backing: None,
-                qos,
-                retain,
-                expiry: None,
-                properties: Default::default(),
-            };
+            let mut message = MessageRef::new(topic, payload_bytes(payload)?);
+            (message.qos, message.retain) = (qos, retain);
             let publish = || broker.publish_ref(message, None, true);
             // Where no hook is asked and no socket written to, there is nothing to wait for.
             let inner = if self.hooked || broker.connections() > 0 {
@@ -236,12 +226,10 @@ impl Broker {
         retained: bool,
     ) -> PyResult<Subscription> {
         let (broker, qos) = (self.handle()?, self::qos(qos)?);
-        let options = midge::SubscribeOptions {
-            capacity,
-            qos,
-            retained,
-            ..Default::default()
-        };
+        let options = midge::SubscribeOptions::default()
+            .capacity(capacity)
+            .qos(qos)
+            .retained(retained);
         let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
         outside(py, || broker.subscribe_with(&filters, options))?
             .map(Subscription::new)
@@ -364,8 +352,8 @@ impl Broker {
             panics,
         );
         let dropped = PyDict::new(py);
-        for reason in midge::DropReason::ALL {
-            dropped.set_item(reason.name(), stats.dropped_by(reason))?;
+        for (reason, count) in stats.dropped() {
+            dropped.set_item(reason.name(), count)?;
         }
         row.set_item("dropped", dropped)?;
         Ok(row)

@@ -37,7 +37,7 @@ pub(crate) fn version(version: Version) -> &'static str {
 }
 
 /// The kinds of events by the names that `Event.name` uses.
-pub(crate) const KINDS: [(&str, midge::EventMask); 13] = [
+pub(crate) const KINDS: [(&str, midge::EventMask); 14] = [
     ("connected", midge::EventMask::CLIENT_CONNECTED),
     ("refused", midge::EventMask::CONNECTION_REFUSED),
     ("disconnected", midge::EventMask::CLIENT_DISCONNECTED),
@@ -51,6 +51,7 @@ pub(crate) const KINDS: [(&str, midge::EventMask); 13] = [
     ("expired", midge::EventMask::EXPIRED),
     ("session_ended", midge::EventMask::SESSION_ENDED),
     ("will_sent", midge::EventMask::WILL_SENT),
+    ("reason_replaced", midge::EventMask::REASON_REPLACED),
 ];
 
 /// The set of some kinds of events.
@@ -96,6 +97,7 @@ impl Event {
                 version,
                 peer,
                 session_present,
+                ..
             } => Self {
                 username: username.as_deref().map(str::to_owned),
                 peer: Some(peer.to_string()),
@@ -107,18 +109,20 @@ impl Event {
                 client_id,
                 peer,
                 reason,
+                ..
             } => Self {
                 peer: Some(peer.to_string()),
                 ..named("refused", client_id)
             }
             .because(reason),
-            Native::ClientDisconnected { client_id, reason } => {
-                named("disconnected", client_id).because(reason)
-            }
+            Native::ClientDisconnected {
+                client_id, reason, ..
+            } => named("disconnected", client_id).because(reason),
             Native::Subscribed {
                 client_id,
                 filter,
                 qos,
+                ..
             } => Self {
                 qos: Some(*qos as u8),
                 ..on("subscribed", client_id, filter)
@@ -127,13 +131,18 @@ impl Event {
                 client_id,
                 filter,
                 reason,
+                ..
             } => Self {
                 reason_code: Some(*reason as u8),
                 detail: Some(reason.name().to_owned()),
                 ..on("subscribe_refused", client_id, filter)
             },
-            Native::Unsubscribed { client_id, filter } => on("unsubscribed", client_id, filter),
-            Native::Published { message, matched } => {
+            Native::Unsubscribed {
+                client_id, filter, ..
+            } => on("unsubscribed", client_id, filter),
+            Native::Published {
+                message, matched, ..
+            } => {
                 let origin = message.origin().client_id();
                 let seen = Message::seen(&message.parts(observed.at), origin, at);
                 Self {
@@ -148,28 +157,47 @@ impl Event {
                 client_id,
                 message,
                 qos,
+                ..
             } => Self {
                 qos: Some(*qos as u8),
                 ..on("delivered", client_id, message.topic())
             },
-            Native::Acknowledged { client_id, message } => {
-                on("acknowledged", client_id, message.topic())
-            }
+            Native::Acknowledged {
+                client_id, message, ..
+            } => on("acknowledged", client_id, message.topic()),
             Native::Dropped {
                 client_id,
                 topic,
                 reason,
+                ..
             } => Self {
                 client_id: client_id.as_deref().map(str::to_owned),
                 reason: Some(reason.name()),
                 ..on("dropped", "", topic)
             },
-            Native::RetainedExpired { message } => Self {
+            Native::RetainedExpired { message, .. } => Self {
                 client_id: None,
                 ..on("expired", "", message.topic())
             },
-            Native::SessionEnded { client_id } => named("session_ended", client_id),
-            Native::WillSent { client_id, topic } => on("will_sent", client_id, topic),
+            Native::SessionEnded { client_id, .. } => named("session_ended", client_id),
+            Native::WillSent {
+                client_id, topic, ..
+            } => on("will_sent", client_id, topic),
+            Native::ReasonReplaced {
+                client_id,
+                packet,
+                given,
+                sent,
+                ..
+            } => Self {
+                name: "reason_replaced",
+                at,
+                client_id: client_id.as_deref().map(str::to_owned),
+                reason: Some(packet.name()),
+                reason_code: Some(*sent as u8),
+                detail: Some(format!("in place of {given}")),
+                ..Self::default()
+            },
             other => Self {
                 name: "other",
                 at,

@@ -339,12 +339,8 @@ impl Request {
 
     /// No.
     fn deny(&self, reason: u8, text: Option<String>) -> PyResult<()> {
-        let reason = reason_code(reason)?;
-        let refusal = Refusal {
-            reason,
-            text,
-            server_reference: None,
-        };
+        let mut refusal = Refusal::new(reason_code(reason)?);
+        refusal.text = text;
         match self.take()? {
             Answer::Verdict(resolver) => resolver.deny(refusal),
             Answer::Interception(answer) => drop(answer.send(Interception::Refuse(refusal))),

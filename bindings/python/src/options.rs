@@ -21,7 +21,7 @@ pub(crate) fn options() -> Vec<Row> {
         let kind = match option.kind {
             OptionKind::Bool => "bool",
             OptionKind::Integer => "int",
-            OptionKind::Text => "str",
+            _ => "str",
         };
         let default = option.default_value();
         (option.key, kind, default, option.accepted, option.doc)

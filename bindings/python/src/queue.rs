@@ -46,7 +46,7 @@ macro_rules! receiver {
                 let got = wait(py, timeout, |time| match inner.recv_timeout(time) {
                     Ok(item) => Some(Ok(item)),
                     Err(RecvError::Timeout) => None,
-                    Err(RecvError::Closed) => Some(Err(())),
+                    Err(_) => Some(Err(())),
                 })?;
                 match got {
                     Some(Ok(item)) => $convert(py, &item).map(Some),

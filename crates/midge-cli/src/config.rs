@@ -39,7 +39,7 @@ fn file() -> String {
         let value = option.default_value();
         let value = match option.kind {
             midge::OptionKind::Text => format!("{value:?}"),
-            midge::OptionKind::Bool | midge::OptionKind::Integer => value,
+            _ => value,
         };
         let _ = write!(
             text,

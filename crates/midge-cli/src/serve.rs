@@ -151,22 +151,27 @@ fn log(event: &Event) {
             client_id,
             peer,
             reason,
+            ..
         } => {
             tracing::warn!(%client_id, %peer, %reason, "refused");
         }
         Event::ClientDisconnected {
             client_id,
             reason: reason @ DisconnectReason::ByClient(_),
+            ..
         } => {
             tracing::info!(%client_id, %reason, "disconnected");
         }
-        Event::ClientDisconnected { client_id, reason } => {
+        Event::ClientDisconnected {
+            client_id, reason, ..
+        } => {
             tracing::warn!(%client_id, %reason, "disconnected");
         }
         Event::Subscribed {
             client_id,
             filter,
             qos,
+            ..
         } => {
             tracing::debug!(%client_id, %filter, qos = *qos as u8, "subscribed");
         }
@@ -174,6 +179,7 @@ fn log(event: &Event) {
             client_id,
             filter,
             reason,
+            ..
         } => {
             tracing::warn!(%client_id, %filter, reason = reason.name(), "subscription refused");
         }
@@ -181,11 +187,24 @@ fn log(event: &Event) {
             client_id,
             topic,
             reason,
+            ..
         } => {
             tracing::warn!(client_id = client_id.as_deref(), %topic, reason = reason.name(), "dropped");
         }
-        Event::WillSent { client_id, topic } => {
+        Event::WillSent {
+            client_id, topic, ..
+        } => {
             tracing::info!(%client_id, %topic, "will published");
+        }
+        Event::ReasonReplaced {
+            client_id,
+            packet,
+            given,
+            sent,
+            ..
+        } => {
+            let (client_id, packet) = (client_id.as_deref(), packet.name());
+            tracing::warn!(client_id, packet, %given, %sent, "reason code replaced");
         }
         other => tracing::debug!(?other),
     }

@@ -2,7 +2,7 @@
 
 use crate::packet::{ack, auth, connack, connect, disconnect, subscribe, unsubscribe};
 use crate::publish;
-use crate::reason::Carrier;
+use crate::reason::ReasonPacket;
 use crate::wire::{Reader, Varint, varint};
 use crate::{DecodeError, Packet, ReasonCode, Version};
 
@@ -129,10 +129,10 @@ fn decode_other<'a>(
     match (raw.header >> 4, sender) {
         (1, Client) => connect::decode(raw).map(Packet::Connect),
         (2, Server) => connack::decode(raw, version).map(Packet::Connack),
-        (4, _) => ack::decode(raw, version, sender, Carrier::Puback).map(Packet::Puback),
-        (5, _) => ack::decode(raw, version, sender, Carrier::Pubrec).map(Packet::Pubrec),
-        (6, _) => ack::decode(raw, version, sender, Carrier::Pubrel).map(Packet::Pubrel),
-        (7, _) => ack::decode(raw, version, sender, Carrier::Pubcomp).map(Packet::Pubcomp),
+        (4, _) => ack::decode(raw, version, sender, ReasonPacket::Puback).map(Packet::Puback),
+        (5, _) => ack::decode(raw, version, sender, ReasonPacket::Pubrec).map(Packet::Pubrec),
+        (6, _) => ack::decode(raw, version, sender, ReasonPacket::Pubrel).map(Packet::Pubrel),
+        (7, _) => ack::decode(raw, version, sender, ReasonPacket::Pubcomp).map(Packet::Pubcomp),
         (8, Client) => subscribe::decode(raw, version).map(Packet::Subscribe),
         (9, Server) => subscribe::decode_ack(raw, version).map(Packet::Suback),
         (10, Client) => unsubscribe::decode(raw, version).map(Packet::Unsubscribe),

@@ -31,6 +31,7 @@ impl Error for DecodeError {}
 
 /// The packet cannot be written as asked. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EncodeError {
     /// A string or binary field is longer than 65,535 bytes.
     FieldTooLong,

@@ -60,6 +60,6 @@ pub use packet::{
 };
 pub use properties::{MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property};
 pub use publish::{Publish, PublishFrame};
-pub use reason::ReasonCode;
+pub use reason::{ReasonCode, ReasonPacket};
 pub use topic::{MAX_TOPIC_BYTES, TopicError, TopicFilter, TopicName};
 pub use wire::{MAX_PACKET_BYTES, MAX_VARINT};

@@ -8,7 +8,7 @@ pub(crate) mod disconnect;
 pub(crate) mod subscribe;
 pub(crate) mod unsubscribe;
 
-use crate::reason::Carrier;
+use crate::reason::ReasonPacket;
 use crate::wire::Reader;
 use crate::{DecodeError, Properties, Publish, RawPacket, ReasonCode, Side, TopicFilter};
 
@@ -247,12 +247,12 @@ fn expect_qos1_flags(raw: &RawPacket<'_>, version: Version) -> Result<(), Decode
 /// A reason code that this sender may put into this packet.
 fn reason(
     reader: &mut Reader<'_>,
-    carrier: Carrier,
+    carrier: ReasonPacket,
     sender: Side,
 ) -> Result<ReasonCode, DecodeError> {
     let start = *reader;
     match ReasonCode::from_u8(reader.u8("reason code: missing")?) {
-        Some(reason) if reason.allowed(carrier, sender) => Ok(reason),
+        Some(reason) if reason.is_allowed(carrier, sender) => Ok(reason),
         Some(_) => Err(start.protocol_error("reason code: not for this packet or sender")),
         None => Err(start.malformed("reason code: unknown")),
     }

@@ -128,13 +128,13 @@ impl ReasonCode {
         }
     }
 
-    /// Whether `sender` may put it into this packet.
-    pub(crate) const fn allowed(self, carrier: Carrier, sender: Side) -> bool {
+    /// Whether `sender` may put it into `packet` (the tables of section 2.4 and of each packet).
+    pub const fn is_allowed(self, packet: ReasonPacket, sender: Side) -> bool {
         let packets = match sender {
             Side::Client => self.client_packets(),
             Side::Server => self.server_packets(),
         };
-        packets & carrier.bit() != 0
+        packets & packet.bit() != 0
     }
 
     const fn client_packets(self) -> u16 {
@@ -218,10 +218,11 @@ impl fmt::Display for ReasonCode {
     }
 }
 
-/// Packets that carry reason codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The packets that carry reason codes (section 2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub(crate) enum Carrier {
+#[allow(missing_docs)] // named like the packets
+pub enum ReasonPacket {
     Connack,
     Puback,
     Pubrec,
@@ -233,21 +234,49 @@ pub(crate) enum Carrier {
     Auth,
 }
 
-impl Carrier {
+impl ReasonPacket {
+    /// Every one of them, in the order of their packet types.
+    pub const ALL: [Self; 9] = [
+        Self::Connack,
+        Self::Puback,
+        Self::Pubrec,
+        Self::Pubrel,
+        Self::Pubcomp,
+        Self::Suback,
+        Self::Unsuback,
+        Self::Disconnect,
+        Self::Auth,
+    ];
+
+    /// Its name in the words of the specification.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connack => "CONNACK",
+            Self::Puback => "PUBACK",
+            Self::Pubrec => "PUBREC",
+            Self::Pubrel => "PUBREL",
+            Self::Pubcomp => "PUBCOMP",
+            Self::Suback => "SUBACK",
+            Self::Unsuback => "UNSUBACK",
+            Self::Disconnect => "DISCONNECT",
+            Self::Auth => "AUTH",
+        }
+    }
+
     const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
 
-const CONNACK: u16 = Carrier::Connack.bit();
-const PUBACK: u16 = Carrier::Puback.bit();
-const PUBREC: u16 = Carrier::Pubrec.bit();
-const PUBREL: u16 = Carrier::Pubrel.bit();
-const PUBCOMP: u16 = Carrier::Pubcomp.bit();
-const SUBACK: u16 = Carrier::Suback.bit();
-const UNSUBACK: u16 = Carrier::Unsuback.bit();
-const DISCONNECT: u16 = Carrier::Disconnect.bit();
-const AUTH: u16 = Carrier::Auth.bit();
+const CONNACK: u16 = ReasonPacket::Connack.bit();
+const PUBACK: u16 = ReasonPacket::Puback.bit();
+const PUBREC: u16 = ReasonPacket::Pubrec.bit();
+const PUBREL: u16 = ReasonPacket::Pubrel.bit();
+const PUBCOMP: u16 = ReasonPacket::Pubcomp.bit();
+const SUBACK: u16 = ReasonPacket::Suback.bit();
+const UNSUBACK: u16 = ReasonPacket::Unsuback.bit();
+const DISCONNECT: u16 = ReasonPacket::Disconnect.bit();
+const AUTH: u16 = ReasonPacket::Auth.bit();
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ const SHARE_PREFIX: &str = "$share/";
 
 /// Why a text is no topic name or topic filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TopicError {
     /// Not even one character (MQTT-4.7.3-1).
     Empty,
@@ -29,7 +30,8 @@ pub enum TopicError {
 }
 
 impl TopicError {
-    pub(crate) const fn what(self) -> &'static str {
+    /// What is wrong, for a person to read.
+    pub const fn what(self) -> &'static str {
         match self {
             Self::Empty => "topic: empty",
             Self::TooLong => "topic: longer than 65535 bytes",

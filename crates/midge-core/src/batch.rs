@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use midge_codec::{ReasonCode, ReasonPacket, Version};
+
 use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hub::{After, Shared};
 use crate::link::Link;
@@ -145,6 +147,27 @@ impl Batch {
 
     pub(crate) fn scratch(&mut self) -> &mut Vec<u8> {
         &mut self.scratch
+    }
+
+    /// The reason code with which `packet` says what a hook or the host gave `given` for. If it is
+    /// another one, that is told, unless the packet has no such code in this version.
+    pub(crate) fn carried(
+        &mut self,
+        client_id: Option<&Arc<str>>,
+        (packet, version): (ReasonPacket, Version),
+        given: ReasonCode,
+    ) -> ReasonCode {
+        let sent = crate::refusal::carried(given, packet);
+        let is_seen = version == Version::V5 || packet == ReasonPacket::Connack;
+        if sent != given && is_seen && self.wants(EventMask::REASON_REPLACED) {
+            self.event(Event::ReasonReplaced {
+                client_id: client_id.cloned(),
+                packet,
+                given,
+                sent,
+            });
+        }
+        sent
     }
 
     pub(crate) fn dropped(

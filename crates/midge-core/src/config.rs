@@ -4,6 +4,7 @@ use midge_codec::{QoS, Version};
 
 /// Settings of a hub. Every bound has a default that is safe for an embedded broker.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Config {
     /// Bounds.
     pub limits: Limits,
@@ -25,6 +26,7 @@ pub struct Config {
 
 /// Bounds. 0 means "no limit" only where it says so.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Limits {
     /// Connections open at the same time, those before CONNECT included.
     pub connections: usize,
@@ -94,6 +96,7 @@ impl Default for Limits {
 
 /// What the broker offers.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Mqtt {
     /// Accept MQTT 3.1.
     pub v31: bool,
@@ -155,6 +158,7 @@ impl Mqtt {
 
 /// Policy for a message that finds its client's queue full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// The new message is dropped for this client.
     #[default]
@@ -167,6 +171,7 @@ pub enum Overflow {
 
 /// Leniencies. Each is off by default and tolerates one thing that the specification forbids.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Lenient {
     /// Tolerate more QoS 2 messages in flight than Receive Maximum allows.
     pub receive_maximum: bool,
@@ -176,6 +181,7 @@ pub struct Lenient {
 
 /// Strictness beyond what the specification demands.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Strict {
     /// Refuse client identifiers of 3.1 clients that are longer than 23 bytes.
     pub v31_client_id: bool,
@@ -187,6 +193,7 @@ pub struct Strict {
 
 /// `$SYS` topics.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Sys {
     /// Seconds between updates of the `$SYS` topics, 0 to have none.
     pub interval_s: u32,
@@ -200,6 +207,7 @@ impl Default for Sys {
 
 /// Settings for hooks.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct HookSettings {
     /// Time for a deferred answer in milliseconds; then the answer is no.
     pub timeout_ms: u64,
@@ -213,6 +221,7 @@ impl Default for HookSettings {
 
 /// What happens at shutdown.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Shutdown {
     /// Whether the wills of connected clients are published when the broker stops.
     pub wills: bool,

@@ -4,7 +4,7 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 use crate::sync::RwLock;
-use midge_codec::{QoS, ReasonCode, Version};
+use midge_codec::{QoS, ReasonCode, ReasonPacket, Version};
 
 use crate::queue::Queue;
 use crate::shared_message::SharedMessage;
@@ -43,7 +43,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: &'static [Self] = &[
         Self::QueueFull,
         Self::TotalQueueFull,
         Self::PacketTooLarge,
@@ -92,6 +92,7 @@ pub enum DisconnectReason {
     /// The same client identifier connected again (MQTT-3.1.4-3).
     TakenOver,
     /// The client broke the protocol.
+    #[non_exhaustive]
     ProtocolViolation {
         /// The reason code that it was answered with.
         reason: ReasonCode,
@@ -169,6 +170,7 @@ impl std::fmt::Display for DisconnectReason {
 #[non_exhaustive]
 pub enum Event {
     /// A client was accepted (CONNACK with success).
+    #[non_exhaustive]
     ClientConnected {
         /// Client identifier.
         client_id: Arc<str>,
@@ -182,6 +184,7 @@ pub enum Event {
         session_present: bool,
     },
     /// A connection was refused or given up before a session was attached.
+    #[non_exhaustive]
     ConnectionRefused {
         /// Client identifier, empty if CONNECT did not come or could not be read.
         client_id: Arc<str>,
@@ -191,6 +194,7 @@ pub enum Event {
         reason: DisconnectReason,
     },
     /// A connected client's connection ended.
+    #[non_exhaustive]
     ClientDisconnected {
         /// Client identifier.
         client_id: Arc<str>,
@@ -198,6 +202,7 @@ pub enum Event {
         reason: DisconnectReason,
     },
     /// A subscription was made or replaced.
+    #[non_exhaustive]
     Subscribed {
         /// Client identifier.
         client_id: Arc<str>,
@@ -207,6 +212,7 @@ pub enum Event {
         qos: QoS,
     },
     /// A subscription was refused.
+    #[non_exhaustive]
     SubscribeRefused {
         /// Client identifier.
         client_id: Arc<str>,
@@ -216,6 +222,7 @@ pub enum Event {
         reason: ReasonCode,
     },
     /// A subscription was removed.
+    #[non_exhaustive]
     Unsubscribed {
         /// Client identifier.
         client_id: Arc<str>,
@@ -223,6 +230,7 @@ pub enum Event {
         filter: Arc<str>,
     },
     /// A message was accepted and routed.
+    #[non_exhaustive]
     Published {
         /// The message.
         message: SharedMessage,
@@ -230,6 +238,7 @@ pub enum Event {
         matched: usize,
     },
     /// A message was written towards a client.
+    #[non_exhaustive]
     Delivered {
         /// Receiver.
         client_id: Arc<str>,
@@ -239,6 +248,7 @@ pub enum Event {
         qos: QoS,
     },
     /// A client finished the acknowledgement of a QoS 1 or 2 message.
+    #[non_exhaustive]
     Acknowledged {
         /// Receiver.
         client_id: Arc<str>,
@@ -246,6 +256,7 @@ pub enum Event {
         message: SharedMessage,
     },
     /// A message was dropped, for one receiver or (without one) altogether.
+    #[non_exhaustive]
     Dropped {
         /// Receiver, if it is about one.
         client_id: Option<Arc<str>>,
@@ -255,21 +266,37 @@ pub enum Event {
         reason: DropReason,
     },
     /// A retained message expired.
+    #[non_exhaustive]
     RetainedExpired {
         /// The message.
         message: SharedMessage,
     },
     /// A session ended: its expiry interval passed, or it was cleared or replaced.
+    #[non_exhaustive]
     SessionEnded {
         /// Client identifier.
         client_id: Arc<str>,
     },
     /// A will was published.
+    #[non_exhaustive]
     WillSent {
         /// Whose will.
         client_id: Arc<str>,
         /// Its topic name.
         topic: Arc<str>,
+    },
+    /// A reason code that a hook or the host gave cannot stand in the packet that it was given for:
+    /// the client got another one. See [`Refusal`](crate::Refusal).
+    #[non_exhaustive]
+    ReasonReplaced {
+        /// The client that got it, unless it is not known yet.
+        client_id: Option<Arc<str>>,
+        /// The packet.
+        packet: ReasonPacket,
+        /// The code as given.
+        given: ReasonCode,
+        /// The code that was sent.
+        sent: ReasonCode,
     },
 }
 
@@ -293,8 +320,9 @@ impl EventMask {
     pub const SESSION_ENDED: Self = Self(1 << 10);
     pub const WILL_SENT: Self = Self(1 << 11);
     pub const SUBSCRIBE_REFUSED: Self = Self(1 << 12);
+    pub const REASON_REPLACED: Self = Self(1 << 13);
     /// Everything.
-    pub const ALL: Self = Self((1 << 13) - 1);
+    pub const ALL: Self = Self((1 << 14) - 1);
     /// Everything but the events that come with each message.
     pub const LIFECYCLE: Self =
         Self(Self::ALL.0 & !(Self::PUBLISHED.0 | Self::DELIVERED.0 | Self::ACKNOWLEDGED.0));
@@ -328,6 +356,7 @@ impl Event {
             Self::RetainedExpired { .. } => EventMask::EXPIRED,
             Self::SessionEnded { .. } => EventMask::SESSION_ENDED,
             Self::WillSent { .. } => EventMask::WILL_SENT,
+            Self::ReasonReplaced { .. } => EventMask::REASON_REPLACED,
         }
     }
 
@@ -345,6 +374,7 @@ impl Event {
 
 /// An event with the moment when it happened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Observed {
     /// When it happened.
     pub at: Tick,
@@ -352,13 +382,18 @@ pub struct Observed {
     pub event: Event,
 }
 
-pub(crate) type TapList = Vec<(EventMask, Arc<Queue<Observed>>)>;
-
 /// The observers of a hub. When nobody looks, an event costs one atomic load.
 #[derive(Default)]
 pub(crate) struct Taps {
     mask: AtomicU32,
     taps: RwLock<TapList>,
+}
+
+#[derive(Default)]
+pub(crate) struct TapList {
+    open: Vec<(EventMask, Arc<Queue<Observed>>)>,
+    /// The hub has ended: no more are taken.
+    ended: bool,
 }
 
 impl Taps {
@@ -369,12 +404,33 @@ impl Taps {
 
     pub(crate) fn add(&self, mask: EventMask, queue: Arc<Queue<Observed>>) {
         let mut taps = self.taps.write();
-        taps.push((mask, queue));
+        if taps.ended {
+            drop(taps);
+            return queue.close();
+        }
+        taps.open.push((mask, queue));
         self.refresh(&taps);
     }
 
-    fn refresh(&self, taps: &[(EventMask, Arc<Queue<Observed>>)]) {
-        let mask = taps.iter().fold(0, |all, (mask, _)| all | mask.0);
+    /// Lets go of an observer.
+    pub(crate) fn remove(&self, queue: &Arc<Queue<Observed>>) {
+        self.remove_all(|known| Arc::ptr_eq(known, queue));
+    }
+
+    fn remove_all(&self, gone: impl Fn(&Arc<Queue<Observed>>) -> bool) {
+        let mut taps = self.taps.write();
+        let (removed, open): (Vec<_>, Vec<_>) =
+            (taps.open.drain(..)).partition(|(_, queue)| gone(queue));
+        taps.open = open;
+        self.refresh(&taps);
+        drop(taps);
+
+        // What waits in it, and what the host gave it to call, may run code of the host.
+        drop(removed);
+    }
+
+    fn refresh(&self, taps: &TapList) {
+        let mask = taps.open.iter().fold(0, |all, (mask, _)| all | mask.0);
         self.mask.store(mask, Ordering::Relaxed);
     }
 
@@ -383,7 +439,7 @@ impl Taps {
         let kind = event.kind();
         let mut closed = false;
         let mut wake = Vec::new();
-        for (mask, queue) in self.taps.read().iter() {
+        for (mask, queue) in &self.taps.read().open {
             if mask.intersects(kind) {
                 let bytes = event.bytes();
                 let event = event.clone();
@@ -398,17 +454,19 @@ impl Taps {
             queue.wake();
         }
         if closed {
-            let mut taps = self.taps.write();
-            taps.retain(|(_, queue)| !queue.is_closed());
-            self.refresh(&taps);
+            self.remove_all(|queue| queue.is_closed());
         }
     }
 
     pub(crate) fn close(&self) {
-        let taps = std::mem::take(&mut *self.taps.write());
+        let taps = {
+            let mut taps = self.taps.write();
+            taps.ended = true;
+            std::mem::take(&mut taps.open)
+        };
+        self.mask.store(0, Ordering::Relaxed);
         for (_, queue) in taps {
             queue.close();
         }
-        self.mask.store(0, Ordering::Relaxed);
     }
 }

@@ -11,6 +11,7 @@ use midge_codec::{Properties, QoS, ReasonCode, SubscriptionOptions, Version};
 
 use crate::event::DisconnectReason;
 use crate::message::{Message, MessageRef, Origin, OwnedMessage};
+pub use crate::refusal::Refusal;
 
 /// A set of hooks that are to be called. What is not in the set costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ impl HookSet {
 
 /// A connected client as hooks see it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ClientInfo {
     /// Client identifier.
     pub client_id: Arc<str>,
@@ -64,6 +66,7 @@ pub struct ClientInfo {
 
 /// CONNECT as the authenticator sees it. Owned, so that an answer can be deferred.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ConnectRequest {
     /// The client.
     pub client: Arc<ClientInfo>,
@@ -92,6 +95,7 @@ impl std::fmt::Debug for ConnectRequest {
 
 /// One step of enhanced authentication (section 4.12).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AuthStep {
     /// The client.
     pub client: Arc<ClientInfo>,
@@ -107,6 +111,7 @@ pub struct AuthStep {
 
 /// Answer to a step of enhanced authentication.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum AuthReply {
     /// Send AUTH 0x18 with this data and wait for the client.
     Continue(Option<bytes::Bytes>),
@@ -116,44 +121,9 @@ pub enum AuthReply {
     Refuse(Refusal),
 }
 
-/// A refusal: reason code, text for the client, another server to use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Reason code, 0x80 or above.
-    pub reason: ReasonCode,
-    /// Reason String for 5.0 clients.
-    pub text: Option<String>,
-    /// Server Reference for 5.0 clients, with 0x9C and 0x9D.
-    pub server_reference: Option<String>,
-}
-
-impl Refusal {
-    /// A refusal with a reason code alone.
-    pub fn new(reason: ReasonCode) -> Self {
-        Self {
-            reason,
-            text: None,
-            server_reference: None,
-        }
-    }
-
-    /// Adds a Reason String.
-    #[must_use]
-    pub fn text(mut self, text: impl Into<String>) -> Self {
-        self.text = Some(text.into());
-        self
-    }
-
-    /// Adds a Server Reference.
-    #[must_use]
-    pub fn server_reference(mut self, server: impl Into<String>) -> Self {
-        self.server_reference = Some(server.into());
-        self
-    }
-}
-
 /// Answer of a hook that decides.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Yes.
     Allow,
@@ -179,6 +149,7 @@ impl Verdict {
 
 /// What becomes of a message that was published.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Interception {
     /// It goes on unchanged.
     Forward,
@@ -192,6 +163,7 @@ pub enum Interception {
 
 /// What becomes of a message on its way to one client.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum DeliveryVerdict {
     /// It goes on unchanged.
     Deliver,
@@ -277,6 +249,7 @@ pub trait Hooks: Send + Sync + 'static {
 
 /// Answer to a step of enhanced authentication, now or later.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum EnhancedVerdict {
     /// Now.
     Now(AuthReply),

@@ -26,6 +26,7 @@ mod payload;
 mod queue;
 mod rate;
 mod receipt;
+mod refusal;
 mod retained;
 mod router;
 mod session;
@@ -35,6 +36,7 @@ mod store;
 mod sync;
 mod sys;
 mod time;
+mod wakers;
 
 pub use batch::Batch;
 pub use config::{Config, HookSettings, Lenient, Limits, Mqtt, Overflow, Shutdown, Strict, Sys};
@@ -52,8 +54,8 @@ pub use link::{Link, Notify};
 pub use message::{Message, MessageRef, Origin, OwnedMessage};
 pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
-pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, RecvError};
-pub use receipt::{Outcome, Receipt, Tracker};
+pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, Recv, RecvError, Waiting};
+pub use receipt::{Acknowledged, Outcome, Receipt, Tracker};
 pub use shared_message::SharedMessage;
 pub use stats::Stats;
 pub use store::{

@@ -18,6 +18,7 @@ pub(crate) const MESSAGE_OVERHEAD: usize = 160;
 
 /// Where a message came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Origin {
     /// Published by this client.
     Client(Arc<str>),
@@ -167,6 +168,7 @@ impl Default for Message {
 /// A message before it is routed: borrowed parts, made into a [`Message`] only when somebody has
 /// to keep it.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct MessageRef<'a> {
     /// Topic name, valid and not empty.
     pub topic: &'a str,
@@ -182,6 +184,21 @@ pub struct MessageRef<'a> {
     pub expiry: Option<u32>,
     /// Properties; only those that are forwarded unaltered matter here.
     pub properties: MessageProperties<'a>,
+}
+
+impl<'a> MessageRef<'a> {
+    /// A message at QoS 0 without properties.
+    pub fn new(topic: &'a str, payload: &'a [u8]) -> Self {
+        Self {
+            topic,
+            payload,
+            backing: None,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expiry: None,
+            properties: MessageProperties::default(),
+        }
+    }
 }
 
 impl MessageRef<'_> {
@@ -274,6 +291,7 @@ impl Message {
 /// An owned message for publishing: what a host builds, a hook puts in place of another, or a
 /// connection keeps while a hook thinks.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct OwnedMessage {
     /// Topic name.
     pub topic: String,

@@ -57,11 +57,19 @@ impl Received {
 
 /// What a push has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pushed {
     /// Messages lost by it: the new one, or older ones that made room.
     pub lost: usize,
     /// Somebody waits for it and has to be woken with [`Sink::wake`].
     pub awaited: bool,
+}
+
+impl Pushed {
+    /// So many messages were lost by it, and whether somebody has to be woken.
+    pub const fn new(lost: usize, awaited: bool) -> Self {
+        Self { lost, awaited }
+    }
 }
 
 /// Where the messages of an in-process subscription go. What it does not take in is lost.
@@ -73,7 +81,7 @@ pub trait Sink: Send + Sync {
     /// Wakes whoever waits, once all is pushed. No lock is held.
     fn wake(&self);
 
-    /// Nothing comes any more. Runs with locks of the engine held.
+    /// Nothing comes any more. The engine then lets go of the sink, with no lock held.
     fn close(&self);
 }
 
@@ -93,21 +101,38 @@ impl Sink for Queue<Received> {
     }
 }
 
-/// The hub's end of an in-process subscription.
-pub(crate) struct Observer {
-    sink: Arc<dyn Sink>,
-    /// Somebody has taken on to wake the reader.
+impl<S: Sink + ?Sized> Sink for Arc<S> {
+    fn push(&self, received: Received) -> Pushed {
+        (**self).push(received)
+    }
+
+    fn wake(&self) {
+        (**self).wake();
+    }
+
+    fn close(&self) {
+        (**self).close();
+    }
+}
+
+/// The hub's end of an in-process subscription. Only [`Observers`] keeps it, and for a moment the
+/// batch that is going to wake its reader.
+pub(crate) struct Observer<S: ?Sized = dyn Sink> {
+    /// A batch has taken on to wake the reader.
     dirty: AtomicBool,
+    sink: S,
+}
+
+impl<S: Sink> Observer<S> {
+    pub(crate) fn new(sink: S) -> Self {
+        Self {
+            dirty: AtomicBool::new(false),
+            sink,
+        }
+    }
 }
 
 impl Observer {
-    pub(crate) fn new(sink: Arc<dyn Sink>) -> Self {
-        Self {
-            sink,
-            dirty: AtomicBool::new(false),
-        }
-    }
-
     /// Appends; gives the number of messages lost by it and whether the caller has to wake.
     pub(crate) fn push(&self, received: Received) -> (usize, bool) {
         let Pushed { lost, awaited } = self.sink.push(received);
@@ -121,6 +146,100 @@ impl Observer {
 
     pub(crate) fn close(&self) {
         self.sink.close();
+    }
+}
+
+/// Names an in-process subscriber. Routes are remembered for longer than subscriptions last, by
+/// threads that may never publish again: a name keeps nothing alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ObserverKey {
+    place: u32,
+    turn: u32,
+}
+
+impl ObserverKey {
+    /// A number that no other subscriber of the router has, and no address.
+    pub(crate) fn number(self) -> u64 {
+        (u64::from(self.turn) << 32 | u64::from(self.place)) << 1 | 1
+    }
+}
+
+/// The in-process subscribers of a router. Messages are pushed under the router's lock, so that what
+/// has been removed gets none.
+#[derive(Default)]
+pub(crate) struct Observers {
+    places: Vec<Place>,
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Place {
+    /// How often the place was given away.
+    turn: u32,
+    observer: Option<Arc<Observer>>,
+}
+
+impl Observers {
+    /// No subscribers: for what goes to sessions only.
+    pub(crate) const NONE: Self = Self {
+        places: Vec::new(),
+        free: Vec::new(),
+    };
+
+    pub(crate) fn get(&self, key: ObserverKey) -> Option<&Arc<Observer>> {
+        let place = self.places.get(key.place as usize)?;
+        (place.observer.as_ref()).filter(|_| place.turn == key.turn)
+    }
+
+    /// Takes a subscriber in. `None` if there are as many as can be numbered.
+    pub(crate) fn add(&mut self, observer: Arc<Observer>) -> Option<ObserverKey> {
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None => {
+                let next = u32::try_from(self.places.len()).ok()?;
+                self.places.push(Place::default());
+                next
+            }
+        };
+
+        let place = self.places.get_mut(number as usize)?;
+        place.observer = Some(observer);
+        Some(ObserverKey {
+            place: number,
+            turn: place.turn,
+        })
+    }
+
+    /// Gives a subscriber back, to be closed and dropped with no lock held.
+    pub(crate) fn remove(&mut self, key: ObserverKey) -> Option<Arc<Observer>> {
+        self.get(key)?;
+        let place = self.places.get_mut(key.place as usize)?;
+        place.turn = place.turn.wrapping_add(1);
+        self.free.push(key.place);
+        place.observer.take()
+    }
+
+    /// Gives all subscribers back, as [`Observers::remove`] does.
+    pub(crate) fn take(&mut self) -> Vec<Arc<Observer>> {
+        let keys: Vec<_> = (0..)
+            .zip(&self.places)
+            .map(|(place, known)| ObserverKey {
+                place,
+                turn: known.turn,
+            })
+            .collect();
+        keys.into_iter()
+            .filter_map(|key| self.remove(key))
+            .collect()
+    }
+}
+
+impl Drop for Observers {
+    fn drop(&mut self) {
+        // A hub that was dropped without having been disposed of.
+        for observer in self.take() {
+            observer.close();
+        }
     }
 }
 
@@ -159,5 +278,28 @@ mod tests {
             }
         }
         assert_eq!(size_of::<Option<Received>>(), 16);
+    }
+
+    #[test]
+    fn a_name_outlives_its_subscriber_and_means_no_other() {
+        let mut observers = Observers::default();
+        let sink = || Arc::new(Queue::new(Default::default()));
+        let (first, second) = (sink(), sink());
+        let old = observers
+            .add(Arc::new(Observer::new(first.clone())))
+            .unwrap();
+        assert!(observers.remove(old).is_some() && observers.remove(old).is_none());
+        assert_eq!(Arc::strong_count(&first), 1);
+
+        let new = observers
+            .add(Arc::new(Observer::new(second.clone())))
+            .unwrap();
+        assert!(observers.get(old).is_none() && observers.get(new).is_some());
+        assert_ne!(old.number(), new.number());
+        assert!(observers.remove(old).is_none());
+
+        drop(observers);
+        assert!(second.is_closed());
+        assert_eq!(Arc::strong_count(&second), 1);
     }
 }

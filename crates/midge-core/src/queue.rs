@@ -2,14 +2,18 @@
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex};
+use crate::wakers::{Place, Wakers};
 
 /// What happens when a queue to the host is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QueueOverflow {
     /// The oldest item makes room.
     #[default]
@@ -20,6 +24,7 @@ pub enum QueueOverflow {
 
 /// Bounds and policy of a queue to the host.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct QueueLimits {
     /// Most items, at least 1.
     pub items: usize,
@@ -27,6 +32,24 @@ pub struct QueueLimits {
     pub bytes: usize,
     /// What gives way.
     pub overflow: QueueOverflow,
+}
+
+impl QueueLimits {
+    /// So many items and bytes, of which the oldest give way.
+    pub const fn new(items: usize, bytes: usize) -> Self {
+        Self {
+            items,
+            bytes,
+            overflow: QueueOverflow::DropOldest,
+        }
+    }
+
+    /// Sets what gives way.
+    #[must_use]
+    pub const fn overflow(mut self, overflow: QueueOverflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
 }
 
 impl Default for QueueLimits {
@@ -45,6 +68,7 @@ pub struct Closed;
 
 /// Why nothing was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RecvError {
     /// Nothing came in time.
     Timeout,
@@ -68,7 +92,7 @@ type OnReady = Arc<dyn Fn() + Send + Sync>;
 struct Inner<T> {
     items: VecDeque<(T, usize)>,
     bytes: usize,
-    wakers: Vec<Waker>,
+    wakers: Wakers,
     on_ready: Option<OnReady>,
     /// Threads have waited since the last wake-up.
     sleepers: bool,
@@ -95,7 +119,7 @@ impl<T> Queue<T> {
             inner: Mutex::new(Inner {
                 items: VecDeque::new(),
                 bytes: 0,
-                wakers: Vec::new(),
+                wakers: Wakers::default(),
                 on_ready: None,
                 sleepers: false,
                 closed: false,
@@ -142,7 +166,7 @@ impl<T> Queue<T> {
     /// Wakes whoever waits.
     pub(crate) fn wake(&self) {
         let mut inner = self.inner.lock();
-        let wakers = std::mem::take(&mut inner.wakers);
+        let wakers = inner.wakers.take();
         let on_ready = inner.on_ready.clone();
         let sleepers = std::mem::take(&mut inner.sleepers);
         drop(inner);
@@ -215,8 +239,21 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes the next item, or has the task woken when there is one.
-    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
+    /// Resolves to the next item. Several tasks may wait; dropping the future ends its waiting.
+    pub fn recv(&self) -> Recv<'_, T> {
+        Recv {
+            queue: self,
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// Takes the next item, or has the task woken when there is one. `waiting` belongs to one waiter
+    /// and to this queue, which has at most one waker of it; [`Queue::stop_waiting`] ends that.
+    pub fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        waiting: &mut Waiting,
+    ) -> Poll<Result<T, Closed>> {
         let mut inner = self.inner.lock();
         if let Some((item, size)) = inner.items.pop_front() {
             inner.bytes -= size;
@@ -225,20 +262,31 @@ impl<T> Queue<T> {
         if inner.closed {
             return Poll::Ready(Err(Closed));
         }
-        if !inner.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            inner.wakers.push(cx.waker().clone());
-        }
+        let before = inner.wakers.wait(&mut waiting.0, cx.waker());
+        drop(inner);
+
+        drop(before);
         Poll::Pending
+    }
+
+    /// Ends what [`Queue::poll_recv`] has begun.
+    pub fn stop_waiting(&self, waiting: &mut Waiting) {
+        if !waiting.0.is_empty() {
+            let waker = self.inner.lock().wakers.leave(&mut waiting.0);
+            drop(waker);
+        }
     }
 
     /// Calls `notify` after each batch of items, on the thread that brought it, and when the queue
     /// closes; `None` ends that. For bridging to another event loop. It must not block.
     pub fn set_on_ready(&self, notify: Option<OnReady>) {
-        let ready = {
+        let (ready, before) = {
             let mut inner = self.inner.lock();
-            inner.on_ready.clone_from(&notify);
-            !inner.items.is_empty() || inner.closed
+            let kept = notify.clone().filter(|_| !inner.closed);
+            let before = std::mem::replace(&mut inner.on_ready, kept);
+            (!inner.items.is_empty() || inner.closed, before)
         };
+        drop(before);
         if let (true, Some(notify)) = (ready, notify) {
             notify();
         }
@@ -264,11 +312,47 @@ impl<T> Queue<T> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Closes it: nothing is taken in any more, what waits can still be received.
+    /// Closes it: nothing is taken in any more, what waits can still be received. What was set with
+    /// [`Queue::set_on_ready`] is called for the last time and let go of.
     pub fn close(&self) {
         self.inner.lock().closed = true;
         self.closed.store(true, Ordering::Release);
         self.wake();
+
+        let on_ready = self.inner.lock().on_ready.take();
+        drop(on_ready);
+    }
+}
+
+/// A task that waits for a [`Queue`].
+#[derive(Debug, Default)]
+pub struct Waiting(Place);
+
+/// Resolves to the next item of a [`Queue`]; made by [`Queue::recv`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Recv<'a, T> {
+    queue: &'a Queue<T>,
+    waiting: Waiting,
+}
+
+impl<T> Future for Recv<'_, T> {
+    type Output = Result<T, Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let queue = self.queue;
+        queue.poll_recv(cx, &mut self.waiting)
+    }
+}
+
+impl<T> Drop for Recv<'_, T> {
+    fn drop(&mut self) {
+        self.queue.stop_waiting(&mut self.waiting);
+    }
+}
+
+impl<T> std::fmt::Debug for Recv<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recv").finish_non_exhaustive()
     }
 }
 
@@ -332,6 +416,25 @@ mod tests {
         queue.push(2, 0);
         assert_eq!(queue.recv_timeout(None), Ok(1));
         assert_eq!(queue.recv_timeout(None), Err(RecvError::Closed));
+    }
+
+    #[test]
+    fn many_waits_that_were_given_up_cost_nothing() {
+        let queue = queue(10, 10, QueueOverflow::DropOldest);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waits = |waits: usize| {
+            for _ in 0..waits {
+                let mut recv = std::pin::pin!(queue.recv());
+                assert!(recv.as_mut().poll(&mut context).is_pending());
+                assert!(recv.as_mut().poll(&mut context).is_pending());
+                assert_eq!(queue.inner.lock().wakers.places(), 1);
+            }
+        };
+        waits(100);
+        assert!(queue.inner.lock().wakers.is_empty());
+        assert_eq!(queue.push(1, 0), (0, false));
+        let next = std::pin::pin!(queue.recv()).poll(&mut context);
+        assert_eq!(next, Poll::Ready(Ok(1)));
     }
 
     #[test]

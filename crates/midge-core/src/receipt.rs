@@ -1,16 +1,20 @@
 //! What became of a message that the host published.
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex};
+use crate::wakers::{Place, Wakers};
 
 use crate::event::DropReason;
 
 /// What one session did with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// Written towards the client.
     Sent,
@@ -20,11 +24,22 @@ pub enum Outcome {
     Dropped(DropReason),
 }
 
+impl Outcome {
+    /// Its name in bindings: `sent`, `queued`, or that of the reason for the drop.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Queued => "queued",
+            Self::Dropped(reason) => reason.name(),
+        }
+    }
+}
+
 /// Counts the receivers that have not finished with a message.
 #[derive(Debug, Default)]
 pub struct Tracker {
     open: AtomicUsize,
-    waiting: Mutex<Vec<Waker>>,
+    waiting: Mutex<Wakers>,
     done: Condvar,
 }
 
@@ -35,7 +50,7 @@ impl Tracker {
 
     pub(crate) fn closed(&self) {
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let wakers = std::mem::take(&mut *self.waiting.lock());
+            let wakers = self.waiting.lock().take();
             self.done.notify_all();
             wakers.into_iter().for_each(Waker::wake);
         }
@@ -121,18 +136,69 @@ impl Receipt {
         true
     }
 
-    /// The asynchronous form of [`Receipt::wait_acknowledged`].
-    pub fn poll_acknowledged(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(tracker) = &self.tracker else {
+    /// Resolves when all QoS 1 and 2 copies are acknowledged or dropped, in any runtime: the
+    /// asynchronous form of [`Receipt::wait_acknowledged`]. `receipt.await` is the same.
+    pub fn acknowledged(&self) -> Acknowledged {
+        Acknowledged {
+            tracker: self.tracker.clone(),
+            place: Place::default(),
+        }
+    }
+}
+
+impl IntoFuture for Receipt {
+    type Output = ();
+    type IntoFuture = Acknowledged;
+
+    fn into_future(self) -> Acknowledged {
+        self.acknowledged()
+    }
+}
+
+impl IntoFuture for &Receipt {
+    type Output = ();
+    type IntoFuture = Acknowledged;
+
+    fn into_future(self) -> Acknowledged {
+        self.acknowledged()
+    }
+}
+
+/// Resolves when a message of the host is acknowledged; made by [`Receipt::acknowledged`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Acknowledged {
+    tracker: Option<Arc<Tracker>>,
+    place: Place,
+}
+
+impl Future for Acknowledged {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { tracker, place } = &mut *self;
+        let Some(tracker) = tracker else {
             return Poll::Ready(());
         };
         let mut waiting = tracker.waiting.lock();
         if tracker.is_done() {
             return Poll::Ready(());
         }
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
+        let before = waiting.wait(place, cx.waker());
+        drop(waiting);
+
+        drop(before);
         Poll::Pending
+    }
+}
+
+impl Drop for Acknowledged {
+    fn drop(&mut self) {
+        if let Some(tracker) = &self.tracker
+            && !self.place.is_empty()
+        {
+            let waker = tracker.waiting.lock().leave(&mut self.place);
+            drop(waker);
+        }
     }
 }

@@ -89,6 +89,7 @@ impl Local {
 
 /// A snapshot of what the broker counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Milliseconds since the start.
     pub uptime_ms: u64,
@@ -136,14 +137,19 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Panics that were caught.
     pub panics: u64,
-    /// Dropped messages by reason, in the order of [`DropReason::ALL`].
-    pub dropped: [u64; DropReason::ALL.len()],
+    pub(crate) dropped: [u64; DropReason::ALL.len()],
 }
 
 impl Stats {
     /// All drops together.
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().sum()
+    }
+
+    /// Dropped messages by reason, all reasons in the order of [`DropReason::ALL`].
+    pub fn dropped(&self) -> impl ExactSizeIterator<Item = (DropReason, u64)> {
+        let counts = self.dropped.iter().copied();
+        DropReason::ALL.iter().copied().zip(counts)
     }
 
     /// Drops of one reason.

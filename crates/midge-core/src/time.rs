@@ -20,6 +20,9 @@ impl Tick {
     /// A moment that never comes.
     pub const NEVER: Self = Self(u64::MAX);
 
+    /// The last moment that comes: as far as a clock may be moved.
+    pub const LAST: Self = Self(u64::MAX - 1);
+
     /// This moment plus a number of milliseconds.
     pub const fn after_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use midge_codec::{QoS, ReasonCode};
 use midge_core::{
-    ClientView, EventMask, Hub, OwnedMessage, PublishError, Queue, QueueLimits, Receipt, SendError,
-    SessionView, SharedMessage, Stats, SubscriptionView,
+    ClientView, EventMask, Hub, MessageRef, OwnedMessage, PublishError, Queue, QueueLimits,
+    Receipt, SendError, SessionView, SharedMessage, Stats, SubscriptionView,
 };
 use parking_lot::Mutex;
 
@@ -21,35 +21,51 @@ use crate::listen::ListenAddr;
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
 use crate::outgoing::Outgoing;
 use crate::runtime::{Core, Later};
+use crate::stop::Stop;
 use crate::threads::Background;
 use crate::transport::{MemoryStream, Unix, memory_pair};
 
 /// Events that wait for their reader by default.
 const EVENT_CAPACITY: usize = 4096;
 
-/// How a broker stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// At once. Clients get DISCONNECT (5.0) and what was on its way to them.
-    Now,
-    /// New connections are refused at once; connected clients get up to this long to take and
-    /// acknowledge what waits for them.
-    Drain(Duration),
-}
-
-/// A running broker. A cheap handle: clone it and use it from any thread. The last one to be
-/// dropped stops the broker at once.
+/// A running broker. A cheap handle: clone it and use it from any thread.
+///
+/// When the last one is dropped, the broker stops at once. On threads of its own that is waited for,
+/// some seconds at most; on a runtime of the host ([`Builder::runtime`]), which may stand still, the
+/// clients are disconnected and everything is let go of, and what remains to be written is left to
+/// the runtime. [`Broker::stop`] waits, and says what could not be waited for.
 #[derive(Clone)]
 pub struct Broker {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    core: Arc<Core>,
-    background: Option<Background>,
-    addresses: Vec<ListenAddr>,
-    mover: Mover,
-    stopped: Mutex<bool>,
+/// A broker that does not keep itself running: for hooks, callbacks and tasks that would otherwise
+/// keep their own broker alive. See [`Builder::hooks_with`](crate::Builder::hooks_with).
+#[derive(Clone)]
+pub struct WeakBroker {
+    inner: Weak<Inner>,
+}
+
+impl WeakBroker {
+    /// The broker, if it has been started and a handle is left. A handle that is gained in this way
+    /// is as good as any: if it is the last one to be dropped, it stops the broker.
+    pub fn upgrade(&self) -> Option<Broker> {
+        self.inner.upgrade().map(|inner| Broker { inner })
+    }
+}
+
+impl fmt::Debug for WeakBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakBroker")
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) core: Arc<Core>,
+    pub(crate) background: Option<Background>,
+    pub(crate) addresses: Vec<ListenAddr>,
+    pub(crate) mover: Mover,
+    pub(crate) stopped: Mutex<bool>,
 }
 
 impl Broker {
@@ -58,21 +74,33 @@ impl Broker {
         Builder::default()
     }
 
+    /// A broker around the core that `core` makes, which may keep a [`WeakBroker`].
     pub(crate) fn new(
-        core: Arc<Core>,
         background: Option<Background>,
         addresses: Vec<ListenAddr>,
+        core: impl FnOnce(WeakBroker) -> Arc<Core>,
     ) -> Self {
-        let (mover, stopped) = (Mover::default(), Mutex::default());
-        Self {
-            inner: Arc::new(Inner {
-                core,
-                background,
-                addresses,
-                mover,
-                stopped,
+        let inner = Arc::new_cyclic(|weak| Inner {
+            core: core(WeakBroker {
+                inner: weak.clone(),
             }),
+            background,
+            addresses,
+            mover: Mover::default(),
+            stopped: Mutex::default(),
+        });
+        Self { inner }
+    }
+
+    /// A reference that does not keep the broker running.
+    pub fn downgrade(&self) -> WeakBroker {
+        WeakBroker {
+            inner: Arc::downgrade(&self.inner),
         }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.inner.core
     }
 
     fn hub(&self) -> &Arc<Hub> {
@@ -131,15 +159,8 @@ impl Broker {
         payload: impl Into<Bytes>,
     ) -> Result<Receipt, PublishError> {
         let payload = payload.into();
-        let message = midge_core::MessageRef {
-            topic: topic.as_ref(),
-            payload: &payload,
-            backing: Some(&payload),
-            qos: QoS::AtMostOnce,
-            retain: false,
-            expiry: None,
-            properties: Default::default(),
-        };
+        let mut message = MessageRef::new(topic.as_ref(), &payload);
+        message.backing = Some(&payload);
         self.hub()
             .publish_from_host(message, None, || self.inner.core.now(), true)
     }
@@ -151,7 +172,7 @@ impl Broker {
     /// As [`Broker::publish`].
     pub fn publish_ref(
         &self,
-        message: midge_core::MessageRef<'_>,
+        message: MessageRef<'_>,
         from_client: Option<&str>,
         want_outcomes: bool,
     ) -> Result<Receipt, PublishError> {
@@ -230,17 +251,13 @@ impl Broker {
         filters: &[&str],
         options: SubscribeOptions,
     ) -> Result<Subscription, FilterError> {
-        let limits = QueueLimits {
-            items: options.capacity,
-            bytes: options.bytes,
-            overflow: options.overflow,
-        };
+        let limits = QueueLimits::new(options.capacity, options.bytes).overflow(options.overflow);
         let queue = Arc::new(Queue::new(limits));
         let now = self.inner.core.now();
         self.hub()
             .observe_messages(filters, options.qos, options.retained, queue.clone(), now)
             .map(|handle| Subscription::new(handle, queue))
-            .map_err(|filter| FilterError { filter })
+            .map_err(FilterError::new)
     }
 
     /// Subscribes the host to several filters with a [`Sink`] of its own in place of a queue.
@@ -259,7 +276,7 @@ impl Broker {
         self.hub()
             .observe_messages(filters, qos, retained, observe::bridge(sink), now)
             .map(Feed::new)
-            .map_err(|filter| FilterError { filter })
+            .map_err(FilterError::new)
     }
 
     /// Observes everything that happens but the events of single messages: at most 4,096 wait, the
@@ -275,14 +292,9 @@ impl Broker {
 
     /// As [`Broker::events_with`], with a bound for the bytes of the messages that events carry.
     pub fn events_bounded(&self, mask: EventMask, capacity: usize, bytes: usize) -> Events {
-        let limits = QueueLimits {
-            items: capacity,
-            bytes,
-            ..Default::default()
-        };
-        let queue = Arc::new(Queue::new(limits));
+        let queue = Arc::new(Queue::new(QueueLimits::new(capacity, bytes)));
         self.hub().observe(mask, queue.clone());
-        Events::new(queue)
+        Events::new(queue, Arc::downgrade(self.hub()))
     }
 
     /// The connected clients.
@@ -339,8 +351,9 @@ impl Broker {
         self.inner.core.heartbeat()
     }
 
-    /// Disconnects a client with a reason code of 0x80 or above; its will is published. `false` if
-    /// it is not connected.
+    /// Disconnects a client with a reason code of 0x80 or above, or 0x00; its will is published. A
+    /// code that a server's DISCONNECT cannot carry is replaced as that of a
+    /// [`Refusal`](crate::Refusal) is. `false` if it is not connected.
     pub fn disconnect(&self, client_id: &str, reason: ReasonCode) -> bool {
         self.hub()
             .disconnect(client_id, reason, self.inner.core.now())
@@ -383,9 +396,10 @@ impl Broker {
     /// # Errors
     /// It did not come to rest in time.
     pub fn settle(&self, timeout: Duration) -> Result<(), Timeout> {
-        let deadline = Instant::now() + timeout;
+        // Without one there is no moment as late as that.
+        let deadline = Instant::now().checked_add(timeout);
         while !self.hub().is_settled() {
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Timeout(timeout));
             }
             std::thread::sleep(Duration::from_micros(100));
@@ -399,12 +413,13 @@ impl Broker {
     }
 
     /// Stops the broker. When this returns its threads and tasks have ended and its ports are free.
-    /// Blocks the calling thread; stopping again is nothing, but [`Stop::Now`] cuts a drain short
-    /// that is under way.
+    /// Blocks the calling thread, for as long as the drain may take and 10 seconds more at most;
+    /// stopping again is nothing, but [`Stop::Now`] cuts a drain short that is under way.
     ///
     /// # Errors
     /// Called on a thread of the broker itself (a hook, a task on its runtime): it has been told to
-    /// stop, but cannot be waited for.
+    /// stop, but cannot be waited for. Or something has not ended in time: a hook that does not
+    /// return, a runtime of the host that no thread drives.
     pub fn stop(&self, how: Stop) -> Result<(), StopError> {
         self.inner.stop(how)
     }
@@ -417,72 +432,13 @@ impl Broker {
 
     /// Stops a broker from asynchronous code, without blocking its thread.
     pub async fn stop_async(&self, how: Stop) {
-        let drain = match how {
-            Stop::Now => None,
-            Stop::Drain(time) => Some(time),
-        };
-        let core = self.inner.core.clone();
-        let ended = self
-            .inner
-            .core
-            .runtimes
-            .first()
-            .spawn(async move { core.shut_down(drain).await });
+        let ended = self.inner.core.end_soon(how.drain(), || ());
+        // An error means that the host has ended its runtime: then all tasks are gone too.
         let _ = ended.await;
         *self.inner.stopped.lock() = true;
         if let Some(background) = &self.inner.background {
             background.end();
         }
-    }
-}
-
-impl Inner {
-    fn stop(&self, how: Stop) -> Result<(), StopError> {
-        let drain = match how {
-            Stop::Now => {
-                self.core.hurry();
-                None
-            }
-            Stop::Drain(time) => Some(time),
-        };
-        let own = match &self.background {
-            Some(background) => background.is_own_thread(),
-            None => tokio::runtime::Handle::try_current().is_ok(),
-        };
-        if own || midge_core::is_in_hook() {
-            let core = self.core.clone();
-            let end = self.background.as_ref().map(Background::ender);
-            self.core.runtimes.first().spawn(async move {
-                core.shut_down(drain).await;
-                if let Some(end) = end {
-                    end.cancel();
-                }
-            });
-            return Err(StopError::OnBrokerThread);
-        }
-        let mut stopped = self.stopped.lock();
-        if !*stopped {
-            let (done, wait) = std::sync::mpsc::sync_channel(1);
-            let core = self.core.clone();
-            self.core.runtimes.first().spawn(async move {
-                core.shut_down(drain).await;
-                let _ = done.send(());
-            });
-            // An error means that the host has ended its runtime: then all tasks are gone too.
-            let _ = wait.recv();
-            *stopped = true;
-        }
-        if let Some(background) = &self.background {
-            background.end();
-            background.join();
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let _ = self.stop(Stop::Now);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use midge_core::{Config, Hooks, Hub, Store};
 use tokio::runtime::Handle;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, WeakBroker};
 use crate::clock::{Clock, TimeSource};
 use crate::error::{OptionError, StartError};
 use crate::listen::bind;
@@ -14,7 +14,11 @@ use crate::options;
 use crate::runtime::Core;
 use crate::threads::{Background, Runtimes};
 
+type MakeHooks = Box<dyn FnOnce(WeakBroker) -> Arc<dyn Hooks> + Send>;
 type OnThread = Arc<dyn Fn() + Send + Sync>;
+
+/// Threads of one broker.
+const MOST_THREADS: usize = 1024;
 
 /// What to run at the start and the end of each broker thread.
 #[derive(Clone, Default)]
@@ -43,7 +47,7 @@ impl ThreadHook {
 pub struct Builder {
     config: Config,
     listen: Vec<String>,
-    hooks: Option<Arc<dyn Hooks>>,
+    hooks: Option<MakeHooks>,
     store: Option<Arc<dyn Store>>,
     clock: Clock,
     threads: usize,
@@ -68,21 +72,54 @@ impl Builder {
         Ok(self)
     }
 
-    /// Changes the settings directly.
+    /// Changes the settings directly. [`Builder::start`] refuses what an option does not take.
     pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self
     }
 
     /// Registers the hooks.
-    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
-        self.hooks = Some(Arc::new(hooks));
-        self
+    pub fn hooks(self, hooks: impl Hooks) -> Self {
+        self.shared_hooks(Arc::new(hooks))
     }
 
     /// Registers hooks that are shared.
     pub fn shared_hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
-        self.hooks = Some(hooks);
+        self.hooks = Some(Box::new(|_| hooks));
+        self
+    }
+
+    /// Registers hooks that use their broker. `make` gets a reference that does not keep the broker
+    /// running: with a [`Broker`] in its own hooks it would never stop by itself. It can be upgraded
+    /// once the broker has been started, which is before the first client can connect.
+    ///
+    /// ```
+    /// use midge::{Broker, ClientInfo, HookSet, Hooks, WeakBroker};
+    ///
+    /// struct Greeter(WeakBroker);
+    ///
+    /// impl Hooks for Greeter {
+    ///     fn set(&self) -> HookSet {
+    ///         HookSet::LIFE
+    ///     }
+    ///
+    ///     fn connected(&self, client: &ClientInfo, _session_present: bool) {
+    ///         if let Some(broker) = self.0.upgrade() {
+    ///             let _ = broker.publish("connected", client.client_id.to_string());
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), midge::StartError> {
+    /// let broker = Broker::builder().hooks_with(Greeter).start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hooks_with<H: Hooks>(
+        mut self,
+        make: impl FnOnce(WeakBroker) -> H + Send + 'static,
+    ) -> Self {
+        self.hooks = Some(Box::new(|broker| Arc::new(make(broker))));
         self
     }
 
@@ -98,7 +135,7 @@ impl Builder {
         self
     }
 
-    /// Number of threads in the background, 1 by default. A connection stays with one of them, the
+    /// Number of threads in the background, 1 by default, 1,024 at most. A connection stays with one of them, the
     /// one that has the fewest when it begins. With [`Builder::runtime`] this has no meaning.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
@@ -127,8 +164,8 @@ impl Builder {
     /// Starts the broker. All listeners are bound when this returns.
     ///
     /// # Errors
-    /// An address that cannot be read or bound, or no resources for a thread. Nothing is left
-    /// behind then.
+    /// An option that does not take its value, an address that cannot be read or bound, or no
+    /// resources for a thread. Nothing is left behind then.
     pub fn start(self) -> Result<Broker, StartError> {
         self.start_with(|_| ()).map(|(broker, ())| broker)
     }
@@ -142,6 +179,15 @@ impl Builder {
         self,
         first: impl FnOnce(&Broker) -> T,
     ) -> Result<(Broker, T), StartError> {
+        options::check(&self.config).map_err(StartError::Option)?;
+        if self.threads > MOST_THREADS {
+            return Err(StartError::Option(OptionError::Value {
+                key: "threads",
+                value: self.threads.to_string(),
+                accepted: "1 to 1024",
+            }));
+        }
+
         let mut bound = Vec::with_capacity(self.listen.len());
         let mut addresses = Vec::with_capacity(self.listen.len());
         for address in &self.listen {
@@ -166,15 +212,18 @@ impl Builder {
             (None, None) => return Err(StartError::Runtime(std::io::ErrorKind::NotFound.into())),
         };
         let time = TimeSource::new(self.clock);
-        let hub = Hub::new(
-            self.config,
-            self.hooks,
-            self.store,
-            &instance_name(),
-            time.now(),
-        );
-        let core = Core::new(hub, time, runtimes);
-        let broker = Broker::new(core.clone(), background, addresses);
+        let Self {
+            config,
+            hooks,
+            store,
+            ..
+        } = self;
+        let broker = Broker::new(background, addresses, |weak| {
+            let hooks = hooks.map(|make| make(weak));
+            let hub = Hub::new(config, hooks, store, &instance_name(), time.now());
+            Core::new(hub, time, runtimes)
+        });
+        let core = broker.core().clone();
         let value = first(&broker);
         for listener in bound {
             let served = core.clone();

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 /// Which clock a broker has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Clock {
     /// The system's monotonic clock.
     #[default]
@@ -71,6 +72,9 @@ impl ClockHandle<'_> {
     ///
     /// A hook that a moving clock has called may move it too: it then goes on further, when the hook
     /// has returned.
+    ///
+    /// What never expires does not, however far the clock is moved: it stops some 584 million years
+    /// after the start.
     pub fn advance(&self, by: Duration) {
         let TimeSource::Manual(now) = self.time else {
             return;
@@ -78,23 +82,27 @@ impl ClockHandle<'_> {
         let further = &self.mover.further;
         let me = Some(thread::current().id());
         if *self.mover.thread.lock() == me {
-            further.fetch_add(Tick::default().after(by).0, Ordering::Relaxed);
+            let by = Tick::default().after(by).0;
+            let add = |further: u64| Some(further.saturating_add(by));
+            let _ = further.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
             return;
         }
         let _one_at_a_time = self.mover.moving.lock();
         *self.mover.thread.lock() = me;
         // Also when a hook panics.
         let _gone = Leave(self.mover);
-        let mut target = Tick(now.load(Ordering::Acquire)).after(by);
-        self.hub.set_horizon(target);
-        while let Some(due) = self.hub.next_deadline().filter(|due| *due <= target) {
+        let target = |from: Tick, by| from.after_ms(by).min(Tick::LAST);
+        let (by, from) = (Tick::default().after(by).0, now.load(Ordering::Acquire));
+        let mut to = target(Tick(from), by);
+        self.hub.set_horizon(to);
+        while let Some(due) = self.hub.next_deadline().filter(|due| *due <= to) {
             let at = due.0.max(now.load(Ordering::Acquire));
             now.store(at, Ordering::Release);
             self.hub.fire(Tick(at));
-            target = target.after_ms(further.swap(0, Ordering::Relaxed));
-            self.hub.set_horizon(target);
+            to = target(to, further.swap(0, Ordering::Relaxed));
+            self.hub.set_horizon(to);
         }
-        now.store(target.0, Ordering::Release);
+        now.store(to.0, Ordering::Release);
     }
 }
 

@@ -23,6 +23,9 @@ pub enum StartError {
     },
     /// The runtime or one of its threads could not be started.
     Runtime(std::io::Error),
+    /// An option has a value that it does not take: the number of threads, or one that was set with
+    /// [`Builder::config`](crate::Builder::config).
+    Option(OptionError),
 }
 
 impl fmt::Display for StartError {
@@ -31,6 +34,7 @@ impl fmt::Display for StartError {
             Self::Address { address, what } => write!(f, "cannot listen on {address}: {what}"),
             Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::Runtime(source) => write!(f, "cannot start the runtime: {source}"),
+            Self::Option(source) => source.fmt(f),
         }
     }
 }
@@ -40,7 +44,14 @@ impl std::error::Error for StartError {
         match self {
             Self::Address { .. } => None,
             Self::Bind { source, .. } | Self::Runtime(source) => Some(source),
+            Self::Option(source) => Some(source),
         }
+    }
+}
+
+impl From<OptionError> for StartError {
+    fn from(error: OptionError) -> Self {
+        Self::Option(error)
     }
 }
 
@@ -51,12 +62,16 @@ pub enum StopError {
     /// Called on a thread of the broker itself, which cannot wait for its own end. The broker has
     /// been told to stop.
     OnBrokerThread,
+    /// Tasks of the broker have not ended in time: a hook does not return, or no thread drives the
+    /// runtime of the host. The broker takes no more connections, and ends when they do.
+    Unfinished,
 }
 
 impl fmt::Display for StopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OnBrokerThread => f.write_str("a broker's own thread cannot wait for its end"),
+            Self::Unfinished => f.write_str("tasks of the broker have not ended in time"),
         }
     }
 }
@@ -106,14 +121,24 @@ impl std::error::Error for OptionError {}
 
 /// A topic filter that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FilterError {
     /// The filter as given.
     pub filter: String,
+    /// What is wrong with it: its form, or a limit of the broker.
+    pub what: &'static str,
+}
+
+impl FilterError {
+    pub(crate) fn new((filter, what): (String, &'static str)) -> Self {
+        Self { filter, what }
+    }
 }
 
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not a valid topic filter", self.filter)
+        let Self { filter, what } = self;
+        write!(f, "{filter:?} is not a valid topic filter: {what}")
     }
 }
 
@@ -138,7 +163,14 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {}
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused => None,
+            Self::Io(source) => Some(source),
+        }
+    }
+}
 
 /// Something did not happen in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 /// What a configuration file says: where to listen, how many threads, and every option of the table
 /// by its key (`docs/configuration.md`; the part before the dot is the table of the file).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfigFile {
     /// Addresses, in order.
     pub listen: Vec<String>,
@@ -50,7 +51,11 @@ impl fmt::Display for ConfigFileError {
     }
 }
 
-impl std::error::Error for ConfigFileError {}
+impl std::error::Error for ConfigFileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.io().map(|error| error as _)
+    }
+}
 
 impl ConfigFile {
     /// Reads a file.

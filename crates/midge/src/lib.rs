@@ -24,6 +24,41 @@
 //!
 //! The broker runs on a background runtime of its own (one thread by default) or on yours. A
 //! publish of the host does not go through it: it is routed on the calling thread.
+//!
+//! # Asynchronous code
+//!
+//! A [`Subscription`] and [`Events`] are a [`Stream`] each, a [`Receipt`] can be awaited, and
+//! [`Broker::stop_async`] stops; any runtime will do, or none. Everything else returns at once, but
+//! for what says that it blocks.
+//!
+//! # Which message type when
+//!
+//! | to do | type |
+//! |---|---|
+//! | publish at QoS 0 | none: [`Broker::publish`] |
+//! | publish with QoS, RETAIN flag, properties, to one session, in a client's name | [`Outgoing`], from [`Broker::message`] |
+//! | publish the same message again and again, at no cost | [`SharedMessage`], from [`OwnedMessage::prepare`] |
+//! | publish borrowed bytes | [`MessageRef`], with [`Broker::publish_ref`] |
+//! | read what a subscription gives | [`Message`] |
+//! | look at a message in a hook | [`MessageRef`]; on its way to one client [`KeptMessage`] |
+//! | put another message in its place, or keep a borrowed one | [`OwnedMessage`] |
+//! | read a message in an event | [`SharedMessage`] |
+//!
+//! ```
+//! use midge::{Broker, MessageRef, OwnedMessage, QoS};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let broker = Broker::builder().start()?;
+//! let all = broker.subscribe("#")?;
+//! broker.message("a").payload("built").qos(QoS::AtLeastOnce).send()?;
+//! broker.publish_ref(MessageRef::new("b", b"borrowed"), None, false)?;
+//! let again = OwnedMessage::new("c", "prepared").prepare().ok_or("it does not expire")?;
+//! broker.publish_prepared(&again)?;
+//! let topics: Vec<_> = (0..3).map(|_| all.recv()).collect::<Result<_, _>>()?;
+//! assert!(topics.iter().map(|message| message.topic()).eq(["a", "b", "c"]));
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -44,31 +79,38 @@ mod outgoing;
 mod outlet;
 mod read_buffer;
 mod runtime;
+mod stop;
 mod threads;
 mod transport;
+mod warnings;
 
-pub use broker::{Broker, Stop};
+pub use broker::{Broker, WeakBroker};
 pub use builder::Builder;
+pub use bytes::Bytes;
 pub use clock::{Clock, ClockHandle};
 pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, Timeout};
 #[cfg(feature = "file")]
 pub use file::{ConfigFile, ConfigFileError};
+pub use futures_core::Stream;
 pub use listen::ListenAddr;
 pub use midge_codec::{
-    Properties, PropertiesBuf, Property, QoS, ReasonCode, RetainHandling, SubscriptionOptions,
-    TopicFilter, TopicName, Version,
+    EncodeError, MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property, QoS,
+    ReasonCode, ReasonPacket, RetainHandling, Side, SubscriptionOptions, TopicError, TopicFilter,
+    TopicName, Version,
 };
 pub use midge_core::{
-    AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred, DeliveryVerdict,
-    DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet, Hooks, Interception,
-    Limits, MemoryStore, Message as KeptMessage, MessageRef, Observed, Origin, Outcome, Overflow,
-    OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError,
-    SessionView, SharedMessage, Stats, Store, SubscriptionView, Tick, Verdict,
+    Acknowledged, AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred,
+    DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet,
+    HookSettings, Hooks, Interception, Lenient, Limits, MemoryStore, Message as KeptMessage,
+    MessageRef, Mqtt, Observed, Origin, Outcome, Overflow, OwnedMessage, PublishError,
+    QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView, SharedMessage,
+    Shutdown, Stats, Store, Strict, SubscriptionView, Sys, Tick, Verdict,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};
 pub use outgoing::Outgoing;
 pub use runtime::Later;
+pub use stop::Stop;
 pub use transport::MemoryStream;
 
 /// What a [`Store`] takes and gives back: for whoever writes one.

@@ -1,17 +1,19 @@
 //! In-process subscriptions and events.
 
 use std::fmt;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_core::Stream;
 use midge_codec::{Properties, QoS};
 pub use midge_core::Pushed;
 use midge_core::{
-    Closed, Observed, ObserverHandle, Origin, Queue, QueueLimits, QueueOverflow, Received,
-    RecvError, Tick,
+    Closed, Hub, Observed, ObserverHandle, Origin, Queue, QueueLimits, QueueOverflow, Received,
+    RecvError, Tick, Waiting,
 };
 
 /// A message as the host receives it. Cheap to clone.
@@ -81,6 +83,7 @@ impl Message {
 
 /// How the host subscribes.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct SubscribeOptions {
     /// Messages that may wait, 1,024 by default.
     pub capacity: usize,
@@ -94,12 +97,50 @@ pub struct SubscribeOptions {
     pub retained: bool,
 }
 
+impl SubscribeOptions {
+    /// Sets how many messages may wait; at least 1 may.
+    #[must_use]
+    pub const fn capacity(mut self, messages: usize) -> Self {
+        self.capacity = messages;
+        self
+    }
+
+    /// Sets how many bytes of topics and payloads may wait; one message always may.
+    #[must_use]
+    pub const fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Sets what gives way when the queue is full.
+    #[must_use]
+    pub const fn overflow(mut self, overflow: QueueOverflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Sets the maximum QoS.
+    #[must_use]
+    pub const fn qos(mut self, qos: QoS) -> Self {
+        self.qos = qos;
+        self
+    }
+
+    /// Sets whether retained messages come first.
+    #[must_use]
+    pub const fn retained(mut self, retained: bool) -> Self {
+        self.retained = retained;
+        self
+    }
+}
+
 impl Default for SubscribeOptions {
     fn default() -> Self {
         let QueueLimits {
             items,
             bytes,
             overflow,
+            ..
         } = QueueLimits::default();
         Self {
             capacity: items,
@@ -154,16 +195,11 @@ macro_rules! receiver {
                 Ok(count)
             }
 
-            /// Waits for the next one without blocking; `None` when the broker has stopped.
+            /// Waits for the next one without blocking, in any runtime; `None` when the broker has
+            /// stopped and everything was received. Several tasks may wait; a future that is
+            /// dropped takes nothing.
             pub async fn recv_async(&self) -> Option<$item> {
-                std::future::poll_fn(|cx| self.poll_recv(cx)).await
-            }
-
-            /// The next one, or a wake-up when it comes: what a stream is made of.
-            pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<$item>> {
-                self.queue()
-                    .poll_recv(cx)
-                    .map(|result| result.ok().map($convert))
+                self.queue().recv().await.ok().map($convert)
             }
 
             /// Calls `notify` whenever something has come, on the thread that brought it, to bridge
@@ -193,18 +229,37 @@ macro_rules! receiver {
                 self.queue().is_empty()
             }
         }
+
+        /// All that come, until the broker has stopped and everything was received.
+        impl Stream for $name {
+            type Item = $item;
+
+            fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<$item>> {
+                let Self { queue, waiting, .. } = &mut *self;
+                queue
+                    .poll_recv(cx, waiting)
+                    .map(|result| result.ok().map($convert))
+            }
+        }
     };
 }
 
-/// A subscription of the host. Dropping it ends it.
+/// A subscription of the host. Dropping it ends it. In asynchronous code it is a
+/// [`Stream`] of messages, in any runtime.
 pub struct Subscription {
     handle: ObserverHandle,
     queue: Arc<Queue<Received>>,
+    /// As a stream.
+    waiting: Waiting,
 }
 
 impl Subscription {
     pub(crate) fn new(handle: ObserverHandle, queue: Arc<Queue<Received>>) -> Self {
-        Self { handle, queue }
+        Self {
+            handle,
+            queue,
+            waiting: Waiting::default(),
+        }
     }
 
     fn queue(&self) -> &Arc<Queue<Received>> {
@@ -258,8 +313,8 @@ pub trait Sink: Send + Sync {
     /// lock held.
     fn wake(&self);
 
-    /// Nothing comes any more: the subscription or the broker has ended. The same holds as for
-    /// [`Sink::push`].
+    /// Nothing comes any more: the subscription or the broker has ended. Called once, with no lock
+    /// held; the sink is dropped after it, as soon as no other thread is inside [`Sink::wake`].
     fn close(&self) {}
 }
 
@@ -279,8 +334,8 @@ impl<S: Sink> midge_core::Sink for Bridge<S> {
     }
 }
 
-pub(crate) fn bridge(sink: impl Sink + 'static) -> Arc<dyn midge_core::Sink> {
-    Arc::new(Bridge(sink))
+pub(crate) fn bridge(sink: impl Sink + 'static) -> impl midge_core::Sink + 'static {
+    Bridge(sink)
 }
 
 /// A subscription with a [`Sink`]. Dropping it ends it.
@@ -330,14 +385,22 @@ impl fmt::Debug for Callback {
     }
 }
 
-/// A view of what happens in the broker. Dropping it ends it.
+/// A view of what happens in the broker. Dropping it ends it. In asynchronous code it is a
+/// [`Stream`] of events, in any runtime.
 pub struct Events {
     queue: Arc<Queue<Observed>>,
+    hub: Weak<Hub>,
+    /// As a stream.
+    waiting: Waiting,
 }
 
 impl Events {
-    pub(crate) fn new(queue: Arc<Queue<Observed>>) -> Self {
-        Self { queue }
+    pub(crate) fn new(queue: Arc<Queue<Observed>>, hub: Weak<Hub>) -> Self {
+        Self {
+            queue,
+            hub,
+            waiting: Waiting::default(),
+        }
     }
 
     fn queue(&self) -> &Arc<Queue<Observed>> {
@@ -350,6 +413,9 @@ receiver!(Events, Observed, |observed| observed);
 impl Drop for Events {
     fn drop(&mut self) {
         self.queue.close();
+        if let Some(hub) = self.hub.upgrade() {
+            hub.unobserve(&self.queue);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::OptionError;
 
 /// What kind of value an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OptionKind {
     /// `true` or `false`.
     Bool,
@@ -134,9 +135,10 @@ const TABLE: &[OptionInfo] = &[
         },
         get: |config| {
             match config.overflow {
-                Overflow::DropNewest => "drop_newest",
                 Overflow::DropOldest => "drop_oldest",
                 Overflow::Disconnect => "disconnect",
+                // The default; there is no other one.
+                _ => "drop_newest",
             }
             .to_owned()
         },
@@ -247,6 +249,22 @@ pub fn set(config: &mut Config, key: &str, value: &str) -> Result<(), OptionErro
         value: value.to_owned(),
         accepted: option.accepted,
     })
+}
+
+/// Checks a configuration that was changed without [`set`].
+pub(crate) fn check(config: &Config) -> Result<(), OptionError> {
+    let mut scratch = config.clone();
+    for option in TABLE {
+        let value = option.value(config);
+        if (option.set)(&mut scratch, &value).is_none() {
+            return Err(OptionError::Value {
+                key: option.key,
+                value,
+                accepted: option.accepted,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The key that takes the fewest changes.

@@ -8,7 +8,8 @@ use midge_core::{OwnedMessage, PublishError, Receipt, SendError};
 
 use crate::broker::Broker;
 
-/// A message to be sent, made by [`Broker::message`].
+/// A message to be sent, made by [`Broker::message`]. What is set twice is what was set last, but for
+/// user properties, of which there may be several.
 #[derive(Debug)]
 #[must_use]
 pub struct Outgoing<'a> {
@@ -46,15 +47,15 @@ impl<'a> Outgoing<'a> {
         self
     }
 
-    /// Sets the message expiry interval, in whole seconds, rounded up.
+    /// Sets the message expiry interval, in whole seconds, rounded up; at most `u32::MAX` of them.
     pub fn message_expiry(mut self, after: Duration) -> Self {
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        let seconds = (after.as_secs()).saturating_add(u64::from(after.subsec_nanos() > 0));
         self.message.expiry = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         self
     }
 
     fn property(mut self, property: Property<'_>, what: &'static str) -> Self {
-        if self.message.properties.push(property).is_err() {
+        if self.message.properties.set(property).is_err() {
             self.error = Some(PublishError::InvalidProperty(what));
         }
         self

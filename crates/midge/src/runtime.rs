@@ -10,6 +10,7 @@ use std::time::Duration;
 use midge_core::{Hub, Tick};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -52,6 +53,13 @@ impl fmt::Debug for Later {
 }
 
 struct InAnyCase<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> InAnyCase<F> {
+    /// It is not to be done after all.
+    fn cancel(mut self) {
+        self.0 = None;
+    }
+}
 
 impl<F: FnOnce()> Drop for InAnyCase<F> {
     fn drop(&mut self) {
@@ -97,6 +105,7 @@ impl Core {
             beats: AtomicU64::new(0),
             silent: AtomicUsize::new(0),
         });
+        crate::warnings::log_replaced_codes(&core.hub);
         let work = core.work.clone();
         core.hub.on_work(Some(Arc::new(move || work.notify_one())));
         core.spawn(core.clone().do_work());
@@ -231,10 +240,54 @@ impl Core {
             self.abort.cancel();
             self.tasks.wait().await;
         }
+        self.let_go();
+    }
+
+    fn let_go(&self) {
         self.hub.on_deadline(None);
         self.hub.on_work(None);
         self.hub.dispose();
         ReadBuffer::drop_spares();
+    }
+
+    /// Ends everything as [`Core::shut_down`] does, on the broker's runtime, and calls `then`; in any
+    /// case, and if it must be without the runtime.
+    pub(crate) fn end_soon(
+        self: &Arc<Self>,
+        drain: Option<Duration>,
+        then: impl FnOnce() + Send + 'static,
+    ) -> JoinHandle<()> {
+        let core = self.clone();
+        let then = InAnyCase(Some(then));
+        let cut = InAnyCase(Some({
+            let core = self.clone();
+            move || {
+                if !std::thread::panicking() {
+                    core.end_here();
+                }
+            }
+        }));
+        self.runtimes.first().spawn(async move {
+            core.shut_down(drain).await;
+            cut.cancel();
+            drop(then);
+        })
+    }
+
+    /// Ends everything as far as that goes without the runtime, which gets the rest if it is driven.
+    pub(crate) fn end_without_waiting(self: &Arc<Self>) {
+        if !midge_core::is_in_hook() {
+            self.end_here();
+        }
+        drop(self.end_soon(None, || ()));
+    }
+
+    /// Tells all connections to end, and lets go of everything that is not theirs.
+    fn end_here(&self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.hub.shut_down(self.time.now());
+        self.let_go();
     }
 
     pub(crate) fn hurry(&self) {

@@ -83,15 +83,9 @@ fn a_receipt_says_what_became_of_a_message_and_can_be_waited_on() {
 fn the_host_subscribes_with_bounded_queues() {
     let broker = quiet();
     broker.set_retained("a/kept", "r").unwrap();
-    let options = SubscribeOptions {
-        capacity: 2,
-        ..Default::default()
-    };
+    let options = SubscribeOptions::default().capacity(2);
     let oldest = broker.subscribe_with(&["a/#"], options).unwrap();
-    let newest = SubscribeOptions {
-        overflow: QueueOverflow::DropNewest,
-        ..options
-    };
+    let newest = options.overflow(QueueOverflow::DropNewest);
     let newest = broker.subscribe_with(&["a/#", "b"], newest).unwrap();
     assert!(newest.try_recv().unwrap().retain() && oldest.try_recv().unwrap().retain());
     for n in 0..4 {
@@ -576,10 +570,7 @@ fn events_come_in_order() {
 #[test]
 fn publishing_from_many_threads_loses_nothing() {
     let broker = quiet();
-    let options = SubscribeOptions {
-        capacity: 100_000,
-        ..Default::default()
-    };
+    let options = SubscribeOptions::default().capacity(100_000);
     let all = broker.subscribe_with(&["n/#"], options).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..8 {

@@ -105,10 +105,7 @@ struct Farewell(Broker);
 
 impl Sink for Farewell {
     fn push(&self, _message: Message) -> Pushed {
-        Pushed {
-            lost: 0,
-            awaited: false,
-        }
+        Pushed::default()
     }
 
     fn wake(&self) {}

@@ -22,16 +22,10 @@ impl Sink for Entrance {
     fn push(&self, message: Message) -> Pushed {
         let mut got = self.0.got.lock().unwrap();
         if got.len() == 3 {
-            return Pushed {
-                lost: 1,
-                awaited: false,
-            };
+            return Pushed::new(1, false);
         }
         got.push((message.topic().to_owned(), message.retain()));
-        Pushed {
-            lost: 0,
-            awaited: self.0.waiting.load(Ordering::Relaxed),
-        }
+        Pushed::new(0, self.0.waiting.load(Ordering::Relaxed))
     }
 
     fn wake(&self) {
@@ -70,7 +64,7 @@ fn messages_go_straight_into_the_hosts_own_queue() {
     let got = own.got.lock().unwrap().clone();
     assert_eq!(got, expected.map(|(topic, kept)| (topic.to_owned(), kept)));
     let full = midge::DropReason::ObserverFull;
-    assert_eq!(broker.stats().dropped[full as usize], 2);
+    assert_eq!(broker.stats().dropped_by(full), 2);
 
     drop(feed);
     assert_eq!(own.closes.load(Ordering::Relaxed), 1);
@@ -91,4 +85,100 @@ fn a_sink_is_closed_with_its_broker_and_a_wrong_filter_names_itself() {
     assert!(own.closes.load(Ordering::Relaxed) >= 1);
     drop(feed);
     assert_eq!(Arc::strong_count(&own), 1);
+}
+
+/// A connected 3.1.1 client that has sent three messages, which are routed when this returns.
+fn client_that_published(broker: &Broker, topic: &str) -> std::os::unix::net::UnixStream {
+    use std::io::{Read, Write};
+    let mut client = std::os::unix::net::UnixStream::from(broker.connect_fd().unwrap());
+    let mut bytes = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c".to_vec();
+    for _ in 0..3 {
+        let length = u8::try_from(2 + topic.len()).unwrap();
+        bytes.extend_from_slice(&[0x30, length, 0, length - 2]);
+        bytes.extend_from_slice(topic.as_bytes());
+    }
+    bytes.extend_from_slice(&[0xc0, 0]);
+    client.write_all(&bytes).unwrap();
+    let mut answers = [0; 6];
+    client.read_exact(&mut answers).unwrap();
+    assert_eq!(answers, [0x20, 2, 0, 0, 0xd0, 0]);
+    client
+}
+
+/// Subscribes, has this thread and a connection remember the way, and ends the subscription with
+/// `end`: the sink must be gone then.
+fn nothing_keeps_the_sink(filters: &[&str], end: impl FnOnce(&Broker, midge::Feed)) {
+    let broker = Broker::builder().start().unwrap();
+    let own = Arc::new(Own::default());
+    let feed = broker
+        .subscribe_to(filters, QoS::AtLeastOnce, false, Entrance(own.clone()))
+        .unwrap();
+    for _ in 0..3 {
+        assert_eq!(broker.publish("t/1", "x").unwrap().matched(), filters.len());
+    }
+    let client = client_that_published(&broker, "t/1");
+    assert_eq!(own.got.lock().unwrap().len(), 3);
+    assert_eq!(Arc::strong_count(&own), 2);
+
+    end(&broker, feed);
+    assert_eq!(own.closes.load(Ordering::Relaxed), 1);
+    assert_eq!(Arc::strong_count(&own), 1, "the sink is kept");
+    drop(client);
+}
+
+#[test]
+fn a_remembered_route_does_not_keep_a_sink() {
+    for filters in [&["t/1"][..], &["t/+"], &["$share/g/t/1"]] {
+        nothing_keeps_the_sink(filters, |broker, feed| {
+            drop(feed);
+            assert_eq!(broker.publish("t/1", "after the end").unwrap().matched(), 0);
+        });
+        nothing_keeps_the_sink(filters, |_, feed| drop(feed));
+        nothing_keeps_the_sink(filters, |broker, feed| {
+            broker.stop(Stop::Now).unwrap();
+            std::mem::forget(feed); // a host may leak it
+        });
+    }
+}
+
+#[test]
+fn what_is_subscribed_or_observed_after_the_end_is_closed() {
+    let broker = Broker::builder().start().unwrap();
+    broker.stop(Stop::Now).unwrap();
+    let own = Arc::new(Own::default());
+    let feed = broker.subscribe_to(&["t"], QoS::AtMostOnce, true, Entrance(own.clone()));
+    assert_eq!(own.closes.load(Ordering::Relaxed), 1);
+    assert_eq!(Arc::strong_count(&own), 1);
+    drop(feed);
+    let closed = midge::RecvError::Closed;
+    assert_eq!(broker.subscribe("t").unwrap().recv().unwrap_err(), closed);
+    assert_eq!(broker.events().recv().unwrap_err(), closed);
+}
+
+#[test]
+fn what_a_host_gave_to_be_called_goes_with_what_it_was_given_to() {
+    let broker = Broker::builder().start().unwrap();
+    let told = Arc::new(());
+    let events = broker.events();
+    let subscription = broker.subscribe("t").unwrap();
+    let other = broker.subscribe("t").unwrap();
+    for ready in [told.clone(), told.clone()] {
+        events.on_ready({
+            let ready = ready.clone();
+            move || _ = &ready
+        });
+        subscription.on_ready({
+            let ready = ready.clone();
+            move || _ = &ready
+        });
+        other.on_ready(move || _ = &ready);
+    }
+    for _ in 0..3 {
+        broker.publish("t", "x").unwrap();
+    }
+    assert_eq!(Arc::strong_count(&told), 4);
+    drop(events);
+    drop(subscription);
+    other.close();
+    assert_eq!(Arc::strong_count(&told), 1);
 }

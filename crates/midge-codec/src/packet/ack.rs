@@ -2,22 +2,22 @@
 
 use crate::encode::{nonzero, properties_len, put_properties};
 use crate::properties::{self, Place};
-use crate::reason::Carrier;
+use crate::reason::ReasonPacket;
 use crate::{Ack, DecodeError, EncodeError, Properties, RawPacket, ReasonCode, Side, Version};
 
 pub(crate) fn decode<'a>(
     raw: RawPacket<'a>,
     version: Version,
     sender: Side,
-    carrier: Carrier,
+    carrier: ReasonPacket,
 ) -> Result<Ack<'a>, DecodeError> {
     let place = match carrier {
-        Carrier::Pubrec => Place::Pubrec,
-        Carrier::Pubrel => Place::Pubrel,
-        Carrier::Pubcomp => Place::Pubcomp,
+        ReasonPacket::Pubrec => Place::Pubrec,
+        ReasonPacket::Pubrel => Place::Pubrel,
+        ReasonPacket::Pubcomp => Place::Pubcomp,
         _ => Place::Puback,
     };
-    if carrier == Carrier::Pubrel {
+    if carrier == ReasonPacket::Pubrel {
         super::expect_qos1_flags(&raw, version)?; // MQTT-3.6.1-1
     } else {
         raw.expect_flags(0)?;

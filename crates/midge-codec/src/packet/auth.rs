@@ -2,7 +2,7 @@
 
 use crate::encode::{properties_len, put_properties};
 use crate::properties::{self, Place};
-use crate::reason::Carrier;
+use crate::reason::ReasonPacket;
 use crate::{Auth, DecodeError, EncodeError, Properties, RawPacket, ReasonCode, Side, Version};
 
 pub(crate) fn decode(raw: RawPacket<'_>, sender: Side) -> Result<Auth<'_>, DecodeError> {
@@ -13,7 +13,7 @@ pub(crate) fn decode(raw: RawPacket<'_>, sender: Side) -> Result<Auth<'_>, Decod
         // Allowed by section 3.15.2.1, but the method is mandatory by section 3.15.2.2.2.
         return Err(start.protocol_error("authentication method: missing"));
     }
-    let reason = super::reason(&mut reader, Carrier::Auth, sender)?; // MQTT-3.15.2-1
+    let reason = super::reason(&mut reader, ReasonPacket::Auth, sender)?; // MQTT-3.15.2-1
     let (properties, seen) = properties::read(&mut reader, Place::Auth)?;
     reader.finish("AUTH: bytes behind the end")?;
     if !seen.authentication_method() {

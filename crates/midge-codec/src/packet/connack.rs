@@ -2,7 +2,7 @@
 
 use crate::encode::{properties_len, put_properties};
 use crate::properties::{self, Place};
-use crate::reason::Carrier;
+use crate::reason::ReasonPacket;
 use crate::{Connack, DecodeError, EncodeError, Properties, RawPacket, ReasonCode, Side, Version};
 
 pub(crate) fn decode(raw: RawPacket<'_>, version: Version) -> Result<Connack<'_>, DecodeError> {
@@ -19,7 +19,7 @@ pub(crate) fn decode(raw: RawPacket<'_>, version: Version) -> Result<Connack<'_>
         Version::V311 | Version::V5 => flags == 1,
     };
     let (reason, properties) = if version == Version::V5 {
-        let reason = super::reason(&mut reader, Carrier::Connack, Side::Server)?; // MQTT-3.2.2-8
+        let reason = super::reason(&mut reader, ReasonPacket::Connack, Side::Server)?; // MQTT-3.2.2-8
         (reason, properties::read(&mut reader, Place::Connack)?.0)
     } else {
         let at = reader;

@@ -2,7 +2,7 @@
 
 use crate::encode::{properties_len, put_properties};
 use crate::properties::{self, Place};
-use crate::reason::Carrier;
+use crate::reason::ReasonPacket;
 use crate::{
     DecodeError, Disconnect, EncodeError, Properties, RawPacket, ReasonCode, Side, Version,
 };
@@ -20,7 +20,7 @@ pub(crate) fn decode<'a>(
     };
     if version == Version::V5 && !reader.is_empty() {
         // MQTT-3.14.2-1
-        disconnect.reason = super::reason(&mut reader, Carrier::Disconnect, sender)?;
+        disconnect.reason = super::reason(&mut reader, ReasonPacket::Disconnect, sender)?;
         if !reader.is_empty() {
             disconnect.properties = properties::read(&mut reader, Place::disconnect(sender))?.0;
         }

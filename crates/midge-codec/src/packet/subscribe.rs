@@ -2,7 +2,7 @@
 
 use crate::encode::{nonzero, properties_len, put_properties};
 use crate::properties::{self, Place};
-use crate::reason::Carrier;
+use crate::reason::ReasonPacket;
 use crate::wire::{Reader, put_field, string_len};
 use crate::{
     DecodeError, EncodeError, Properties, QoS, RawPacket, ReasonCode, RetainHandling, Side, Suback,
@@ -137,7 +137,7 @@ pub(crate) fn decode_ack(raw: RawPacket<'_>, version: Version) -> Result<Suback<
     while !reader.is_empty() {
         let start = reader;
         reasons.push(if version == Version::V5 {
-            super::reason(&mut reader, Carrier::Suback, Side::Server)? // MQTT-3.9.3-2
+            super::reason(&mut reader, ReasonPacket::Suback, Side::Server)? // MQTT-3.9.3-2
         } else {
             match reader.u8("SUBACK: return code missing")? {
                 0 => ReasonCode::Success,

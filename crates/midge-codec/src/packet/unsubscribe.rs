@@ -2,7 +2,7 @@
 
 use crate::encode::{nonzero, properties_len, put_properties};
 use crate::properties::{self, Place};
-use crate::reason::Carrier;
+use crate::reason::ReasonPacket;
 use crate::wire::{put_field, string_len};
 use crate::{
     DecodeError, EncodeError, Properties, RawPacket, Side, Unsuback, Unsubscribe, Version,
@@ -69,9 +69,11 @@ pub(crate) fn decode_ack(
         }
         unsuback.reasons.reserve_exact(reader.len());
         while !reader.is_empty() {
-            unsuback
-                .reasons
-                .push(super::reason(&mut reader, Carrier::Unsuback, Side::Server)?);
+            unsuback.reasons.push(super::reason(
+                &mut reader,
+                ReasonPacket::Unsuback,
+                Side::Server,
+            )?);
         }
     }
     reader.finish("UNSUBACK: bytes behind the end")?;

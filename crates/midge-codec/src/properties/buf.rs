@@ -3,7 +3,7 @@
 use crate::wire::{MAX_VARINT, field_len, put_field, put_varint, string_len};
 use crate::{EncodeError, Properties, Property};
 
-use super::Value;
+use super::{Spans, Value};
 
 /// Properties that a program puts together.
 ///
@@ -17,7 +17,23 @@ impl PropertiesBuf {
         Self(Vec::new())
     }
 
-    /// Appends a property, or nothing if it cannot be encoded.
+    /// Sets a property: as [`PropertiesBuf::push`], and what was there of the same kind goes, unless
+    /// it is a user property or subscription identifier, of which there may be several. Nothing
+    /// changes if it cannot be encoded.
+    pub fn set(&mut self, property: Property<'_>) -> Result<(), EncodeError> {
+        let mut added = Self::new();
+        added.push(property)?;
+        if !super::is_repeatable(property.id()) {
+            let others = Spans(&self.0).filter(|(id, _)| *id != property.id());
+            let others: Vec<u8> = others.flat_map(|(_, bytes)| bytes).copied().collect();
+            self.0 = others;
+        }
+        self.0.extend_from_slice(&added.0);
+        Ok(())
+    }
+
+    /// Appends a property, or nothing if it cannot be encoded. It is not looked at whether there is
+    /// one of the same kind already.
     pub fn push(&mut self, property: Property<'_>) -> Result<(), EncodeError> {
         let (id, value) = property.parts();
         match value {

@@ -3,7 +3,8 @@
 use crate::Properties;
 use crate::wire::{Varint, split_field, varint};
 
-use super::{id, span};
+use super::table::range_fault;
+use super::{Spans, id, is_repeatable};
 
 /// One pass over the properties of a PUBLISH or will.
 ///
@@ -79,6 +80,28 @@ impl<'a> MessageProperties<'a> {
         this
     }
 
+    /// What forbids the block in a PUBLISH, if anything does: a property that is there twice though it
+    /// may occur once, or has a value that it must not have. Nothing that was decoded has a fault;
+    /// what a program put together may have.
+    pub fn fault(&self) -> Option<&'static str> {
+        let mut seen = 0_u64;
+        let forwarded = Spans(self.source).filter(|(id, _)| is_forwarded(*id));
+        for (id, bytes) in forwarded {
+            let bit = 1 << (id & 63);
+            if seen & bit != 0 && !is_repeatable(id) {
+                return Some("property: twice");
+            }
+            seen |= bit;
+            let Some(property) = Properties(bytes).iter().next() else {
+                return Some("property: ill-formed");
+            };
+            if let Some((what, _)) = range_fault(&property) {
+                return Some(what);
+            }
+        }
+        None
+    }
+
     /// Length of the block in bytes.
     #[inline]
     pub fn block_len(&self) -> usize {
@@ -117,18 +140,4 @@ fn long(value: &[u8]) -> Option<u32> {
 
 fn text(value: &[u8]) -> Option<&str> {
     split_field(value).and_then(|(text, _)| std::str::from_utf8(text).ok())
-}
-
-/// The properties of a block as bytes, identifier first.
-struct Spans<'a>(&'a [u8]);
-
-impl<'a> Iterator for Spans<'a> {
-    type Item = (u8, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (id, len) = span(self.0)?;
-        let (property, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some((id, property))
-    }
 }

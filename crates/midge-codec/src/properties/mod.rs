@@ -325,5 +325,24 @@ fn span(block: &[u8]) -> Option<(u8, usize)> {
     Some((*id, block.len() - rest.len()))
 }
 
+/// Whether there may be several of a property in one packet.
+const fn is_repeatable(id: u8) -> bool {
+    matches!(id, id::USER_PROPERTY | id::SUBSCRIPTION_IDENTIFIER)
+}
+
+/// The properties of a block as bytes, identifier first.
+struct Spans<'a>(&'a [u8]);
+
+impl<'a> Iterator for Spans<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (id, len) = span(self.0)?;
+        let (property, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some((id, property))
+    }
+}
+
 #[cfg(test)]
 mod tests;

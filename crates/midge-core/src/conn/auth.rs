@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, Version};
+use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacket, Version};
 
 use super::handshake::Handshake;
 use super::{Connection, Fault, Phase, Step, Then};
@@ -171,10 +171,15 @@ impl Connection {
                 self.say_auth(ReasonCode::Success, &method, None)
             }
             // MQTT-4.12.1-2
-            Answer::Auth(AuthReply::Refuse(refusal)) | Answer::Deny(refusal) => Err(Fault {
-                reason: DisconnectReason::ByServer(refusal.reason),
-                refusal: Some(refusal),
-            }),
+            Answer::Auth(AuthReply::Refuse(mut refusal)) | Answer::Deny(mut refusal) => {
+                let client_id = self.session.as_ref().map(|session| &session.client_id);
+                let packet = (ReasonPacket::Disconnect, self.version); // MQTT-3.14.2-1
+                refusal.reason = self.batch.carried(client_id, packet, refusal.reason);
+                Err(Fault {
+                    reason: DisconnectReason::ByServer(refusal.reason),
+                    refusal: Some(refusal),
+                })
+            }
         }
     }
 

@@ -116,15 +116,10 @@ pub(super) fn encode_refusal(
     if version != Version::V5 && refusal.reason.v3_connack().is_none() {
         return false;
     }
-    let mut full = PropertiesBuf::new();
-    if version == Version::V5 {
-        if let Some(text) = &refusal.text {
-            let _ = full.push(Property::ReasonString(text));
-        }
-        if let Some(server) = &refusal.server_reference {
-            let _ = full.push(Property::ServerReference(server));
-        }
-    }
+    let full = match version {
+        Version::V5 => refusal.explained(refusal.reason),
+        Version::V311 | Version::V31 => PropertiesBuf::new(),
+    };
     for properties in [full.as_properties(), Properties::EMPTY] {
         let packet = Packet::Connack(Connack {
             session_present: false,

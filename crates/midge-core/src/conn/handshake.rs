@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use midge_codec::{Connect, DecodeError, MessageProperties, Packet, QoS, ReasonCode, Version};
+use midge_codec::{
+    Connect, DecodeError, MessageProperties, Packet, QoS, ReasonCode, ReasonPacket, Version,
+};
 
 use super::connack::{encode_refusal, refusal_for_unreadable};
 use super::{Connection, Fault, Phase, Step, Then};
@@ -322,7 +324,10 @@ impl Connection {
     }
 
     /// Refuses CONNECT: CONNACK with a reason where there is one, and the end.
-    pub(super) fn refuse(&mut self, version: Version, refusal: Refusal) -> Step {
+    pub(super) fn refuse(&mut self, version: Version, mut refusal: Refusal) -> Step {
+        // MQTT-3.2.2-8
+        refusal.reason =
+            (self.batch).carried(None, (ReasonPacket::Connack, version), refusal.reason);
         if encode_refusal(
             version,
             &refusal,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, Version};
+use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Version};
 
 use super::{Connection, Fault, Step, Then};
 use crate::event::DropReason;
@@ -250,6 +250,11 @@ impl Connection {
     }
 
     fn acknowledge_refusal(&mut self, qos: QoS, packet_id: u16, refusal: &Refusal) {
+        let packet = match qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => ReasonPacket::Puback, // MQTT-3.4.2-1
+            QoS::ExactlyOnce => ReasonPacket::Pubrec, // MQTT-3.5.2-1
+        };
         // In 5.0 the identifier stays free (MQTT-4.3.3-9). Earlier versions cannot be told of the
         // refusal: the flow goes on as if the message had been published.
         if qos == QoS::ExactlyOnce
@@ -260,7 +265,10 @@ impl Connection {
             return;
         }
 
-        self.acknowledge(qos, packet_id, refusal.reason, refusal.text.as_deref());
+        let client_id = self.session.as_ref().map(|session| &session.client_id);
+        let packet = (packet, self.version);
+        let reason = self.batch.carried(client_id, packet, refusal.reason);
+        self.acknowledge(qos, packet_id, reason, refusal.text.as_deref());
     }
 
     fn acknowledge(&mut self, qos: QoS, packet_id: u16, reason: ReasonCode, text: Option<&str>) {

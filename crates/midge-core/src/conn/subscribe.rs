@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use midge_codec::{
-    Packet, ReasonCode, Suback, Subscribe, SubscribeFilter, Unsuback, Unsubscribe, Version,
+    Packet, ReasonCode, ReasonPacket, Suback, Subscribe, SubscribeFilter, Unsuback, Unsubscribe,
+    Version,
 };
 
 use super::handshake::granted;
@@ -110,7 +111,7 @@ impl Connection {
                     });
                     match verdict {
                         Verdict::Allow => {}
-                        Verdict::Deny(refusal) => held.deny(refusal),
+                        Verdict::Deny(refusal) => self.deny(&mut held, refusal),
                         Verdict::Defer(deferred) => {
                             return self.wait(deferred, Then::Subscribe(Box::new(held)));
                         }
@@ -125,11 +126,24 @@ impl Connection {
     pub(super) fn subscribe_held(&mut self, mut held: HeldSubscribe, answer: Answer) -> Step {
         match answer {
             Answer::Allow => {}
-            Answer::Deny(refusal) => held.deny(refusal),
-            Answer::Auth(_) => held.deny(Refusal::new(ReasonCode::NotAuthorized)),
+            Answer::Deny(refusal) => self.deny(&mut held, refusal),
+            Answer::Auth(_) => self.deny(&mut held, Refusal::new(ReasonCode::NotAuthorized)),
         }
         held.at += 1;
         self.authorize_subscribe(held)
+    }
+
+    /// A hook refuses the filter that it was asked about.
+    fn deny(&mut self, held: &mut HeldSubscribe, refusal: Refusal) {
+        let client_id = self.session.as_ref().map(|session| &session.client_id);
+        let packet = (ReasonPacket::Suback, self.version); // MQTT-3.9.3-2
+        let reason = self.batch.carried(client_id, packet, refusal.reason);
+        if let Some(grant) = held.grants.get_mut(held.at) {
+            grant.answer = Some(reason);
+        }
+        if held.text.is_none() {
+            held.text = refusal.text;
+        }
     }
 
     fn make_subscriptions(&mut self, mut held: HeldSubscribe) -> Step {
@@ -199,17 +213,6 @@ impl Connection {
         let _ = midge_codec::encode(&packet, self.version, &mut self.batch.replies);
         self.batch.packet_sent();
         Ok(())
-    }
-}
-
-impl HeldSubscribe {
-    fn deny(&mut self, refusal: Refusal) {
-        if let Some(grant) = self.grants.get_mut(self.at) {
-            grant.answer = Some(refusal.reason);
-        }
-        if self.text.is_none() {
-            self.text = refusal.text;
-        }
     }
 }
 

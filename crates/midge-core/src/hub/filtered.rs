@@ -13,6 +13,7 @@ use crate::batch::Batch;
 use crate::event::DropReason;
 use crate::hooks::{DeliveryVerdict, HookSet};
 use crate::message::OwnedMessage;
+use crate::observer::Observers;
 use crate::receipt::{Outcome, Receipt};
 use crate::router::{Group, Router, Sub, SubTarget, Subscriber, Target};
 use crate::session::Offering;
@@ -91,8 +92,8 @@ impl Hub {
             match target {
                 Target::One(target) => {
                     let verdict = verdict.unwrap_or(DeliveryVerdict::Drop);
-                    let receipt = receipt.as_deref_mut();
-                    self.offer_as_decided(&target, verdict, passage, receipt, batch);
+                    let (observers, receipt) = (&router.observers, receipt.as_deref_mut());
+                    self.offer_as_decided(&target, verdict, passage, observers, receipt, batch);
                 }
                 Target::Group(group) => groups.push(group),
             }
@@ -124,10 +125,11 @@ impl Hub {
         target: &SubTarget,
         verdict: DeliveryVerdict,
         offering: &mut O,
+        observers: &Observers,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
-        let outcome = self.try_as_decided(target, verdict, offering, batch);
+        let outcome = self.try_as_decided(target, verdict, offering, observers, batch);
         self.note(target, outcome, offering, receipt, batch);
     }
 
@@ -136,17 +138,18 @@ impl Hub {
         target: &SubTarget,
         verdict: DeliveryVerdict,
         offering: &mut O,
+        observers: &Observers,
         batch: &mut Batch,
     ) -> Outcome {
         match verdict {
-            DeliveryVerdict::Deliver => self.offer_one(target, offering, false, batch),
+            DeliveryVerdict::Deliver => self.offer_one(target, offering, observers, false, batch),
             DeliveryVerdict::Replace(other) => {
                 let replaced = self.replacement(&other, &offering.keep(), batch.now);
                 let mut offering = Kept {
                     message: &replaced,
                     now: batch.now,
                 };
-                self.offer_one(target, &mut offering, false, batch)
+                self.offer_one(target, &mut offering, observers, false, batch)
             }
             DeliveryVerdict::Drop => Outcome::Dropped(DropReason::RefusedByHook),
         }
@@ -187,11 +190,12 @@ impl Hub {
                 };
 
                 // Under the lock nothing leaves the group.
-                let _router = self.router.read();
+                let router = self.router.read();
                 if !group.has(&sub.subscriber) {
                     continue;
                 }
-                let outcome = self.try_as_decided(&target, verdict, offering, batch);
+                let outcome =
+                    self.try_as_decided(&target, verdict, offering, &router.observers, batch);
                 if !matches!(outcome, Outcome::Dropped(_)) {
                     return self.note(&target, outcome, offering, receipt, batch);
                 }
@@ -232,7 +236,7 @@ impl Hub {
         });
         match verdict {
             // A replacement that cannot be sent is as good as none.
-            DeliveryVerdict::Replace(other) if self.check_topic(&other.topic).is_err() => {
+            DeliveryVerdict::Replace(other) if self.check_parts(&other.parts(), false).is_err() => {
                 DeliveryVerdict::Drop
             }
             verdict => verdict,
@@ -283,7 +287,7 @@ impl Hub {
             }
         }
 
-        let outcome = self.offer_one(target, &mut offering, true, batch);
+        let outcome = self.offer_one(target, &mut offering, &Observers::NONE, true, batch);
         self.note(target, outcome, &offering, None, batch);
     }
 }

@@ -4,14 +4,14 @@ use crate::sync::atomic::Ordering;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use midge_codec::{QoS, ReasonCode, TopicFilter};
+use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 
 use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::batch::Batch;
 use crate::event::DropReason;
 use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
 use crate::message::{MessageRef, Origin, OwnedMessage};
-use crate::observer::{Observer, Received, Sink};
+use crate::observer::{Observer, ObserverKey, Received, Sink};
 use crate::receipt::{Receipt, Tracker};
 use crate::router::{Subscriber, is_shared};
 use crate::session::SubRecord;
@@ -49,7 +49,31 @@ impl std::fmt::Display for PublishError {
     }
 }
 
-impl std::error::Error for PublishError {}
+impl std::error::Error for PublishError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::InvalidTopic(_)
+            | Self::TooLarge
+            | Self::InvalidProperty(_)
+            | Self::TooDeep
+            | Self::Stopped => None,
+        }
+    }
+}
+
+impl PublishError {
+    /// The reason code with which a publisher hears of it.
+    pub fn reason(&self) -> ReasonCode {
+        match self {
+            Self::InvalidTopic(_) => ReasonCode::TopicNameInvalid,
+            Self::TooLarge => ReasonCode::PacketTooLarge,
+            Self::Refused(refusal) => refusal.reason,
+            Self::Stopped => ReasonCode::ServerShuttingDown,
+            Self::InvalidProperty(_) | Self::TooDeep => ReasonCode::ImplementationSpecificError,
+        }
+    }
+}
 
 /// Why a message could not be handed to one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,29 +94,46 @@ impl std::fmt::Display for SendError {
     }
 }
 
-impl std::error::Error for SendError {}
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Publish(error) => Some(error),
+            Self::NoSession => None,
+        }
+    }
+}
+
+impl From<PublishError> for SendError {
+    fn from(error: PublishError) -> Self {
+        Self::Publish(error)
+    }
+}
 
 /// An in-process subscription. Dropping it ends it.
 pub struct ObserverHandle {
     hub: std::sync::Weak<Hub>,
-    observer: Arc<Observer>,
+    key: Option<ObserverKey>,
     filters: Vec<(Arc<str>, bool)>,
 }
 
 impl Drop for ObserverHandle {
     fn drop(&mut self) {
-        self.observer.close();
-        let Some(hub) = self.hub.upgrade() else {
+        let (Some(hub), Some(key)) = (self.hub.upgrade(), self.key) else {
             return;
         };
-        let subscriber = Subscriber::Observer(self.observer.clone());
-        let mut router = hub.router.write();
+        let subscriber = Subscriber::Observer(key);
         let mut wastes = Vec::new();
+
+        let mut router = hub.router.write();
         for (filter, shared) in &self.filters {
             wastes.extend(router.remove(filter, &subscriber, *shared));
         }
-        router.forget_observer(&self.observer);
+        let observer = router.observers.remove(key);
         drop(router);
+
+        if let Some(observer) = observer {
+            observer.close();
+        }
         hub.throw_away(wastes);
     }
 }
@@ -254,6 +295,15 @@ impl Hub {
         if crate::guard::too_deep() {
             return Err(PublishError::TooDeep);
         }
+        self.check_parts(message, topic_is_valid)
+    }
+
+    /// Whether a message of the host, or of a hook, can be sent as it is.
+    pub(super) fn check_parts(
+        &self,
+        message: &MessageRef<'_>,
+        topic_is_valid: bool,
+    ) -> Result<(), PublishError> {
         if !topic_is_valid {
             self.check_topic(message.topic)
                 .map_err(PublishError::InvalidTopic)?;
@@ -262,14 +312,10 @@ impl Hub {
         if size > self.config().limits.packet_bytes as usize {
             return Err(PublishError::TooLarge);
         }
-        if let Some(topic) = message.properties.response_topic
-            && midge_codec::TopicName::new(topic).is_err()
-        {
-            return Err(PublishError::InvalidProperty(
-                "response topic is not a valid topic name",
-            ));
+        match message.properties.fault() {
+            Some(what) => Err(PublishError::InvalidProperty(what)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// A message in the name of a client passes the same authorization as the client's own.
@@ -312,28 +358,39 @@ impl Hub {
             })
     }
 
-    /// Subscribes the host itself. Retained messages that match come first if `retained` says so. `Err` names the filter that is not valid.
+    /// Subscribes the host itself. Retained messages that match come first if `retained` says so.
+    /// `Err` names the filter that is not valid and says why. Once the hub has ended the sink is closed at once.
     pub fn observe_messages(
         self: &Arc<Self>,
         filters: &[&str],
         qos: QoS,
         retained: bool,
-        sink: Arc<dyn Sink>,
+        sink: impl Sink + 'static,
         now: Tick,
-    ) -> Result<ObserverHandle, String> {
+    ) -> Result<ObserverHandle, (String, &'static str)> {
         for filter in filters {
-            if TopicFilter::new(filter).is_err() || self.check_filter(filter).is_err() {
-                return Err((*filter).to_owned());
-            }
+            let valid = TopicFilter::new(filter).map_err(TopicError::what);
+            valid
+                .and_then(|_| self.check_filter(filter))
+                .map_err(|what| ((*filter).to_owned(), what))?;
         }
-        let observer = Arc::new(Observer::new(sink));
+
+        let observer: Arc<Observer> = Arc::new(Observer::new(sink));
         let mut handle = ObserverHandle {
             hub: Arc::downgrade(self),
-            observer: observer.clone(),
+            key: None,
             filters: Vec::new(),
         };
         let mut router = self.router.write();
-        router.add_observer(observer.clone());
+        if !router.is_closed() {
+            handle.key = router.observers.add(observer.clone());
+        }
+        let Some(key) = handle.key else {
+            drop(router);
+            observer.close();
+            return Ok(handle);
+        };
+
         let store = self.retained.read();
         for filter in filters {
             let shared = is_shared(filter);
@@ -344,12 +401,7 @@ impl Hub {
                 shared,
             };
             let filter: Arc<str> = (*filter).into();
-            router.insert(
-                &filter,
-                Subscriber::Observer(observer.clone()),
-                record,
-                shared,
-            );
+            router.insert(&filter, Subscriber::Observer(key), record, shared);
             if retained && !shared {
                 for message in store.matching(&filter) {
                     if !message.is_expired(now) {
@@ -363,6 +415,7 @@ impl Hub {
         }
         drop(store);
         drop(router);
+
         observer.wake();
         Ok(handle)
     }

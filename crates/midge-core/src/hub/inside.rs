@@ -2,14 +2,13 @@
 //! session and no decision, and there may be millions of them a second.
 
 use crate::sync::atomic::Ordering;
-use std::sync::Arc;
 
 use super::Hub;
 use super::host::Desk;
 use crate::event::{DropReason, EventMask};
 use crate::hooks::HookSet;
 use crate::message::{MessageRef, Origin};
-use crate::observer::Received;
+use crate::observer::{ObserverKey, Received};
 use crate::router::{SubTarget, Subscriber, Target};
 use crate::shared_message::SharedMessage;
 use crate::time::Tick;
@@ -20,10 +19,10 @@ pub(super) fn is_inside(targets: &[Target]) -> bool {
     !targets.is_empty() && targets.iter().all(inside)
 }
 
-fn as_observer(target: &Target) -> Option<(&SubTarget, &Arc<crate::observer::Observer>)> {
+fn as_observer(target: &Target) -> Option<(&SubTarget, ObserverKey)> {
     match target {
         Target::One(target) => match &target.subscriber {
-            Subscriber::Observer(observer) => Some((target, observer)),
+            Subscriber::Observer(key) => Some((target, *key)),
             Subscriber::Session(_) => None,
         },
         Target::Group(_) => None,
@@ -56,8 +55,11 @@ impl Hub {
         let make = || message.keep(topic, 0, origin, Tick::NEVER, None);
         let mut kept = Some(prepared.cloned().unwrap_or_else(make));
         let mut left = route.targets.len();
-        for (target, observer) in route.targets.iter().filter_map(as_observer) {
+        for (target, key) in route.targets.iter().filter_map(as_observer) {
             left -= 1;
+            let Some(observer) = router.observers.get(key) else {
+                continue;
+            };
             let message = if left == 0 { kept.take() } else { kept.clone() };
             let Some(message) = message else { break };
             let qos = message.qos().min(target.qos);

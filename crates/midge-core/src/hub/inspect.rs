@@ -3,7 +3,7 @@
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use midge_codec::{ReasonCode, SubscriptionOptions};
+use midge_codec::{ReasonCode, ReasonPacket, SubscriptionOptions};
 
 use super::Hub;
 use crate::event::DisconnectReason;
@@ -13,6 +13,7 @@ use crate::time::Tick;
 
 /// A connected client.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ClientView {
     /// Who it is.
     pub info: Arc<ClientInfo>,
@@ -26,6 +27,7 @@ pub struct ClientView {
 
 /// A session, connected or not.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SessionView {
     /// Client identifier.
     pub client_id: Arc<str>,
@@ -49,6 +51,7 @@ pub struct SessionView {
 
 /// A subscription.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SubscriptionView {
     /// Client identifier.
     pub client_id: Arc<str>,
@@ -152,13 +155,22 @@ impl Hub {
             .all(|session| session.lock().is_settled())
     }
 
-    /// Disconnects a client with a reason code; its will is published. `false` if it is not
-    /// connected.
+    /// Disconnects a client with a reason code of 0x80 or above, or 0x00; its will is published. A
+    /// code that a server's DISCONNECT cannot carry is replaced as that of a
+    /// [`Refusal`](crate::Refusal) is. `false` if it is not connected.
     pub fn disconnect(&self, client_id: &str, reason: ReasonCode, now: Tick) -> bool {
-        let Some(link) = self.link_of(client_id) else {
+        let Some((link, version)) = self.link_of(client_id) else {
             return false;
         };
         let mut batch = self.begin(now);
+        // MQTT-3.14.2-1: a normal disconnection is the only success.
+        let reason = match reason {
+            ReasonCode::Success => reason,
+            _ => {
+                let packet = (ReasonPacket::Disconnect, version);
+                batch.carried(Some(&client_id.into()), packet, reason)
+            }
+        };
         self.end(&link, DisconnectReason::ByServer(reason), &mut batch);
         true
     }

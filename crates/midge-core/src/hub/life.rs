@@ -3,7 +3,7 @@
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use midge_codec::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode, Version};
+use midge_codec::{Disconnect, Packet, PropertiesBuf, ReasonCode, Version};
 
 use super::{After, Hub};
 use crate::batch::{Batch, Orphan};
@@ -476,14 +476,12 @@ impl Hub {
         true
     }
 
-    /// The link of a connected client.
-    pub(super) fn link_of(&self, client_id: &str) -> Option<Arc<Link>> {
-        let session = self.sessions.lock().find(client_id).cloned()?;
+    /// The link of a connected client, and its protocol version.
+    pub(super) fn link_of(&self, client_id: &str) -> Option<(Arc<Link>, Version)> {
+        let session = self.session_of(client_id)?;
         let state = session.lock();
-        state
-            .attached
-            .as_ref()
-            .map(|attached| attached.link.clone())
+        let attached = state.attached.as_ref()?;
+        Some((attached.link.clone(), attached.settings.version))
     }
 
     pub(super) fn session_of(&self, client_id: &str) -> Option<Arc<Session>> {
@@ -566,8 +564,13 @@ impl Hub {
                 crate::session::release(&mut state, &entry.delivery, None, &self.shared);
             }
         }
-        let router = std::mem::take(&mut *self.router.write());
-        router.close_observers();
+        let router = {
+            let mut router = self.router.write();
+            let ended = router.ended();
+            std::mem::replace(&mut *router, ended)
+        };
+        // Closes the in-process subscribers, with no lock held.
+        drop(router);
         *self.retained.write() = crate::retained::Retained::default();
         crate::shared_message::empty_depot();
     }
@@ -594,14 +597,8 @@ fn write_disconnect(
     if attached.settings.version != Version::V5 {
         return;
     }
-    let mut full = PropertiesBuf::new();
-    if let Some(text) = refusal.and_then(|refusal| refusal.text.as_deref()) {
-        let _ = full.push(Property::ReasonString(text));
-    }
-    if let Some(server) = refusal.and_then(|refusal| refusal.server_reference.as_deref()) {
-        let _ = full.push(Property::ServerReference(server));
-    }
-    let bare = PropertiesBuf::new();
+    let full = refusal.map(|refusal| refusal.explained(reason));
+    let (full, bare) = (full.unwrap_or_default(), PropertiesBuf::new());
     let maximum = attached.settings.maximum_packet as usize;
     for properties in [&full, &bare] {
         let packet = Packet::Disconnect(Disconnect {

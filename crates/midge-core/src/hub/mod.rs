@@ -299,6 +299,11 @@ impl Hub {
         self.shared.taps.add(mask, queue);
     }
 
+    /// Lets go of a queue that was given to [`Hub::observe`].
+    pub fn unobserve(&self, queue: &Arc<Queue<Observed>>) {
+        self.shared.taps.remove(queue);
+    }
+
     /// The transport of a connection broke, or the other side closed it.
     pub fn lost(&self, link: &Arc<Link>, now: Tick) {
         let mut batch = self.begin(now);

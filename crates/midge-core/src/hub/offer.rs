@@ -11,7 +11,7 @@ use crate::batch::Batch;
 use crate::event::DropReason;
 use crate::hooks::HookSet;
 use crate::message::{MessageRef, Origin};
-use crate::observer::Received;
+use crate::observer::{Observers, Received};
 use crate::receipt::{Outcome, Receipt};
 use crate::router::{Candidates, Group, SubTarget, Subscriber, Target};
 use crate::session::{Delivery, Offering, Session, Terms};
@@ -21,15 +21,16 @@ impl Hub {
         &self,
         target: &Target,
         offering: &mut O,
+        observers: &Observers,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
         match target {
             Target::One(target) => {
-                let outcome = self.offer_one(target, offering, false, batch);
+                let outcome = self.offer_one(target, offering, observers, false, batch);
                 self.note(target, outcome, offering, receipt, batch);
             }
-            Target::Group(group) => self.offer_group(group, offering, receipt, batch),
+            Target::Group(group) => self.offer_group(group, offering, observers, receipt, batch),
         }
     }
 
@@ -37,6 +38,7 @@ impl Hub {
         &self,
         target: &SubTarget,
         offering: &mut O,
+        observers: &Observers,
         retained: bool,
         batch: &mut Batch,
     ) -> Outcome {
@@ -54,7 +56,10 @@ impl Hub {
                 };
                 session.offer(offering, terms, &self.shared, batch)
             }
-            Subscriber::Observer(observer) => {
+            Subscriber::Observer(key) => {
+                let Some(observer) = observers.get(*key) else {
+                    return Outcome::Sent;
+                };
                 let expiry = parts.expiry;
                 let message = offering.keep();
                 let received = Received::new(message, retained, qos, expiry);
@@ -78,10 +83,18 @@ impl Hub {
         &self,
         group: &Arc<Group>,
         offering: &mut O,
+        observers: &Observers,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
-        self.offer_members(group, &group.candidates(), offering, receipt, batch);
+        self.offer_members(
+            group,
+            &group.candidates(),
+            offering,
+            observers,
+            receipt,
+            batch,
+        );
     }
 
     pub(super) fn offer_members<O: Offering>(
@@ -89,6 +102,7 @@ impl Hub {
         group: &Arc<Group>,
         candidates: &Candidates,
         offering: &mut O,
+        observers: &Observers,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
@@ -96,11 +110,11 @@ impl Hub {
             return;
         };
         let mut target = SubTarget::new(first, Some(group));
-        let mut outcome = self.offer_one(&target, offering, false, batch);
+        let mut outcome = self.offer_one(&target, offering, observers, false, batch);
         if matches!(outcome, Outcome::Dropped(_)) {
             for sub in group.others(candidates) {
                 let other = SubTarget::new(&sub, Some(group));
-                let next = self.offer_one(&other, offering, false, batch);
+                let next = self.offer_one(&other, offering, observers, false, batch);
                 if !matches!(next, Outcome::Dropped(_)) {
                     (target, outcome) = (other, next);
                     break;
@@ -155,7 +169,7 @@ impl Hub {
             drop(router);
             self.offer_group_filtered(&group, &mut offering, None, batch);
         } else {
-            self.offer_group(&group, &mut offering, None, batch);
+            self.offer_group(&group, &mut offering, &router.observers, None, batch);
         }
     }
 
@@ -185,6 +199,13 @@ impl Hub {
             extra: None,
         };
         receipt.matched = 1;
-        self.offer(&Target::One(target), &mut passage, Some(receipt), batch);
+        let target = Target::One(target);
+        self.offer(
+            &target,
+            &mut passage,
+            &Observers::NONE,
+            Some(receipt),
+            batch,
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use midge_codec::{QoS, ReasonCode};
+use midge_codec::QoS;
 
 use super::Hub;
 use super::passage::Passage;
@@ -90,8 +90,8 @@ impl Hub {
             Interception::Forward => self.route(publisher, message, cache, receipt, batch),
             Interception::Replace(other) => {
                 let other = *other;
-                if let Err(what) = self.check_topic(&other.topic) {
-                    let refusal = Refusal::new(ReasonCode::TopicNameInvalid).text(what);
+                if let Err(error) = self.check_parts(&other.parts(), false) {
+                    let refusal = Refusal::new(error.reason()).text(error.to_string());
                     return Err(Unpublished::Refused(refusal));
                 }
                 self.route(publisher, other.parts(), None, receipt, batch)
@@ -209,7 +209,13 @@ impl Hub {
 
         passage.many = targets.len() > 1;
         for target in targets {
-            self.offer(target, passage, receipt.as_deref_mut(), batch);
+            self.offer(
+                target,
+                passage,
+                &router.observers,
+                receipt.as_deref_mut(),
+                batch,
+            );
         }
         let matched = targets.len();
         drop(router);

@@ -21,6 +21,7 @@ use crate::event::EventMask;
 use crate::hooks::HookSet;
 use crate::link::Link;
 use crate::message::{MessageRef, Origin, SHARE_FROM};
+use crate::observer::Observers;
 use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
 use crate::session::Session;
 use crate::shared_message::SharedMessage;
@@ -308,10 +309,10 @@ impl Hub {
         batch.local.publish_received += run.packets;
         batch.local.publish_bytes_received += run.payloads;
         if run.qos == QoS::AtMostOnce {
-            self.offer_run(publisher, &run, route, batch);
+            self.offer_run(publisher, &run, route, &router.observers, batch);
         } else {
             batch.local.packets_sent += run.packets;
-            self.offer_acknowledged_run(publisher.session, &run, route, batch);
+            self.offer_acknowledged_run(publisher.session, &run, route, &router.observers, batch);
         }
         Some((run.bytes.len(), run.packets))
     }
@@ -321,6 +322,7 @@ impl Hub {
         publisher: &RunPublisher<'_>,
         run: &Run<'_>,
         route: &Route,
+        observers: &Observers,
         batch: &mut Batch,
     ) {
         let publisher = Publisher::Client(ClientPublisher {
@@ -339,12 +341,12 @@ impl Hub {
                 continue;
             }
             if let Target::Group(group) = target {
-                self.offer_run_to_members(&publisher, run, group, batch);
+                self.offer_run_to_members(&publisher, run, group, observers, batch);
                 continue;
             }
             for piece in run.pieces_of_any_length() {
                 let mut passage = Passage::new(run.message(&piece), &publisher, self, batch.now);
-                self.offer(target, &mut passage, None, batch);
+                self.offer(target, &mut passage, observers, None, batch);
             }
         }
     }
@@ -355,6 +357,7 @@ impl Hub {
         publisher: &Publisher<'_>,
         run: &Run<'_>,
         group: &Arc<Group>,
+        observers: &Observers,
         batch: &mut Batch,
     ) {
         for piece in run.pieces_of_any_length() {
@@ -366,7 +369,7 @@ impl Hub {
                 continue;
             }
             let mut passage = Passage::new(run.message(&piece), publisher, self, batch.now);
-            self.offer_members(group, &candidates, &mut passage, None, batch);
+            self.offer_members(group, &candidates, &mut passage, observers, None, batch);
         }
     }
 
@@ -375,6 +378,7 @@ impl Hub {
         publisher: &Arc<Session>,
         run: &Run<'_>,
         route: &Route,
+        observers: &Observers,
         batch: &mut Batch,
     ) {
         let mut kept = std::mem::take(&mut batch.kept);
@@ -386,9 +390,9 @@ impl Hub {
         }));
         if let Some((last, others)) = route.targets.split_last() {
             for target in others {
-                self.offer_kept(target, run, kept.iter().cloned(), batch);
+                self.offer_kept(target, run, kept.iter().cloned(), observers, batch);
             }
-            self.offer_kept(last, run, kept.drain(..), batch);
+            self.offer_kept(last, run, kept.drain(..), observers, batch);
         }
         batch.kept = kept;
     }
@@ -399,10 +403,11 @@ impl Hub {
         target: &Target,
         run: &Run<'_>,
         mut messages: impl Iterator<Item = SharedMessage>,
+        observers: &Observers,
         batch: &mut Batch,
     ) {
         if let Target::Group(group) = target {
-            return self.offer_kept_to_members(group, run, messages, batch);
+            return self.offer_kept_to_members(group, run, messages, observers, batch);
         }
         if let Some((session, qos)) = plain(target)
             && qos >= run.qos
@@ -415,7 +420,7 @@ impl Hub {
                 message: &message,
                 now,
             };
-            self.offer(target, &mut kept, None, batch);
+            self.offer(target, &mut kept, observers, None, batch);
         }
     }
 
@@ -425,6 +430,7 @@ impl Hub {
         group: &Arc<Group>,
         run: &Run<'_>,
         messages: impl Iterator<Item = SharedMessage>,
+        observers: &Observers,
         batch: &mut Batch,
     ) {
         for (piece, message) in run.pieces().zip(messages) {
@@ -442,7 +448,7 @@ impl Hub {
                     message: &message,
                     now,
                 };
-                self.offer_members(group, &candidates, &mut kept, None, batch);
+                self.offer_members(group, &candidates, &mut kept, observers, None, batch);
             }
         }
     }

@@ -18,7 +18,7 @@ pub(crate) use subs::{Sub, Subscriber};
 pub(crate) use trie::Waste;
 use trie::{Found, Trie};
 
-use crate::observer::Observer;
+use crate::observer::Observers;
 use crate::session::{Extra, SubRecord};
 use crate::sync::Hashing;
 
@@ -88,7 +88,8 @@ pub(crate) struct Router {
     exact: HashMap<Arc<str>, Slot, Hashing>,
     wild: Trie,
     groups: HashMap<Arc<str>, Arc<Group>>,
-    observers: Vec<Arc<Observer>>,
+    pub(crate) observers: Observers,
+    closed: bool,
     /// Grows with every change, so that cached routes find out that they are stale.
     generation: u64,
 }
@@ -220,21 +221,19 @@ impl Router {
         self.exact.hasher().hash_one(topic)
     }
 
-    /// Closes the queues of all in-process subscribers.
-    pub(crate) fn close_observers(&self) {
-        for observer in &self.observers {
-            observer.close();
+    /// A router for a hub that has ended: it takes no in-process subscribers. Routes that were
+    /// remembered of this one do not hold for it.
+    pub(crate) fn ended(&self) -> Self {
+        Self {
+            generation: self.generation + 1,
+            closed: true,
+            ..Self::default()
         }
     }
 
-    /// Remembers an in-process subscriber.
-    pub(crate) fn add_observer(&mut self, observer: Arc<Observer>) {
-        self.observers.push(observer);
-    }
-
-    /// Forgets an in-process subscriber.
-    pub(crate) fn forget_observer(&mut self, observer: &Arc<Observer>) {
-        self.observers.retain(|known| !Arc::ptr_eq(known, observer));
+    /// Whether the hub has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     pub(crate) fn group(&self, filter: &str) -> Option<&Arc<Group>> {

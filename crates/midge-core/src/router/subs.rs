@@ -5,22 +5,22 @@ use std::sync::Arc;
 use midge_codec::QoS;
 
 use super::Group;
-use crate::observer::Observer;
+use crate::observer::ObserverKey;
 use crate::session::{Session, SubRecord};
 
 /// Somebody who subscribes.
 #[derive(Clone, Debug)]
 pub(crate) enum Subscriber {
     Session(Arc<Session>),
-    Observer(Arc<Observer>),
+    Observer(ObserverKey),
 }
 
 impl Subscriber {
     /// The same number for the same subscriber.
-    pub(crate) fn key(&self) -> usize {
+    pub(crate) fn key(&self) -> u64 {
         match self {
-            Self::Session(session) => Arc::as_ptr(session).addr(),
-            Self::Observer(observer) => Arc::as_ptr(observer).addr(),
+            Self::Session(session) => Arc::as_ptr(session).addr() as u64,
+            Self::Observer(key) => key.number(),
         }
     }
 

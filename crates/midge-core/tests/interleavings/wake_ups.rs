@@ -42,10 +42,7 @@ struct Reader(Mutex<(usize, usize)>);
 impl Sink for Reader {
     fn push(&self, _: Received) -> Pushed {
         self.0.lock().unwrap().0 += 1;
-        Pushed {
-            lost: 0,
-            awaited: true,
-        }
+        Pushed::new(0, true)
     }
 
     fn wake(&self) {
@@ -166,7 +163,7 @@ fn a_receipt_is_paid(end: fn(&mut Client)) {
         let receipt = publish_from_host(&host, "1", 1, true);
         let polled = receipt.clone();
         let polls = thread::spawn(move || {
-            shuttle::future::block_on(std::future::poll_fn(|cx| polled.poll_acknowledged(cx)));
+            shuttle::future::block_on(polled.acknowledged());
         });
         assert!(receipt.wait_acknowledged(Duration::MAX));
         polls.join().unwrap();

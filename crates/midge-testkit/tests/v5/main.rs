@@ -26,6 +26,7 @@ mod limits;
 mod ordering;
 mod properties;
 mod publish;
+mod refusals;
 mod retain;
 mod session;
 mod shared;

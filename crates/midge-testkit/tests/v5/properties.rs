@@ -1,8 +1,8 @@
 //! Properties: which packet may have which, how often, with which values; and their forwarding.
 
-use midge_testkit::{Client, Connect, Message, PropsBuf, Publish, Subscribe, Will, Wire, id};
+use midge_testkit::{Client, Connect, Kind, Message, PropsBuf, Publish, Subscribe, Will, Wire, id};
 
-use crate::common::{Holder, broker, props};
+use crate::common::{Holder, broker, broker_with, props};
 
 /// A property with a legal value.
 fn legal(property: u8) -> PropsBuf {
@@ -309,5 +309,111 @@ fn nn5_008_properties_come_in_any_order() {
         client.expect_nothing();
         client.acknowledge(&first);
         client.expect_message("t", "2");
+    }
+}
+
+/// Puts a message with these properties in place of each one.
+struct Replacer(midge::PropertiesBuf, bool);
+
+impl midge::Hooks for Replacer {
+    fn set(&self) -> midge::HookSet {
+        match self.1 {
+            false => midge::HookSet::INTERCEPT_PUBLISH,
+            true => midge::HookSet::INTERCEPT_DELIVERY,
+        }
+    }
+
+    fn intercept_publish(
+        &self,
+        _: &midge::Origin,
+        message: &midge::MessageRef<'_>,
+    ) -> midge::Interception {
+        let mut other = midge::OwnedMessage::from(message);
+        other.properties = self.0.clone();
+        midge::Interception::Replace(Box::new(other))
+    }
+
+    fn intercept_delivery(
+        &self,
+        _: &str,
+        message: &midge::KeptMessage,
+        _: midge::QoS,
+    ) -> midge::DeliveryVerdict {
+        let mut other = midge::OwnedMessage::new(message.topic(), message.payload().to_vec());
+        other.properties = self.0.clone();
+        midge::DeliveryVerdict::Replace(Box::new(other))
+    }
+}
+
+/// Covers: NN5-007, NN5-009
+#[test]
+fn nn5_007_the_host_cannot_send_a_property_twice() {
+    use midge::Property::{ContentType, PayloadFormatIndicator, ResponseTopic, UserProperty};
+    let server = broker();
+    let mut watcher = server.watcher("t");
+    let message = server.message("t").content_type("one").content_type("two");
+    let message = message.response_topic("a").response_topic("b");
+    let message = message.payload_format_utf8().payload_format_utf8();
+    let message = message.user_property("n", "1").user_property("n", "2");
+    message
+        .correlation_data(b"x")
+        .correlation_data(b"y")
+        .send()
+        .expect("a message");
+    let message = watcher.expect_message("t", "");
+    assert_eq!(message.props.text(id::CONTENT_TYPE), Some("two"));
+    assert_eq!(message.props.text(id::RESPONSE_TOPIC), Some("b"));
+    assert_eq!(message.props.binary(id::CORRELATION_DATA), Some(&b"y"[..]));
+    assert_eq!(message.props.users().len(), 2);
+
+    // What a block of the host's own must not have is refused by each way that it could take.
+    let blocks: [&[midge::Property<'_>]; 4] = [
+        &[
+            ContentType("one"),
+            UserProperty("n", "v"),
+            ContentType("two"),
+        ],
+        &[PayloadFormatIndicator(1), PayloadFormatIndicator(1)],
+        &[PayloadFormatIndicator(2)],
+        &[ResponseTopic("a/#")],
+    ];
+    for properties in blocks {
+        let mut block = midge::PropertiesBuf::new();
+        for property in properties {
+            block.push(*property).expect("it can be encoded");
+        }
+        let mut message = midge::OwnedMessage::new("t", "x");
+        message.properties = block.clone();
+        let invalid = |error| matches!(error, midge::PublishError::InvalidProperty(_));
+        let refused = server.publish_ref(message.parts(), None, true);
+        assert!(refused.is_err_and(invalid), "{properties:?}");
+        for at_delivery in [false, true] {
+            let hooks = Replacer(block.clone(), at_delivery);
+            let server = broker_with(|builder| builder.hooks(hooks));
+            let mut watcher = server.watcher("t");
+            let mut client = server.client("publisher");
+            client.send(Publish::new("t", "x").qos(1, 1).bytes());
+            let puback = client.expect_ack(Kind::Puback, 1).code;
+            assert_eq!(puback, if at_delivery { 0 } else { 0x83 });
+            watcher.expect_nothing();
+        }
+    }
+    // Bytes that are no properties do not become any.
+    for block in [
+        &b"\x03\x00\x01\xff"[..],
+        b"\x03\x00\x05x",
+        b"\xff\xff",
+        b"\x26\x00\x01n",
+    ] {
+        let mut message = midge::OwnedMessage::new("t", "x");
+        message.properties = midge::Properties::from_block(block).into();
+        let _ = server.publish_ref(message.parts(), None, true);
+    }
+    watcher.barrier();
+    for message in watcher.drain() {
+        assert_eq!(
+            (message.text().as_str(), message.props.is_empty()),
+            ("x", true)
+        );
     }
 }

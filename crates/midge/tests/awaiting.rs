@@ -1,0 +1,131 @@
+//! Asynchronous code without a runtime: streams, receipts, futures that are given up.
+
+#![allow(clippy::unwrap_used)] // a test may fail
+
+use std::future::{Future, IntoFuture};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use futures_core::Stream;
+use midge::{Broker, Event, QoS, Stop};
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a future on this thread.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (mut future, mut context) = (pin!(future), Context::from_waker(&waker));
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// The next item of a stream.
+fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    wait(std::future::poll_fn(|cx| {
+        Pin::new(&mut *stream).poll_next(cx)
+    }))
+}
+
+#[test]
+fn subscriptions_and_events_are_streams() {
+    let broker = Broker::builder().start().unwrap();
+    let (mut messages, mut events) = (broker.subscribe("t").unwrap(), broker.events());
+    let publisher = thread::spawn({
+        let broker = broker.clone();
+        move || {
+            for n in 0..100 {
+                broker.publish("t", n.to_string()).unwrap();
+            }
+            let mut client = UnixStream::from(broker.connect_fd().unwrap());
+            client
+                .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c")
+                .unwrap();
+            client.read_exact(&mut [0; 4]).unwrap();
+        }
+    });
+    for n in 0..100 {
+        let message = next(&mut messages).unwrap();
+        assert_eq!(message.payload(), n.to_string().as_bytes());
+    }
+    let connected = next(&mut events).unwrap().event;
+    assert!(matches!(connected, Event::ClientConnected { .. }));
+    publisher.join().unwrap();
+    broker.stop(Stop::Now).unwrap();
+    while next(&mut events).is_some() {}
+    assert!(next(&mut messages).is_none());
+}
+
+#[test]
+fn a_receipt_can_be_awaited() {
+    let broker = Broker::builder().start().unwrap();
+    wait(broker.publish("t", "nobody").unwrap().into_future());
+    let mut client = UnixStream::from(broker.connect_fd().unwrap());
+    client
+        .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c\x82\x06\0\x01\0\x01t\x01")
+        .unwrap();
+    client.read_exact(&mut [0; 9]).unwrap();
+    let receipt = broker.message("t").qos(QoS::AtLeastOnce).send().unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        assert!(pin!(receipt.acknowledged()).poll(&mut context).is_pending());
+    }
+    let client = thread::spawn(move || {
+        client.read_exact(&mut [0; 7]).unwrap();
+        client.write_all(&[0x40, 2, 0, 1]).unwrap();
+        client
+    });
+    wait((&receipt).into_future());
+    assert!(receipt.is_acknowledged());
+    wait(async { receipt.await });
+    drop(client.join().unwrap());
+}
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_future_that_was_given_up_is_not_woken_and_keeps_nothing() {
+    let broker = Broker::builder().start().unwrap();
+    let subscription = broker.subscribe("t").unwrap();
+    let (gone, stays) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    for _ in 0..100 {
+        // As a select! does that comes by another way each time.
+        let waker = Waker::from(gone.clone());
+        let mut context = Context::from_waker(&waker);
+        assert!(
+            pin!(subscription.recv_async())
+                .poll(&mut context)
+                .is_pending()
+        );
+    }
+    assert_eq!(Arc::strong_count(&gone), 1);
+    let waker = Waker::from(stays.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut waiting = pin!(subscription.recv_async());
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    broker.publish("t", "x").unwrap();
+    assert_eq!(gone.0.load(Ordering::Relaxed), 0);
+    assert_eq!(stays.0.load(Ordering::Relaxed), 1);
+    assert!(waiting.poll(&mut context).is_ready());
+}
