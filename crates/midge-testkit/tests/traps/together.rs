@@ -1,9 +1,11 @@
 //! What goes right alone and wrong together: reconnections, hooks, queues, shared groups.
 
+#![allow(clippy::unwrap_used)] // a test may fail
+
 use std::sync::{Arc, Condvar, Mutex};
 
 use midge::{Broker, ClientInfo, DropReason, HookSet, Hooks, MessageRef, QoS, Resolver, Verdict};
-use midge_testkit::{Client, Connect, Kind, Publish, Subscribe, Will, ack};
+use midge_testkit::{Client, Kind, Publish, Subscribe, Will, ack};
 
 use crate::common::{Server, broker, broker_set, broker_with};
 use crate::{VERSIONS, client, kept};
