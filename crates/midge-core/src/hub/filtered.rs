@@ -16,7 +16,7 @@ use crate::message::OwnedMessage;
 use crate::observer::Observers;
 use crate::receipt::{Outcome, Receipt};
 use crate::router::{Group, Router, Sub, SubTarget, Subscriber, Target};
-use crate::session::Offering;
+use crate::session::{Extra, Offering};
 use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
@@ -144,7 +144,9 @@ impl Hub {
         match verdict {
             DeliveryVerdict::Deliver => self.offer_one(target, offering, observers, false, batch),
             DeliveryVerdict::Replace(other) => {
-                let replaced = self.replacement(&other, &offering.keep(), batch.now);
+                let original = offering.keep();
+                let replaced = self.replacement(&other, &original, batch.now);
+                let target = &with_original(target, original);
                 let mut offering = Kept {
                     message: &replaced,
                     now: batch.now,
@@ -290,6 +292,19 @@ impl Hub {
         let outcome = self.offer_one(target, &mut offering, &Observers::NONE, true, batch);
         self.note(target, outcome, &offering, None, batch);
     }
+}
+
+/// A member of a shared group with the message that another member gets in its place.
+fn with_original(target: &SubTarget, original: SharedMessage) -> SubTarget {
+    let mut target = target.clone();
+    if let Some(extra) = target.extra.as_ref().filter(|extra| extra.group.is_some()) {
+        target.extra = Some(Arc::new(Extra {
+            ids: extra.ids.clone(),
+            group: extra.group.clone(),
+            original: Some(original),
+        }));
+    }
+    target
 }
 
 /// The present receivers of a topic, with what was decided about those that were known before.

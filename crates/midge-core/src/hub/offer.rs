@@ -150,7 +150,7 @@ impl Hub {
         let Some(filter) = delivery.group() else {
             return;
         };
-        let message = &delivery.message;
+        let message = delivery.original();
         let mut offering = Kept {
             message,
             now: batch.now,

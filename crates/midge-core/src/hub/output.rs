@@ -125,14 +125,14 @@ impl Hub {
                 let asked = usize::from(std::mem::take(&mut state.asked));
                 let most = if asks { asked } else { PUMP_BUDGET };
                 let all = session.pump(state, most, &self.shared, batch);
-                if asks && !all {
+                if asks && !all && !state.asking {
                     let deliveries = state.take_for_asking(&self.shared);
                     if !deliveries.is_empty() {
                         set_unsettled(state);
                         return Some(Detour::Ask(deliveries));
                     }
                 }
-                looks_again = !all;
+                looks_again = !asks && !all;
             }
             let ready = state.ahead.is_empty()
                 && !state.paging

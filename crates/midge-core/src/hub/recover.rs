@@ -110,6 +110,7 @@ impl Hub {
                 Some(Arc::new(Extra {
                     ids: many.to_vec(),
                     group: None,
+                    original: None,
                 })),
             ),
         };

@@ -51,6 +51,7 @@ impl SubTarget {
             Arc::new(Extra {
                 ids: vec![sub.id],
                 group: Some(group.filter.clone()),
+                original: None,
             })
         });
         Self {
@@ -78,7 +79,11 @@ impl SubTarget {
             None => vec![self.id],
         };
         ids.push(sub.id);
-        self.extra = Some(Arc::new(Extra { ids, group: None }));
+        self.extra = Some(Arc::new(Extra {
+            ids,
+            group: None,
+            original: None,
+        }));
     }
 }
 

@@ -29,6 +29,7 @@ impl Group {
         let extra = Extra {
             ids: Vec::new(),
             group: Some(filter.clone()),
+            original: None,
         };
         Self {
             filter,

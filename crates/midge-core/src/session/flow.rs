@@ -93,7 +93,7 @@ impl State {
             taken.push(delivery);
         }
 
-        self.asking = !taken.is_empty();
+        self.asking |= !taken.is_empty();
         taken
     }
 

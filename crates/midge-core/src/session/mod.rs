@@ -55,6 +55,9 @@ pub(crate) struct Extra {
     pub(crate) ids: Vec<u32>,
     /// The filter of the shared group as sent.
     pub(crate) group: Option<Arc<str>>,
+    /// The message that a hook has replaced for this member of a shared group: another member gets
+    /// this one.
+    pub(crate) original: Option<SharedMessage>,
 }
 
 /// A message that is on its way to this session.
@@ -71,6 +74,16 @@ pub(crate) struct Delivery {
 impl Delivery {
     pub(crate) fn subscription_ids(&self) -> &[u32] {
         subscription_ids(&self.id, self.extra.as_deref())
+    }
+
+    /// The message that another member of the shared group gets.
+    pub(crate) fn original(&self) -> &SharedMessage {
+        let replaced = self
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.original.as_ref());
+
+        replaced.unwrap_or(&self.message)
     }
 
     pub(crate) fn group(&self) -> Option<&Arc<str>> {

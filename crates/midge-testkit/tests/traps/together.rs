@@ -4,7 +4,10 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use midge::{Broker, ClientInfo, DropReason, HookSet, Hooks, MessageRef, QoS, Resolver, Verdict};
+use midge::{
+    Broker, ClientInfo, DeliveryVerdict, DropReason, HookSet, Hooks, KeptMessage, MessageRef,
+    OwnedMessage, QoS, Resolver, Verdict,
+};
 use midge_testkit::{Client, Kind, Publish, Subscribe, Will, ack};
 
 use crate::common::{Server, broker, broker_set, broker_with};
@@ -417,4 +420,36 @@ fn the_first_message_of_a_read_does_not_wait_for_the_hooks_of_all() {
         watcher.expect_message("t", "x");
     }
     watcher.expect_message("t", "last");
+}
+
+/// Changes what one client gets.
+struct Changes;
+
+impl Hooks for Changes {
+    fn set(&self) -> HookSet {
+        HookSet::INTERCEPT_DELIVERY
+    }
+
+    fn intercept_delivery(&self, client_id: &str, _: &KeptMessage, _: QoS) -> DeliveryVerdict {
+        if client_id == "a" {
+            let mut other = OwnedMessage::new("t", "for a");
+            other.qos = QoS::AtLeastOnce;
+            return DeliveryVerdict::Replace(Box::new(other));
+        }
+        DeliveryVerdict::Deliver
+    }
+}
+
+#[test]
+fn a_message_changed_for_one_member_moves_unchanged() {
+    let server = broker_with(|builder| builder.hooks(Changes));
+    let mut leaves = member(&server, "a");
+    let message = server.message("t").payload("x");
+    message.qos(QoS::AtLeastOnce).send().unwrap();
+    leaves.expect_message("t", "for a");
+
+    let mut stays = member(&server, "b");
+    leaves.cut();
+
+    stays.expect_message("t", "x");
 }
