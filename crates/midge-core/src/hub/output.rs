@@ -220,6 +220,10 @@ impl Hub {
                 attached.held_until = attached.held_until.max(held_until);
                 return;
             }
+            if held_until > 0 {
+                // What is not committed is not acknowledged, not even when a connection ends.
+                return;
+            }
         }
         super::life::spill(link, bytes);
     }

@@ -79,7 +79,8 @@ impl Hub {
     /// A connection may have been silent for too long (MQTT-3.1.2-22); packets only note when they
     /// came, so mostly it has not, and the deadline moves on.
     fn check_silence(&self, link: &Arc<Link>, batch: &mut Batch) {
-        *link.timer.lock() = None;
+        // Another thread may have armed the next deadline since this one was taken out.
+        self.unwatch(link);
         match link.silent_at() {
             Some(at) if at <= batch.now => {
                 let reason = if link.has_session() {
