@@ -125,3 +125,34 @@ fn answers_come_with_the_commit() {
         audit(hub, vec![one, two]);
     });
 }
+
+/// The publisher reconnects while its answer waits: the new connection gets one for what it repeats.
+#[test]
+fn an_answer_waits_while_its_client_reconnects() {
+    explore(|| {
+        let disk = Arc::new(Disk::default());
+        let hub = stored_hub(|_| (), None, Some(disk.clone()));
+        let connect = || Connect::v5("client").clean(false).expiry(100);
+        let mut old = Client::connect(&hub, &connect());
+        disk.commit();
+        let mut new = Client::accept(&hub);
+        let writer = disk.clone();
+
+        let commits = thread::spawn(move || (0..3).for_each(|_| writer.commit()));
+        let publishes = thread::spawn(move || {
+            old.say(&publish("t", 1).qos(1, 1).retain().bytes());
+            old
+        });
+        new.say(&connect().bytes());
+        new.say(&publish("t", 1).qos(1, 1).dup().retain().bytes());
+        let old = publishes.join().unwrap();
+        disk.check(&old);
+        disk.check(&new);
+        commits.join().unwrap();
+        disk.commit();
+
+        assert!(answers(&new).0, "PUBACK");
+        drop(disk);
+        audit(hub, vec![old, new]);
+    });
+}
