@@ -5,7 +5,7 @@ use midge_testkit::{Connect, Publish, Subscribe};
 use shuttle::thread;
 
 use crate::explore::explore;
-use crate::world::{Client, START, audit, hub};
+use crate::world::{Client, START, audit, hub, publish};
 
 /// Three of these wait for a client before its outbox counts as large.
 const LARGE: usize = 30 * 1024;
@@ -136,6 +136,53 @@ fn queues_keep_to_the_limit_of_all() {
         );
         let dropped = stats.dropped_by(DropReason::TotalQueueFull);
         assert_eq!(stats.queued_messages + dropped, 4);
+        audit(hub, clients);
+    });
+}
+
+/// The oldest messages make room, whoever publishes: so many wait as the limit allows, in order.
+#[test]
+fn the_oldest_make_room() {
+    explore(|| {
+        let change = |config: &mut Config| {
+            config.limits.session_queue_messages = 2;
+            config.overflow = Overflow::DropOldest;
+        };
+        let hub = hub(change, None);
+        let connect = || Connect::v5("client").clean(false).expiry(100);
+        let mut old = Client::connect(&hub, &connect());
+        old.say(&Subscribe::new(1).filter("t", 1).bytes());
+        hub.lost(&old.link, START);
+        let mut new = Client::accept(&hub);
+        let publish_from = |client_id: &'static str, first: u16| {
+            let mut client = Client::connect(&hub, &Connect::v5(client_id));
+            thread::spawn(move || {
+                for number in first..first + 3 {
+                    client.say(&publish("t", number).qos(1, number).bytes());
+                }
+                client
+            })
+        };
+
+        let publishers = [publish_from("one", 1), publish_from("two", 11)];
+        new.say(&connect().bytes());
+        let mut clients: Vec<Client> = publishers.map(|p| p.join().unwrap()).into();
+
+        let stats = hub.stats(START);
+        let dropped = stats.dropped_by(DropReason::QueueFull) as usize;
+        let seen = new.numbers();
+        assert_eq!(
+            (seen.len() + dropped, stats.queued_messages),
+            (6, 0),
+            "{seen:?}"
+        );
+        for of in [1..10, 10..20] {
+            assert!(
+                seen.iter().filter(|n| of.contains(*n)).is_sorted(),
+                "{seen:?}"
+            );
+        }
+        clients.extend([old, new]);
         audit(hub, clients);
     });
 }

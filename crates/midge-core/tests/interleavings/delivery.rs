@@ -1,26 +1,13 @@
 //! Messages meet changes of the subscriptions.
 
-use midge_core::{HookSet, Hooks, MessageRef};
+use midge_core::Hooks;
 use midge_testkit::{Connect, Kind, Packet, PropsBuf, Subscribe, ack, unsubscribe};
 use shuttle::thread;
 use std::sync::Arc;
 
+use crate::asking::AsksReceivers;
 use crate::explore::explore;
 use crate::world::{Client, START, audit, hub, plain_hub, publish};
-
-/// Asks about each receiver, and lets all messages pass.
-struct AsksReceivers;
-
-impl Hooks for AsksReceivers {
-    fn set(&self) -> HookSet {
-        HookSet::AUTHORIZE_RECEIVE
-    }
-
-    fn authorize_receive(&self, _: &str, _: &MessageRef<'_>) -> bool {
-        crate::world::assert_unlocked("a hook");
-        true
-    }
-}
 
 /// MQTT-3.10.4-2: nothing comes after UNSUBACK, and everything that came before SUBACK's end of the
 /// subscription arrived in order.

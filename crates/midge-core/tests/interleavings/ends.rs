@@ -15,6 +15,10 @@ const LATE: Tick = Tick(20_000);
 /// CONNECT meets something that ends the connection. Either the client is connected when both are
 /// through, or its connection has ended; and its will goes out once if it had a session, else never.
 fn connect_meets(end: fn(&Arc<Hub>, &Arc<Link>)) {
+    connect_with_keep_alive_meets(0, end);
+}
+
+fn connect_with_keep_alive_meets(seconds: u16, end: fn(&Arc<Hub>, &Arc<Link>)) {
     let hub = plain_hub();
     let watcher = Client::subscriber(&hub, "watcher", "will", 0);
     let mut client = Client::accept(&hub);
@@ -22,7 +26,8 @@ fn connect_meets(end: fn(&Arc<Hub>, &Arc<Link>)) {
 
     let ends = thread::spawn(move || end(&ender, &link));
     let will = Will::new("will", "gone");
-    client.say(&Connect::v5("client").will(will).bytes());
+    let connect = Connect::v5("client").keep_alive(seconds).will(will);
+    client.say(&connect.bytes());
     ends.join().unwrap();
 
     let had_session = client.connack().is_some();
@@ -41,6 +46,12 @@ fn connect_meets(end: fn(&Arc<Hub>, &Arc<Link>)) {
 #[test]
 fn connect_at_the_connect_timeout() {
     explore(|| connect_meets(|hub, _| hub.fire(LATE)));
+}
+
+/// At the same moment the deadline for CONNECT becomes the one for keep alive.
+#[test]
+fn connect_with_keep_alive_at_the_connect_timeout() {
+    explore(|| connect_with_keep_alive_meets(100, |hub, _| hub.fire(LATE)));
 }
 
 #[test]
@@ -82,6 +93,30 @@ fn connect_at_shutdown() {
         assert!(client.link.ended().is_some(), "ended");
         assert!(!is_connected(&hub, "client"));
         audit(hub, vec![client]);
+    });
+}
+
+/// A connection comes in while everything ends: it is refused, or ended.
+#[test]
+fn accept_at_shutdown() {
+    explore(|| {
+        let hub = plain_hub();
+        let watcher = Client::subscriber(&hub, "watcher", "will", 0);
+        let will = Will::new("will", "gone");
+        let willing = Client::connect(&hub, &Connect::v5("willing").will(will));
+        let ender = hub.clone();
+
+        let ends = thread::spawn(move || ender.shut_down(START));
+        let mut client = Client::try_accept(&hub);
+        if let Some(client) = &mut client {
+            client.say(&Connect::v5("client").bytes());
+        }
+        ends.join().unwrap();
+
+        assert!(client.iter().all(|client| client.link.ended().is_some()));
+        assert_eq!(watcher.texts(), ["gone"]);
+        assert!(hub.clients().is_empty());
+        audit(hub, client.into_iter().chain([watcher, willing]).collect());
     });
 }
 

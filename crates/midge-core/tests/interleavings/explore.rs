@@ -1,18 +1,19 @@
 //! Runs a scenario under several schedulers and says how to replay a failure.
 
 use std::env;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler, UrwRandomScheduler};
+use shuttle::scheduler::{
+    PctScheduler, RandomScheduler, ReplayScheduler, Scheduler, UrwRandomScheduler,
+};
 use shuttle::{Config, FailurePersistence, Runner};
 
 /// Iterations of a scenario under each scheduler.
 const ITERATIONS: usize = 300;
 /// Preemptions that PCT places in an iteration, plus one.
 const DEPTHS: [usize; 2] = [2, 4];
-/// Stack of one task: debug builds need more than the default.
-const STACK: usize = 512 * 1024;
+/// Stack of one task: a backtrace needs much of it.
+const STACK: usize = 1 << 20;
 
 /// Explores a scenario. `MIDGE_ITERATIONS` sets the number of iterations under each scheduler,
 /// `MIDGE_SCHEDULE` names a file with one schedule to replay instead, `MIDGE_SCHEDULES` the directory
@@ -27,7 +28,11 @@ type Scenario = Arc<dyn Fn() + Send + Sync>;
 
 fn explore_boxed(scenario: Scenario) {
     if let Some(file) = env::var_os("MIDGE_SCHEDULE") {
-        return shuttle::replay_from_file(move || scenario(), PathBuf::from(file));
+        return run(
+            "replay",
+            ReplayScheduler::new_from_file(file).expect("a schedule"),
+            &scenario,
+        );
     }
 
     let iterations = env::var("MIDGE_ITERATIONS")
@@ -55,6 +60,7 @@ fn config() -> Config {
     config.stack_size = STACK;
     config.silence_warnings = true;
     config.failure_persistence = match env::var_os("MIDGE_SCHEDULES") {
+        _ if env::var_os("MIDGE_SCHEDULE").is_some() => FailurePersistence::None,
         Some(directory) => FailurePersistence::File(Some(directory.into())),
         None => FailurePersistence::Print,
     };

@@ -11,6 +11,7 @@
 
 #![cfg(shuttle)]
 
+mod asking;
 mod budget;
 mod deferred;
 mod delivery;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use midge_core::Hub;
+use midge_codec::QoS;
+use midge_core::{Hub, Queue, QueueLimits, Received, Tick};
 use midge_testkit::{Connect, Subscribe};
 use shuttle::thread;
 
@@ -70,5 +71,55 @@ fn subscribe_meets_publish() {
         assert_eq!(seen.last().map(String::as_str), Some("2"), "{seen:?}");
         assert!(seen.is_sorted() && seen.len() <= 2, "{seen:?}");
         audit(hub, vec![publisher, subscriber]);
+    });
+}
+
+/// The host subscribes, with retained messages, while a client publishes.
+#[test]
+fn a_host_subscription_meets_publish() {
+    explore(|| {
+        let hub = plain_hub();
+        let mut publisher = Client::connect(&hub, &Connect::v5("publisher"));
+        publisher.say(&publish("t", 1).retain().bytes());
+        let queue = Arc::new(Queue::<Received>::new(QueueLimits::default()));
+
+        let publishes = thread::spawn(move || {
+            publisher.say(&publish("t", 2).retain().bytes());
+            publisher.say(&publish("t", 3).retain().bytes());
+            publisher
+        });
+        let handle = hub
+            .observe_messages(&["t"], QoS::AtMostOnce, true, queue.clone(), START)
+            .unwrap();
+        let publisher = publishes.join().unwrap();
+
+        let mut seen = Vec::new();
+        while let Ok(Some(received)) = queue.try_recv() {
+            seen.push(received.message().payload().to_vec());
+        }
+        assert_eq!(seen.last().map(Vec::as_slice), Some(&b"3"[..]), "{seen:?}");
+        assert!(seen.is_sorted() && seen.len() <= 3, "{seen:?}");
+        drop(handle);
+        audit(hub, vec![publisher]);
+    });
+}
+
+/// A retained message expires at the moment when another one takes its place: that one stays.
+#[test]
+fn an_expiry_meets_a_new_retained_message() {
+    explore(|| {
+        let hub = plain_hub();
+        let mut publisher = Client::connect(&hub, &Connect::v5("publisher"));
+        publisher.say(&publish("t", 1).retain().expiry(1).bytes());
+        let timer = hub.clone();
+
+        let fires = thread::spawn(move || timer.fire(Tick(1_000)));
+        publisher.say(&publish("t", 2).retain().bytes());
+        fires.join().unwrap();
+
+        assert_eq!(stored(&hub).as_deref(), Some("2"));
+        hub.clear_retained("t", START);
+        assert_eq!(hub.stats(START).retained_bytes, 0);
+        audit(hub, vec![publisher]);
     });
 }

@@ -399,3 +399,33 @@ fn keep_alive_meets_a_packet() {
         audit(hub, vec![client]);
     });
 }
+
+/// Very many subscriptions of an ended session leave in slices, while its client comes again with the
+/// same ones.
+#[test]
+fn subscriptions_leave_while_their_client_comes_again() {
+    explore(|| {
+        let hub = plain_hub();
+        hub.on_work(Some(Arc::new(|| ())));
+        // More than leave at once.
+        let subscribe = (0..40).fold(Subscribe::new(1), |subscribe, number| {
+            subscribe.filter(format!("f/{number}"), 0)
+        });
+        let mut old = Client::connect(&hub, &Connect::v5("client"));
+        old.say(&subscribe.bytes());
+        hub.lost(&old.link, START);
+        let mut new = Client::connect(&hub, &Connect::v5("client"));
+        let worker = hub.clone();
+
+        let works = thread::spawn(move || while worker.work() {});
+        new.say(&subscribe.bytes());
+        works.join().unwrap();
+
+        let mut publisher = Client::connect(&hub, &Connect::v5("publisher"));
+        publisher.say(&publish("f/0", 1).bytes());
+        publisher.say(&publish("f/39", 2).bytes());
+        assert_eq!(new.numbers(), [1, 2]);
+        assert_eq!(hub.stats(START).subscriptions, 40);
+        audit(hub, vec![old, new, publisher]);
+    });
+}

@@ -19,11 +19,12 @@ struct Disk {
     notify: Mutex<Option<Notify>>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Positions {
     applied: Position,
     committed: Position,
-    retained: Position,
+    /// Where each payload was stored.
+    retained: Vec<(Vec<u8>, Position)>,
     subscribed: Position,
 }
 
@@ -35,14 +36,17 @@ impl Store for Disk {
     fn apply(&self, batch: Vec<Op>, _: Tick) -> Position {
         let mut state = self.state.lock().unwrap();
         state.applied += 1;
+        let position = state.applied;
         for op in batch {
             match op {
-                Op::Retained { .. } => state.retained = state.applied,
-                Op::Subscribed { .. } => state.subscribed = state.applied,
+                Op::Retained { message } => {
+                    state.retained.push((message.payload().to_vec(), position));
+                }
+                Op::Subscribed { .. } => state.subscribed = position,
                 _ => {}
             }
         }
-        state.applied
+        position
     }
 
     fn committed(&self) -> Position {
@@ -55,10 +59,6 @@ impl Store for Disk {
 }
 
 impl Disk {
-    fn positions(&self) -> Positions {
-        *self.state.lock().unwrap()
-    }
-
     /// Commits what was applied, and says so if that is more than before.
     fn commit(&self) {
         let mut state = self.state.lock().unwrap();
@@ -72,15 +72,20 @@ impl Disk {
         }
     }
 
-    /// Nothing that is acknowledged may be lost.
-    fn check(&self, client: &Client) {
+    /// Nothing that is acknowledged may be lost: a client's retained message, a subscription.
+    fn check(&self, client: &Client, payload: &[u8]) {
         let (puback, suback) = answers(client);
-        let positions = self.positions();
-        let safe =
-            |answered: bool, at: Position| !answered || (1..=positions.committed).contains(&at);
-        assert!(safe(puback, positions.retained), "PUBACK before the commit");
+        let positions = self.state.lock().unwrap().clone();
+        let stored = |(known, at): &(Vec<u8>, Position)| (known == payload).then_some(*at);
+        let retained = positions.retained.iter().find_map(stored);
+
+        let safe = |at: Position| (1..=positions.committed).contains(&at);
         assert!(
-            safe(suback, positions.subscribed),
+            !puback || retained.is_some_and(safe),
+            "PUBACK before the commit"
+        );
+        assert!(
+            !suback || safe(positions.subscribed),
             "SUBACK before the commit"
         );
     }
@@ -110,18 +115,49 @@ fn answers_come_with_the_commit() {
             two
         });
         one.say(&publish("t", 1).qos(1, 1).retain().bytes());
-        disk.check(&one);
+        disk.check(&one, b"1");
         let two = subscribes.join().unwrap();
-        disk.check(&two);
+        disk.check(&two, b"1");
         commits.join().unwrap();
         disk.commit();
 
-        disk.check(&one);
+        disk.check(&one, b"1");
         assert!(answers(&one).0, "PUBACK");
         assert!(answers(&two).1, "SUBACK");
         disk.commit();
         assert_eq!(two.numbers().first(), Some(&1), "the message");
         drop(disk);
         audit(hub, vec![one, two]);
+    });
+}
+
+/// The publisher reconnects while its answer waits: the new connection gets one for what it repeats.
+#[test]
+fn an_answer_waits_while_its_client_reconnects() {
+    explore(|| {
+        let disk = Arc::new(Disk::default());
+        let hub = stored_hub(|_| (), None, Some(disk.clone()));
+        let connect = || Connect::v5("client").clean(false).expiry(100);
+        let mut old = Client::connect(&hub, &connect());
+        disk.commit();
+        let mut new = Client::accept(&hub);
+        let writer = disk.clone();
+
+        let commits = thread::spawn(move || (0..3).for_each(|_| writer.commit()));
+        let publishes = thread::spawn(move || {
+            old.say(&publish("t", 1).qos(1, 1).retain().bytes());
+            old
+        });
+        new.say(&connect().bytes());
+        new.say(&publish("t", 2).qos(1, 1).dup().retain().bytes());
+        let old = publishes.join().unwrap();
+        disk.check(&old, b"1");
+        disk.check(&new, b"2");
+        commits.join().unwrap();
+        disk.commit();
+
+        assert!(answers(&new).0, "PUBACK");
+        drop(disk);
+        audit(hub, vec![old, new]);
     });
 }

@@ -1,10 +1,14 @@
 //! A client connects again while another thread still serves its old connection.
 
+use std::sync::Arc;
+
+use midge_core::Hooks;
 use midge_testkit::{Connect, Kind, PropsBuf, ack, disconnect, id};
 use shuttle::thread;
 
+use crate::asking::AsksReceivers;
 use crate::explore::explore;
-use crate::world::{Client, audit, is_connected, plain_hub, publish};
+use crate::world::{Client, audit, hub, is_connected, plain_hub, publish};
 
 const PERSISTENT: u32 = 100;
 
@@ -25,8 +29,8 @@ fn remember(client: &mut Client, qos: u8) {
 }
 
 /// MQTT-4.3.3-10: the old connection brings a QoS 2 message, the new one repeats and releases it.
-fn repeats_qos2(remembered: bool) {
-    let hub = plain_hub();
+fn repeats_qos2(remembered: bool, hooks: Option<Arc<dyn Hooks>>) {
+    let hub = hub(|_| (), hooks);
     let subscriber = Client::subscriber(&hub, "subscriber", "t", 0);
     let mut old = Client::connect(&hub, &publisher());
     if remembered {
@@ -50,17 +54,21 @@ fn repeats_qos2(remembered: bool) {
 
 #[test]
 fn qos2_is_delivered_once() {
-    explore(|| repeats_qos2(false));
+    explore(|| repeats_qos2(false, None));
 }
 
 #[test]
 fn qos2_of_a_run_is_delivered_once() {
-    explore(|| repeats_qos2(true));
+    explore(|| repeats_qos2(true, None));
 }
 
 /// MQTT-4.6.0-5: nothing of the old connection comes after what the new one brings.
 fn keeps_order(qos: u8, remembered: bool, one_read: bool) {
-    let hub = plain_hub();
+    keeps_order_with(None, qos, remembered, one_read);
+}
+
+fn keeps_order_with(hooks: Option<Arc<dyn Hooks>>, qos: u8, remembered: bool, one_read: bool) {
+    let hub = hub(|_| (), hooks);
     let subscriber = Client::subscriber(&hub, "subscriber", "t", 0);
     let mut old = Client::connect(&hub, &publisher());
     if remembered {
@@ -121,6 +129,21 @@ fn qos2_keeps_its_order() {
 #[test]
 fn qos2_of_a_run_keeps_its_order() {
     explore(|| keeps_order(2, true, true));
+}
+
+#[test]
+fn qos0_keeps_its_order_with_hooks() {
+    explore(|| keeps_order_with(Some(Arc::new(AsksReceivers)), 0, false, true));
+}
+
+#[test]
+fn qos1_keeps_its_order_with_hooks() {
+    explore(|| keeps_order_with(Some(Arc::new(AsksReceivers)), 1, false, true));
+}
+
+#[test]
+fn qos2_is_delivered_once_with_hooks() {
+    explore(|| repeats_qos2(false, Some(Arc::new(AsksReceivers))));
 }
 
 /// A DISCONNECT that is handled while its connection is taken over says nothing about the session of

@@ -56,17 +56,21 @@ impl Outlet {
             return;
         };
         loop {
-            let leftovers = self.write(&hub, now);
-            if leftovers.is_empty() {
+            let (leftovers, again) = self.write(&hub, now);
+            if leftovers.is_empty() && !again {
                 return;
             }
             for mut batch in leftovers {
                 hub.finish(&mut batch);
             }
+            if again {
+                shuttle::thread::yield_now();
+            }
         }
     }
 
-    fn write(&self, hub: &Hub, now: Tick) -> Vec<Batch> {
+    /// What the hub has left to do, and whether output is to be taken again.
+    fn write(&self, hub: &Hub, now: Tick) -> (Vec<Batch>, bool) {
         let mut leftovers = Vec::new();
         let mut state = self.state.lock().unwrap();
         let Written {
@@ -77,7 +81,7 @@ impl Outlet {
             ..
         } = &mut *state
         else {
-            return leftovers;
+            return (leftovers, false);
         };
         let mut written = false;
         loop {
@@ -96,7 +100,7 @@ impl Outlet {
             append(out, bytes);
             written = true;
         }
-        leftovers
+        (leftovers, link.take_unfinished())
     }
 }
 
