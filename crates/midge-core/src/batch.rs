@@ -35,6 +35,16 @@ impl Orphan {
     }
 }
 
+/// What has to be done with no lock held, because hooks are asked, before more output of a session
+/// can be taken.
+#[derive(Debug)]
+pub(crate) enum Detour {
+    /// Send a page of retained messages.
+    Retained(RetainedCursor),
+    /// Ask about messages that have waited and are to be sent next.
+    Ask(Vec<Delivery>),
+}
+
 /// The work of one batch: a read buffer's packets, one publish of the host, one deadline. It is
 /// ended with [`crate::Hub::finish`], which notifies each touched connection once.
 #[derive(Debug, Default)]
@@ -48,10 +58,8 @@ pub struct Batch {
     /// Messages of shared groups that need another member.
     pub(crate) orphans: Vec<Orphan>,
     pub(crate) after: Vec<After>,
-    /// Retained messages that are due: hooks are asked about them, so they wait for the locks.
-    pub(crate) retained: Vec<(Arc<Session>, RetainedCursor)>,
-    /// Messages that have waited and are to be sent next, once hooks have been asked about them.
-    pub(crate) asking: Vec<(Arc<Session>, Vec<Delivery>)>,
+    /// What has to be done before more output of a session can be taken.
+    pub(crate) detours: Vec<(Arc<Session>, Detour)>,
     pub(crate) local: Local,
     /// Messages of a run, while it is offered.
     pub(crate) kept: Vec<SharedMessage>,
@@ -77,8 +85,7 @@ impl Batch {
             kicks: Vec::new(),
             orphans: Vec::new(),
             after: Vec::new(),
-            retained: Vec::new(),
-            asking: Vec::new(),
+            detours: Vec::new(),
             local: Local::new(),
             kept: Vec::new(),
             targets: Vec::new(),
@@ -110,8 +117,7 @@ impl Batch {
             && self.kicks.is_empty()
             && self.orphans.is_empty()
             && self.after.is_empty()
-            && self.retained.is_empty()
-            && self.asking.is_empty())
+            && self.detours.is_empty())
     }
 
     pub(crate) fn wants(&self, kind: EventMask) -> bool {

@@ -20,7 +20,7 @@ use midge_codec::{
 
 use crate::batch::Lent;
 use crate::event::DisconnectReason;
-use crate::hooks::{Answer, Awaiting, ClientInfo, Deferred, Refusal};
+use crate::hooks::{Answer, Awaiting, ClientInfo, Deferred, HookSet, Refusal};
 use crate::hub::{Hub, RouteCache, RunPublisher};
 use crate::link::Link;
 use crate::rate::Bucket;
@@ -264,7 +264,8 @@ impl Connection {
     }
 
     fn handle(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
-        let hooks_before = crate::guard::calls();
+        let hooked = self.hub.hook_set != HookSet::NONE;
+        let hooks_before = if hooked { crate::guard::calls() } else { 0 };
         let mut used = 0;
         let mut packets = 0;
         self.interrupted = false;
@@ -298,10 +299,12 @@ impl Connection {
                 break;
             }
 
-            let hooks = crate::guard::calls().wrapping_sub(hooks_before);
-            if hooks >= HOOKS_PER_TURN && self.waiting.is_none() {
-                self.interrupted = used < input.len();
-                break;
+            if hooked && self.waiting.is_none() {
+                let hooks = crate::guard::calls().wrapping_sub(hooks_before);
+                self.interrupted = hooks >= HOOKS_PER_TURN && used < input.len();
+                if self.interrupted {
+                    break;
+                }
             }
         }
         if packets > 0 {
@@ -315,7 +318,7 @@ impl Connection {
 
     /// Handles packets at the start of `rest` that come in runs and need no decision: messages
     /// that leave as they came, acknowledgements. Their length in bytes and in packets.
-    #[inline]
+    #[inline(never)] // else the compiler finds the loop around it too large for what is inlined here
     fn run(&mut self, rest: &[u8], backing: Option<&Bytes>) -> Option<(usize, u64)> {
         let session = self
             .session

@@ -3,27 +3,17 @@
 use std::sync::Arc;
 
 use super::Hub;
-use crate::batch::Batch;
+use crate::batch::{Batch, Detour};
 use crate::hooks::HookSet;
 use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::router::{Sub, SubTarget, Subscriber};
-use crate::session::{
-    Attached, Delivery, OUTBOX_HIGH, PUMP_BUDGET, RetainedCursor, Session, State,
-};
+use crate::session::{Attached, OUTBOX_HIGH, PUMP_BUDGET, RetainedCursor, Session, State};
 use crate::store::{Journal, Position};
 use crate::time::Tick;
 
 /// A position that is never committed: output is held until it is known which one it waits for.
 pub(super) const HELD: Position = Position::MAX;
-
-/// What has to be done with no lock held before more output can be taken.
-enum Detour {
-    /// Send a page of retained messages.
-    Retained(RetainedCursor),
-    /// Ask hooks about messages that are to be sent next.
-    Ask(Vec<Delivery>),
-}
 
 /// A session counts as unsettled until output is taken again.
 fn set_unsettled(state: &mut State) {
@@ -53,16 +43,9 @@ impl Hub {
         }
         let session = link.session.get()?;
         let mut batch = None;
-        match self.take_attached(link, session, into, &mut batch, &now) {
-            None => {}
-            Some(Detour::Retained(cursor)) => {
-                let batch = batch.get_or_insert_with(|| self.batch(now()));
-                batch.retained.push((session.clone(), cursor));
-            }
-            Some(Detour::Ask(deliveries)) => {
-                let batch = batch.get_or_insert_with(|| self.batch(now()));
-                batch.asking.push((session.clone(), deliveries));
-            }
+        if let Some(detour) = self.take_attached(link, session, into, &mut batch, &now) {
+            let batch = batch.get_or_insert_with(|| self.batch(now()));
+            batch.detours.push((session.clone(), detour));
         }
 
         let mut batch = batch?;

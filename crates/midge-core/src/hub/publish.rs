@@ -173,6 +173,7 @@ impl Hub {
     }
 
     /// Routes a message that no hook has to be asked about.
+    #[inline]
     fn route_directly(
         &self,
         passage: &mut Passage<'_>,

@@ -140,6 +140,7 @@ impl Piece<'_> {
 impl<'a> Run<'a> {
     /// The run at the start of `input`, of packets that are not longer than `longest` and that `parse`
     /// and `take` take.
+    #[inline]
     fn new(
         input: &'a [u8],
         version: Version,

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{After, Hub};
-use crate::batch::Batch;
+use crate::batch::{Batch, Detour};
 use crate::event::{DropReason, Event, EventMask};
 use crate::hooks::{HookSet, Hooks};
 use crate::link::Link;
@@ -104,11 +104,11 @@ impl Hub {
             journal.flush(batch.now);
         }
         while batch.has_more_than_links() {
-            for (session, cursor) in std::mem::take(&mut batch.retained) {
-                self.send_retained(&session, cursor, batch);
-            }
-            for (session, deliveries) in std::mem::take(&mut batch.asking) {
-                self.ask_about_waiting(&session, deliveries, batch);
+            for (session, detour) in std::mem::take(&mut batch.detours) {
+                match detour {
+                    Detour::Retained(cursor) => self.send_retained(&session, cursor, batch),
+                    Detour::Ask(waiting) => self.ask_about_waiting(&session, waiting, batch),
+                }
             }
             for (link, reason) in std::mem::take(&mut batch.kicks) {
                 self.end(&link, reason, batch);
