@@ -62,7 +62,7 @@ impl<'a, F: Fn(&'a [u8], QoS, Version, &str) -> Option<Piece<'a>>> Parse<'a> for
 
 impl<'a> Piece<'a> {
     /// The packet at the start of `bytes`, if it could be part of a run.
-    #[inline]
+    #[inline(always)]
     fn new(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Self> {
         let (header, length, at) = match *bytes {
             [header, a @ ..0x80, ..] => (header, usize::from(a), 2),
@@ -76,6 +76,7 @@ impl<'a> Piece<'a> {
     }
 
     /// The same, of packets of 16 KiB and more, too.
+    #[inline(always)]
     fn of_any_length(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Self> {
         match *bytes {
             [header, a, b, c @ 1..0x80, ..] if a >= 0x80 && b >= 0x80 => {
@@ -88,7 +89,7 @@ impl<'a> Piece<'a> {
     }
 
     /// The packet with this first byte, remaining length and place of the rest.
-    #[inline]
+    #[inline(always)]
     fn behind(
         bytes: &'a [u8],
         (header, length, at): (u8, usize, usize),
