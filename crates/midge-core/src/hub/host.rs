@@ -312,10 +312,12 @@ impl Hub {
         if size > self.config().limits.packet_bytes as usize {
             return Err(PublishError::TooLarge);
         }
-        match message.properties.fault() {
-            Some(what) => Err(PublishError::InvalidProperty(what)),
-            None => Ok(()),
+        if message.properties.block_len() > 0
+            && let Some(what) = message.properties.fault()
+        {
+            return Err(PublishError::InvalidProperty(what));
         }
+        Ok(())
     }
 
     /// A message in the name of a client passes the same authorization as the client's own.

@@ -7,6 +7,7 @@
 //! and so does each receiver that needs something else: the run, or what is left of it, is then
 //! offered to it message by message.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -55,15 +56,18 @@ pub(crate) struct Piece<'a> {
     payload: &'a [u8],
 }
 
-/// Finds a packet that could be part of a run.
-trait Parse<'a>: Fn(&'a [u8], QoS, Version, &str) -> Option<Piece<'a>> {}
-
-impl<'a, F: Fn(&'a [u8], QoS, Version, &str) -> Option<Piece<'a>>> Parse<'a> for F {}
-
-impl<'a> Piece<'a> {
+/// Which packets could be part of a run.
+trait Lengths {
     /// The packet at the start of `bytes`, if it could be part of a run.
+    fn piece<'a>(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Piece<'a>>;
+}
+
+/// Packets below 16 KiB.
+struct Short;
+
+impl Lengths for Short {
     #[inline(always)]
-    fn new(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Self> {
+    fn piece<'a>(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Piece<'a>> {
         let (header, length, at) = match *bytes {
             [header, a @ ..0x80, ..] => (header, usize::from(a), 2),
             [header, a, b @ 1..0x80, ..] => {
@@ -72,22 +76,50 @@ impl<'a> Piece<'a> {
             // A length that is not minimal is an error (MQTT-1.5.5-1).
             _ => return None,
         };
-        Self::behind(bytes, (header, length, at), qos, version, topic)
-    }
 
-    /// The same, of packets of 16 KiB and more, too.
+        Piece::behind(bytes, (header, length, at), qos, version, topic)
+    }
+}
+
+/// Packets below 2 MiB.
+struct Any;
+
+impl Lengths for Any {
     #[inline(always)]
-    fn of_any_length(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Self> {
+    fn piece<'a>(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Piece<'a>> {
         match *bytes {
             [header, a, b, c @ 1..0x80, ..] if a >= 0x80 && b >= 0x80 => {
                 let low = usize::from(a & 0x7F) | usize::from(b & 0x7F) << 7;
                 let length = low | usize::from(c) << 14;
-                Self::behind(bytes, (header, length, 4), qos, version, topic)
+                Piece::behind(bytes, (header, length, 4), qos, version, topic)
             }
-            _ => Self::new(bytes, qos, version, topic),
+            _ => Short::piece(bytes, qos, version, topic),
         }
     }
+}
 
+/// The packets of a run.
+pub(crate) struct Pieces<'a, L> {
+    rest: &'a [u8],
+    qos: QoS,
+    version: Version,
+    topic: &'a str,
+    lengths: PhantomData<L>,
+}
+
+impl<'a, L: Lengths> Iterator for Pieces<'a, L> {
+    type Item = Piece<'a>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Piece<'a>> {
+        let piece = L::piece(self.rest, self.qos, self.version, self.topic)?;
+        self.rest = self.rest.get(piece.bytes.len()..)?;
+
+        Some(piece)
+    }
+}
+
+impl<'a> Piece<'a> {
     /// The packet with this first byte, remaining length and place of the rest.
     #[inline(always)]
     fn behind(
@@ -139,15 +171,14 @@ impl Piece<'_> {
 }
 
 impl<'a> Run<'a> {
-    /// The run at the start of `input`, of packets that are not longer than `longest` and that `parse`
-    /// and `take` take.
-    #[inline]
-    fn new(
+    /// The run at the start of `input`, of packets that are not longer than `longest` and that `take`
+    /// takes.
+    #[inline(always)]
+    fn new<L: Lengths>(
         input: &'a [u8],
         version: Version,
         topic: &'a Arc<str>,
         longest: usize,
-        parse: impl Parse<'a>,
         mut take: impl FnMut(&Piece<'a>) -> bool,
     ) -> Self {
         let qos = QoS::from_u8(input.first().map_or(0, |header| header >> 1 & 3));
@@ -162,7 +193,7 @@ impl<'a> Run<'a> {
         };
         let mut end = 0;
         while let Some(rest) = input.get(end..)
-            && let Some(piece) = parse(rest, run.qos, version, topic)
+            && let Some(piece) = L::piece(rest, run.qos, version, topic)
             && piece.bytes.len() <= longest
             && (run.qos == QoS::AtMostOnce || piece.may_be_kept(end))
             && take(&piece)
@@ -182,21 +213,22 @@ impl<'a> Run<'a> {
 
     /// Its packets, of a run of messages that may be kept.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
-        self.parsed(Piece::new)
+        self.parsed::<Short>()
     }
 
     /// Its packets, of any run.
     fn pieces_of_any_length(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
-        self.parsed(Piece::of_any_length)
+        self.parsed::<Any>()
     }
 
-    fn parsed<P: Parse<'a>>(&self, parse: P) -> impl Iterator<Item = Piece<'a>> + use<'a, P> {
-        let (mut rest, qos, version, topic) = (self.bytes, self.qos, self.version, self.topic);
-        std::iter::from_fn(move || {
-            let piece = parse(rest, qos, version, topic)?;
-            rest = rest.get(piece.bytes.len()..)?;
-            Some(piece)
-        })
+    fn parsed<L: Lengths>(&self) -> Pieces<'a, L> {
+        Pieces {
+            rest: self.bytes,
+            qos: self.qos,
+            version: self.version,
+            topic: self.topic,
+            lengths: PhantomData,
+        }
     }
 
     /// A run of one packet.
@@ -280,15 +312,13 @@ impl Hub {
         }
 
         let run = if header == 0x30 {
-            let mut run = Run::new(input, version, topic, longest, Piece::of_any_length, |_| {
-                true
-            });
+            let mut run = Run::new::<Any>(input, version, topic, longest, |_| true);
             run.backing = backing;
             run
         } else if self.shared.journal().is_some() || route.targets.is_empty() {
             return None;
         } else if header == 0x32 {
-            Run::new(input, version, topic, longest, Piece::new, |piece| {
+            Run::new::<Short>(input, version, topic, longest, |piece| {
                 let [a, b] = piece.packet_id.to_be_bytes();
                 batch.replies.extend_from_slice(&[0x40, 2, a, b]);
                 true
@@ -296,7 +326,7 @@ impl Hub {
         } else {
             let maximum = publisher.receive_maximum;
             let mut receiving = publisher.session.receiving_qos2(publisher.link, maximum)?;
-            Run::new(input, version, topic, longest, Piece::new, |piece| {
+            Run::new::<Short>(input, version, topic, longest, |piece| {
                 let is_new = receiving.open(piece.packet_id);
                 if is_new {
                     let [a, b] = piece.packet_id.to_be_bytes();
@@ -484,9 +514,7 @@ mod tests {
     use super::*;
 
     fn run<'a>(input: &'a [u8], version: Version, topic: &'a Arc<str>, longest: usize) -> Run<'a> {
-        Run::new(input, version, topic, longest, Piece::of_any_length, |_| {
-            true
-        })
+        Run::new::<Any>(input, version, topic, longest, |_| true)
     }
 
     fn payloads<'a>(run: &Run<'a>) -> Vec<&'a [u8]> {
@@ -555,14 +583,7 @@ mod tests {
                 .map(|p| p.payload.len())
                 .collect();
             assert_eq!(seen, [length - 3; 2]);
-            let kept = Run::new(
-                &input,
-                Version::V311,
-                &topic,
-                packet.len(),
-                Piece::new,
-                |_| true,
-            );
+            let kept = Run::new::<Short>(&input, Version::V311, &topic, packet.len(), |_| true);
             assert_eq!(kept.packets, if length < 0x4000 { 2 } else { 0 });
         }
         // Not minimal, and too long.

@@ -103,6 +103,14 @@ impl Hub {
         if let Some(journal) = &self.shared.journal {
             journal.flush(batch.now);
         }
+        if batch.has_more_than_links() {
+            self.settle_effects(batch);
+        }
+    }
+
+    /// Most batches have none: kept apart, so that those stay short.
+    #[inline(never)]
+    fn settle_effects(&self, batch: &mut Batch) {
         while batch.has_more_than_links() {
             for (session, detour) in std::mem::take(&mut batch.detours) {
                 match detour {
