@@ -61,6 +61,8 @@ pub struct Batch {
     pub(crate) replies: Vec<u8>,
     /// Acknowledgements of that client have made room for messages that wait for it.
     pub(crate) moves_up: bool,
+    /// What this batch has cost that is not a copy of a message.
+    pub(crate) work: usize,
     scratch: Vec<u8>,
     pub(crate) frame_v3: Vec<u8>,
     pub(crate) frame_v5: Vec<u8>,
@@ -84,6 +86,7 @@ impl Batch {
             targets: Vec::new(),
             replies: Vec::new(),
             moves_up: false,
+            work: 0,
             scratch: Vec::new(),
             frame_v3: Vec::new(),
             frame_v5: Vec::new(),
@@ -92,6 +95,7 @@ impl Batch {
 
     pub(crate) fn start(&mut self, now: Tick, shared: &Shared) {
         self.now = now;
+        self.work = 0;
         self.mask = shared.taps.mask();
     }
 
