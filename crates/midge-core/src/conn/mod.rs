@@ -1,9 +1,11 @@
 //! One client's protocol machine: packets in, decisions and acknowledgements out. No locks of its
 //! own, no IO, no clock.
 
+mod answer;
 mod auth;
 mod connack;
 mod handshake;
+mod intake;
 mod publish;
 mod subscribe;
 
@@ -14,8 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use midge_codec::{
-    Ack, DecodeError, Disconnect, Packet, Properties, PropertiesBuf, Property, RawPacket,
-    ReasonCode, Side, Version,
+    DecodeError, Disconnect, Packet, Properties, RawPacket, ReasonCode, Side, Version,
 };
 
 use crate::batch::Lent;
@@ -24,12 +25,14 @@ use crate::hooks::{Answer, Awaiting, ClientInfo, Deferred, HookSet, Refusal};
 use crate::hub::{Hub, RouteCache, RunPublisher};
 use crate::link::Link;
 use crate::rate::Bucket;
-use crate::session::{AckKind, Received, Session, encode_ack};
+use crate::session::{AckKind, Received, Session};
+use crate::steps;
 use crate::time::Tick;
+use answer::reason_string;
 use auth::ReAuthentication;
 use handshake::Handshake;
 use publish::HeldPublish;
-use subscribe::HeldSubscribe;
+use subscribe::{HeldSubscribe, HeldUnsubscribe};
 
 /// Why a packet ends its connection.
 #[derive(Debug)]
@@ -62,6 +65,10 @@ impl From<DecodeError> for Fault {
 
 type Step = Result<(), Fault>;
 
+/// What one turn of a connection may cost, in the unit of [`crate::hub::slice`]: then others get their
+/// turn, and what is left of the input waits.
+const TURN: u64 = 8192;
+
 /// Where a connection is in its life.
 enum Phase {
     /// Nothing has come yet.
@@ -74,8 +81,18 @@ enum Phase {
     Closed,
 }
 
-/// What goes on when a hook has answered.
+/// What a connection waits for.
+enum Wait {
+    /// The answer of a hook.
+    Hook(Awaiting),
+    /// That others have had their turn.
+    Turn,
+}
+
+/// What goes on after waiting.
 enum Then {
+    MakeSubscriptions(Box<HeldSubscribe>),
+    Unsubscribe(Box<HeldUnsubscribe>),
     Authenticated(Box<Handshake>),
     WillAuthorized(Box<Handshake>),
     EnhancedAnswer(Box<Handshake>),
@@ -99,7 +116,7 @@ pub struct Connection {
     session: Option<Arc<Session>>,
     batch: Lent,
     phase: Phase,
-    waiting: Option<Box<(Awaiting, Then)>>,
+    waiting: Option<Box<(Wait, Then)>>,
     unwritten_replies: u32,
     has_output: bool,
     interrupted: bool,
@@ -154,11 +171,18 @@ impl Connection {
         self.waiting.is_some()
     }
 
-    /// Whether whole packets were left unused because hooks were called for those before. They must
+    /// Whether whole packets were left unused because of what those before have cost. They must
     /// be given to [`Connection::receive`] again, before others are read, when what came of those
     /// before has been written and other connections have had their turn.
     pub fn is_interrupted(&self) -> bool {
         self.interrupted
+    }
+
+    /// Whether it waits for nothing but that others get their turn: [`Connection::poll`] goes on at
+    /// once, and is to be called when they have had it.
+    pub fn gives_way(&self) -> bool {
+        let waiting = self.waiting.as_deref();
+        waiting.is_some_and(|(wait, _)| matches!(wait, Wait::Turn))
     }
 
     /// Bytes of acknowledgements that may not be written yet.
@@ -196,8 +220,8 @@ impl Connection {
     /// so is a run of messages that fills half of it, until its receivers have written it. Nothing
     /// else keeps it.
     ///
-    /// Stops early when a hook defers its answer, many hooks were called
-    /// ([`Connection::is_interrupted`]) or the connection ends.
+    /// Stops early when a hook defers its answer, when many hooks were called or many packets handled
+    /// ([`Connection::is_interrupted`]), or when the connection ends.
     pub fn receive(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
         let used = self.receive_quietly(input, backing, now);
         self.notify_receivers();
@@ -280,9 +304,13 @@ impl Connection {
             if let Some((len, count)) = self.run(rest, backing) {
                 used += len;
                 packets += count;
-                continue;
+                if packets <= TURN {
+                    continue;
+                }
+                self.interrupted = used < input.len();
+                break;
             }
-            let raw = match midge_codec::split(rest, self.hub.config().limits.packet_bytes) {
+            let raw = match midge_codec::split(rest, self.largest_packet()) {
                 Ok(Some(raw)) => raw,
                 Ok(None) => break,
                 Err(error) => {
@@ -299,12 +327,18 @@ impl Connection {
                 break;
             }
 
-            if hooked && self.waiting.is_none() {
-                let hooks = crate::guard::calls().wrapping_sub(hooks_before);
-                self.interrupted = hooks >= HOOKS_PER_TURN && used < input.len();
-                if self.interrupted {
-                    break;
-                }
+            if !hooked && self.batch.work + packets <= TURN {
+                continue;
+            }
+            let hooks = if hooked {
+                crate::guard::calls().wrapping_sub(hooks_before)
+            } else {
+                0
+            };
+            let is_much = hooks >= HOOKS_PER_TURN || self.batch.work + packets > TURN;
+            if is_much && self.waiting.is_none() {
+                self.interrupted = used < input.len();
+                break;
             }
         }
         if packets > 0 {
@@ -350,7 +384,11 @@ impl Connection {
         let Some(waiting) = self.waiting.as_mut() else {
             return Poll::Ready(());
         };
-        let answer = match std::pin::Pin::new(&mut waiting.0).poll(cx) {
+        let polled = match &mut waiting.0 {
+            Wait::Hook(answer) => std::pin::Pin::new(answer).poll(cx),
+            Wait::Turn => Poll::Ready(Answer::Allow),
+        };
+        let answer = match polled {
             Poll::Ready(answer) => answer,
             Poll::Pending if self.link.ended().is_some() => {
                 Answer::Deny(Refusal::new(ReasonCode::NotAuthorized))
@@ -359,9 +397,9 @@ impl Connection {
         };
         self.batch.start(now, &self.hub.shared);
         let waiting = self.waiting.take();
-        if let Some((_, then)) = waiting.map(|waiting| *waiting)
+        if let Some((wait, then)) = waiting.map(|waiting| *waiting)
             && self.link.ended().is_none()
-            && catch_unwind(AssertUnwindSafe(|| self.answered(then, answer, now))).is_err()
+            && catch_unwind(AssertUnwindSafe(|| self.go_on(&wait, then, answer, now))).is_err()
         {
             self.panicked();
         }
@@ -369,9 +407,9 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// Goes on with what waited for a hook.
-    fn answered(&mut self, then: Then, answer: Answer, now: Tick) {
-        if self.session.is_some() {
+    /// Goes on with what has waited.
+    fn go_on(&mut self, wait: &Wait, then: Then, answer: Answer, now: Tick) {
+        if self.session.is_some() && matches!(wait, Wait::Hook(_)) {
             self.link.received(now);
             self.link.set_silence(self.silence_ms);
             self.hub.watch(&self.link);
@@ -390,6 +428,8 @@ impl Connection {
             Then::ReAuthenticated => self.re_authenticated(answer),
             Then::Publish(held) => self.publish_held(*held, answer),
             Then::Subscribe(held) => self.subscribe_held(*held, answer),
+            Then::MakeSubscriptions(held) => self.make_subscriptions(*held),
+            Then::Unsubscribe(held) => self.unsubscribe_held(*held),
         }
     }
 
@@ -399,8 +439,13 @@ impl Connection {
         if self.session.is_some() {
             self.link.set_silence(0);
         }
-        self.waiting = Some(Box::new((Awaiting(deferred), then)));
+        self.waiting = Some(Box::new((Wait::Hook(Awaiting(deferred)), then)));
         Ok(())
+    }
+
+    /// Goes on when others have had their turn.
+    fn give_way(&mut self, then: Then) {
+        self.waiting = Some(Box::new((Wait::Turn, then)));
     }
 
     fn finish(&mut self) {
@@ -440,23 +485,10 @@ impl Connection {
         );
     }
 
-    /// What a packet that cannot be decoded means here: after CONNACK a DISCONNECT, before it a
-    /// CONNACK for 5.0 clients and silence for others.
-    fn decode_fault(&mut self, error: &DecodeError, bytes: &[u8]) -> Fault {
-        if self.session.is_none() {
-            if matches!(self.phase, Phase::Fresh) {
-                self.refuse_malformed(error, bytes);
-            }
-            return Fault::silent(DisconnectReason::ProtocolViolation {
-                reason: error.reason,
-                what: error.what,
-            });
-        }
-        Fault::violation(error.reason, error.what)
-    }
-
     fn packet(&mut self, raw: RawPacket<'_>, backing: Option<&Bytes>) -> Step {
-        let packet = match midge_codec::decode(raw, self.version, Side::Client) {
+        let _section = steps::section(steps::Section::Packet);
+        let limits = self.decode_limits();
+        let packet = match midge_codec::decode_within(raw, self.version, Side::Client, limits) {
             Ok(packet) => packet,
             Err(error) => return Err(self.decode_fault_raw(&error, raw)),
         };
@@ -472,21 +504,6 @@ impl Connection {
             Phase::Exchange(handshake) => self.exchange_packet(handshake, &packet),
             Phase::Closed => Ok(()),
         }
-    }
-
-    fn decode_fault_raw(&mut self, error: &DecodeError, raw: RawPacket<'_>) -> Fault {
-        // Only CONNECT is answered before there is a session.
-        let connect = raw.header >> 4 == CONNECT;
-        if self.session.is_none() && matches!(self.phase, Phase::Fresh) && connect {
-            self.refuse_connect_body(error, raw.body);
-        }
-        if self.session.is_some() {
-            return Fault::violation(error.reason, error.what);
-        }
-        Fault::silent(DisconnectReason::ProtocolViolation {
-            reason: error.reason,
-            what: error.what,
-        })
     }
 
     fn connected_packet(&mut self, packet: &Packet<'_>, backing: Option<&Bytes>) -> Step {
@@ -536,24 +553,6 @@ impl Connection {
         }
     }
 
-    fn pubrec(&mut self, session: &Arc<Session>, ack: &Ack<'_>) -> Step {
-        let (shared, batch) = (&self.hub.shared, &mut self.batch);
-        match session.pubrec(&self.link, ack.packet_id, ack.reason, shared, batch) {
-            Ok(Received::Detached) => {}
-            Ok(Received::Known) if ack.reason.is_error() => {}
-            Ok(Received::Known) => {
-                self.reply_ack(AckKind::Pubrel, ack.packet_id, ReasonCode::Success, None);
-            }
-            Ok(Received::Unknown) if ack.reason.is_error() => {}
-            Ok(Received::Unknown) => {
-                let reason = ReasonCode::PacketIdentifierNotFound;
-                self.reply_ack(AckKind::Pubrel, ack.packet_id, reason, None);
-            }
-            Err(error) => return Err(Fault::violation(ReasonCode::ProtocolError, error.0)),
-        }
-        Ok(())
-    }
-
     fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Step {
         if let Some(expiry) = disconnect.properties.session_expiry() {
             if self.connect_expiry_s == 0 && expiry != 0 {
@@ -568,48 +567,6 @@ impl Connection {
         }
         Err(Fault::silent(DisconnectReason::ByClient(disconnect.reason)))
     }
-
-    /// Answers with an acknowledgement, explained as far as the client wants and takes it.
-    fn reply_ack(&mut self, kind: AckKind, packet_id: u16, reason: ReasonCode, text: Option<&str>) {
-        self.batch.packet_sent();
-        if let Some(text) = text.filter(|_| self.version == Version::V5 && self.problem_information)
-        {
-            let mut properties = PropertiesBuf::new();
-            if properties.push(Property::ReasonString(text)).is_ok() {
-                let ack = Ack {
-                    packet_id,
-                    reason,
-                    properties: properties.as_properties(),
-                };
-                if self.fits(&kind.packet(ack)) {
-                    let _ = midge_codec::encode(
-                        &kind.packet(ack),
-                        self.version,
-                        &mut self.batch.replies,
-                    );
-                    return;
-                }
-            }
-        }
-        // Before 5.0 there is no way to say no.
-        let reason = if self.version == Version::V5 {
-            reason
-        } else {
-            ReasonCode::Success
-        };
-        encode_ack(
-            kind,
-            packet_id,
-            reason,
-            self.version,
-            &mut self.batch.replies,
-        );
-    }
-
-    fn fits(&self, packet: &Packet<'_>) -> bool {
-        midge_codec::encoded_len(packet, self.version)
-            .is_ok_and(|len| len <= self.maximum_packet as usize)
-    }
 }
 
 impl std::fmt::Debug for Connection {
@@ -618,15 +575,6 @@ impl std::fmt::Debug for Connection {
             .field("link", &self.link)
             .finish_non_exhaustive()
     }
-}
-
-/// The properties of a packet with a Reason String, if there is one to give.
-fn reason_string(text: Option<&str>) -> PropertiesBuf {
-    let mut properties = PropertiesBuf::new();
-    if let Some(text) = text {
-        let _ = properties.push(Property::ReasonString(text));
-    }
-    properties
 }
 
 /// Packet type of CONNECT.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use midge_codec::{Disconnect, Packet, PropertiesBuf, ReasonCode, Version};
 
 use super::{After, Hub};
-use crate::batch::{Batch, Orphan};
-use crate::event::{DisconnectReason, DropReason, Event, EventMask};
+use crate::batch::Batch;
+use crate::event::{DisconnectReason, Event, EventMask};
 use crate::hooks::{ClientInfo, HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
-use crate::session::{Attached, AttachedSettings, Delivery, Session, Sessions, Stage, State};
+use crate::session::{Attached, AttachedSettings, Session, Sessions, State};
 use crate::store::{Op, StoredWill};
 use crate::time::Due;
 
@@ -347,69 +347,22 @@ impl Hub {
         state.dead = true;
         self.cancel_timers(&mut state);
         self.release_will(session, &mut state, batch);
-        self.give_up_messages(session, &mut state, batch);
+        self.give_up_inflight(session, &mut state, batch);
+        let has_messages = self.give_up_some(session, &mut state, batch);
         let subscriptions = std::mem::take(&mut state.subscriptions);
         state.inbound.clear();
         state.retained.clear();
         drop(state);
-        if !subscriptions.is_empty() {
+        if has_messages || !subscriptions.is_empty() {
             batch.after.push(After::Teardown {
                 session: session.clone(),
                 subscriptions,
+                has_messages,
             });
         }
         batch
             .after
             .push(After::SessionEnded(session.client_id.clone()));
-    }
-
-    /// Gives up what waits or is in flight. Messages of shared groups go to other members, but for
-    /// QoS 2 messages that were sent already (MQTT-4.8.2-5).
-    fn give_up_messages(&self, session: &Session, state: &mut State, batch: &mut Batch) {
-        let mut orphans = Vec::new();
-        let mut inflight: Vec<_> = state.inflight.take().collect();
-        inflight.sort_unstable_by_key(|entry| entry.sequence);
-        for entry in inflight {
-            let again = entry.stage == Stage::Published
-                && entry.delivery.qos == midge_codec::QoS::AtLeastOnce;
-            orphans.push((entry.delivery, again));
-        }
-        while let Some(delivery) = state.take_any(&self.shared) {
-            orphans.push((delivery, true));
-        }
-        for (delivery, again) in orphans {
-            self.give_up(
-                session,
-                state,
-                delivery,
-                again,
-                DropReason::SessionEnded,
-                batch,
-            );
-        }
-    }
-
-    /// Ends the accounting of a message that a session was charged for. If it is one of a shared
-    /// group and may be sent `again`, another member gets it; otherwise it is dropped.
-    pub(super) fn give_up(
-        &self,
-        session: &Session,
-        state: &mut State,
-        delivery: Delivery,
-        again: bool,
-        reason: DropReason,
-        batch: &mut Batch,
-    ) {
-        // First: a receipt must not see the message as done in between.
-        let orphan = Orphan::new(delivery);
-        crate::session::release(state, &orphan.delivery, None, &self.shared);
-
-        if again && orphan.delivery.group().is_some() {
-            batch.orphans.push(orphan);
-        } else {
-            let topic = orphan.delivery.message.topic();
-            batch.dropped(&self.shared, Some(&session.client_id), topic, reason);
-        }
     }
 
     pub(super) fn count_subscriptions(&self, shared: bool, change: i64) {
@@ -488,10 +441,6 @@ impl Hub {
         self.sessions.lock().find(client_id).cloned()
     }
 
-    pub(super) fn all_sessions(&self) -> Vec<Arc<Session>> {
-        self.sessions.lock().iter().cloned().collect()
-    }
-
     /// Records what a session is: that it exists, for how long, with which will.
     pub(super) fn record_session(&self, session: &Session, state: &mut State) {
         let Some(journal) = self.shared.journal().filter(|_| !state.dead) else {
@@ -551,6 +500,7 @@ impl Hub {
     /// Lets go of everything: sessions, deadlines, observers. After [`Hub::shut_down`], when all
     /// connections are closed.
     pub fn dispose(&self) {
+        while self.work() {}
         self.timers.clear();
         self.shared.taps.close();
         let sessions = std::mem::take(&mut *self.sessions.lock());
