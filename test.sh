@@ -67,6 +67,7 @@ step "Rust tests" rust_tests
 if [ -f crates/midge-testkit/src/bin/conformance.rs ]; then
     step "conformance evidence" cargo run -q -p midge-testkit --bin conformance -- --check
 fi
+step "interleavings" timeout 900 tests/interleavings/run.sh
 for example in building appliances; do
     step "example $example" timeout 60 cargo run -q -p midge --example "$example"
 done

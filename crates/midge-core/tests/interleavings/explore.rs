@@ -4,12 +4,12 @@ use std::env;
 use std::sync::Arc;
 
 use shuttle::scheduler::{
-    PctScheduler, RandomScheduler, ReplayScheduler, Scheduler, UrwRandomScheduler,
+    DfsScheduler, PctScheduler, RandomScheduler, ReplayScheduler, Scheduler, UrwRandomScheduler,
 };
 use shuttle::{Config, FailurePersistence, Runner};
 
 /// Iterations of a scenario under each scheduler.
-const ITERATIONS: usize = 300;
+const ITERATIONS: usize = 500;
 /// Preemptions that PCT places in an iteration, plus one.
 const DEPTHS: [usize; 2] = [2, 4];
 /// Stack of one task: a backtrace needs much of it.
@@ -21,6 +21,15 @@ const STACK: usize = 1 << 20;
 #[track_caller]
 pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     explore_boxed(Arc::new(scenario));
+}
+
+/// Explores all schedules of a scenario that has few.
+pub(crate) fn explore_all(scenario: impl Fn() + Send + Sync + 'static) {
+    run(
+        "dfs",
+        DfsScheduler::new(None, false),
+        &(Arc::new(scenario) as Scenario),
+    );
 }
 
 /// Compiled once for all scenarios.
@@ -52,6 +61,9 @@ fn run<S: Scheduler + 'static>(name: &'static str, scheduler: S, scenario: &Scen
         ITERATION.set(ITERATION.get() + 1);
         scenario();
     });
+    if name == "dfs" {
+        println!("all {} schedules", ITERATION.get());
+    }
     ITERATION.set(0);
 }
 

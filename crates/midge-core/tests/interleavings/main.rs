@@ -17,6 +17,7 @@ mod deferred;
 mod delivery;
 mod ends;
 mod explore;
+mod queue;
 mod retained;
 mod sessions;
 mod storage;

@@ -338,3 +338,30 @@ fn a_waiting_thread_gets_events() {
         audit(hub, clients);
     });
 }
+
+/// A panic in a read owes connections their notice, too, whether or not others are told at once.
+#[test]
+fn a_connection_is_told_after_a_panic() {
+    explore(|| {
+        let hub = hub(|_| (), Some(Arc::new(Panics)));
+        let subscriber = Client::subscriber(&hub, "subscriber", "t", 0).lazy();
+        let [mut one, mut other] =
+            ["one", "other"].map(|id| Client::connect(&hub, &Connect::v5(id)));
+
+        let publishes = thread::spawn(move || {
+            let read = [publish("t", 1), publish("t", "panic")].map(|packet| packet.bytes());
+            one.say(&read.concat());
+            one
+        });
+        let mut notices = Vec::new();
+        other.say_quietly(&publish("t", 2).bytes(), &mut notices);
+        hub.notify(&mut notices, || START);
+        let one = publishes.join().unwrap();
+
+        subscriber.look();
+        let mut seen = subscriber.numbers();
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2]);
+        audit_with_panics(hub, vec![one, other, subscriber], 1);
+    });
+}
