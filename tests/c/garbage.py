@@ -39,7 +39,7 @@ RIGHT_OF = {
     ("midge_client_new", "out"): "&s.c2", ("midge_queue_new", "out"): "&s.q2",
 }
 WRONG = {
-    "qos": ["3", "255"], "overflow": ["7", "-1"], "mask": ["1u << 12", "1u << 31"], "max_events": ["0"],
+    "qos": ["3", "255"], "overflow": ["7", "-1"], "mask": ["1u << 13", "1u << 31"], "max_events": ["0"],
     "reason": ["0", "0x7f", "0xff"], "verdict": ["MIDGE_E_WOULD_BLOCK"],
 }
 NO_LIMITS = {
