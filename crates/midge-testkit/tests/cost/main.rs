@@ -49,6 +49,7 @@ fn retain(server: &Server, topic: &str) {
         .expect("there is room for it");
 }
 
+/// Covers: none
 #[test]
 fn filters_with_leading_wildcards_over_very_many_retained_messages() {
     const COUNT: usize = 20_000;
@@ -73,6 +74,7 @@ fn filters_with_leading_wildcards_over_very_many_retained_messages() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn answers_pile_up_for_a_client_that_does_not_read() {
     let server = broker();
@@ -100,6 +102,7 @@ fn answers_pile_up_for_a_client_that_does_not_read() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn a_message_that_very_many_filters_of_one_client_match() {
     let server = broker();
@@ -129,6 +132,7 @@ fn a_message_that_very_many_filters_of_one_client_match() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn very_many_shared_groups_of_one_client() {
     let server = broker();
@@ -152,6 +156,7 @@ fn very_many_shared_groups_of_one_client() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn filters_of_as_many_levels_as_may_be() {
     let server = broker();
@@ -173,6 +178,7 @@ fn filters_of_as_many_levels_as_may_be() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn tables_grow_bit_by_bit() {
     let server = broker();
@@ -186,6 +192,7 @@ fn tables_grow_bit_by_bit() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn the_end_of_a_session_for_which_very_much_waits() {
     const COUNT: u16 = 10_000;
@@ -211,6 +218,7 @@ fn the_end_of_a_session_for_which_very_much_waits() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn very_many_retained_messages_that_expire_or_are_cleared() {
     let server = broker();
@@ -227,6 +235,7 @@ fn very_many_retained_messages_that_expire_or_are_cleared() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn very_many_small_packets_in_one_write() {
     let server = broker();
@@ -238,6 +247,7 @@ fn very_many_small_packets_in_one_write() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn very_many_acknowledgements_in_one_write() {
     let server = broker();
@@ -255,6 +265,7 @@ fn very_many_acknowledgements_in_one_write() {
     check();
 }
 
+/// Covers: none
 #[test]
 fn very_many_sessions_in_one_group() {
     let server = broker();

@@ -85,6 +85,8 @@ fn a_message_that_was_not_decided_is_not_known_to_the_next_connection() {
 }
 
 /// Messages that expired while a client was away do not hold up the one behind them.
+///
+/// Covers: v5:MQTT-3.3.2-5
 #[test]
 fn a_living_message_behind_many_expired_ones_needs_no_help() {
     let server = broker_set(&[("limits.session_queue_messages", "20000")]);
@@ -154,7 +156,7 @@ fn member(server: &Server, name: &str) -> Client {
     member
 }
 
-/// Covers: v5:MQTT-4.8.2-4
+/// Covers: none
 #[test]
 fn a_group_loses_nothing_while_one_member_may_have_it() {
     let server = with_receivers(|_, client_id, _| client_id == "c");
@@ -175,6 +177,7 @@ fn a_group_loses_nothing_while_one_member_may_have_it() {
     members.iter_mut().for_each(Client::expect_nothing);
 }
 
+/// Covers: none
 #[test]
 fn a_member_that_leaves_while_a_hook_thinks_gets_nothing_and_the_group_loses_nothing() {
     let server = with_receivers(|broker, client_id, _| {
@@ -204,6 +207,7 @@ fn a_member_that_leaves_while_a_hook_thinks_gets_nothing_and_the_group_loses_not
     leaves.expect_disconnect(0x98);
 }
 
+/// Covers: none
 #[test]
 fn a_message_that_moves_to_another_member_is_asked_about_again() {
     let server = with_receivers(|_, client_id, _| client_id != "b");
@@ -224,6 +228,7 @@ fn a_message_that_moves_to_another_member_is_asked_about_again() {
     stays.iter_mut().for_each(Client::expect_nothing);
 }
 
+/// Covers: NN5-144
 #[test]
 fn rights_taken_away_are_asked_again_for_what_is_queued() {
     let denied = Arc::new(Mutex::new(false));
@@ -263,6 +268,8 @@ fn rights_taken_away_are_asked_again_for_what_is_queued() {
 }
 
 /// The window opens message by message; each one is asked about when it leaves the queue.
+///
+/// Covers: NN5-144
 #[test]
 fn what_waits_for_the_window_is_asked_about_when_it_leaves() {
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -292,6 +299,7 @@ fn what_waits_for_the_window_is_asked_about_when_it_leaves() {
     assert!((1..300).all(|number| count(number) >= 2));
 }
 
+/// Covers: none
 #[test]
 fn a_full_store_does_not_go_on_serving_what_was_replaced() {
     let server = broker_set(&[("limits.retained_bytes", "2000")]);
@@ -343,6 +351,8 @@ fn mqtt_3_8_3_3_no_local_holds_for_whatever_is_published_in_the_name_of_the_clie
 }
 
 /// A receipt is about the receivers of its moment, not about later subscriptions.
+///
+/// Covers: none
 #[test]
 fn a_receipt_ends_although_the_message_is_retained() {
     let server = broker();
@@ -399,6 +409,7 @@ impl Hooks for Gate {
     }
 }
 
+/// Covers: none
 #[test]
 fn the_first_message_of_a_read_does_not_wait_for_the_hooks_of_all() {
     let gate = Arc::new(Gate::default());
@@ -440,6 +451,7 @@ impl Hooks for Changes {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_message_changed_for_one_member_moves_unchanged() {
     let server = broker_with(|builder| builder.hooks(Changes));
