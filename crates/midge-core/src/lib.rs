@@ -32,6 +32,7 @@ mod router;
 mod session;
 mod shared_message;
 mod stats;
+pub mod steps;
 mod store;
 mod sync;
 mod sys;

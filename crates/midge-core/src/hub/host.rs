@@ -13,10 +13,11 @@ use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
 use crate::message::{MessageRef, Origin, OwnedMessage};
 use crate::observer::{Observer, ObserverKey, Received, Sink};
 use crate::receipt::{Receipt, Tracker};
+use crate::retained::Place;
 use crate::router::{Subscriber, is_shared};
 use crate::session::SubRecord;
 use crate::shared_message::SharedMessage;
-use crate::time::Tick;
+use crate::time::{Tick, TimerKey};
 
 /// Why a message of the host was not published. Nothing has happened then.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -405,11 +406,19 @@ impl Hub {
             let filter: Arc<str> = (*filter).into();
             router.insert(&filter, Subscriber::Observer(key), record, shared);
             if retained && !shared {
-                for message in store.matching(&filter) {
-                    if !message.is_expired(now) {
-                        let qos = qos.min(message.qos());
-                        let expiry = message.remaining_expiry(now);
-                        observer.push(Received::new(message, true, qos, expiry));
+                let mut from = None;
+                loop {
+                    let page = store.page(&filter, from.as_ref(), u64::MAX);
+                    for message in page.messages {
+                        if !message.is_expired(now) {
+                            let qos = qos.min(message.qos());
+                            let expiry = message.remaining_expiry(now);
+                            observer.push(Received::new(message, true, qos, expiry));
+                        }
+                    }
+                    from = page.next;
+                    if from.is_none() {
+                        break;
                     }
                 }
             }
@@ -422,11 +431,20 @@ impl Hub {
         Ok(handle)
     }
 
-    /// The retained messages that match a filter.
+    /// The retained messages that match a filter. They are looked up page by page: of messages that
+    /// are retained or removed meanwhile some may be among them.
     pub fn retained(&self, filter: &str, now: Tick) -> Vec<SharedMessage> {
-        let mut found = self.retained.read().matching(filter);
-        found.retain(|message| !message.is_expired(now));
-        found
+        let mut found = Vec::new();
+        let mut from = None;
+        loop {
+            let page = (self.retained.read()).page(filter, from.as_ref(), u64::MAX);
+            let there = |message: &SharedMessage| !message.is_expired(now);
+            found.extend(page.messages.into_iter().filter(there));
+            from = page.next;
+            if from.is_none() {
+                return found;
+            }
+        }
     }
 
     /// The retained message of a topic.
@@ -459,28 +477,44 @@ impl Hub {
     }
 
     /// Removes the retained messages that match a filter; how many they were. `$SYS` stays unless
-    /// the filter names it.
+    /// the filter names it. What is retained while it runs stays.
     pub fn clear_retained(&self, filter: &str, now: Tick) -> usize {
-        let mut store = self.retained.write();
-        let found = store.matching(filter);
-        let mut timers = Vec::new();
-        for message in &found {
-            if let Some(journal) = self.shared.journal() {
-                journal.record(crate::store::Op::RetainedRemoved {
-                    topic: message.topic().into(),
-                });
+        let until = self.retained.read().stamp();
+        let mut count = 0;
+        let mut from = None;
+        loop {
+            let (timers, removed, next) = self.clear_page(filter, from.as_ref(), until);
+            count += removed;
+            timers
+                .into_iter()
+                .for_each(|timer| self.timers.cancel(timer));
+            drop(self.begin(now));
+            from = next;
+            if from.is_none() {
+                return count;
             }
-            timers.extend(
-                store
-                    .remove(message.topic())
-                    .and_then(|replaced| replaced.timer),
-            );
         }
-        drop(store);
-        timers
-            .into_iter()
-            .for_each(|timer| self.timers.cancel(timer));
-        drop(self.begin(now));
-        found.len()
+    }
+
+    /// Removes one page of retained messages: their deadlines, their number, where to go on.
+    fn clear_page(
+        &self,
+        filter: &str,
+        from: Option<&Place>,
+        until: u64,
+    ) -> (Vec<TimerKey>, usize, Option<Place>) {
+        let mut store = self.retained.write();
+        let page = store.page(filter, from, until);
+        let mut timers = Vec::new();
+        for message in &page.messages {
+            let topic = message.topic();
+            if let Some(journal) = self.shared.journal() {
+                let topic = topic.into();
+                journal.record(crate::store::Op::RetainedRemoved { topic });
+            }
+            let removed = store.remove(topic);
+            timers.extend(removed.and_then(|removed| removed.timer));
+        }
+        (timers, page.messages.len(), page.next)
     }
 }

@@ -221,11 +221,11 @@ impl Hub {
         let page = self
             .retained
             .read()
-            .page(&cursor.filter, cursor.after.as_deref(), cursor.until);
+            .page(&cursor.filter, cursor.from.as_ref(), cursor.until);
         let sub = Sub::new(Subscriber::Session(session.clone()), cursor.record);
         let target = SubTarget::new(&sub, None);
-        let mut after = page.after;
-        for message in &page.messages {
+        let mut from = None;
+        for (index, message) in page.messages.iter().enumerate() {
             self.offer_retained(message, &target, batch);
             let state = session.lock();
             if state
@@ -234,10 +234,12 @@ impl Hub {
                 .is_some_and(|a| a.outbox.len() >= OUTBOX_HIGH)
             {
                 // The rest when this is written.
-                after = Some(message.clone());
+                from = page.place_behind(index);
                 break;
             }
         }
+        let from = from.or(page.next);
+
         let mut state = session.lock();
         state.paging = false;
         // The connection that asked takes output again; one that has taken its place must be told.
@@ -245,14 +247,8 @@ impl Hub {
             batch.touch(attached);
         }
         // An UNSUBSCRIBE in between has ended it.
-        if let Some(after) = after
-            && !state.dead
-            && state.subscriptions.contains(&cursor.filter)
-        {
-            state.retained.push_front(RetainedCursor {
-                after: Some(after),
-                ..cursor
-            });
+        if from.is_some() && !state.dead && state.subscriptions.contains(&cursor.filter) {
+            state.retained.push_front(RetainedCursor { from, ..cursor });
         }
     }
 }

@@ -80,7 +80,7 @@ impl Hub {
                 cursors.push(RetainedCursor {
                     filter,
                     record,
-                    after: None,
+                    from: None,
                     until,
                 });
             }

@@ -25,6 +25,7 @@ pub(crate) use registry::Sessions;
 
 use crate::hooks::ClientInfo;
 use crate::link::Link;
+use crate::retained::Place;
 use crate::shared_message::SharedMessage;
 use crate::store::StoredWill;
 use crate::time::{Tick, TimerKey};
@@ -124,8 +125,8 @@ pub(crate) struct Inflight {
 pub(crate) struct RetainedCursor {
     pub(crate) filter: Arc<str>,
     pub(crate) record: SubRecord,
-    /// The last topic name that was looked at.
-    pub(crate) after: Option<SharedMessage>,
+    /// Where to go on; `None` before the first page.
+    pub(crate) from: Option<Place>,
     /// Messages retained later than this were seen live.
     pub(crate) until: u64,
 }
