@@ -15,6 +15,23 @@ pub enum Side {
     Server,
 }
 
+/// How many entries a packet may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// User properties of a packet. Those of a will are counted for themselves.
+    pub user_properties: u32,
+    /// Topic filters of SUBSCRIBE or UNSUBSCRIBE.
+    pub filters: u32,
+}
+
+impl DecodeLimits {
+    /// As many as fit into a packet.
+    pub const NONE: Self = Self {
+        user_properties: u32::MAX,
+        filters: u32::MAX,
+    };
+}
+
 /// One packet whose end is known, but whose content has not been looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawPacket<'a> {
@@ -113,10 +130,23 @@ pub fn decode<'a>(
     version: Version,
     sender: Side,
 ) -> Result<Packet<'a>, DecodeError> {
+    decode_within(raw, version, sender, DecodeLimits::NONE)
+}
+
+/// As [`decode`], for a packet that may have only so many entries. One with more is refused with
+/// [`ReasonCode::QuotaExceeded`] at the first entry that is too many: what is behind it is not
+/// looked at, and no memory is allocated for it.
+#[inline]
+pub fn decode_within<'a>(
+    raw: RawPacket<'a>,
+    version: Version,
+    sender: Side,
+    limits: DecodeLimits,
+) -> Result<Packet<'a>, DecodeError> {
     if raw.header >> 4 == 3 {
-        return publish::decode(raw, version, sender).map(Packet::Publish);
+        return publish::decode(raw, version, sender, limits).map(Packet::Publish);
     }
-    decode_other(raw, version, sender)
+    decode_other(raw, version, sender, limits)
 }
 
 #[inline(never)]
@@ -124,25 +154,26 @@ fn decode_other<'a>(
     raw: RawPacket<'a>,
     version: Version,
     sender: Side,
+    limits: DecodeLimits,
 ) -> Result<Packet<'a>, DecodeError> {
     use Side::{Client, Server};
     match (raw.header >> 4, sender) {
-        (1, Client) => connect::decode(raw).map(Packet::Connect),
-        (2, Server) => connack::decode(raw, version).map(Packet::Connack),
-        (4, _) => ack::decode(raw, version, sender, ReasonPacket::Puback).map(Packet::Puback),
-        (5, _) => ack::decode(raw, version, sender, ReasonPacket::Pubrec).map(Packet::Pubrec),
-        (6, _) => ack::decode(raw, version, sender, ReasonPacket::Pubrel).map(Packet::Pubrel),
-        (7, _) => ack::decode(raw, version, sender, ReasonPacket::Pubcomp).map(Packet::Pubcomp),
-        (8, Client) => subscribe::decode(raw, version).map(Packet::Subscribe),
-        (9, Server) => subscribe::decode_ack(raw, version).map(Packet::Suback),
-        (10, Client) => unsubscribe::decode(raw, version).map(Packet::Unsubscribe),
-        (11, Server) => unsubscribe::decode_ack(raw, version).map(Packet::Unsuback),
+        (1, Client) => connect::decode(raw, limits).map(Packet::Connect),
+        (2, Server) => connack::decode(raw, version, limits).map(Packet::Connack),
+        (4, _) => ack::decode(raw, version, sender, ReasonPacket::Puback, limits).map(Packet::Puback),
+        (5, _) => ack::decode(raw, version, sender, ReasonPacket::Pubrec, limits).map(Packet::Pubrec),
+        (6, _) => ack::decode(raw, version, sender, ReasonPacket::Pubrel, limits).map(Packet::Pubrel),
+        (7, _) => ack::decode(raw, version, sender, ReasonPacket::Pubcomp, limits).map(Packet::Pubcomp),
+        (8, Client) => subscribe::decode(raw, version, limits).map(Packet::Subscribe),
+        (9, Server) => subscribe::decode_ack(raw, version, limits).map(Packet::Suback),
+        (10, Client) => unsubscribe::decode(raw, version, limits).map(Packet::Unsubscribe),
+        (11, Server) => unsubscribe::decode_ack(raw, version, limits).map(Packet::Unsuback),
         (12, Client) => decode_ping(raw).map(|()| Packet::Pingreq),
         (13, Server) => decode_ping(raw).map(|()| Packet::Pingresp),
         (14, _) if version == Version::V5 || sender == Client => {
-            disconnect::decode(raw, version, sender).map(Packet::Disconnect)
+            disconnect::decode(raw, version, sender, limits).map(Packet::Disconnect)
         }
-        (15, _) if version == Version::V5 => auth::decode(raw, sender).map(Packet::Auth),
+        (15, _) if version == Version::V5 => auth::decode(raw, sender, limits).map(Packet::Auth),
         (0 | 15.., _) => Err(raw.error("fixed header: reserved type", ReasonCode::MalformedPacket)),
         _ => Err(raw.error(
             "fixed header: packet of the other side",
@@ -159,7 +190,9 @@ fn decode_ping(raw: RawPacket<'_>) -> Result<(), DecodeError> {
 #[cfg(test)]
 mod tests {
     use crate::testing::{ALL_VERSIONS, V3, packet, read, refused};
-    use crate::{DecodeError, Packet, ReasonCode, Side, Version, split};
+    use crate::{
+        DecodeError, DecodeLimits, Packet, ReasonCode, Side, Version, decode_within, split,
+    };
 
     fn reason<T>(result: Result<T, DecodeError>) -> Option<ReasonCode> {
         result.err().map(|error| error.reason)
@@ -336,6 +369,49 @@ mod tests {
             let reason = refused(&[0xC0, 1, 0], version, Side::Client);
             assert_eq!(reason, ReasonCode::MalformedPacket);
         }
+    }
+
+    #[test]
+    fn entries_are_limited_before_they_are_read() {
+        let limits = DecodeLimits {
+            user_properties: 2,
+            filters: 2,
+        };
+        let decode = |bytes: &[u8]| {
+            let raw = split(bytes, u32::MAX).expect("well formed");
+            decode_within(raw.expect("whole"), Version::V5, Side::Client, limits).map(|_| ())
+        };
+        let subscribe = |count| [&[0, 1, 0][..], &b"\x00\x01a\x00".repeat(count)].concat();
+        let unsubscribe = |count| [&[0, 1, 0][..], &b"\x00\x01a".repeat(count)].concat();
+        let properties = |count: usize| {
+            let block = b"\x26\x00\x00\x00\x00".repeat(count);
+            [&[block.len() as u8][..], &block].concat()
+        };
+        let connect = |count, of_will| {
+            let head = &b"\x00\x04MQTT\x05\x06\x00\x00"[..];
+            let id = &b"\x00\x01a"[..];
+            let will = &b"\x00\x01w\x00\x00"[..];
+            [head, &properties(count), id, &properties(of_will), will].concat()
+        };
+        let publish = |count| [b"\x00\x01t", &properties(count)[..]].concat();
+        for (header, few, many) in [
+            (0x82, subscribe(2), subscribe(3)),
+            (0xA2, unsubscribe(2), unsubscribe(3)),
+            (0x10, connect(2, 2), connect(3, 0)),
+            (0x10, connect(0, 0), connect(0, 3)),
+            (0x30, publish(2), publish(3)),
+        ] {
+            let [few, many] = [few, many].map(|body| packet(header, &body));
+            assert!(decode(&few).is_ok(), "{few:02X?}");
+            assert!(read(&many, Version::V5, Side::Client).is_ok());
+            let refused = reason(decode(&many));
+            assert_eq!(refused, Some(ReasonCode::QuotaExceeded), "{many:02X?}");
+        }
+        // What comes behind is not looked at.
+        let mut broken = subscribe(2);
+        broken.extend([0xFF; 50]);
+        let refused = reason(decode(&packet(0x82, &broken)));
+        assert_eq!(refused, Some(ReasonCode::QuotaExceeded));
     }
 
     #[test]

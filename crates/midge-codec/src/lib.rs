@@ -50,7 +50,7 @@ mod testing;
 mod topic;
 mod wire;
 
-pub use decode::{RawPacket, Side, decode, split};
+pub use decode::{DecodeLimits, RawPacket, Side, decode, decode_within, split};
 pub use encode::{encode, encoded_len};
 pub use error::{DecodeError, EncodeError};
 pub use packet::connect::connect_protocol;

@@ -4,8 +4,8 @@ use crate::encode::{nonzero, properties_len, put_properties};
 use crate::properties::{self, Place, id};
 use crate::wire::{MAX_VARINT, put_field, put_varint, string_len, varint_bytes, varint_len};
 use crate::{
-    DecodeError, EncodeError, MAX_TOPIC_BYTES, Properties, QoS, RawPacket, Side, TopicError,
-    TopicName, Version,
+    DecodeError, DecodeLimits, EncodeError, MAX_TOPIC_BYTES, Properties, QoS, RawPacket, Side,
+    TopicError, TopicName, Version,
 };
 
 const DUP: u8 = 0x08;
@@ -67,6 +67,7 @@ pub(crate) fn decode<'a>(
     raw: RawPacket<'a>,
     version: Version,
     sender: Side,
+    limits: DecodeLimits,
 ) -> Result<Publish<'a>, DecodeError> {
     let Some(qos) = QoS::from_u8((raw.header >> 1) & 3) else {
         return Err(raw.bad_flags()); // MQTT-3.3.1-4
@@ -89,7 +90,7 @@ pub(crate) fn decode<'a>(
     };
     let mut aliased = false;
     let properties = if version == Version::V5 {
-        let (properties, seen) = properties::read(&mut reader, Place::publish(sender))?;
+        let (properties, seen) = properties::read(&mut reader, Place::publish(sender), limits)?;
         aliased = seen.topic_alias();
         properties
     } else {

@@ -69,6 +69,8 @@ pub struct Batch {
     pub(crate) replies: Vec<u8>,
     /// Acknowledgements of that client have made room for messages that wait for it.
     pub(crate) moves_up: bool,
+    /// What this batch has cost that is not a copy of a message.
+    pub(crate) work: usize,
     scratch: Vec<u8>,
     pub(crate) frame_v3: Vec<u8>,
     pub(crate) frame_v5: Vec<u8>,
@@ -91,6 +93,7 @@ impl Batch {
             targets: Vec::new(),
             replies: Vec::new(),
             moves_up: false,
+            work: 0,
             scratch: Vec::new(),
             frame_v3: Vec::new(),
             frame_v5: Vec::new(),
@@ -99,6 +102,7 @@ impl Batch {
 
     pub(crate) fn start(&mut self, now: Tick, shared: &Shared) {
         self.now = now;
+        self.work = 0;
         self.mask = shared.taps.mask();
     }
 

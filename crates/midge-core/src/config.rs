@@ -42,6 +42,17 @@ pub struct Limits {
     pub client_id_bytes: usize,
     /// Subscriptions of one client.
     pub subscriptions_per_client: usize,
+    /// Shared subscriptions of one client.
+    pub shared_subscriptions_per_client: usize,
+    /// Different patterns of wildcards among the filters of one client: the number of levels, and
+    /// which of them are `+` or `#`. A message matches at most one filter of each pattern.
+    pub wildcard_patterns_per_client: usize,
+    /// Topic filters in one SUBSCRIBE or UNSUBSCRIBE.
+    pub filters_per_packet: usize,
+    /// User properties in one packet, those of the will included.
+    pub user_properties: usize,
+    /// Largest CONNECT in bytes.
+    pub connect_bytes: u32,
     /// QoS 1 and 2 messages in flight towards one client, whatever larger Receive Maximum it sends.
     pub inflight: u16,
     /// QoS 2 messages in flight from one client; announced as Receive Maximum if below 65535.
@@ -77,7 +88,12 @@ impl Default for Limits {
             topic_bytes: 65_535,
             topic_levels: 128,
             client_id_bytes: 1024,
-            subscriptions_per_client: 1_000_000,
+            subscriptions_per_client: 100_000,
+            shared_subscriptions_per_client: 1_000,
+            wildcard_patterns_per_client: 128,
+            filters_per_packet: 1_000,
+            user_properties: 128,
+            connect_bytes: 512 << 10,
             inflight: 1024,
             receive_maximum: u16::MAX,
             session_queue_messages: 100_000,

@@ -55,6 +55,8 @@ pub(crate) struct Driver<T> {
     reads: u8,
     /// Rounds until more of a backlog is written.
     rounds: u8,
+    /// Others have had their turn since the connection has begun to wait for that.
+    gave_way: bool,
     /// There may be output that nobody else writes: acknowledgements of what was read, and what the
     /// socket did not take.
     unwritten: bool,
@@ -80,6 +82,7 @@ impl<T: Transport> Driver<T> {
             linger: None,
             reads: 0,
             rounds: 0,
+            gave_way: false,
             unwritten: true,
             tells: false,
             stopped: None,
@@ -128,6 +131,12 @@ impl<T: Transport> Driver<T> {
             return Poll::Ready(());
         }
         if self.connection.is_waiting() {
+            if self.connection.gives_way() && !self.gave_way {
+                self.gave_way = true;
+                self.give_way(cx);
+                return Poll::Pending;
+            }
+            self.gave_way = false;
             ready!(self.connection.poll(cx, self.outlet.core.now()));
             self.input.resume(Sink {
                 connection: &mut self.connection,

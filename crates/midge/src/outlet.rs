@@ -14,6 +14,10 @@ use crate::transport::DirectWrite;
 /// Slices of one vectored write.
 const SLICES: usize = 32;
 
+/// Times that a flush does what the hub has to do before there is more to write, such as looking up a
+/// page of retained messages, before others get their turn.
+const DETOURS: usize = 2;
+
 /// Bytes of a backlog after which others get their turn, unless that is nearly all of it.
 const WRITE_BUDGET: usize = 128 * 1024;
 
@@ -106,10 +110,10 @@ impl Outlet {
         self.flush(|state, leftovers| self.write_directly(state, leftovers))
     }
 
-    /// Flushes as often as the hub has something left to do. That runs with no lock held: it may
-    /// come back to this outlet.
+    /// Flushes again if the hub has something left to do, some times. That runs with no lock held: it
+    /// may come back to this outlet.
     fn flush(&self, mut once: impl FnMut(&mut State, &mut Vec<Batch>) -> Flushed) -> Flushed {
-        loop {
+        for _ in 0..DETOURS {
             let mut leftovers = Vec::new();
             let flushed = once(&mut self.state.lock(), &mut leftovers);
             if leftovers.is_empty() {
@@ -119,6 +123,17 @@ impl Outlet {
                 self.core.hub.finish(&mut batch);
             }
         }
+
+        let mut state = self.state.lock();
+        if state.failed {
+            return Flushed::Failed;
+        }
+        // The driver goes on.
+        state.waits = true;
+        if let Some(link) = &state.link {
+            link.ask();
+        }
+        Flushed::Paused
     }
 
     fn write_directly(&self, state: &mut State, leftovers: &mut Vec<Batch>) -> Flushed {
@@ -208,7 +223,7 @@ fn write_vectored(
 impl Notify for Outlet {
     fn notify(&self) {
         let mut wakes = false;
-        self.flush(|state, leftovers| {
+        let flushed = self.flush(|state, leftovers| {
             let flushed = if state.waits {
                 // The driver knows.
                 Flushed::Empty
@@ -223,6 +238,7 @@ impl Notify for Outlet {
             }
             flushed
         });
+        wakes |= flushed == Flushed::Paused;
         if wakes && let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }

@@ -3,13 +3,16 @@
 use crate::encode::{nonzero, properties_len, put_properties};
 use crate::properties::{self, Place};
 use crate::reason::ReasonPacket;
-use crate::{Ack, DecodeError, EncodeError, Properties, RawPacket, ReasonCode, Side, Version};
+use crate::{
+    Ack, DecodeError, DecodeLimits, EncodeError, Properties, RawPacket, ReasonCode, Side, Version,
+};
 
 pub(crate) fn decode<'a>(
     raw: RawPacket<'a>,
     version: Version,
     sender: Side,
     carrier: ReasonPacket,
+    limits: DecodeLimits,
 ) -> Result<Ack<'a>, DecodeError> {
     let place = match carrier {
         ReasonPacket::Pubrec => Place::Pubrec,
@@ -33,7 +36,7 @@ pub(crate) fn decode<'a>(
         // MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1
         ack.reason = super::reason(&mut reader, carrier, sender)?;
         if !reader.is_empty() {
-            ack.properties = properties::read(&mut reader, place)?.0;
+            ack.properties = properties::read(&mut reader, place, limits)?.0;
         }
     }
     reader.finish("acknowledgement: bytes behind the end")?;

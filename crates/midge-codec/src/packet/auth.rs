@@ -3,9 +3,15 @@
 use crate::encode::{properties_len, put_properties};
 use crate::properties::{self, Place};
 use crate::reason::ReasonPacket;
-use crate::{Auth, DecodeError, EncodeError, Properties, RawPacket, ReasonCode, Side, Version};
+use crate::{
+    Auth, DecodeError, DecodeLimits, EncodeError, Properties, RawPacket, ReasonCode, Side, Version,
+};
 
-pub(crate) fn decode(raw: RawPacket<'_>, sender: Side) -> Result<Auth<'_>, DecodeError> {
+pub(crate) fn decode(
+    raw: RawPacket<'_>,
+    sender: Side,
+    limits: DecodeLimits,
+) -> Result<Auth<'_>, DecodeError> {
     raw.expect_flags(0)?; // MQTT-3.15.1-1
     let mut reader = raw.reader();
     let start = reader;
@@ -14,7 +20,7 @@ pub(crate) fn decode(raw: RawPacket<'_>, sender: Side) -> Result<Auth<'_>, Decod
         return Err(start.protocol_error("authentication method: missing"));
     }
     let reason = super::reason(&mut reader, ReasonPacket::Auth, sender)?; // MQTT-3.15.2-1
-    let (properties, seen) = properties::read(&mut reader, Place::Auth)?;
+    let (properties, seen) = properties::read(&mut reader, Place::Auth, limits)?;
     reader.finish("AUTH: bytes behind the end")?;
     if !seen.authentication_method() {
         return Err(start.protocol_error("authentication method: missing"));

@@ -3,9 +3,16 @@
 use crate::encode::{properties_len, put_properties};
 use crate::properties::{self, Place};
 use crate::reason::ReasonPacket;
-use crate::{Connack, DecodeError, EncodeError, Properties, RawPacket, ReasonCode, Side, Version};
+use crate::{
+    Connack, DecodeError, DecodeLimits, EncodeError, Properties, RawPacket, ReasonCode, Side,
+    Version,
+};
 
-pub(crate) fn decode(raw: RawPacket<'_>, version: Version) -> Result<Connack<'_>, DecodeError> {
+pub(crate) fn decode(
+    raw: RawPacket<'_>,
+    version: Version,
+    limits: DecodeLimits,
+) -> Result<Connack<'_>, DecodeError> {
     raw.expect_flags(0)?;
     let mut reader = raw.reader();
     let start = reader;
@@ -20,7 +27,10 @@ pub(crate) fn decode(raw: RawPacket<'_>, version: Version) -> Result<Connack<'_>
     };
     let (reason, properties) = if version == Version::V5 {
         let reason = super::reason(&mut reader, ReasonPacket::Connack, Side::Server)?; // MQTT-3.2.2-8
-        (reason, properties::read(&mut reader, Place::Connack)?.0)
+        (
+            reason,
+            properties::read(&mut reader, Place::Connack, limits)?.0,
+        )
     } else {
         let at = reader;
         let code = reader.u8("CONNACK: return code missing")?;

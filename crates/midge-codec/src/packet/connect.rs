@@ -4,8 +4,8 @@ use crate::encode::{properties_len, put_properties};
 use crate::properties::{self, Place};
 use crate::wire::{Reader, field_len, put_field, string_len};
 use crate::{
-    Connect, DecodeError, EncodeError, Properties, QoS, RawPacket, ReasonCode, TopicName, Version,
-    Will,
+    Connect, DecodeError, DecodeLimits, EncodeError, Properties, QoS, RawPacket, ReasonCode,
+    TopicName, Version, Will,
 };
 
 const USERNAME: u8 = 0x80;
@@ -49,7 +49,7 @@ pub fn connect_protocol<'a>(raw: &RawPacket<'a>) -> Option<(&'a [u8], u8)> {
     Some((name, reader.u8("").ok()?))
 }
 
-pub(crate) fn decode(raw: RawPacket<'_>) -> Result<Connect<'_>, DecodeError> {
+pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect<'_>, DecodeError> {
     let mut reader = raw.reader();
     let version = read_version(&mut reader)?;
     // A 3.1 client may set bits that 3.1.1 reserved later, here and in the connect flags.
@@ -66,7 +66,7 @@ pub(crate) fn decode(raw: RawPacket<'_>) -> Result<Connect<'_>, DecodeError> {
     };
     let keep_alive = reader.u16("keep alive: missing")?;
     let properties = match version {
-        Version::V5 => properties::read(&mut reader, Place::Connect)?.0,
+        Version::V5 => properties::read(&mut reader, Place::Connect, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
     // MQTT-3.1.3-1: client identifier, will, user name, password.
@@ -79,6 +79,7 @@ pub(crate) fn decode(raw: RawPacket<'_>) -> Result<Connect<'_>, DecodeError> {
             version,
             will_qos,
             flags & WILL_RETAIN != 0,
+            limits,
         )?)
     };
     let mut username = None;
@@ -139,9 +140,10 @@ fn read_will<'a>(
     version: Version,
     qos: QoS,
     retain: bool,
+    limits: DecodeLimits,
 ) -> Result<Will<'a>, DecodeError> {
     let properties = match version {
-        Version::V5 => properties::read(reader, Place::Will)?.0,
+        Version::V5 => properties::read(reader, Place::Will, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
     let start = *reader;

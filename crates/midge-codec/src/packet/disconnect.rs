@@ -4,13 +4,15 @@ use crate::encode::{properties_len, put_properties};
 use crate::properties::{self, Place};
 use crate::reason::ReasonPacket;
 use crate::{
-    DecodeError, Disconnect, EncodeError, Properties, RawPacket, ReasonCode, Side, Version,
+    DecodeError, DecodeLimits, Disconnect, EncodeError, Properties, RawPacket, ReasonCode, Side,
+    Version,
 };
 
 pub(crate) fn decode<'a>(
     raw: RawPacket<'a>,
     version: Version,
     sender: Side,
+    limits: DecodeLimits,
 ) -> Result<Disconnect<'a>, DecodeError> {
     raw.expect_flags(0)?; // MQTT-3.14.1-1
     let mut reader = raw.reader();
@@ -22,7 +24,8 @@ pub(crate) fn decode<'a>(
         // MQTT-3.14.2-1
         disconnect.reason = super::reason(&mut reader, ReasonPacket::Disconnect, sender)?;
         if !reader.is_empty() {
-            disconnect.properties = properties::read(&mut reader, Place::disconnect(sender))?.0;
+            disconnect.properties =
+                properties::read(&mut reader, Place::disconnect(sender), limits)?.0;
         }
     }
     reader.finish("DISCONNECT: bytes behind the end")?;

@@ -5,8 +5,8 @@ use crate::properties::{self, Place};
 use crate::reason::ReasonPacket;
 use crate::wire::{Reader, put_field, string_len};
 use crate::{
-    DecodeError, EncodeError, Properties, QoS, RawPacket, ReasonCode, RetainHandling, Side, Suback,
-    Subscribe, SubscribeFilter, SubscriptionOptions, Version,
+    DecodeError, DecodeLimits, EncodeError, Properties, QoS, RawPacket, ReasonCode, RetainHandling,
+    Side, Suback, Subscribe, SubscribeFilter, SubscriptionOptions, Version,
 };
 
 const QOS: u8 = 0x03;
@@ -15,12 +15,16 @@ const RETAIN_AS_PUBLISHED: u8 = 0x08;
 const RETAIN_HANDLING: u8 = 0x30;
 const RESERVED: u8 = 0xC0;
 
-pub(crate) fn decode(raw: RawPacket<'_>, version: Version) -> Result<Subscribe<'_>, DecodeError> {
+pub(crate) fn decode(
+    raw: RawPacket<'_>,
+    version: Version,
+    limits: DecodeLimits,
+) -> Result<Subscribe<'_>, DecodeError> {
     super::expect_qos1_flags(&raw, version)?; // MQTT-3.8.1-1
     let mut reader = raw.reader();
     let packet_id = reader.packet_id()?;
     let properties = match version {
-        Version::V5 => properties::read(&mut reader, Place::Subscribe)?.0,
+        Version::V5 => properties::read(&mut reader, Place::Subscribe, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
     if reader.is_empty() {
@@ -28,6 +32,9 @@ pub(crate) fn decode(raw: RawPacket<'_>, version: Version) -> Result<Subscribe<'
     }
     let mut filters = Vec::new();
     while !reader.is_empty() {
+        if filters.len() >= limits.filters as usize {
+            return Err(reader.error("SUBSCRIBE: too many filters", ReasonCode::QuotaExceeded));
+        }
         filters.push(read_filter(&mut reader, version)?);
     }
     Ok(Subscribe {
@@ -122,12 +129,16 @@ pub(crate) fn put(subscribe: &Subscribe<'_>, version: Version, out: &mut Vec<u8>
     }
 }
 
-pub(crate) fn decode_ack(raw: RawPacket<'_>, version: Version) -> Result<Suback<'_>, DecodeError> {
+pub(crate) fn decode_ack(
+    raw: RawPacket<'_>,
+    version: Version,
+    limits: DecodeLimits,
+) -> Result<Suback<'_>, DecodeError> {
     raw.expect_flags(0)?;
     let mut reader = raw.reader();
     let packet_id = reader.packet_id()?;
     let properties = match version {
-        Version::V5 => properties::read(&mut reader, Place::Suback)?.0,
+        Version::V5 => properties::read(&mut reader, Place::Suback, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
     if reader.is_empty() {

@@ -5,15 +5,20 @@ use crate::properties::{self, Place};
 use crate::reason::ReasonPacket;
 use crate::wire::{put_field, string_len};
 use crate::{
-    DecodeError, EncodeError, Properties, RawPacket, Side, Unsuback, Unsubscribe, Version,
+    DecodeError, DecodeLimits, EncodeError, Properties, RawPacket, ReasonCode, Side, Unsuback,
+    Unsubscribe, Version,
 };
 
-pub(crate) fn decode(raw: RawPacket<'_>, version: Version) -> Result<Unsubscribe<'_>, DecodeError> {
+pub(crate) fn decode(
+    raw: RawPacket<'_>,
+    version: Version,
+    limits: DecodeLimits,
+) -> Result<Unsubscribe<'_>, DecodeError> {
     super::expect_qos1_flags(&raw, version)?; // MQTT-3.10.1-1
     let mut reader = raw.reader();
     let packet_id = reader.packet_id()?;
     let properties = match version {
-        Version::V5 => properties::read(&mut reader, Place::Unsubscribe)?.0,
+        Version::V5 => properties::read(&mut reader, Place::Unsubscribe, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
     if reader.is_empty() {
@@ -21,6 +26,9 @@ pub(crate) fn decode(raw: RawPacket<'_>, version: Version) -> Result<Unsubscribe
     }
     let mut filters = Vec::new();
     while !reader.is_empty() {
+        if filters.len() >= limits.filters as usize {
+            return Err(reader.error("UNSUBSCRIBE: too many filters", ReasonCode::QuotaExceeded));
+        }
         filters.push(super::filter(&mut reader)?.as_str()); // MQTT-3.10.3-1
     }
     Ok(Unsubscribe {
@@ -53,6 +61,7 @@ pub(crate) fn put(unsubscribe: &Unsubscribe<'_>, version: Version, out: &mut Vec
 pub(crate) fn decode_ack(
     raw: RawPacket<'_>,
     version: Version,
+    limits: DecodeLimits,
 ) -> Result<Unsuback<'_>, DecodeError> {
     raw.expect_flags(0)?;
     let mut reader = raw.reader();
@@ -63,7 +72,7 @@ pub(crate) fn decode_ack(
         reasons: Vec::new(),
     };
     if version == Version::V5 {
-        unsuback.properties = properties::read(&mut reader, Place::Unsuback)?.0;
+        unsuback.properties = properties::read(&mut reader, Place::Unsuback, limits)?.0;
         if reader.is_empty() {
             return Err(reader.protocol_error("UNSUBACK: no reason code")); // MQTT-3.11.3-2
         }

@@ -1,7 +1,7 @@
 //! The table of section 2.2.2.2: which property has which type and may stand in which packet.
 
 use crate::wire::Reader;
-use crate::{DecodeError, Properties, Property, ReasonCode, Side};
+use crate::{DecodeError, DecodeLimits, Properties, Property, ReasonCode, Side};
 
 /// A place that properties can stand in. Where the two sides differ there are two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,18 +166,20 @@ impl Seen {
 pub(crate) fn read<'a>(
     reader: &mut Reader<'a>,
     place: Place,
+    limits: DecodeLimits,
 ) -> Result<(Properties<'a>, Seen), DecodeError> {
     let len = reader.varint("property length: missing or ill-formed")?;
     if len == 0 {
         return Ok((Properties::EMPTY, Seen::default()));
     }
     let block = reader.sub(len as usize, "property length: beyond the packet")?;
-    let seen = check(block, place)?;
+    let seen = check(block, place, limits)?;
     Ok((Properties(block.rest()), seen))
 }
 
-fn check(mut reader: Reader<'_>, place: Place) -> Result<Seen, DecodeError> {
+fn check(mut reader: Reader<'_>, place: Place, limits: DecodeLimits) -> Result<Seen, DecodeError> {
     let mut seen = Seen::default();
+    let mut user_properties = 0;
     while !reader.is_empty() {
         let start = reader;
         // An identifier is a variable byte integer, but there is none above one byte.
@@ -192,6 +194,12 @@ fn check(mut reader: Reader<'_>, place: Place) -> Result<Seen, DecodeError> {
             || (id == id::SUBSCRIPTION_IDENTIFIER && place == Place::PublishFromServer);
         if seen.has(id) && !repeatable {
             return Err(start.protocol_error("property: twice"));
+        }
+        if id == id::USER_PROPERTY {
+            user_properties += 1;
+            if user_properties > limits.user_properties {
+                return Err(start.error("user properties: too many", ReasonCode::QuotaExceeded));
+            }
         }
         seen.add(id);
         let property = Property::read(&mut reader)?;

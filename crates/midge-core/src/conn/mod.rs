@@ -14,8 +14,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use midge_codec::{
-    Ack, DecodeError, Disconnect, Packet, Properties, PropertiesBuf, Property, RawPacket,
-    ReasonCode, Side, Version,
+    Ack, DecodeError, DecodeLimits, Disconnect, Packet, Properties, PropertiesBuf, Property,
+    RawPacket, ReasonCode, Side, Version,
 };
 
 use crate::batch::Lent;
@@ -25,11 +25,12 @@ use crate::hub::{Hub, RouteCache, RunPublisher};
 use crate::link::Link;
 use crate::rate::Bucket;
 use crate::session::{AckKind, Received, Session, encode_ack};
+use crate::steps;
 use crate::time::Tick;
 use auth::ReAuthentication;
 use handshake::Handshake;
 use publish::HeldPublish;
-use subscribe::HeldSubscribe;
+use subscribe::{HeldSubscribe, HeldUnsubscribe};
 
 /// Why a packet ends its connection.
 #[derive(Debug)]
@@ -62,6 +63,10 @@ impl From<DecodeError> for Fault {
 
 type Step = Result<(), Fault>;
 
+/// What one turn of a connection may cost, in the unit of [`crate::hub::slice`]: then others get their
+/// turn, and what is left of the input waits.
+const TURN: usize = 8192;
+
 /// Where a connection is in its life.
 enum Phase {
     /// Nothing has come yet.
@@ -74,8 +79,18 @@ enum Phase {
     Closed,
 }
 
-/// What goes on when a hook has answered.
+/// What a connection waits for.
+enum Wait {
+    /// The answer of a hook.
+    Hook(Awaiting),
+    /// That others have had their turn.
+    Turn,
+}
+
+/// What goes on after waiting.
 enum Then {
+    MakeSubscriptions(Box<HeldSubscribe>),
+    Unsubscribe(Box<HeldUnsubscribe>),
     Authenticated(Box<Handshake>),
     WillAuthorized(Box<Handshake>),
     EnhancedAnswer(Box<Handshake>),
@@ -99,7 +114,7 @@ pub struct Connection {
     session: Option<Arc<Session>>,
     batch: Lent,
     phase: Phase,
-    waiting: Option<Box<(Awaiting, Then)>>,
+    waiting: Option<Box<(Wait, Then)>>,
     unwritten_replies: u32,
     has_output: bool,
     interrupted: bool,
@@ -154,11 +169,18 @@ impl Connection {
         self.waiting.is_some()
     }
 
-    /// Whether whole packets were left unused because hooks were called for those before. They must
+    /// Whether whole packets were left unused because of what those before have cost. They must
     /// be given to [`Connection::receive`] again, before others are read, when what came of those
     /// before has been written and other connections have had their turn.
     pub fn is_interrupted(&self) -> bool {
         self.interrupted
+    }
+
+    /// Whether it waits for nothing but that others get their turn: [`Connection::poll`] goes on at
+    /// once, and is to be called when they have had it.
+    pub fn gives_way(&self) -> bool {
+        let waiting = self.waiting.as_deref();
+        waiting.is_some_and(|(wait, _)| matches!(wait, Wait::Turn))
     }
 
     /// Bytes of acknowledgements that may not be written yet.
@@ -196,8 +218,8 @@ impl Connection {
     /// so is a run of messages that fills half of it, until its receivers have written it. Nothing
     /// else keeps it.
     ///
-    /// Stops early when a hook defers its answer, many hooks were called
-    /// ([`Connection::is_interrupted`]) or the connection ends.
+    /// Stops early when a hook defers its answer, when many hooks were called or many packets handled
+    /// ([`Connection::is_interrupted`]), or when the connection ends.
     pub fn receive(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
         let used = self.receive_quietly(input, backing, now);
         self.notify_receivers();
@@ -282,7 +304,7 @@ impl Connection {
                 packets += count;
                 continue;
             }
-            let raw = match midge_codec::split(rest, self.hub.config().limits.packet_bytes) {
+            let raw = match midge_codec::split(rest, self.largest_packet()) {
                 Ok(Some(raw)) => raw,
                 Ok(None) => break,
                 Err(error) => {
@@ -299,12 +321,15 @@ impl Connection {
                 break;
             }
 
-            if hooked && self.waiting.is_none() {
-                let hooks = crate::guard::calls().wrapping_sub(hooks_before);
-                self.interrupted = hooks >= HOOKS_PER_TURN && used < input.len();
-                if self.interrupted {
-                    break;
-                }
+            self.batch.work += 1;
+            let hooks = match hooked {
+                true => crate::guard::calls().wrapping_sub(hooks_before),
+                false => 0,
+            };
+            let is_much = hooks >= HOOKS_PER_TURN || self.batch.work > TURN;
+            if is_much && self.waiting.is_none() {
+                self.interrupted = used < input.len();
+                break;
             }
         }
         if packets > 0 {
@@ -350,7 +375,11 @@ impl Connection {
         let Some(waiting) = self.waiting.as_mut() else {
             return Poll::Ready(());
         };
-        let answer = match std::pin::Pin::new(&mut waiting.0).poll(cx) {
+        let polled = match &mut waiting.0 {
+            Wait::Hook(answer) => std::pin::Pin::new(answer).poll(cx),
+            Wait::Turn => Poll::Ready(Answer::Allow),
+        };
+        let answer = match polled {
             Poll::Ready(answer) => answer,
             Poll::Pending if self.link.ended().is_some() => {
                 Answer::Deny(Refusal::new(ReasonCode::NotAuthorized))
@@ -359,9 +388,9 @@ impl Connection {
         };
         self.batch.start(now, &self.hub.shared);
         let waiting = self.waiting.take();
-        if let Some((_, then)) = waiting.map(|waiting| *waiting)
+        if let Some((wait, then)) = waiting.map(|waiting| *waiting)
             && self.link.ended().is_none()
-            && catch_unwind(AssertUnwindSafe(|| self.answered(then, answer, now))).is_err()
+            && catch_unwind(AssertUnwindSafe(|| self.go_on(&wait, then, answer, now))).is_err()
         {
             self.panicked();
         }
@@ -369,9 +398,9 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// Goes on with what waited for a hook.
-    fn answered(&mut self, then: Then, answer: Answer, now: Tick) {
-        if self.session.is_some() {
+    /// Goes on with what has waited.
+    fn go_on(&mut self, wait: &Wait, then: Then, answer: Answer, now: Tick) {
+        if self.session.is_some() && matches!(wait, Wait::Hook(_)) {
             self.link.received(now);
             self.link.set_silence(self.silence_ms);
             self.hub.watch(&self.link);
@@ -390,6 +419,8 @@ impl Connection {
             Then::ReAuthenticated => self.re_authenticated(answer),
             Then::Publish(held) => self.publish_held(*held, answer),
             Then::Subscribe(held) => self.subscribe_held(*held, answer),
+            Then::MakeSubscriptions(held) => self.make_subscriptions(*held),
+            Then::Unsubscribe(held) => self.unsubscribe_held(*held),
         }
     }
 
@@ -399,8 +430,13 @@ impl Connection {
         if self.session.is_some() {
             self.link.set_silence(0);
         }
-        self.waiting = Some(Box::new((Awaiting(deferred), then)));
+        self.waiting = Some(Box::new((Wait::Hook(Awaiting(deferred)), then)));
         Ok(())
+    }
+
+    /// Goes on when others have had their turn.
+    fn give_way(&mut self, then: Then) {
+        self.waiting = Some(Box::new((Wait::Turn, then)));
     }
 
     fn finish(&mut self) {
@@ -456,7 +492,9 @@ impl Connection {
     }
 
     fn packet(&mut self, raw: RawPacket<'_>, backing: Option<&Bytes>) -> Step {
-        let packet = match midge_codec::decode(raw, self.version, Side::Client) {
+        let _section = steps::section(steps::Section::Packet);
+        let limits = self.decode_limits();
+        let packet = match midge_codec::decode_within(raw, self.version, Side::Client, limits) {
             Ok(packet) => packet,
             Err(error) => return Err(self.decode_fault_raw(&error, raw)),
         };
@@ -471,6 +509,23 @@ impl Connection {
             },
             Phase::Exchange(handshake) => self.exchange_packet(handshake, &packet),
             Phase::Closed => Ok(()),
+        }
+    }
+
+    /// Bytes of the largest packet that is taken now.
+    fn largest_packet(&self) -> u32 {
+        let limits = &self.hub.config().limits;
+        match self.phase {
+            Phase::Connected => limits.packet_bytes,
+            _ => limits.packet_bytes.min(limits.connect_bytes),
+        }
+    }
+
+    fn decode_limits(&self) -> DecodeLimits {
+        let limits = &self.hub.config().limits;
+        DecodeLimits {
+            user_properties: u32::try_from(limits.user_properties).unwrap_or(u32::MAX),
+            filters: u32::try_from(limits.filters_per_packet).unwrap_or(u32::MAX),
         }
     }
 

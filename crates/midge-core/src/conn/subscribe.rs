@@ -11,17 +11,25 @@ use super::handshake::granted;
 use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
 use crate::event::DisconnectReason;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
-use crate::hub::Grant;
+use crate::hub::{Grant, Subscribing, slice};
 use crate::router::{has_wildcards, is_shared};
 use crate::session::Session;
 
 /// A SUBSCRIBE whose authorization is awaited, filter by filter.
 pub(super) struct HeldSubscribe {
     packet_id: u16,
-    grants: Vec<Grant>,
+    work: Subscribing,
     /// The filter that is asked about.
     at: usize,
     text: Option<String>,
+}
+
+/// An UNSUBSCRIBE that is too large for one turn.
+pub(super) struct HeldUnsubscribe {
+    packet_id: u16,
+    /// What is left of it.
+    filters: std::vec::IntoIter<Box<str>>,
+    reasons: Vec<ReasonCode>,
 }
 
 impl Connection {
@@ -32,17 +40,17 @@ impl Connection {
             let reason = ReasonCode::SubscriptionIdentifiersNotSupported;
             return Err(Fault::violation(reason, what));
         }
-        let mut held = HeldSubscribe {
-            packet_id: subscribe.packet_id,
-            grants: Vec::with_capacity(subscribe.filters.len()),
-            at: 0,
-            text: None,
-        };
+        let mut text = None;
+        let mut grants = Vec::with_capacity(subscribe.filters.len());
         for filter in &subscribe.filters {
-            let grant = self.check_filter(filter, id, &mut held.text)?;
-            held.grants.push(grant);
+            grants.push(self.check_filter(filter, id, &mut text)?);
         }
-        self.authorize_subscribe(held)
+        self.authorize_subscribe(HeldSubscribe {
+            packet_id: subscribe.packet_id,
+            work: Subscribing::new(grants),
+            at: 0,
+            text,
+        })
     }
 
     /// Checks one filter against what is offered here.
@@ -104,7 +112,7 @@ impl Connection {
             self.hub.hooks(HookSet::AUTHORIZE_SUBSCRIBE).cloned(),
             self.info.clone(),
         ) {
-            while let Some(grant) = held.grants.get_mut(held.at) {
+            while let Some(grant) = held.work.grants.get_mut(held.at) {
                 if grant.answer.is_none() {
                     let verdict = crate::guard::in_hook(|| {
                         hooks.authorize_subscribe(&client, &grant.filter, &grant.options)
@@ -120,6 +128,8 @@ impl Connection {
                 held.at += 1;
             }
         }
+        // What was put together before is to go out before.
+        self.push_replies();
         self.make_subscriptions(held)
     }
 
@@ -138,7 +148,7 @@ impl Connection {
         let client_id = self.session.as_ref().map(|session| &session.client_id);
         let packet = (ReasonPacket::Suback, self.version); // MQTT-3.9.3-2
         let reason = self.batch.carried(client_id, packet, refusal.reason);
-        if let Some(grant) = held.grants.get_mut(held.at) {
+        if let Some(grant) = held.work.grants.get_mut(held.at) {
             grant.answer = Some(reason);
         }
         if held.text.is_none() {
@@ -146,20 +156,19 @@ impl Connection {
         }
     }
 
-    fn make_subscriptions(&mut self, mut held: HeldSubscribe) -> Step {
+    /// Makes the subscriptions, those of a large packet in several turns.
+    pub(super) fn make_subscriptions(&mut self, mut held: HeldSubscribe) -> Step {
         let Some(session) = self.session.clone() else {
             return Ok(());
         };
         let (version, maximum) = (self.version, self.maximum_packet);
-        let text = held
-            .text
-            .take()
-            .filter(|_| self.problem_information && version == Version::V5);
+        let explains = self.problem_information && version == Version::V5;
+        let text = held.text.as_deref().filter(|_| explains);
         let packet_id = held.packet_id;
         let mut fits = true;
         let suback = |grants: &[Grant], out: &mut Vec<u8>| {
             let reasons: Vec<ReasonCode> = grants.iter().map(|g| suback_code(g, version)).collect();
-            let explained = reason_string(text.as_deref());
+            let explained = reason_string(text);
             fits = false;
             for properties in [explained.as_properties(), NO_PROPERTIES] {
                 let packet = Packet::Suback(Suback {
@@ -175,15 +184,16 @@ impl Connection {
                 }
             }
         };
-        // What was put together before is to go out before.
-        self.push_replies();
-        self.hub.subscribe(
+        let is_done = self.hub.subscribe(
             &self.link,
             &session,
-            &mut held.grants,
+            &mut held.work,
             suback,
             &mut self.batch,
         );
+        if !is_done {
+            self.give_way(Then::MakeSubscriptions(Box::new(held)));
+        }
         if fits { Ok(()) } else { Err(too_large()) }
     }
 
@@ -192,18 +202,55 @@ impl Connection {
         session: &Arc<Session>,
         unsubscribe: &Unsubscribe<'_>,
     ) -> Step {
-        let filters = unsubscribe.filters.iter().copied();
+        let count = slice(unsubscribe.filters.iter().copied());
+        let (now, later) = unsubscribe.filters.split_at(count);
+        let filters = now.iter().copied();
         let reasons = (self.hub).unsubscribe(&self.link, session, filters, &mut self.batch);
         let Some(reasons) = reasons else {
             return Ok(());
         };
-        let reasons = if self.version == Version::V5 {
-            reasons
-        } else {
-            Vec::new()
-        };
-        let packet = Packet::Unsuback(Unsuback {
+        if later.is_empty() {
+            return self.unsubscribed(unsubscribe.packet_id, reasons);
+        }
+        let held = HeldUnsubscribe {
             packet_id: unsubscribe.packet_id,
+            filters: later
+                .iter()
+                .map(|filter| Box::from(*filter))
+                .collect::<Vec<_>>()
+                .into_iter(),
+            reasons,
+        };
+        self.give_way(Then::Unsubscribe(Box::new(held)));
+        Ok(())
+    }
+
+    /// Goes on with an UNSUBSCRIBE that is too large for one turn.
+    pub(super) fn unsubscribe_held(&mut self, mut held: HeldUnsubscribe) -> Step {
+        let Some(session) = self.session.clone() else {
+            return Ok(());
+        };
+        let count = slice(held.filters.as_slice().iter().map(|filter| &**filter));
+        let now: Vec<_> = held.filters.by_ref().take(count).collect();
+        let filters = now.iter().map(|filter| &**filter);
+        let reasons = (self.hub).unsubscribe(&self.link, &session, filters, &mut self.batch);
+        let Some(reasons) = reasons else {
+            return Ok(());
+        };
+        held.reasons.extend(reasons);
+        if held.filters.as_slice().is_empty() {
+            return self.unsubscribed(held.packet_id, held.reasons);
+        }
+        self.give_way(Then::Unsubscribe(Box::new(held)));
+        Ok(())
+    }
+
+    fn unsubscribed(&mut self, packet_id: u16, mut reasons: Vec<ReasonCode>) -> Step {
+        if self.version != Version::V5 {
+            reasons.clear();
+        }
+        let packet = Packet::Unsuback(Unsuback {
+            packet_id,
             properties: NO_PROPERTIES,
             reasons,
         });

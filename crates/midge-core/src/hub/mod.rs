@@ -34,7 +34,7 @@ pub(crate) use order::Turn;
 pub(crate) use publish::{ClientPublisher, Publisher, Unpublished};
 pub(crate) use routes::RouteCache;
 pub(crate) use run::{Run, RunPublisher};
-pub(crate) use subscribe::Grant;
+pub(crate) use subscribe::{Grant, Subscribing, slice};
 
 use crate::config::{Config, Overflow};
 use crate::event::{DisconnectReason, Event, EventMask, Observed, Taps};

@@ -7,13 +7,19 @@ use crate::batch::{Batch, Detour};
 use crate::hooks::HookSet;
 use crate::link::Link;
 use crate::outbox::Outbox;
+use crate::retained::Place;
 use crate::router::{Sub, SubTarget, Subscriber};
 use crate::session::{Attached, OUTBOX_HIGH, PUMP_BUDGET, RetainedCursor, Session, State};
+use crate::steps;
 use crate::store::{Journal, Position};
 use crate::time::Tick;
 
-/// A position that is never committed: output is held until it is known which one it waits for.
+/// A position that is never committed: output is held until all subscriptions of a SUBSCRIBE are
+/// made, and until it is known for which position it has to wait.
 pub(super) const HELD: Position = Position::MAX;
+
+/// Steps and messages of retained messages that are sent in one go.
+const WALK: usize = 1024;
 
 /// A session counts as unsettled until output is taken again.
 fn set_unsettled(state: &mut State) {
@@ -90,8 +96,11 @@ impl Hub {
         let attached = Attached::of(&mut state.attached, link)?;
         attached.in_write = 0;
         if attached.held_until > 0 {
-            let journal = self.shared.journal();
-            if journal.is_some_and(|journal| !journal.is_committed(attached.held_until)) {
+            let is_held = match self.shared.journal() {
+                Some(journal) => !journal.is_committed(attached.held_until),
+                None => attached.held_until == HELD,
+            };
+            if is_held {
                 attached.dirty = false;
                 return None;
             }
@@ -211,20 +220,70 @@ impl Hub {
         super::life::spill(link, bytes);
     }
 
-    /// Sends one page of retained messages; what is left of them waits its turn again.
+    /// Sends some retained messages: a page, or more of them if they are small. What is left waits its
+    /// turn again.
     pub(super) fn send_retained(
         &self,
         session: &Arc<Session>,
-        cursor: RetainedCursor,
+        mut cursor: RetainedCursor,
         batch: &mut Batch,
     ) {
+        let _section = steps::section(steps::Section::Background);
+        let mut budget = WALK;
+        loop {
+            let from = self.send_page(session, &cursor, &mut budget, batch);
+
+            let mut guard = session.lock();
+            let state = &mut *guard;
+            // An UNSUBSCRIBE in between has ended it.
+            if state.dead || !state.subscriptions.has_walk(&cursor.filter) {
+                // Nothing more of this one.
+            } else if from.is_some() {
+                cursor.from = from;
+                state.retained.push_front(cursor);
+            } else {
+                state.subscriptions.end_walk(&cursor.filter);
+            }
+            let has_room = state
+                .attached
+                .as_ref()
+                .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
+            let goes_on = has_room && budget > 0 && state.ahead.is_empty() && !state.dead;
+            let next = if goes_on {
+                state.retained.pop_front()
+            } else {
+                None
+            };
+            match next {
+                Some(next) => cursor = next,
+                None => {
+                    state.paging = false;
+                    // The connection that asked takes output again; one that has taken its place
+                    // must be told.
+                    if let Some(attached) = state.attached.as_deref_mut() {
+                        batch.touch(attached);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends one page of retained messages; where to go on.
+    fn send_page(
+        &self,
+        session: &Arc<Session>,
+        cursor: &RetainedCursor,
+        budget: &mut usize,
+        batch: &mut Batch,
+    ) -> Option<Place> {
         let page = self
             .retained
             .read()
             .page(&cursor.filter, cursor.from.as_ref(), cursor.until);
+        *budget = budget.saturating_sub(page.steps + page.messages.len() + 8);
         let sub = Sub::new(Subscriber::Session(session.clone()), cursor.record);
         let target = SubTarget::new(&sub, None);
-        let mut from = None;
         for (index, message) in page.messages.iter().enumerate() {
             self.offer_retained(message, &target, batch);
             let state = session.lock();
@@ -234,21 +293,9 @@ impl Hub {
                 .is_some_and(|a| a.outbox.len() >= OUTBOX_HIGH)
             {
                 // The rest when this is written.
-                from = page.place_behind(index);
-                break;
+                return page.place_behind(index);
             }
         }
-        let from = from.or(page.next);
-
-        let mut state = session.lock();
-        state.paging = false;
-        // The connection that asked takes output again; one that has taken its place must be told.
-        if let Some(attached) = state.attached.as_deref_mut() {
-            batch.touch(attached);
-        }
-        // An UNSUBSCRIBE in between has ended it.
-        if from.is_some() && !state.dead && state.subscriptions.contains(&cursor.filter) {
-            state.retained.push_front(RetainedCursor { from, ..cursor });
-        }
+        page.next
     }
 }

@@ -9,7 +9,7 @@ use super::Hub;
 use crate::event::DisconnectReason;
 use crate::message::Origin;
 use crate::router::{Subscriber, is_shared};
-use crate::session::{Delivery, Extra, Inflight, Session, Stage, State};
+use crate::session::{Delivery, Extra, Inflight, Session, Stage, State, SubscriptionLimits};
 use crate::shared_message::SharedMessage;
 use crate::store::{Recovered, RecoveredSession, Store, StoredDelivery};
 use crate::time::{Due, Tick};
@@ -93,9 +93,8 @@ impl Hub {
             router.insert(&stored.filter, subscriber, stored.record, shared);
             let mut filter = stored.filter.clone();
             let mut state = session.lock();
-            state
-                .subscriptions
-                .insert(&mut filter, stored.record, usize::MAX);
+            let unbounded = &SubscriptionLimits::NONE;
+            let _ = (state.subscriptions).insert(&mut filter, stored.record, unbounded);
             drop(state);
             self.count_subscriptions(shared, 1);
         }

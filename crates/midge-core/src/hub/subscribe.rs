@@ -9,12 +9,15 @@ use super::output::HELD;
 use crate::batch::Batch;
 use crate::event::{Event, EventMask};
 use crate::link::Link;
-use crate::router::Subscriber;
-use crate::session::{RetainedCursor, Session, State, SubRecord};
+use crate::outbox::Outbox;
+use crate::router::{Router, Subscriber, Waste};
+use crate::session::{RetainedCursor, Session, State, SubRecord, SubscriptionLimits};
+use crate::steps;
 use crate::store::{Op, StoredSubscription};
 
-/// Answers with retained messages that may wait for one client before repetitions are merged.
-const MAX_CURSORS: usize = 1024;
+/// What one slice of a SUBSCRIBE or UNSUBSCRIBE may cost, as [`cost`] says: it holds the router for
+/// some 200 microseconds.
+const SLICE: usize = 2048;
 
 /// One filter of a SUBSCRIBE, and what was decided about it.
 pub(crate) struct Grant {
@@ -26,84 +29,174 @@ pub(crate) struct Grant {
     pub(crate) answer: Option<ReasonCode>,
 }
 
+/// A SUBSCRIBE whose subscriptions are made, in slices if it is large.
+pub(crate) struct Subscribing {
+    pub(crate) grants: Vec<Grant>,
+    /// Filters that have their subscriptions.
+    made: usize,
+    /// What the connection had to send before the first slice: SUBACK comes behind it, and before
+    /// what the new subscriptions bring meanwhile.
+    before: Option<Outbox>,
+}
+
+impl Subscribing {
+    pub(crate) fn new(grants: Vec<Grant>) -> Self {
+        Self {
+            grants,
+            made: 0,
+            before: None,
+        }
+    }
+}
+
+/// How much work it is to make or remove a subscription: nodes of the trie, and tables.
+fn cost(filter: &str) -> usize {
+    levels(filter) + 4
+}
+
+/// The number of filters in the next slice.
+pub(crate) fn slice<'a>(filters: impl Iterator<Item = &'a str>) -> usize {
+    let mut left = SLICE;
+    filters
+        .take_while(|filter| {
+            let fits = left > 0;
+            left = left.saturating_sub(cost(filter));
+            fits
+        })
+        .count()
+}
+
 impl Hub {
-    /// Makes the granted subscriptions and writes SUBACK with `suback`, before anything that the
-    /// new subscriptions bring, retained messages included.
+    /// Makes a slice of the granted subscriptions; whether that was the last one. After it SUBACK is
+    /// written with `suback`, before anything that the new subscriptions bring, retained messages
+    /// included. Between slices the connection's output is held back.
     pub(crate) fn subscribe(
         &self,
         link: &Arc<Link>,
         session: &Arc<Session>,
-        grants: &mut [Grant],
+        work: &mut Subscribing,
         suback: impl FnOnce(&[Grant], &mut Vec<u8>),
         batch: &mut Batch,
-    ) {
-        let limit = self.config().limits.subscriptions_per_client;
+    ) -> bool {
+        let Some(rest) = work.grants.get_mut(work.made..) else {
+            return true;
+        };
+        let count = slice(rest.iter().map(|grant| &*grant.filter));
+        let is_last = count == rest.len();
+        let section = steps::section(steps::Section::Subscriptions);
         let mut router = self.router.write();
         let until = self.retained.read().stamp();
         let Some(mut state) = session.lock_for(link) else {
-            return;
+            return true;
         };
-        let mut cursors = Vec::new();
-        for grant in grants.iter_mut().filter(|grant| grant.answer.is_none()) {
-            let record = SubRecord {
-                options: grant.options,
-                id: grant.id,
-                shared: grant.shared,
-            };
-            // The router and the session share one copy of the filter.
-            let Some(existed) = (state.subscriptions).insert(&mut grant.filter, record, limit)
-            else {
-                grant.answer = Some(ReasonCode::QuotaExceeded);
-                continue;
-            };
-            let subscriber = Subscriber::Session(session.clone());
-            router.insert(&grant.filter, subscriber, record, grant.shared);
-            if let Some((journal, client_id)) = self.shared.recorded(&state) {
-                let subscription = StoredSubscription {
-                    filter: grant.filter.clone(),
-                    record,
-                };
-                journal.record(Op::Subscribed {
-                    client_id,
-                    subscription,
-                });
-            }
-            if !existed {
-                self.count_subscriptions(grant.shared, 1);
-            }
-            grant.answer = Some(ReasonCode::granted(grant.options.qos));
-            let retained = self.config().mqtt.retain_available
-                && !grant.shared
-                && State::wants_retained(&grant.options, existed);
-            if retained {
-                let filter = grant.filter.clone();
-                cursors.push(RetainedCursor {
-                    filter,
-                    record,
-                    from: None,
+
+        let mut wastes = Vec::new();
+        for grant in rest.iter_mut().take(count) {
+            batch.work += cost(&grant.filter);
+            if grant.answer.is_none() {
+                wastes.extend(self.make_subscription(
+                    session,
+                    &mut router,
+                    &mut state,
+                    grant,
                     until,
-                });
+                ));
             }
         }
+        work.made += count;
+
         if let Some(attached) = state.attached.as_deref_mut() {
-            suback(grants, attached.outbox.buffer());
-            if self.shared.journal().is_some() {
+            if !is_last {
                 attached.held_until = HELD;
+                work.before
+                    .get_or_insert_with(|| std::mem::take(&mut attached.outbox));
+                return false;
             }
+            let brought =
+                (work.before.take()).map(|before| std::mem::replace(&mut attached.outbox, before));
+            suback(&work.grants, attached.outbox.buffer());
+            attached.outbox.append(brought.unwrap_or_default());
+            attached.held_until = match self.shared.journal() {
+                Some(_) => HELD,
+                None => 0,
+            };
             batch.packet_sent();
             batch.touch(attached);
         }
-        if state.retained.len() + cursors.len() > MAX_CURSORS {
-            // Who subscribes again and again without reading starts over.
-            state
-                .retained
-                .retain(|old| !cursors.iter().any(|new| new.filter == old.filter));
-        }
-        state.retained.extend(cursors);
         drop(state);
         drop(router);
+        drop(section);
+
+        self.throw_away(wastes);
         self.hold_until_committed(link, session, batch);
-        self.tell_subscribed(session, grants, batch);
+        self.tell_subscribed(session, &work.grants, batch);
+        true
+    }
+
+    fn make_subscription(
+        &self,
+        session: &Arc<Session>,
+        router: &mut Router,
+        state: &mut State,
+        grant: &mut Grant,
+        until: u64,
+    ) -> Option<Waste> {
+        let record = SubRecord {
+            options: grant.options,
+            id: grant.id,
+            shared: grant.shared,
+        };
+        // The router and the session share one copy of the filter.
+        let limits = self.subscription_limits();
+        let Ok(old) = (state.subscriptions).insert(&mut grant.filter, record, &limits) else {
+            grant.answer = Some(ReasonCode::QuotaExceeded);
+            return None;
+        };
+        let subscriber = Subscriber::Session(session.clone());
+        let mut waste = None;
+        if let Some(old) = old.filter(|old| old.shared != grant.shared) {
+            // Another version of the protocol takes it for something else.
+            waste = router.remove(&grant.filter, &subscriber, old.shared);
+            self.count_subscriptions(old.shared, -1);
+            self.count_subscriptions(grant.shared, 1);
+        }
+        router.insert(&grant.filter, subscriber, record, grant.shared);
+        if let Some((journal, client_id)) = self.shared.recorded(state) {
+            let subscription = StoredSubscription {
+                filter: grant.filter.clone(),
+                record,
+            };
+            journal.record(Op::Subscribed {
+                client_id,
+                subscription,
+            });
+        }
+        if old.is_none() {
+            self.count_subscriptions(grant.shared, 1);
+        }
+        grant.answer = Some(ReasonCode::granted(grant.options.qos));
+
+        let retained = self.config().mqtt.retain_available
+            && !grant.shared
+            && State::wants_retained(&grant.options, old.is_some());
+        if retained {
+            state.add_walk(RetainedCursor {
+                filter: grant.filter.clone(),
+                record,
+                from: None,
+                until,
+            });
+        }
+        waste
+    }
+
+    fn subscription_limits(&self) -> SubscriptionLimits {
+        let limits = &self.config().limits;
+        SubscriptionLimits {
+            all: limits.subscriptions_per_client,
+            shared: limits.shared_subscriptions_per_client,
+            patterns: limits.wildcard_patterns_per_client,
+        }
     }
 
     fn tell_subscribed(&self, session: &Session, grants: &[Grant], batch: &mut Batch) {
@@ -143,13 +236,14 @@ impl Hub {
         let subscriber = Subscriber::Session(session.clone());
         let mut answers = Vec::new();
         for filter in filters {
+            batch.work += cost(filter);
+            let _section = steps::section(steps::Section::Subscriptions);
             let mut router = self.router.write();
             let mut state = session.lock_for(link)?;
             let Some((name, record)) = state.subscriptions.remove(filter) else {
                 answers.push(ReasonCode::NoSubscriptionExisted);
                 continue;
             };
-            state.retained.retain(|cursor| cursor.filter != name);
             if let Some((journal, client_id)) = self.shared.recorded(&state) {
                 journal.record(Op::Unsubscribed {
                     client_id,

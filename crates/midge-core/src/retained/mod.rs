@@ -10,10 +10,9 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::DefaultHashBuilder;
-
 use crate::message::{Message, Origin};
 use crate::shared_message::SharedMessage;
+use crate::sync::Hashing;
 use crate::time::TimerKey;
 use shelf::Shelf;
 pub(crate) use walk::Place;
@@ -38,7 +37,7 @@ pub(crate) struct Retained {
     /// The same for topics that begin with `$`, which leading wildcards do not match
     /// (MQTT-4.7.2-1).
     dollar_shelves: Vec<Shelf>,
-    hasher: DefaultHashBuilder,
+    hasher: Hashing,
     bytes: usize,
     count: usize,
     stamp: u64,
@@ -186,7 +185,7 @@ fn level_count(topic: &str) -> usize {
 }
 
 /// The hashes of the levels of a topic.
-fn hashes(hasher: &DefaultHashBuilder, topic: &str) -> impl Iterator<Item = u32> {
+fn hashes(hasher: &Hashing, topic: &str) -> impl Iterator<Item = u32> {
     let levels = topic.split('/').enumerate();
     levels.map(|level| (hasher.hash_one(level) >> 32) as u32)
 }

@@ -38,6 +38,8 @@ pub(crate) struct Page {
     /// Where the next page begins, `None` at the end.
     pub(crate) next: Option<Place>,
     bytes: usize,
+    /// Places looked at.
+    pub(crate) steps: usize,
 }
 
 impl Page {
@@ -47,6 +49,7 @@ impl Page {
             places: Vec::new(),
             next: None,
             bytes: 0,
+            steps: 1,
         }
     }
 
@@ -159,6 +162,7 @@ impl Retained {
     ) {
         for (looked_at, (topic, at)) in range.enumerate() {
             steps::add(1);
+            page.steps += 1;
             let entry = self.at(topic, *at).filter(|entry| entry.stamp <= until);
             let full = entry.is_some_and(|entry| page.add(&entry.message).is_break());
             if full || looked_at + 1 >= STEPS {
@@ -185,6 +189,7 @@ impl Retained {
         let range = range.take_while(|(topic, _)| topic.starts_with(beginning));
         for (looked_at, (topic, at)) in range.enumerate() {
             steps::add(1);
+            page.steps += 1;
             if looked_at >= FEW && from.is_none() {
                 return None;
             }
@@ -236,10 +241,11 @@ impl Retained {
             };
             if let Some(at) = shelf.walk(&hashes, at, &mut budget, visit) {
                 page.next = Some(Place::At { levels, at });
-                return page;
+                break;
             }
             at = 0;
         }
+        page.steps += STEPS - budget;
         page
     }
 }

@@ -3,6 +3,7 @@
 
 mod edges;
 mod shared_group;
+mod sub_list;
 mod subs;
 mod trie;
 
@@ -20,6 +21,7 @@ use trie::{Found, Trie};
 
 use crate::observer::Observers;
 use crate::session::{Extra, SubRecord};
+use crate::steps;
 use crate::sync::Hashing;
 
 /// Who one message goes to, and how. Overlapping subscriptions of one session are one target.
@@ -74,16 +76,16 @@ impl SubTarget {
             self.id = sub.id;
             return;
         }
-        let mut ids = match &self.extra {
-            Some(extra) => extra.ids.clone(),
-            None => vec![self.id],
-        };
-        ids.push(sub.id);
-        self.extra = Some(Arc::new(Extra {
-            ids,
-            group: None,
-            original: None,
-        }));
+        let first = self.id;
+        let extra = self.extra.get_or_insert_with(|| {
+            Arc::new(Extra {
+                ids: vec![first],
+                group: None,
+                original: None,
+            })
+        });
+        // It is this target's own: nothing is cloned.
+        Arc::make_mut(extra).ids.push(sub.id);
     }
 }
 
@@ -190,6 +192,7 @@ impl Router {
         publisher: Option<&str>,
         targets: &mut Vec<Target>,
     ) {
+        let _section = steps::section(steps::Section::Routing);
         let mut found = Found::default();
         if let Some(slot) = self.exact.get(topic) {
             found.push(slot);
@@ -212,6 +215,7 @@ impl Router {
         // stable, so identifiers stay in the order of the filters.
         subs.sort_by_key(|sub| sub.subscriber.key());
         let mut last: Option<SubTarget> = None;
+        steps::add(subs.len());
         for sub in subs {
             match &mut last {
                 Some(target) if target.subscriber.same(&sub.subscriber) => target.merge(sub),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
+use super::sub_list::SubList;
 use super::{Sub, Subscriber};
 use crate::session::Extra;
 
@@ -15,12 +17,14 @@ pub(crate) struct Group {
     pub(crate) filter: Arc<str>,
     /// What deliveries to members without subscription identifier carry.
     extra: Arc<Extra>,
+    /// Its place among the groups of the same filter. Changes under the router's write lock.
+    place: AtomicUsize,
     members: Mutex<Members>,
 }
 
 #[derive(Debug, Default)]
 struct Members {
-    subs: Vec<Sub>,
+    subs: SubList,
     next: usize,
 }
 
@@ -34,6 +38,7 @@ impl Group {
         Self {
             filter,
             extra: Arc::new(extra),
+            place: AtomicUsize::new(0),
             members: Mutex::default(),
         }
     }
@@ -42,23 +47,23 @@ impl Group {
         &self.extra
     }
 
+    pub(super) fn place(&self) -> usize {
+        self.place.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_place(&self, place: usize) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
     /// Adds a member or replaces its subscription.
     pub(crate) fn insert(&self, sub: Sub) {
-        let mut members = self.members.lock();
-        match members
-            .subs
-            .iter_mut()
-            .find(|known| known.subscriber.same(&sub.subscriber))
-        {
-            Some(known) => *known = sub,
-            None => members.subs.push(sub),
-        }
+        self.members.lock().subs.insert(sub);
     }
 
     /// Removes a member; whether the group is empty now.
     pub(crate) fn remove(&self, subscriber: &Subscriber) -> bool {
         let mut members = self.members.lock();
-        members.subs.retain(|sub| !sub.subscriber.same(subscriber));
+        members.subs.remove(subscriber);
         members.subs.is_empty()
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use midge_codec::QoS;
 
 use super::Group;
+use super::sub_list::SubList;
 use crate::observer::ObserverKey;
 use crate::session::{Session, SubRecord};
 
@@ -78,12 +79,11 @@ impl Sub {
 
 /// A list that is short nearly always.
 #[derive(Debug, Default)]
-#[allow(clippy::box_collection)] // there are many lists
 enum List {
     #[default]
     None,
     One(Sub),
-    Many(Box<Vec<Sub>>),
+    Many(Box<SubList>),
 }
 
 /// The subscriptions and shared groups of one filter.
@@ -116,16 +116,11 @@ impl Slot {
         match &mut self.subs {
             List::None => self.subs = List::One(sub),
             List::One(known) if known.subscriber.same(&sub.subscriber) => *known = sub,
-            List::One(known) => self.subs = List::Many(Box::new(vec![known.clone(), sub])),
-            List::Many(subs) => {
-                match subs
-                    .iter_mut()
-                    .find(|known| known.subscriber.same(&sub.subscriber))
-                {
-                    Some(known) => *known = sub,
-                    None => subs.push(sub),
-                }
+            List::One(known) => {
+                let both = SubList::from([known.clone(), sub]);
+                self.subs = List::Many(Box::new(both));
             }
+            List::Many(subs) => subs.insert(sub),
         }
     }
 
@@ -133,9 +128,7 @@ impl Slot {
         match &mut self.subs {
             List::One(sub) if sub.subscriber.same(subscriber) => self.subs = List::None,
             List::Many(subs) => {
-                if let Some(at) = subs.iter().position(|sub| sub.subscriber.same(subscriber)) {
-                    subs.swap_remove(at);
-                }
+                subs.remove(subscriber);
                 if subs.len() == 1 {
                     self.subs = subs.pop().map_or(List::None, List::One);
                 }
@@ -145,15 +138,29 @@ impl Slot {
     }
 
     pub(crate) fn add_group(&mut self, group: Arc<Group>) {
-        self.groups.get_or_insert_default().push(group);
+        let groups = self.groups.get_or_insert_default();
+        group.set_place(groups.len());
+        groups.push(group);
     }
 
+    /// Removes a group; the last one takes its place.
     pub(crate) fn remove_group(&mut self, group: &Arc<Group>) {
-        if let Some(groups) = &mut self.groups {
-            groups.retain(|known| !Arc::ptr_eq(known, group));
-            if groups.is_empty() {
-                self.groups = None;
-            }
+        let Some(groups) = &mut self.groups else {
+            return;
+        };
+        let at = group.place();
+        if !groups
+            .get(at)
+            .is_some_and(|known| Arc::ptr_eq(known, group))
+        {
+            return;
+        }
+        groups.swap_remove(at);
+        if let Some(moved) = groups.get(at) {
+            moved.set_place(at);
+        }
+        if groups.is_empty() {
+            self.groups = None;
         }
     }
 }

@@ -4,6 +4,7 @@ use hashbrown::{Equivalent, HashMap};
 
 use super::edges::{Edge, Edges, shrink};
 use super::subs::Slot;
+use crate::steps;
 
 const ROOT: u32 = 0;
 /// No node.
@@ -162,6 +163,7 @@ impl Trie {
     pub(super) fn slot_mut(&mut self, filter: &str) -> &mut Slot {
         let mut at = ROOT;
         for level in filter.split('/') {
+            steps::add(1);
             at = match level {
                 "#" => return self.nodes[at as usize].below.get_or_insert_default(),
                 "+" => match self.nodes[at as usize].plus {
@@ -192,6 +194,7 @@ impl Trie {
         let mut at = ROOT;
         let mut below = false;
         for level in filter.split('/') {
+            steps::add(1);
             if level == "#" {
                 below = true;
                 break;
@@ -246,6 +249,7 @@ impl Trie {
     }
 
     fn descend<'a>(&'a self, at: u32, rest: Option<&str>, wildcards: bool, into: &mut Found<'a>) {
+        steps::add(1);
         let node = &self.nodes[at as usize];
         if wildcards && let Some(below) = &node.below {
             into.push(below);

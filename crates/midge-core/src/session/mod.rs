@@ -8,6 +8,7 @@ mod flow;
 mod in_flight;
 mod rare;
 mod registry;
+mod subscriptions;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -19,9 +20,9 @@ pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
 pub(crate) use flow::{AckKind, PUMP_BUDGET, Received, encode_ack};
 use in_flight::InFlight;
-pub(crate) use rare::{Draining, Subscriptions};
 use rare::{PacketIds, RareQueue};
 pub(crate) use registry::Sessions;
+pub(crate) use subscriptions::{Draining, SubscriptionLimits, Subscriptions};
 
 use crate::hooks::ClientInfo;
 use crate::link::Link;
@@ -29,6 +30,9 @@ use crate::retained::Place;
 use crate::shared_message::SharedMessage;
 use crate::store::StoredWill;
 use crate::time::{Tick, TimerKey};
+
+/// Answers with retained messages from which on those that nobody waits for are looked for.
+const MANY_WALKS: usize = 1024;
 
 /// A session. Shared by the registry, the router's entries and the connection. In the order of use:
 /// what each message touches lies together.
@@ -40,8 +44,8 @@ pub(crate) struct Session {
     online: AtomicBool,
 }
 
-/// One subscription as the session keeps it.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a subscription is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SubRecord {
     pub(crate) options: SubscriptionOptions,
     /// Subscription identifier, 0 for none.
@@ -51,7 +55,7 @@ pub(crate) struct SubRecord {
 }
 
 /// What only few deliveries have: several subscription identifiers, a shared group.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
     pub(crate) ids: Vec<u32>,
     /// The filter of the shared group as sent.
@@ -239,6 +243,25 @@ impl State {
         }
     }
 
+    /// Adds retained messages that are to be sent. Those whose subscriptions are gone are forgotten a
+    /// few at a time, so that never many more wait than there are subscriptions.
+    pub(crate) fn add_walk(&mut self, cursor: RetainedCursor) {
+        if !self.subscriptions.begin_walk(&cursor.filter) {
+            return;
+        }
+        for _ in 0..2 {
+            if self.retained.len() < MANY_WALKS {
+                break;
+            }
+            if let Some(old) = self.retained.pop_front()
+                && self.subscriptions.has_walk(&old.filter)
+            {
+                self.retained.push_back(old);
+            }
+        }
+        self.retained.push_back(cursor);
+    }
+
     /// Whether messages are still to come that live ones must not overtake: retained ones, and
     /// those that hooks are being asked about.
     pub(crate) fn awaits_retained(&self) -> bool {
@@ -253,6 +276,7 @@ impl State {
                     && self.inflight.is_empty()
                     && !self.awaits_retained()
                     && attached.outbox.is_empty()
+                    && attached.held_until == 0
                     && attached.in_write == 0
             }
             None => true,
