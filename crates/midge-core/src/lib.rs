@@ -22,6 +22,7 @@ mod link;
 mod message;
 mod observer;
 mod outbox;
+mod parts;
 mod payload;
 mod queue;
 mod rate;

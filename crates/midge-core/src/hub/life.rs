@@ -12,6 +12,7 @@ use crate::hooks::{ClientInfo, HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::session::{Attached, AttachedSettings, Delivery, Session, Sessions, Stage, State};
+use crate::steps;
 use crate::store::{Op, StoredWill};
 use crate::time::Due;
 
@@ -488,8 +489,28 @@ impl Hub {
         self.sessions.lock().find(client_id).cloned()
     }
 
+    /// All sessions, part by part: of those that begin or end meanwhile some may be among them.
     pub(super) fn all_sessions(&self) -> Vec<Arc<Session>> {
-        self.sessions.lock().iter().cloned().collect()
+        let mut all = Vec::new();
+        let mut parts = 0;
+        let mut number = 0;
+        loop {
+            let _section = steps::section(steps::Section::Sessions);
+            let sessions = self.sessions.lock();
+            if sessions.parts() != parts {
+                // It has got more parts meanwhile, or this is the first one.
+                parts = sessions.parts();
+                number = 0;
+                all.clear();
+            }
+            let before = all.len();
+            all.extend(sessions.part(number).cloned());
+            steps::add(all.len() - before);
+            number += 1;
+            if number >= parts {
+                return all;
+            }
+        }
     }
 
     /// Records what a session is: that it exists, for how long, with which will.

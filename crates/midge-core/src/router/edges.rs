@@ -2,12 +2,13 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use hashbrown::DefaultHashBuilder;
 
 use super::trie::NONE;
+use crate::steps;
+use crate::sync::Hashing;
 
-/// A parent and a level of up to 15 bytes: the bytes, then their number. It is compared and hashed
-/// without a loop, and has nothing elsewhere in memory.
+/// A parent and a level of up to 15 bytes: the bytes, then their number; or the number of a longer
+/// level. It is compared and hashed without a loop, and has nothing elsewhere in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Edge {
     level: [u64; 2],
@@ -27,6 +28,14 @@ impl Edge {
             level: [whole as u64, (whole >> 64) as u64],
             parent,
         })
+    }
+
+    /// The edge of a level that is too long, by a number that stands for it.
+    pub(super) fn long(parent: u32, number: u64) -> Self {
+        Self {
+            level: [number, u64::MAX],
+            parent,
+        }
     }
 }
 
@@ -55,83 +64,168 @@ impl Entry {
 
 /// Places of the smallest table.
 const SMALLEST: usize = 16;
+/// Edges from which on there are parts.
+const FEW: usize = 2048;
+/// Parts of a large table.
+const PARTS: usize = 256;
 
-/// Edges by hash, each at the first free place after its own. There is nothing beside the entries:
-/// among a million edges a lookup mostly waits for memory once. Places follow the order of the
-/// hashes, so that a table twice as large is filled from front to back.
-#[derive(Default)]
+/// Edges by hash, in one table or, if there are many, in parts: while one table grew, nothing could be
+/// routed.
 pub(super) struct Edges {
-    /// None, or a power of two of which at least a quarter is free.
-    entries: Vec<Entry>,
+    /// One, or [`PARTS`] of them by hash.
+    parts: Vec<Table>,
     len: usize,
-    hasher: DefaultHashBuilder,
+    hasher: Hashing,
+}
+
+impl Default for Edges {
+    fn default() -> Self {
+        Self {
+            parts: vec![Table::default()],
+            len: 0,
+            hasher: Hashing::default(),
+        }
+    }
 }
 
 impl Edges {
-    fn home(&self, edge: &Edge) -> usize {
-        let bits = self.entries.len().trailing_zeros();
-        (self.hasher.hash_one(edge) >> (64 - bits)) as usize
+    /// The hash of an edge and the number of its part.
+    #[inline]
+    fn locate(&self, edge: &Edge) -> (u64, usize) {
+        let hash = self.hasher.hash_one(edge);
+        // A part goes by the upper bits.
+        (hash, hash as usize & (self.parts.len() - 1))
     }
 
+    #[inline]
+    pub(super) fn get(&self, edge: &Edge) -> Option<u32> {
+        let (hash, part) = self.locate(edge);
+        self.parts.get(part)?.get(edge, hash)
+    }
+
+    /// Adds an edge or changes where it leads to.
+    pub(super) fn insert(&mut self, edge: &Edge, child: u32) {
+        if self.len >= FEW && self.parts.len() == 1 {
+            self.part();
+        }
+        let (hash, part) = self.locate(edge);
+        self.len += usize::from(self.parts[part].insert(edge, hash, child, &self.hasher));
+    }
+
+    #[cold]
+    fn part(&mut self) {
+        let parts = (0..PARTS).map(|_| Table::default()).collect();
+        let old = std::mem::replace(&mut self.parts, parts);
+        for entry in old.iter().flat_map(|table| &table.entries) {
+            if entry.child != NONE {
+                steps::add(1);
+                let (hash, part) = self.locate(&entry.edge());
+                self.parts[part].insert(&entry.edge(), hash, entry.child, &self.hasher);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, edge: &Edge) {
+        let (hash, part) = self.locate(edge);
+        self.len -= usize::from(self.parts[part].remove(edge, hash, &self.hasher));
+    }
+
+    /// Gives back the memory of tables that are not used any more, a little at a time; `false` when
+    /// all of it is gone.
+    pub(super) fn shrink(&mut self, bytes: usize) -> bool {
+        let Some(part) = self.parts.last_mut() else {
+            return false;
+        };
+        if !shrink(&mut part.entries, bytes) {
+            self.parts.pop();
+        }
+        !self.parts.is_empty()
+    }
+}
+
+/// Edges, each at the first free place after its own. There is nothing beside the entries: among a
+/// million edges a lookup mostly waits for memory once. Places follow the order of the hashes, so
+/// that a table twice as large is filled from front to back.
+#[derive(Default)]
+struct Table {
+    /// None, or a power of two of which at least a quarter is free.
+    entries: Vec<Entry>,
+    len: usize,
+}
+
+impl Table {
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        let bits = self.entries.len().trailing_zeros();
+        (hash >> (64 - bits)) as usize
+    }
+
+    #[inline]
     fn after(&self, at: usize) -> usize {
         (at + 1) & (self.entries.len() - 1)
     }
 
     /// The place of an edge, or the free one where it would be.
-    fn place(&self, edge: &Edge) -> usize {
-        let mut at = self.home(edge);
+    #[inline]
+    fn place(&self, edge: &Edge, hash: u64) -> usize {
+        let mut at = self.home(hash);
         while self.entries[at].child != NONE && self.entries[at].edge() != *edge {
             at = self.after(at);
         }
         at
     }
 
-    pub(super) fn get(&self, edge: &Edge) -> Option<u32> {
+    #[inline]
+    fn get(&self, edge: &Edge, hash: u64) -> Option<u32> {
         if self.entries.is_empty() {
             return None;
         }
-        let child = self.entries[self.place(edge)].child;
+        let child = self.entries[self.place(edge, hash)].child;
         (child != NONE).then_some(child)
     }
 
-    /// Adds an edge or changes where it leads to.
-    pub(super) fn insert(&mut self, edge: &Edge, child: u32) {
+    /// Whether the edge is new.
+    fn insert(&mut self, edge: &Edge, hash: u64, child: u32, hasher: &Hashing) -> bool {
         if (self.len + 1) * 4 > self.entries.len() * 3 {
-            self.grow();
+            self.grow(hasher);
         }
-        let at = self.place(edge);
-        self.len += usize::from(self.entries[at].child == NONE);
+        let at = self.place(edge, hash);
+        let is_new = self.entries[at].child == NONE;
+        self.len += usize::from(is_new);
         self.entries[at] = Entry {
             level: edge.level,
             parent: edge.parent,
             child,
         };
+        is_new
     }
 
     #[cold]
-    fn grow(&mut self) {
+    fn grow(&mut self, hasher: &Hashing) {
         let size = (self.entries.len() * 2).max(SMALLEST);
         let old = std::mem::replace(&mut self.entries, vec![FREE; size]);
+        steps::add(old.len());
         for entry in old.iter().filter(|entry| entry.child != NONE) {
-            let at = self.place(&entry.edge());
+            let at = self.place(&entry.edge(), hasher.hash_one(entry.edge()));
             self.entries[at] = *entry;
         }
     }
 
-    pub(super) fn remove(&mut self, edge: &Edge) {
+    /// Whether the edge was there.
+    fn remove(&mut self, edge: &Edge, hash: u64, hasher: &Hashing) -> bool {
         if self.entries.is_empty() {
-            return;
+            return false;
         }
-        let mut hole = self.place(edge);
+        let mut hole = self.place(edge, hash);
         if self.entries[hole].child == NONE {
-            return;
+            return false;
         }
         self.len -= 1;
         // Those behind it move up, unless that would be before their own place.
         let mask = self.entries.len() - 1;
         let mut at = self.after(hole);
         while self.entries[at].child != NONE {
-            let home = self.home(&self.entries[at].edge());
+            let home = self.home(hasher.hash_one(self.entries[at].edge()));
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
                 self.entries[hole] = self.entries[at];
                 hole = at;
@@ -139,12 +233,7 @@ impl Edges {
             at = self.after(at);
         }
         self.entries[hole] = FREE;
-    }
-
-    /// Gives back the memory of a table that is not used any more, a little at a time; `false` when
-    /// all of it is gone.
-    pub(super) fn shrink(&mut self, bytes: usize) -> bool {
-        shrink(&mut self.entries, bytes)
+        true
     }
 }
 
@@ -174,6 +263,12 @@ mod tests {
 
     #[test]
     fn it_is_a_map() {
+        for parents in [40, 400] {
+            it_is_a_map_with(parents);
+        }
+    }
+
+    fn it_is_a_map_with(parents: u64) {
         let mut edges = Edges::default();
         let mut model = HashMap::new();
         let mut random = 7u64;
@@ -184,7 +279,7 @@ mod tests {
             (random >> 33) % below
         };
         for round in 0..200_000 {
-            let (parent, level) = (next(40) as u32, next(40).to_string());
+            let (parent, level) = (next(parents) as u32, next(40).to_string());
             let Some(edge) = Edge::new(parent, &level) else {
                 continue;
             };
@@ -203,13 +298,18 @@ mod tests {
         for (edge, child) in &model {
             assert_eq!(edges.get(edge), Some(*child));
         }
-        let used = edges.entries.iter().filter(|entry| entry.child != NONE);
-        assert_eq!(used.count(), model.len());
-        assert!(edges.entries.len() < 4_096);
+        let entries = |edges: &Edges| -> Vec<Entry> {
+            let all = edges.parts.iter().flat_map(|part| &part.entries);
+            all.copied().collect()
+        };
+        let used = |entry: &Entry| entry.child != NONE;
+        let all = entries(&edges);
+        assert_eq!(all.iter().filter(|entry| used(entry)).count(), model.len());
+        assert!(all.len() < 4 * 40 * parents as usize);
         for edge in model.keys() {
             edges.remove(edge);
         }
-        assert!(edges.entries.iter().all(|entry| entry.child == NONE));
+        assert!(!entries(&edges).iter().any(used));
     }
 
     #[test]
@@ -224,11 +324,15 @@ mod tests {
                 3,
             );
         }
-        let before = edges.entries.capacity();
+        let memory = |edges: &Edges| -> usize {
+            let capacity = |part: &Table| part.entries.capacity();
+            edges.parts.iter().map(capacity).sum()
+        };
+        let before = memory(&edges);
         assert!(edges.shrink(1_200));
-        assert!(edges.entries.capacity() < before);
+        assert!(memory(&edges) < before);
         while edges.shrink(1_200) {}
-        assert_eq!(edges.entries.capacity(), 0);
+        assert_eq!(memory(&edges), 0);
         assert!(!edges.shrink(1));
     }
 }

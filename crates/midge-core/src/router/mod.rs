@@ -7,10 +7,8 @@ mod sub_list;
 mod subs;
 mod trie;
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use midge_codec::QoS;
 
 pub(crate) use shared_group::{Candidates, Group};
@@ -20,9 +18,9 @@ pub(crate) use trie::Waste;
 use trie::{Found, Trie};
 
 use crate::observer::Observers;
+use crate::parts::{Keyed, Parts};
 use crate::session::{Extra, SubRecord};
 use crate::steps;
-use crate::sync::Hashing;
 
 /// Who one message goes to, and how. Overlapping subscriptions of one session are one target.
 #[derive(Clone, Debug)]
@@ -89,12 +87,30 @@ impl SubTarget {
     }
 }
 
+/// The subscriptions to a filter without wildcards.
+struct Exact {
+    filter: Arc<str>,
+    slot: Slot,
+}
+
+impl Keyed for Exact {
+    fn key(&self) -> &str {
+        &self.filter
+    }
+}
+
+impl Keyed for Arc<Group> {
+    fn key(&self) -> &str {
+        &self.filter
+    }
+}
+
 /// The subscriptions of all sessions.
 #[derive(Default)]
 pub(crate) struct Router {
-    exact: HashMap<Arc<str>, Slot, Hashing>,
+    exact: Parts<Exact>,
     wild: Trie,
-    groups: HashMap<Arc<str>, Arc<Group>>,
+    groups: Parts<Arc<Group>>,
     pub(crate) observers: Observers,
     closed: bool,
     /// Grows with every change, so that cached routes find out that they are stale.
@@ -124,20 +140,27 @@ impl Router {
             }
             let group = Arc::new(Group::new(filter.clone()));
             group.insert(sub);
-            self.groups.insert(filter.clone(), group.clone());
-            if has_wildcards(inner) {
-                self.wild.slot_mut(inner).add_group(group);
-            } else {
-                self.exact.entry_ref(inner).or_default().add_group(group);
-            }
-        } else if has_wildcards(filter) {
-            self.wild.slot_mut(filter).insert(sub);
+            self.groups.insert(group.clone());
+            self.change(inner, None, |slot| slot.add_group(group));
         } else {
-            match self.exact.get_mut(filter) {
-                Some(slot) => slot.insert(sub),
-                None => self.exact.entry(filter.clone()).or_default().insert(sub),
-            }
+            self.change(filter, Some(filter), |slot| slot.insert(sub));
         }
+    }
+
+    /// Changes the slot of a filter, made if it is not there, for which `name` is kept if there is one.
+    fn change(&mut self, filter: &str, name: Option<&Arc<str>>, change: impl FnOnce(&mut Slot)) {
+        if has_wildcards(filter) {
+            return change(self.wild.slot_mut(filter));
+        }
+        if let Some(known) = self.exact.get_mut(filter) {
+            return change(&mut known.slot);
+        }
+        let mut new = Exact {
+            filter: name.map_or_else(|| filter.into(), Arc::clone),
+            slot: Slot::default(),
+        };
+        change(&mut new.slot);
+        self.exact.insert(new);
     }
 
     /// Removes a subscription. What is left of very many comes back, to be thrown away bit by bit.
@@ -165,13 +188,10 @@ impl Router {
         if has_wildcards(filter) {
             return self.wild.edit(filter, change);
         }
-        if let Some(slot) = self.exact.get_mut(filter) {
-            change(slot);
-            if slot.is_empty() {
+        if let Some(known) = self.exact.get_mut(filter) {
+            change(&mut known.slot);
+            if known.slot.is_empty() {
                 self.exact.remove(filter);
-                if self.exact.is_empty() {
-                    self.exact = HashMap::default();
-                }
             }
         }
         None
@@ -194,8 +214,8 @@ impl Router {
     ) {
         let _section = steps::section(steps::Section::Routing);
         let mut found = Found::default();
-        if let Some(slot) = self.exact.get(topic) {
-            found.push(slot);
+        if let Some(known) = self.exact.get(topic) {
+            found.push(&known.slot);
         }
         self.wild.matches(topic, &mut found);
         let mut subs: Vec<&Sub> = Vec::new();
@@ -227,7 +247,7 @@ impl Router {
 
     /// The hash of a topic, by a seed of this router.
     pub(crate) fn hash(&self, topic: &str) -> u64 {
-        self.exact.hasher().hash_one(topic)
+        self.exact.hash(topic)
     }
 
     /// A router for a hub that has ended: it takes no in-process subscribers. Routes that were

@@ -189,3 +189,25 @@ fn what_very_many_filters_leave_behind_comes_back_once_and_shrinks() {
     insert(&mut router, "few/+", &session, QoS::AtMostOnce, 0);
     assert!(remove(&mut router, "few/+", &session).is_none());
 }
+
+#[test]
+fn long_levels_are_told_apart_and_forgotten() {
+    let mut router = Router::default();
+    let session = session("s");
+    let long = |n: usize| format!("a level of more than fifteen bytes, number {n}");
+    let filters: Vec<String> = (0..50)
+        .map(|n| format!("{}/+/{}", long(n % 5), long(n)))
+        .collect();
+    for filter in &filters {
+        insert(&mut router, filter, &session, QoS::AtMostOnce, 0);
+    }
+    for (n, filter) in filters.iter().enumerate() {
+        let topic = |last| format!("{}/x/{}", long(n % 5), long(last));
+        assert_eq!(names(&router, &topic(n)), ["s"]);
+        assert_eq!(names(&router, &topic(n + 1)), [""; 0]);
+        remove(&mut router, filter, &session);
+        assert_eq!(names(&router, &topic(n)), [""; 0]);
+        assert_eq!(names(&router, &topic(n + 5)).len(), usize::from(n < 45));
+    }
+    assert_eq!(router.wild.long_levels(), 0);
+}

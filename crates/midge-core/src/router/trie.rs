@@ -1,9 +1,8 @@
 //! Filters with wildcards, by level.
 
-use hashbrown::{Equivalent, HashMap};
-
 use super::edges::{Edge, Edges, shrink};
 use super::subs::Slot;
+use crate::parts::{Keyed, Parts};
 use crate::steps;
 
 const ROOT: u32 = 0;
@@ -19,8 +18,10 @@ pub(super) struct Trie {
     nodes: Vec<Node>,
     free: Vec<u32>,
     edges: Edges,
-    /// Those of levels that do not fit into an [`Edge`]; they are rare.
-    long_edges: HashMap<LongEdge, u32>,
+    /// Levels that do not fit into an [`Edge`]; they are rare.
+    long: Parts<LongLevel>,
+    /// The number of the next long level.
+    next_long: u64,
 }
 
 #[derive(Default)]
@@ -47,21 +48,16 @@ impl Node {
     }
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct LongEdge {
-    parent: u32,
-    level: Box<str>,
+/// A long level, and the number that stands for it in the edges.
+struct LongLevel {
+    text: Box<str>,
+    number: u64,
+    edges: usize,
 }
 
-#[derive(Hash)]
-struct LongEdgeRef<'a> {
-    parent: u32,
-    level: &'a str,
-}
-
-impl Equivalent<LongEdge> for LongEdgeRef<'_> {
-    fn equivalent(&self, edge: &LongEdge) -> bool {
-        self.parent == edge.parent && *self.level == *edge.level
+impl Keyed for LongLevel {
+    fn key(&self) -> &str {
+        &self.text
     }
 }
 
@@ -96,7 +92,8 @@ impl Default for Trie {
             nodes: vec![Node::new()],
             free: Vec::new(),
             edges: Edges::default(),
-            long_edges: HashMap::new(),
+            long: Parts::default(),
+            next_long: 0,
         }
     }
 }
@@ -119,32 +116,56 @@ impl Waste {
 }
 
 impl Trie {
-    fn child(&self, parent: u32, level: &str) -> Option<u32> {
+    #[inline]
+    fn edge(&self, parent: u32, level: &str) -> Option<Edge> {
         match Edge::new(parent, level) {
-            Some(edge) => self.edges.get(&edge),
+            Some(edge) => Some(edge),
             None => {
-                let edge = LongEdgeRef { parent, level };
-                self.long_edges.get(&edge).copied()
+                let long = self.long.get(level)?;
+                Some(Edge::long(parent, long.number))
             }
         }
+    }
+
+    fn child(&self, parent: u32, level: &str) -> Option<u32> {
+        self.edges.get(&self.edge(parent, level)?)
     }
 
     fn connect(&mut self, parent: u32, level: &str, child: u32) {
-        match Edge::new(parent, level) {
-            Some(edge) => self.edges.insert(&edge, child),
-            None => {
-                let level = level.into();
-                self.long_edges.insert(LongEdge { parent, level }, child);
-            }
-        }
+        let edge = match Edge::new(parent, level) {
+            Some(edge) => edge,
+            None => Edge::long(parent, self.use_long(level)),
+        };
+        self.edges.insert(&edge, child);
         self.nodes[parent as usize].children += 1;
     }
 
+    /// The number of a long level that one more edge has.
+    fn use_long(&mut self, level: &str) -> u64 {
+        if let Some(known) = self.long.get_mut(level) {
+            known.edges += 1;
+            return known.number;
+        }
+        let number = self.next_long;
+        self.next_long += 1;
+        self.long.insert(LongLevel {
+            text: level.into(),
+            number,
+            edges: 1,
+        });
+        number
+    }
+
     fn disconnect(&mut self, parent: u32, level: &str) {
-        match Edge::new(parent, level) {
-            Some(edge) => self.edges.remove(&edge),
-            None => {
-                self.long_edges.remove(&LongEdgeRef { parent, level });
+        if let Some(edge) = self.edge(parent, level) {
+            self.edges.remove(&edge);
+        }
+        if Edge::new(parent, level).is_none()
+            && let Some(long) = self.long.get_mut(level)
+        {
+            long.edges -= 1;
+            if long.edges == 0 {
+                self.long.remove(level);
             }
         }
         self.nodes[parent as usize].children -= 1;
@@ -269,5 +290,10 @@ impl Trie {
         {
             self.descend(child, rest, true, into);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn long_levels(&self) -> usize {
+        self.long.len()
     }
 }

@@ -1,48 +1,27 @@
 //! All sessions by client identifier.
 
-use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use hashbrown::HashSet;
-
 use super::Session;
-use crate::sync::Hashing;
+use crate::parts::{Keyed, Parts};
 
 /// Each session once; its client identifier is in the session already.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(HashSet<ByClientId, Hashing>);
+pub(crate) struct Sessions(Parts<Arc<Session>>);
 
-#[derive(Debug)]
-struct ByClientId(Arc<Session>);
-
-impl Borrow<str> for ByClientId {
-    fn borrow(&self) -> &str {
-        &self.0.client_id
+impl Keyed for Arc<Session> {
+    fn key(&self) -> &str {
+        &self.client_id
     }
 }
-
-impl Hash for ByClientId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (*self.0.client_id).hash(state);
-    }
-}
-
-impl PartialEq for ByClientId {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.client_id == other.0.client_id
-    }
-}
-
-impl Eq for ByClientId {}
 
 impl Sessions {
     pub(crate) fn find(&self, client_id: &str) -> Option<&Arc<Session>> {
-        self.0.get(client_id).map(|known| &known.0)
+        self.0.get(client_id)
     }
 
     pub(crate) fn insert(&mut self, session: Arc<Session>) {
-        self.0.replace(ByClientId(session));
+        self.0.insert(session);
     }
 
     pub(crate) fn remove(&mut self, client_id: &str) {
@@ -54,6 +33,15 @@ impl Sessions {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Session>> {
-        self.0.iter().map(|known| &known.0)
+        self.0.iter()
+    }
+
+    /// The number of parts that the sessions can be looked through in. It changes seldom.
+    pub(crate) fn parts(&self) -> usize {
+        self.0.count()
+    }
+
+    pub(crate) fn part(&self, number: usize) -> impl Iterator<Item = &Arc<Session>> {
+        self.0.part_at(number)
     }
 }
