@@ -8,10 +8,32 @@ use hashbrown::hash_table::{Entry, HashTable};
 use crate::steps;
 use crate::sync::Hashing;
 
-/// Entries from which on there are parts.
-const FEW: usize = 2048;
-/// Parts of a large table.
-const PARTS: usize = 256;
+/// Entries of a part on average; some parts have twice as many, some half as many.
+const PART: usize = 700;
+/// Entries that move in the time of one step.
+pub(crate) const MOVES: usize = 8;
+
+/// Which of some parts has which hashes: linear hashing, in which parts are split one after another.
+#[inline]
+pub(crate) fn number(hash: usize, parts: usize) -> usize {
+    let mask = parts.next_power_of_two() - 1;
+    let number = hash & mask;
+    if number < parts {
+        number
+    } else {
+        number & (mask >> 1)
+    }
+}
+
+/// The part whose entries a new one takes over in part.
+pub(crate) fn split_from(new: usize) -> usize {
+    new & ((new + 1).next_power_of_two() / 2 - 1)
+}
+
+/// Whether so many entries need another part.
+pub(crate) fn needs_split(len: usize, parts: usize) -> bool {
+    len > parts * PART
+}
 
 /// Something that is found by a text in it.
 pub(crate) trait Keyed {
@@ -21,7 +43,6 @@ pub(crate) trait Keyed {
 /// Entries, each with another key.
 #[derive(Debug)]
 pub(crate) struct Parts<T> {
-    /// One, or [`PARTS`] of them by hash.
     parts: Vec<HashTable<T>>,
     len: usize,
     hasher: Hashing,
@@ -43,18 +64,14 @@ impl<T: Keyed> Parts<T> {
         self.hasher.hash_one(key)
     }
 
-    /// Other bits of the hash than those that a part itself goes by.
     #[inline]
     fn number(&self, hash: u64) -> usize {
-        (hash >> 40) as usize & (self.parts.len() - 1)
+        // Other bits than those that a part itself goes by.
+        number((hash >> 32) as usize, self.parts.len())
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     #[inline]
@@ -73,16 +90,13 @@ impl<T: Keyed> Parts<T> {
 
     /// Adds an entry, in place of the one with its key.
     pub(crate) fn insert(&mut self, entry: T) {
-        if self.len >= FEW && self.parts.len() == 1 {
-            self.part();
-        }
         let hash = self.hash(entry.key());
         let number = self.number(hash);
         let Some(part) = self.parts.get_mut(number) else {
             return;
         };
         if part.len() == part.capacity() {
-            steps::add(part.len());
+            steps::add(part.len() / MOVES);
         }
         let hasher = &self.hasher;
         let rehash = |known: &T| hasher.hash_one(known.key());
@@ -91,6 +105,28 @@ impl<T: Keyed> Parts<T> {
             Entry::Vacant(place) => {
                 place.insert(entry);
                 self.len += 1;
+                if needs_split(self.len, self.parts.len()) {
+                    self.split();
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn split(&mut self) {
+        let new = self.parts.len();
+        let from = split_from(new);
+        self.parts.push(HashTable::new());
+        let Some(old) = self.parts.get_mut(from).map(std::mem::take) else {
+            return;
+        };
+        steps::add(old.len() / MOVES);
+        for entry in old {
+            let hash = self.hash(entry.key());
+            let number = self.number(hash);
+            let hasher = &self.hasher;
+            if let Some(part) = self.parts.get_mut(number) {
+                part.insert_unique(hash, entry, |known| hasher.hash_one(known.key()));
             }
         }
     }
@@ -107,27 +143,12 @@ impl<T: Keyed> Parts<T> {
         }
         if self.len == 0 {
             self.parts.truncate(1);
+            self.parts.shrink_to_fit();
         }
         Some(entry)
     }
 
-    #[cold]
-    fn part(&mut self) {
-        let mut parts: Vec<HashTable<T>> = (0..PARTS).map(|_| HashTable::new()).collect();
-        let old = std::mem::take(&mut self.parts);
-        self.parts.append(&mut parts);
-        for entry in old.into_iter().flatten() {
-            steps::add(1);
-            let hash = self.hash(entry.key());
-            let number = self.number(hash);
-            let hasher = &self.hasher;
-            if let Some(part) = self.parts.get_mut(number) {
-                part.insert_unique(hash, entry, |known| hasher.hash_one(known.key()));
-            }
-        }
-    }
-
-    /// The number of parts. It may change whenever something is added or removed.
+    /// The number of parts. It changes when very many are added, or the last one is removed.
     pub(crate) fn count(&self) -> usize {
         self.parts.len()
     }
@@ -153,30 +174,41 @@ mod tests {
     }
 
     #[test]
+    fn a_split_takes_hashes_from_one_part() {
+        for parts in 1..200 {
+            for hash in 0..2_000 {
+                let (before, after) = (number(hash, parts), number(hash, parts + 1));
+                assert!(before < parts);
+                assert!(before == after || (after == parts && before == split_from(parts)));
+            }
+        }
+    }
+
+    #[test]
     fn it_is_a_map_in_one_part_and_in_many() {
+        const COUNT: u32 = PART as u32 * 5;
         let mut table = Parts::default();
         for round in [1, 2] {
-            for n in 0..FEW as u32 * 3 {
+            for n in 0..COUNT {
                 table.insert((n.to_string(), n * round));
-                assert_eq!(
-                    table.get("7").map(|entry| entry.1),
-                    (n >= 7 || round == 2).then_some(if n >= 7 { 7 * round } else { 7 })
-                );
             }
-            assert_eq!(table.len(), FEW * 3);
-            assert_eq!(table.count(), PARTS);
+            for n in 0..COUNT {
+                let found = table.get(&n.to_string()).map(|entry| entry.1);
+                assert_eq!(found, Some(n * round));
+            }
+            assert_eq!((table.len(), table.count()), (COUNT as usize, 5));
             assert_eq!(table.iter().count(), table.len());
         }
-        let in_parts: usize = (0..PARTS).map(|number| table.part_at(number).count()).sum();
+        let in_parts: usize = (0..5).map(|number| table.part_at(number).count()).sum();
         assert_eq!(in_parts, table.len());
         if let Some(entry) = table.get_mut("9") {
             entry.1 = 1;
         }
-        for n in 0..FEW as u32 * 3 {
+        for n in 0..COUNT {
             let removed = table.remove(&n.to_string()).map(|entry| entry.1);
             assert_eq!(removed, Some(if n == 9 { 1 } else { n * 2 }));
             assert!(table.remove(&n.to_string()).is_none());
         }
-        assert!(table.is_empty() && table.count() == 1 && table.get("7").is_none());
+        assert!(table.len() == 0 && table.count() == 1 && table.get("7").is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash};
 
 
 use super::trie::NONE;
+use crate::parts::{MOVES, needs_split, number, split_from};
 use crate::steps;
 use crate::sync::Hashing;
 
@@ -64,15 +65,9 @@ impl Entry {
 
 /// Places of the smallest table.
 const SMALLEST: usize = 16;
-/// Edges from which on there are parts.
-const FEW: usize = 2048;
-/// Parts of a large table.
-const PARTS: usize = 256;
 
-/// Edges by hash, in one table or, if there are many, in parts: while one table grew, nothing could be
-/// routed.
+/// Edges by hash, in parts: while one large table grew, nothing could be routed.
 pub(super) struct Edges {
-    /// One, or [`PARTS`] of them by hash.
     parts: Vec<Table>,
     len: usize,
     hasher: Hashing,
@@ -94,7 +89,7 @@ impl Edges {
     fn locate(&self, edge: &Edge) -> (u64, usize) {
         let hash = self.hasher.hash_one(edge);
         // A part goes by the upper bits.
-        (hash, hash as usize & (self.parts.len() - 1))
+        (hash, number(hash as usize, self.parts.len()))
     }
 
     #[inline]
@@ -105,23 +100,22 @@ impl Edges {
 
     /// Adds an edge or changes where it leads to.
     pub(super) fn insert(&mut self, edge: &Edge, child: u32) {
-        if self.len >= FEW && self.parts.len() == 1 {
-            self.part();
-        }
         let (hash, part) = self.locate(edge);
         self.len += usize::from(self.parts[part].insert(edge, hash, child, &self.hasher));
+        if needs_split(self.len, self.parts.len()) {
+            self.split();
+        }
     }
 
     #[cold]
-    fn part(&mut self) {
-        let parts = (0..PARTS).map(|_| Table::default()).collect();
-        let old = std::mem::replace(&mut self.parts, parts);
-        for entry in old.iter().flat_map(|table| &table.entries) {
-            if entry.child != NONE {
-                steps::add(1);
-                let (hash, part) = self.locate(&entry.edge());
-                self.parts[part].insert(&entry.edge(), hash, entry.child, &self.hasher);
-            }
+    fn split(&mut self) {
+        let from = split_from(self.parts.len());
+        self.parts.push(Table::default());
+        let old = std::mem::take(&mut self.parts[from]);
+        steps::add(old.len / MOVES);
+        for entry in old.entries.iter().filter(|entry| entry.child != NONE) {
+            let (hash, part) = self.locate(&entry.edge());
+            self.parts[part].insert(&entry.edge(), hash, entry.child, &self.hasher);
         }
     }
 
@@ -204,7 +198,7 @@ impl Table {
     fn grow(&mut self, hasher: &Hashing) {
         let size = (self.entries.len() * 2).max(SMALLEST);
         let old = std::mem::replace(&mut self.entries, vec![FREE; size]);
-        steps::add(old.len());
+        steps::add(old.len() / MOVES);
         for entry in old.iter().filter(|entry| entry.child != NONE) {
             let at = self.place(&entry.edge(), hasher.hash_one(entry.edge()));
             self.entries[at] = *entry;

@@ -89,7 +89,7 @@ fn the_router_agrees_with_the_definition_of_matching() {
                 .any(|topic| names(&router, topic).contains(&(*filter).to_owned()))
         );
     }
-    assert!(router.exact.is_empty());
+    assert_eq!(router.exact.len(), 0);
 }
 
 #[test]
