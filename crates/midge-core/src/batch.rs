@@ -141,13 +141,11 @@ impl Batch {
         }
     }
 
-    pub(crate) fn kick(&mut self, link: Arc<Link>, reason: DisconnectReason) {
-        if !self
-            .kicks
-            .iter()
-            .any(|(known, _)| Arc::ptr_eq(known, &link))
-        {
-            self.kicks.push((link, reason));
+    /// Remembers to end a connection; at most one batch does.
+    pub(crate) fn kick(&mut self, attached: &mut Attached, reason: DisconnectReason) {
+        if !attached.kicked {
+            attached.kicked = true;
+            self.kicks.push((attached.link.clone(), reason));
         }
     }
 

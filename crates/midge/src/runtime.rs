@@ -179,7 +179,7 @@ impl Core {
             let now = self.time.now();
             let wait = match self.hub.next_deadline() {
                 Some(at) if at <= now => {
-                    self.hub.fire(now);
+                    self.hub.fire_some(now);
                     tokio::task::yield_now().await;
                     continue;
                 }

@@ -15,7 +15,7 @@ use crate::hooks::{DeliveryVerdict, HookSet};
 use crate::message::OwnedMessage;
 use crate::observer::Observers;
 use crate::receipt::{Outcome, Receipt};
-use crate::router::{Group, Router, Sub, SubTarget, Subscriber, Target};
+use crate::router::{Asked, Group, Router, Sub, SubTarget, Subscriber, Target};
 use crate::session::{Extra, Offering};
 use crate::shared_message::SharedMessage;
 use crate::time::Tick;
@@ -175,14 +175,13 @@ impl Hub {
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
-        let mut asked: Vec<Subscriber> = Vec::new();
+        let mut asked = Asked::default();
         let mut last = None;
         let candidates = group.candidates();
         let mut waiting: Vec<Sub> = candidates.first.clone().into_iter().collect();
-        waiting.extend(group.others(&candidates));
         while !waiting.is_empty() {
             for sub in std::mem::take(&mut waiting) {
-                asked.push(sub.subscriber.clone());
+                asked.add(&sub.subscriber);
                 let target = SubTarget::new(&sub, Some(group));
                 let verdict = match &sub.subscriber {
                     Subscriber::Session(session) => {
@@ -203,7 +202,7 @@ impl Hub {
                 }
                 last = Some((target, outcome));
             }
-            waiting = group.members_but(&asked);
+            waiting = group.others(&candidates, &asked);
         }
 
         if let Some((target, outcome)) = last {

@@ -25,6 +25,9 @@ pub(crate) struct AttachPlan {
     pub(crate) will: Option<StoredWill>,
 }
 
+/// Messages of an ended session that are given up in one go.
+const MESSAGES: usize = 256;
+
 impl Hub {
     /// Gives a connection its session: a stored one, or a new one. An older connection with the
     /// same client identifier is ended first (MQTT-3.1.4-3). `connack` encodes the answer, given
@@ -348,15 +351,17 @@ impl Hub {
         state.dead = true;
         self.cancel_timers(&mut state);
         self.release_will(session, &mut state, batch);
-        self.give_up_messages(session, &mut state, batch);
+        self.give_up_inflight(session, &mut state, batch);
+        let has_messages = self.give_up_some(session, &mut state, batch);
         let subscriptions = std::mem::take(&mut state.subscriptions);
         state.inbound.clear();
         state.retained.clear();
         drop(state);
-        if !subscriptions.is_empty() {
+        if has_messages || !subscriptions.is_empty() {
             batch.after.push(After::Teardown {
                 session: session.clone(),
                 subscriptions,
+                has_messages,
             });
         }
         batch
@@ -364,9 +369,9 @@ impl Hub {
             .push(After::SessionEnded(session.client_id.clone()));
     }
 
-    /// Gives up what waits or is in flight. Messages of shared groups go to other members, but for
-    /// QoS 2 messages that were sent already (MQTT-4.8.2-5).
-    fn give_up_messages(&self, session: &Session, state: &mut State, batch: &mut Batch) {
+    /// Gives up what is in flight. Messages of shared groups go to other members, but for QoS 2
+    /// messages that were sent already (MQTT-4.8.2-5).
+    fn give_up_inflight(&self, session: &Session, state: &mut State, batch: &mut Batch) {
         let mut orphans = Vec::new();
         let mut inflight: Vec<_> = state.inflight.take().collect();
         inflight.sort_unstable_by_key(|entry| entry.sequence);
@@ -375,19 +380,28 @@ impl Hub {
                 && entry.delivery.qos == midge_codec::QoS::AtLeastOnce;
             orphans.push((entry.delivery, again));
         }
-        while let Some(delivery) = state.take_any(&self.shared) {
-            orphans.push((delivery, true));
-        }
         for (delivery, again) in orphans {
-            self.give_up(
-                session,
-                state,
-                delivery,
-                again,
-                DropReason::SessionEnded,
-                batch,
-            );
+            let reason = DropReason::SessionEnded;
+            self.give_up(session, state, delivery, again, reason, batch);
         }
+    }
+
+    /// Gives up some of the messages that wait for an ended session; whether more are left.
+    pub(super) fn give_up_some(
+        &self,
+        session: &Session,
+        state: &mut State,
+        batch: &mut Batch,
+    ) -> bool {
+        for _ in 0..MESSAGES {
+            steps::add(1);
+            let Some(delivery) = state.take_any(&self.shared) else {
+                return false;
+            };
+            let reason = DropReason::SessionEnded;
+            self.give_up(session, state, delivery, true, reason, batch);
+        }
+        true
     }
 
     /// Ends the accounting of a message that a session was charged for. If it is one of a shared
@@ -572,6 +586,7 @@ impl Hub {
     /// Lets go of everything: sessions, deadlines, observers. After [`Hub::shut_down`], when all
     /// connections are closed.
     pub fn dispose(&self) {
+        while self.work() {}
         self.timers.clear();
         self.shared.taps.close();
         let sessions = std::mem::take(&mut *self.sessions.lock());

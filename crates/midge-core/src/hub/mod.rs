@@ -150,6 +150,8 @@ pub(crate) enum After {
     Teardown {
         session: Arc<Session>,
         subscriptions: Subscriptions,
+        /// Messages still wait for it.
+        has_messages: bool,
     },
     Connected {
         info: Arc<ClientInfo>,

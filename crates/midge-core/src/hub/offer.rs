@@ -13,7 +13,7 @@ use crate::hooks::HookSet;
 use crate::message::{MessageRef, Origin};
 use crate::observer::{Observers, Received};
 use crate::receipt::{Outcome, Receipt};
-use crate::router::{Candidates, Group, SubTarget, Subscriber, Target};
+use crate::router::{Asked, Candidates, Group, SubTarget, Subscriber, Target};
 use crate::session::{Delivery, Offering, Session, Terms};
 
 impl Hub {
@@ -112,7 +112,9 @@ impl Hub {
         let mut target = SubTarget::new(first, Some(group));
         let mut outcome = self.offer_one(&target, offering, observers, false, batch);
         if matches!(outcome, Outcome::Dropped(_)) {
-            for sub in group.others(candidates) {
+            let mut asked = Asked::default();
+            asked.add(&first.subscriber);
+            for sub in group.others(candidates, &asked) {
                 let other = SubTarget::new(&sub, Some(group));
                 let next = self.offer_one(&other, offering, observers, false, batch);
                 if !matches!(next, Outcome::Dropped(_)) {

@@ -17,7 +17,7 @@ use crate::store::{Op, StoredSubscription};
 
 /// What one slice of a SUBSCRIBE or UNSUBSCRIBE may cost, as [`cost`] says: it holds the router for
 /// some 200 microseconds.
-const SLICE: usize = 2048;
+pub(super) const SLICE: usize = 2048;
 
 /// One filter of a SUBSCRIBE, and what was decided about it.
 pub(crate) struct Grant {
@@ -50,7 +50,7 @@ impl Subscribing {
 }
 
 /// How much work it is to make or remove a subscription: nodes of the trie, and tables.
-fn cost(filter: &str) -> usize {
+pub(super) fn cost(filter: &str) -> usize {
     levels(filter) + 4
 }
 

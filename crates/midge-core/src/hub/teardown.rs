@@ -1,4 +1,4 @@
-//! The end of very many subscriptions, in slices, so that nobody waits for it.
+//! The end of very many subscriptions and messages, in slices, so that nothing waits for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::sync::Mutex;
 
 use super::Hub;
+use super::subscribe::{SLICE, cost};
 use crate::router::{Subscriber, Waste};
 use crate::session::{Draining, Session, Subscriptions};
+use crate::steps;
+use crate::time::Tick;
 
-/// Subscriptions removed under one hold of the router's lock.
-const SLICE: usize = 256;
 /// Subscriptions that an ended session takes along at once. Many sessions may end together, so more
 /// of them wait for their turn.
 const AT_ONCE: usize = 32;
@@ -24,8 +25,11 @@ pub(super) struct Teardowns {
 }
 
 struct Teardown {
-    subscriber: Subscriber,
+    session: Arc<Session>,
     rest: Draining,
+    has_messages: bool,
+    /// When the session ended.
+    at: Tick,
 }
 
 impl Hub {
@@ -53,13 +57,22 @@ impl Hub {
         !self.teardowns.waiting.lock().is_empty()
     }
 
-    /// Removes the subscriptions of an ended session: few of them at once, many bit by bit.
-    pub(super) fn tear_down(&self, session: &Arc<Session>, subscriptions: Subscriptions) {
+    /// Removes the subscriptions of an ended session and gives up the messages that wait for it: few
+    /// of them at once, many bit by bit.
+    pub(super) fn tear_down(
+        &self,
+        session: &Arc<Session>,
+        subscriptions: Subscriptions,
+        has_messages: bool,
+        at: Tick,
+    ) {
         let mut teardown = Teardown {
-            subscriber: Subscriber::Session(session.clone()),
+            session: session.clone(),
             rest: subscriptions.drain(),
+            has_messages,
+            at,
         };
-        if teardown.rest.len() > AT_ONCE {
+        if has_messages || teardown.rest.len() > AT_ONCE {
             let notify = self.teardowns.on_work.lock().clone();
             if let Some(notify) = notify {
                 self.teardowns.waiting.lock().push_back(teardown);
@@ -82,14 +95,30 @@ impl Hub {
 
     /// Whether something is left.
     fn tear_down_slice(&self, teardown: &mut Teardown) -> bool {
+        let _section = steps::section(steps::Section::Background);
+        if teardown.has_messages {
+            let mut batch = self.begin(teardown.at);
+            let session = &teardown.session;
+            teardown.has_messages = self.give_up_some(session, &mut session.lock(), &mut batch);
+            return teardown.has_messages || teardown.rest.len() > 0;
+        }
+
         // Collected first: the filters are freed without the lock. That a large block is allocated
         // in each slice also lets the allocator of glibc merge what the slice before freed; left
         // alone, it merges everything at once some time later and stops the thread for that.
-        let slice: Vec<_> = teardown.rest.by_ref().take(SLICE).collect();
+        let mut left = SLICE;
+        let mut slice = Vec::with_capacity(SLICE / 8);
+        while left > 0
+            && let Some((filter, record)) = teardown.rest.next()
+        {
+            left = left.saturating_sub(cost(&filter));
+            slice.push((filter, record));
+        }
+        let subscriber = Subscriber::Session(teardown.session.clone());
         let mut wastes = Vec::new();
         let mut router = self.router.write();
         for (filter, record) in &slice {
-            wastes.extend(router.remove(filter, &teardown.subscriber, record.shared));
+            wastes.extend(router.remove(filter, &subscriber, record.shared));
             self.count_subscriptions(record.shared, -1);
         }
         drop(router);

@@ -6,8 +6,12 @@ use super::Hub;
 use crate::batch::Batch;
 use crate::event::{DisconnectReason, Event, EventMask};
 use crate::link::Link;
+use crate::steps;
 use crate::store::Op;
 use crate::time::{Due, Tick};
+
+/// Deadlines in one go. The longest ones end a session with a slice of messages.
+const DUE: usize = 16;
 
 impl Hub {
     /// The next moment at which something is due.
@@ -28,10 +32,21 @@ impl Hub {
     /// Does everything that is due at `now`, in order. Each thing happens at its own moment, so
     /// that a large step of a manual clock gives the same result as many small ones.
     pub fn fire(&self, now: Tick) {
-        while let Some((at, due)) = self.timers.pop(now) {
+        while self.fire_some(now) {}
+    }
+
+    /// Does some of what is due at `now`, in order; `false` if that was all. So that others get their
+    /// turn when very much is due at once.
+    pub fn fire_some(&self, now: Tick) -> bool {
+        let _section = steps::section(steps::Section::Background);
+        for _ in 0..DUE {
+            let Some((at, due)) = self.timers.pop(now) else {
+                return false;
+            };
             let mut batch = self.begin(at);
             self.contain(|| self.handle_due(due, &mut batch));
         }
+        true
     }
 
     fn handle_due(&self, due: Due, batch: &mut Batch) {

@@ -176,7 +176,8 @@ impl Hub {
             After::Teardown {
                 session,
                 subscriptions,
-            } => self.tear_down(&session, subscriptions),
+                has_messages,
+            } => self.tear_down(&session, subscriptions, has_messages, batch.now),
             After::Connected {
                 info,
                 session_present,

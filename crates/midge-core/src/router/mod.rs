@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use midge_codec::QoS;
 
-pub(crate) use shared_group::{Candidates, Group};
+pub(crate) use shared_group::{Asked, Candidates, Group};
 use subs::Slot;
 pub(crate) use subs::{Sub, Subscriber};
 pub(crate) use trie::Waste;

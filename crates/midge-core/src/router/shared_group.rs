@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 use super::sub_list::SubList;
 use super::{Sub, Subscriber};
 use crate::session::Extra;
+use crate::steps;
+
+/// Members that are looked at for one message.
+const LOOKED_AT: usize = 1000;
 
 /// The members of a shared subscription. Each message goes to one of them: round robin over the
 /// connected ones, and over the others if none is connected.
@@ -67,20 +73,23 @@ impl Group {
         members.subs.is_empty()
     }
 
-    /// The members in the order in which the next message is to be offered to them.
+    /// The member that the next message is to be offered to first: a connected one, if there is one
+    /// among the next [`LOOKED_AT`] members.
     pub(crate) fn candidates(&self) -> Candidates {
         let mut members = self.members.lock();
         let count = members.subs.len();
         let start = if count == 0 { 0 } else { members.next % count };
-        let online = |sub: &Sub| match &sub.subscriber {
-            Subscriber::Session(session) => session.is_online(),
-            Subscriber::Observer(_) => true,
-        };
-        let first = (0..count)
+        let looked_at = count.min(LOOKED_AT);
+        let first = (0..looked_at)
+            .inspect(|_| steps::add(1))
             .map(|n| (start + n) % count)
-            .find(|at| online(&members.subs[*at]));
+            .find(|at| is_online(&members.subs[*at]));
+        members.next = match first {
+            Some(first) => first + 1,
+            None if looked_at < count => start + looked_at,
+            None => start + 1,
+        };
         let start = first.unwrap_or(start);
-        members.next = start + 1;
         Candidates {
             first: members.subs.get(start).cloned(),
             start,
@@ -89,34 +98,43 @@ impl Group {
 
     /// Whether a subscriber is a member. Members change only under the router's write lock.
     pub(crate) fn has(&self, subscriber: &Subscriber) -> bool {
-        let members = self.members.lock();
-
-        members
-            .subs
-            .iter()
-            .any(|sub| sub.subscriber.same(subscriber))
+        self.members.lock().subs.place(subscriber).is_some()
     }
 
-    /// The members that are not in a list.
-    pub(crate) fn members_but(&self, known: &[Subscriber]) -> Vec<Sub> {
-        let members = self.members.lock();
-        let is_new = |sub: &&Sub| !known.iter().any(|known| known.same(&sub.subscriber));
-
-        members.subs.iter().filter(is_new).cloned().collect()
-    }
-
-    /// Everybody but the first candidate, connected members first.
-    pub(crate) fn others(&self, candidates: &Candidates) -> Vec<Sub> {
+    /// Members behind the first candidate that were not asked yet, connected members first. A message
+    /// that [`LOOKED_AT`] members have not taken is offered to no more of them.
+    pub(crate) fn others(&self, candidates: &Candidates, asked: &Asked) -> Vec<Sub> {
         let members = self.members.lock();
         let count = members.subs.len();
-        let mut others: Vec<Sub> = (1..count)
-            .map(|n| members.subs[(candidates.start + n) % count].clone())
+        let left = LOOKED_AT.saturating_sub(asked.0.len());
+        let mut others: Vec<Sub> = (0..count)
+            .take(LOOKED_AT)
+            .inspect(|_| steps::add(1))
+            .map(|n| &members.subs[(candidates.start + n) % count])
+            .filter(|sub| !asked.0.contains_key(&sub.subscriber.key()))
+            .take(left)
+            .cloned()
             .collect();
-        others.sort_by_key(|sub| match &sub.subscriber {
-            Subscriber::Session(session) => !session.is_online(),
-            Subscriber::Observer(_) => false,
-        });
+        others.sort_by_key(|sub| !is_online(sub));
         others
+    }
+}
+
+fn is_online(sub: &Sub) -> bool {
+    match &sub.subscriber {
+        Subscriber::Session(session) => session.is_online(),
+        Subscriber::Observer(_) => true,
+    }
+}
+
+/// The members that a message was offered to. They stay in memory, so that no other one can have the
+/// key of one of them.
+#[derive(Debug, Default)]
+pub(crate) struct Asked(HashMap<usize, Subscriber>);
+
+impl Asked {
+    pub(crate) fn add(&mut self, subscriber: &Subscriber) {
+        self.0.insert(subscriber.key(), subscriber.clone());
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Attached {
     pub(crate) held_until: u64,
     /// A batch has taken on to notify the connection.
     pub(crate) dirty: bool,
+    /// A batch has taken on to end the connection.
+    pub(crate) kicked: bool,
     #[allow(clippy::box_collection)] // few connections have any
     aliases: Option<Box<HashMap<Box<str>, u16>>>,
 }
@@ -57,6 +59,7 @@ impl Attached {
             charged: 0,
             held_until: 0,
             dirty: false,
+            kicked: false,
             aliases: None,
         }
     }

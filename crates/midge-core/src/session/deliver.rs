@@ -339,7 +339,7 @@ impl Session {
             if drop_expired(self, state, shared, batch) {
                 continue;
             }
-            match (shared.config.overflow, &state.attached) {
+            match (shared.config.overflow, state.attached.as_deref_mut()) {
                 (Overflow::DropOldest, _) => {
                     let Some(oldest) = state.take_queued(shared) else {
                         return Outcome::Dropped(reason);
@@ -456,13 +456,13 @@ impl Session {
     /// Refuses a message for a full client, as the policy says.
     fn refuse(
         &self,
-        attached: &Attached,
+        attached: &mut Attached,
         reason: DropReason,
         config: &Config,
         batch: &mut Batch,
     ) -> Outcome {
         if config.overflow == Overflow::Disconnect {
-            batch.kick(attached.link.clone(), DisconnectReason::TooSlow);
+            batch.kick(attached, DisconnectReason::TooSlow);
         }
         Outcome::Dropped(reason)
     }
