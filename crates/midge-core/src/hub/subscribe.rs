@@ -16,8 +16,8 @@ use crate::steps;
 use crate::store::{Op, StoredSubscription};
 
 /// What one slice of a SUBSCRIBE or UNSUBSCRIBE may cost, as [`cost`] says: it holds the router for
-/// some 200 microseconds.
-pub(super) const SLICE: usize = 2048;
+/// some 100 microseconds.
+pub(super) const SLICE: usize = 768;
 
 /// One filter of a SUBSCRIBE, and what was decided about it.
 pub(crate) struct Grant {

@@ -212,6 +212,7 @@ impl Retained {
         let (mut levels, mut open) = (0, false);
         for level in text.split('/') {
             steps::add(1);
+            page.steps += 1;
             match level {
                 "#" => open = true,
                 "+" => levels += 1,

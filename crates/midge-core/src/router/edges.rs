@@ -110,8 +110,9 @@ impl Edges {
     #[cold]
     fn split(&mut self) {
         let from = split_from(self.parts.len());
-        self.parts.push(Table::default());
-        let old = std::mem::take(&mut self.parts[from]);
+        let size = (self.parts[from].len * 3 / 4).next_power_of_two();
+        self.parts.push(Table::with(size));
+        let old = std::mem::replace(&mut self.parts[from], Table::with(size));
         steps::add(old.len / MOVES);
         for entry in old.entries.iter().filter(|entry| entry.child != NONE) {
             let (hash, part) = self.locate(&entry.edge());
@@ -148,6 +149,14 @@ struct Table {
 }
 
 impl Table {
+    /// With so many places, a power of two.
+    fn with(size: usize) -> Self {
+        Self {
+            entries: vec![FREE; size],
+            len: 0,
+        }
+    }
+
     #[inline]
     fn home(&self, hash: u64) -> usize {
         let bits = self.entries.len().trailing_zeros();
@@ -180,7 +189,10 @@ impl Table {
 
     /// Whether the edge is new.
     fn insert(&mut self, edge: &Edge, hash: u64, child: u32, hasher: &Hashing) -> bool {
-        if (self.len + 1) * 4 > self.entries.len() * 3 {
+        // Between a half and three quarters, by the bits that all edges of a part have in common: parts
+        // of the same size do not grow at the same time.
+        let full = 128 + (hash as usize & 63);
+        if (self.len + 1) * 256 > self.entries.len() * full {
             self.grow(hasher);
         }
         let at = self.place(edge, hash);
