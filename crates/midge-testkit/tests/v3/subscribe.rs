@@ -271,6 +271,30 @@ fn mqtt311_3_9_3_2_refusals_of_mqtt_5_become_0x80() {
     client.expect_nothing();
 }
 
+/// Covers: v3:MQTT-3.9.3-2
+#[test]
+fn mqtt311_3_9_3_2_limits_of_one_client_become_0x80() {
+    let server = broker_set(&[
+        ("limits.shared_subscriptions_per_client", "1"),
+        ("limits.wildcard_patterns_per_client", "1"),
+        ("limits.filters_per_packet", "5"),
+        ("limits.connect_bytes", "1000"),
+    ]);
+    let mut client = client(&server, "client");
+    let request = Subscribe::new(0)
+        .filter("$share/g/t", 1)
+        .filter("$share/h/t", 1)
+        .filter("a/+", 1)
+        .filter("+/a", 1)
+        .filter("a", 1);
+    assert_eq!(client.request(&request).codes, [1, 0x80, 1, 0x80, 1]);
+    // One filter more than a packet may have ends the connection without a word.
+    client.send(request.filter("b", 1).bytes_for(4));
+    client.expect_closed();
+    let connect = Connect::new(4, "client").user("u").password([b'x'; 1000]);
+    server.say(connect.bytes()).expect_closed();
+}
+
 /// Covers: U311-14
 #[test]
 fn u311_14_suback_comes_before_the_messages() {

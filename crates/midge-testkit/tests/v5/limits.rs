@@ -1,6 +1,8 @@
 //! Packet sizes, and limits that the broker sets.
 
-use midge_testkit::{Client, Connect, Kind, Publish, Subscribe, Will, ack, id};
+use midge_testkit::{
+    Client, Connect, Kind, Publish, Subscribe, Will, ack, disconnect, id, unsubscribe,
+};
 
 use crate::common::{Server, broker, broker_set, props};
 
@@ -295,6 +297,125 @@ fn nn5_145_sessions_and_subscriptions_have_their_limits() {
     assert_eq!(client.request(&Subscribe::new(0).filter("a", 2)).codes, [2]);
     client.unsubscribe(&["b"]);
     assert_eq!(client.request(&Subscribe::new(0).filter("c", 2)).codes, [2]);
+}
+
+/// Covers: NN5-145
+#[test]
+fn nn5_145_shared_subscriptions_and_patterns_of_wildcards_have_their_limits() {
+    for few in [2, 12] {
+        let limit = few.to_string();
+        let server = broker_set(&[
+            ("limits.shared_subscriptions_per_client", &limit),
+            ("limits.wildcard_patterns_per_client", &limit),
+        ]);
+        let mut client = server.client("client");
+        for number in 0..few {
+            client.subscribe(&format!("$share/g{number}/+/#"), 1);
+            client.subscribe(&format!("{}#", "+/".repeat(number)), 1);
+        }
+        let more = Subscribe::new(0)
+            .filter("$share/more/t", 1)
+            .filter("t/+", 1)
+            .filter("t", 1)
+            .filter("a/#", 1)
+            .filter("$share/g1/+/#", 2)
+            .filter("+/#", 2);
+        let codes = client.request(&more).codes;
+        // "a/#" is a pattern of its own: its first level is no wildcard.
+        assert_eq!(codes, [0x97, 0x97, 1, 0x97, 2, 2]);
+        // The limits are those of one client.
+        server.client("other").subscribe("t/+", 1);
+        client.unsubscribe(&["$share/g1/+/#", "+/#"]);
+        let more = Subscribe::new(0)
+            .filter("$share/more/t", 1)
+            .filter("t/+", 1)
+            .filter("u/+", 1)
+            .filter("a/#", 1);
+        assert_eq!(client.request(&more).codes, [1, 1, 1, 0x97]);
+    }
+}
+
+/// Covers: NN5-145
+#[test]
+fn nn5_145_packets_with_too_many_filters_end_the_connection() {
+    let server = broker_set(&[("limits.filters_per_packet", "3")]);
+    let filters = ["a", "b", "c", "d"];
+    let subscribe = |count| {
+        let add = |subscribe: Subscribe, filter: &&str| subscribe.filter(filter, 0);
+        filters[..count].iter().fold(Subscribe::new(7), add).bytes()
+    };
+    let unsubscribe = |count| unsubscribe(5, 8, &props(), &filters[..count]);
+    let mut client = server.client("client");
+    client.send(subscribe(3));
+    assert_eq!(client.expect_suback(7).codes, [0; 3]);
+    client.send(unsubscribe(3));
+    assert_eq!(client.expect_unsuback(8).codes, [0; 3]);
+    client.send(subscribe(4));
+    client.expect_disconnect(0x97);
+    assert_eq!(server.stats().subscriptions, 0);
+    let mut client = server.client("client");
+    client.send(unsubscribe(4));
+    client.expect_disconnect(0x97);
+}
+
+/// Covers: NN5-145
+#[test]
+fn nn5_145_user_properties_have_a_limit() {
+    let server = broker_set(&[("limits.user_properties", "2")]);
+    let users = |count| (0..count).fold(props(), |props, _| props.user("name", "value"));
+    let connect = |own, of_will| {
+        let will = Will::new("will", "w").props(users(of_will));
+        Connect::v5("client").props(users(own)).will(will)
+    };
+    server.connect(&connect(2, 2)).disconnect();
+    for (own, of_will) in [(3, 0), (0, 3)] {
+        let bytes = connect(own, of_will).bytes();
+        server.say(bytes).expect_refused(0x97);
+    }
+    let packets = |count| {
+        [
+            Publish::new("t", "p").props(users(count)).bytes(),
+            Subscribe::new(7).filter("t", 0).props(users(count)).bytes(),
+            unsubscribe(5, 8, &users(count), &["t"]),
+            disconnect(4, &users(count)),
+        ]
+    };
+    for packet in packets(3) {
+        let mut client = server.client("client");
+        client.send(packet);
+        client.expect_disconnect(0x97);
+    }
+    let mut client = server.client("client");
+    for packet in packets(2) {
+        client.send(packet);
+    }
+    client.expect_suback(7);
+    client.expect_unsuback(8);
+    client.expect_closed();
+}
+
+/// Covers: NN5-145, v5:MQTT-3.2.2-15
+#[test]
+fn nn5_145_connect_has_a_limit_of_its_own() {
+    let server = broker_set(&[("limits.connect_bytes", "1000")]);
+    let connect = |bytes| {
+        Connect::v5("client")
+            .user("user")
+            .password(vec![b'x'; bytes])
+    };
+    let overhead = connect(0).bytes().len() + 1; // a Remaining Length of two bytes
+    server.connect(&connect(1000 - overhead)).disconnect();
+    server
+        .say(connect(1001 - overhead).bytes())
+        .expect_refused(0x95);
+    // It is refused by its length alone.
+    server
+        .say(&connect(60_000).bytes()[..20])
+        .expect_refused(0x95);
+    let mut client = server.client("client");
+    client.subscribe("t", 0);
+    client.publish("t", vec![b'x'; 5000], 1);
+    client.receive();
 }
 
 /// Covers: NN5-036
