@@ -75,6 +75,29 @@ pub(crate) fn subscribe<S: AsRef<str>>(version: u8, id: u16, filters: &[S], qos:
     frame(0x82, &body)
 }
 
+/// Encodes a SUBSCRIBE of 5.0 with a subscription identifier, which is the packet's.
+pub(crate) fn subscribe_with_id<S: AsRef<str>>(id: u16, filters: &[S]) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    let mut property = vec![0x0b];
+    varint(&mut property, usize::from(id));
+    varint(&mut body, property.len());
+    body.extend(property);
+    for filter in filters {
+        string(&mut body, filter.as_ref().as_bytes());
+        body.push(0);
+    }
+    frame(0x82, &body)
+}
+
+/// Encodes a CONNECT of 5.0 with so many empty user properties.
+pub(crate) fn connect_of_properties(count: usize) -> Vec<u8> {
+    let mut body = b"\0\x04MQTT\x05\x02\0\0".to_vec();
+    varint(&mut body, 5 * count);
+    body.extend(b"\x26\0\0\0\0".repeat(count));
+    string(&mut body, b"properties");
+    frame(0x10, &body)
+}
+
 /// The start of a PUBLISH, up to its payload.
 pub(crate) struct PublishHead {
     pub(crate) bytes: Vec<u8>,
@@ -154,6 +177,17 @@ mod tests {
         assert_eq!(
             connect(&c),
             b"\x10\x13\0\x04MQTT\x05\x02\x03\x84\x05\x11\0\0\0\x09\0\x01a"
+        );
+    }
+
+    #[test]
+    fn packets_of_attacks() {
+        let subscribe = subscribe_with_id(200, &["a"]);
+        assert_eq!(subscribe, b"\x82\x0a\0\xc8\x03\x0b\xc8\x01\0\x01a\0");
+        let connect = connect_of_properties(1);
+        assert_eq!(
+            connect,
+            b"\x10\x1c\0\x04MQTT\x05\x02\0\0\x05\x26\0\0\0\0\0\x0aproperties"
         );
     }
 

@@ -102,7 +102,7 @@ impl Conn {
 
     /// True when everything queued has been handed to the socket.
     #[inline]
-    pub(super) fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.out.len() == self.out_pos && self.tail_left == 0
     }
 }

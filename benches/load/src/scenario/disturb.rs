@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use super::attacks::{self, Attack};
 use super::{Target, connect_or_fail, run_options, subscribe_all};
 use crate::args::Args;
 use crate::engine::{Engine, Message, PAYLOAD_HEAD, Role, RunOptions, TopicGen};
@@ -33,6 +34,8 @@ enum Disturbance {
     Herd { clients: Range<usize> },
     /// A client that announces a payload above the limit and sends it.
     Huge { at: usize, bytes: usize },
+    /// A client that sends packets of the greatest effect.
+    Attack(Attack),
 }
 
 pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
@@ -206,7 +209,15 @@ fn prepare(kind: &str, args: &Args, target: &Target, e: &mut Engine) -> Result<D
                 bytes: args.count("payload", 256 * 1024 * 1024 - 64)?,
             })
         }
-        _ => Err(Error::new("--kind stalled, flood, herd or huge")),
+        kind => match attacks::prepare(kind, args, target, e)? {
+            Some(attack) => Ok(Disturbance::Attack(attack)),
+            None => {
+                let attacks = attacks::KINDS;
+                Err(Error::new(format!(
+                    "--kind stalled, flood, herd, huge, {attacks}"
+                )))
+            }
+        },
     }
 }
 
@@ -229,6 +240,7 @@ impl Disturbance {
                 e.queue(*at, &vec![b'x'; *bytes]);
                 e.flush(*at);
             }
+            Self::Attack(attack) => attack.start(e),
         }
     }
 
@@ -241,6 +253,7 @@ impl Disturbance {
                 ("herd_back", clients.clone().filter(back).count() as u64)
             }
             Self::Huge { at, .. } => ("huge_refused", u64::from(!e.conns[*at].is_open())),
+            Self::Attack(attack) => ("attack_refused", u64::from(attack.refused(e))),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The scenarios, and what they share.
 
+mod attacks;
 mod churn;
 mod connect;
 mod disturb;
@@ -33,6 +34,7 @@ offline    --count N --size B --qos Q
 start      --cmd 'broker command' --port P --runs N
 churn      --kind messages|connects|topics --count N
 disturb    --kind stalled|flood|herd|huge --rate 1000 --pubs 10 --count N --payload BYTES
+           --kind walks|waiting|filters|overlap|groups|deep|properties|pings
 limit      --mode p2p|fanin|fanout --port P   a byte forwarder: the bound that no broker can beat
 
 Numbers take k, m (1000s) and ki, mi (1024s). One JSON object per run on the standard output.";
