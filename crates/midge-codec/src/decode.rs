@@ -160,10 +160,18 @@ fn decode_other<'a>(
     match (raw.header >> 4, sender) {
         (1, Client) => connect::decode(raw, limits).map(Packet::Connect),
         (2, Server) => connack::decode(raw, version, limits).map(Packet::Connack),
-        (4, _) => ack::decode(raw, version, sender, ReasonPacket::Puback, limits).map(Packet::Puback),
-        (5, _) => ack::decode(raw, version, sender, ReasonPacket::Pubrec, limits).map(Packet::Pubrec),
-        (6, _) => ack::decode(raw, version, sender, ReasonPacket::Pubrel, limits).map(Packet::Pubrel),
-        (7, _) => ack::decode(raw, version, sender, ReasonPacket::Pubcomp, limits).map(Packet::Pubcomp),
+        (4, _) => {
+            ack::decode(raw, version, sender, ReasonPacket::Puback, limits).map(Packet::Puback)
+        }
+        (5, _) => {
+            ack::decode(raw, version, sender, ReasonPacket::Pubrec, limits).map(Packet::Pubrec)
+        }
+        (6, _) => {
+            ack::decode(raw, version, sender, ReasonPacket::Pubrel, limits).map(Packet::Pubrel)
+        }
+        (7, _) => {
+            ack::decode(raw, version, sender, ReasonPacket::Pubcomp, limits).map(Packet::Pubcomp)
+        }
         (8, Client) => subscribe::decode(raw, version, limits).map(Packet::Subscribe),
         (9, Server) => subscribe::decode_ack(raw, version, limits).map(Packet::Suback),
         (10, Client) => unsubscribe::decode(raw, version, limits).map(Packet::Unsubscribe),

@@ -47,7 +47,7 @@ mod counting {
     /// The longest section of the process: its steps, then its kind in the last byte.
     static LONGEST: ProcessWide = ProcessWide::new(0);
 
-    thread_local! {
+    crate::sync::thread_local! {
         static COUNT: Cell<u64> = const { Cell::new(0) };
         static OWN_LONGEST: Cell<u64> = const { Cell::new(0) };
     }

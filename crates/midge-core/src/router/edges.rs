@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, Hash};
 
-
 use super::trie::NONE;
 use crate::parts::{MOVES, needs_split, number, split_from};
 use crate::steps;

@@ -130,7 +130,7 @@ fn is_online(sub: &Sub) -> bool {
 /// The members that a message was offered to. They stay in memory, so that no other one can have the
 /// key of one of them.
 #[derive(Debug, Default)]
-pub(crate) struct Asked(HashMap<usize, Subscriber>);
+pub(crate) struct Asked(HashMap<u64, Subscriber>);
 
 impl Asked {
     pub(crate) fn add(&mut self, subscriber: &Subscriber) {

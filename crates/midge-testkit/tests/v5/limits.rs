@@ -191,7 +191,7 @@ fn provoke(server: &Server, connect: &Connect) -> usize {
     let suback = client.request(&Subscribe::new(5).filter("a/b/c/d/e", 1));
     assert_eq!(suback.codes, [0x8f]);
     count(&suback.props);
-    client.send(midge_testkit::unsubscribe(5, 6, &props(), &["nothing"]));
+    client.send(unsubscribe(5, 6, &props(), &["nothing"]));
     let unsuback = client.expect_unsuback(6);
     assert_eq!(unsuback.codes, [0x11]);
     count(&unsuback.props);
