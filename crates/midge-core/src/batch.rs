@@ -70,7 +70,7 @@ pub struct Batch {
     /// Acknowledgements of that client have made room for messages that wait for it.
     pub(crate) moves_up: bool,
     /// What this batch has cost that is not a copy of a message.
-    pub(crate) work: usize,
+    pub(crate) work: u64,
     scratch: Vec<u8>,
     pub(crate) frame_v3: Vec<u8>,
     pub(crate) frame_v5: Vec<u8>,

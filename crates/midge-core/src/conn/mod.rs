@@ -65,7 +65,7 @@ type Step = Result<(), Fault>;
 
 /// What one turn of a connection may cost, in the unit of [`crate::hub::slice`]: then others get their
 /// turn, and what is left of the input waits.
-const TURN: usize = 8192;
+const TURN: u64 = 8192;
 
 /// Where a connection is in its life.
 enum Phase {
@@ -302,7 +302,11 @@ impl Connection {
             if let Some((len, count)) = self.run(rest, backing) {
                 used += len;
                 packets += count;
-                continue;
+                if packets <= TURN {
+                    continue;
+                }
+                self.interrupted = used < input.len();
+                break;
             }
             let raw = match midge_codec::split(rest, self.largest_packet()) {
                 Ok(Some(raw)) => raw,
@@ -321,12 +325,11 @@ impl Connection {
                 break;
             }
 
-            self.batch.work += 1;
             let hooks = match hooked {
                 true => crate::guard::calls().wrapping_sub(hooks_before),
                 false => 0,
             };
-            let is_much = hooks >= HOOKS_PER_TURN || self.batch.work > TURN;
+            let is_much = hooks >= HOOKS_PER_TURN || self.batch.work + packets > TURN;
             if is_much && self.waiting.is_none() {
                 self.interrupted = used < input.len();
                 break;

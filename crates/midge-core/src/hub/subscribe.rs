@@ -92,7 +92,7 @@ impl Hub {
 
         let mut wastes = Vec::new();
         for grant in rest.iter_mut().take(count) {
-            batch.work += cost(&grant.filter);
+            batch.work += cost(&grant.filter) as u64;
             if grant.answer.is_none() {
                 wastes.extend(self.make_subscription(
                     session,
@@ -236,7 +236,7 @@ impl Hub {
         let subscriber = Subscriber::Session(session.clone());
         let mut answers = Vec::new();
         for filter in filters {
-            batch.work += cost(filter);
+            batch.work += cost(filter) as u64;
             let _section = steps::section(steps::Section::Subscriptions);
             let mut router = self.router.write();
             let mut state = session.lock_for(link)?;

@@ -15,6 +15,9 @@ use crate::link::Link;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::store::Op;
 
+/// Bytes of acknowledgements that are handled under one lock.
+const ACKNOWLEDGEMENTS: usize = 4 * 2048;
+
 /// Messages looked at in one go when a queue drains, so that one session cannot hold up a thread.
 pub(crate) const PUMP_BUDGET: usize = 4096;
 /// Messages that hooks are asked about in one go before they leave a queue.
@@ -303,6 +306,7 @@ impl Session {
             return 0;
         };
 
+        let input = input.get(..ACKNOWLEDGEMENTS).unwrap_or(input);
         let (mut used, mut released) = (0, 0);
         while let Some(&[header, 2, a, b]) = input.get(used..used + 4) {
             let packet_id = u16::from_be_bytes([a, b]);

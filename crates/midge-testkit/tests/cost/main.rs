@@ -13,7 +13,7 @@ mod common;
 use std::collections::HashSet;
 
 use midge_core::steps::{MOST, take_longest};
-use midge_testkit::{Client, Connect, Kind, Packet, Publish, Subscribe, unsubscribe};
+use midge_testkit::{Client, Connect, Kind, Packet, Publish, Subscribe, ack, unsubscribe};
 
 use crate::common::{Server, broker, props};
 
@@ -234,6 +234,23 @@ fn very_many_small_packets_in_one_write() {
     client.send([0xC0, 0].repeat(32_000));
     for _ in 0..32_000 {
         client.expect_pingresp();
+    }
+    check();
+}
+
+#[test]
+fn very_many_acknowledgements_in_one_write() {
+    let server = broker();
+    let mut client = server.client("client");
+    let publish = |id| Publish::new("nothing", "p").qos(2, id).bytes();
+    client.send((1..=20_000).flat_map(publish).collect::<Vec<u8>>());
+    for id in 1..=20_000 {
+        client.expect_ack(Kind::Pubrec, id);
+    }
+    let release = |id| ack(Kind::Pubrel, id);
+    client.send((1..=20_000).flat_map(release).collect::<Vec<u8>>());
+    for id in 1..=20_000 {
+        client.expect_ack(Kind::Pubcomp, id);
     }
     check();
 }
