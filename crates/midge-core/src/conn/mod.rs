@@ -1,9 +1,11 @@
 //! One client's protocol machine: packets in, decisions and acknowledgements out. No locks of its
 //! own, no IO, no clock.
 
+mod answer;
 mod auth;
 mod connack;
 mod handshake;
+mod intake;
 mod publish;
 mod subscribe;
 
@@ -14,8 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use midge_codec::{
-    Ack, DecodeError, DecodeLimits, Disconnect, Packet, Properties, PropertiesBuf, Property,
-    RawPacket, ReasonCode, Side, Version,
+    DecodeError, Disconnect, Packet, Properties, RawPacket, ReasonCode, Side, Version,
 };
 
 use crate::batch::Lent;
@@ -24,9 +25,10 @@ use crate::hooks::{Answer, Awaiting, ClientInfo, Deferred, HookSet, Refusal};
 use crate::hub::{Hub, RouteCache, RunPublisher};
 use crate::link::Link;
 use crate::rate::Bucket;
-use crate::session::{AckKind, Received, Session, encode_ack};
+use crate::session::{AckKind, Received, Session};
 use crate::steps;
 use crate::time::Tick;
+use answer::reason_string;
 use auth::ReAuthentication;
 use handshake::Handshake;
 use publish::HeldPublish;
@@ -479,21 +481,6 @@ impl Connection {
         );
     }
 
-    /// What a packet that cannot be decoded means here: after CONNACK a DISCONNECT, before it a
-    /// CONNACK for 5.0 clients and silence for others.
-    fn decode_fault(&mut self, error: &DecodeError, bytes: &[u8]) -> Fault {
-        if self.session.is_none() {
-            if matches!(self.phase, Phase::Fresh) {
-                self.refuse_malformed(error, bytes);
-            }
-            return Fault::silent(DisconnectReason::ProtocolViolation {
-                reason: error.reason,
-                what: error.what,
-            });
-        }
-        Fault::violation(error.reason, error.what)
-    }
-
     fn packet(&mut self, raw: RawPacket<'_>, backing: Option<&Bytes>) -> Step {
         let _section = steps::section(steps::Section::Packet);
         let limits = self.decode_limits();
@@ -513,38 +500,6 @@ impl Connection {
             Phase::Exchange(handshake) => self.exchange_packet(handshake, &packet),
             Phase::Closed => Ok(()),
         }
-    }
-
-    /// Bytes of the largest packet that is taken now.
-    fn largest_packet(&self) -> u32 {
-        let limits = &self.hub.config().limits;
-        match self.phase {
-            Phase::Connected => limits.packet_bytes,
-            _ => limits.packet_bytes.min(limits.connect_bytes),
-        }
-    }
-
-    fn decode_limits(&self) -> DecodeLimits {
-        let limits = &self.hub.config().limits;
-        DecodeLimits {
-            user_properties: u32::try_from(limits.user_properties).unwrap_or(u32::MAX),
-            filters: u32::try_from(limits.filters_per_packet).unwrap_or(u32::MAX),
-        }
-    }
-
-    fn decode_fault_raw(&mut self, error: &DecodeError, raw: RawPacket<'_>) -> Fault {
-        // Only CONNECT is answered before there is a session.
-        let connect = raw.header >> 4 == CONNECT;
-        if self.session.is_none() && matches!(self.phase, Phase::Fresh) && connect {
-            self.refuse_connect_body(error, raw.body);
-        }
-        if self.session.is_some() {
-            return Fault::violation(error.reason, error.what);
-        }
-        Fault::silent(DisconnectReason::ProtocolViolation {
-            reason: error.reason,
-            what: error.what,
-        })
     }
 
     fn connected_packet(&mut self, packet: &Packet<'_>, backing: Option<&Bytes>) -> Step {
@@ -594,24 +549,6 @@ impl Connection {
         }
     }
 
-    fn pubrec(&mut self, session: &Arc<Session>, ack: &Ack<'_>) -> Step {
-        let (shared, batch) = (&self.hub.shared, &mut self.batch);
-        match session.pubrec(&self.link, ack.packet_id, ack.reason, shared, batch) {
-            Ok(Received::Detached) => {}
-            Ok(Received::Known) if ack.reason.is_error() => {}
-            Ok(Received::Known) => {
-                self.reply_ack(AckKind::Pubrel, ack.packet_id, ReasonCode::Success, None);
-            }
-            Ok(Received::Unknown) if ack.reason.is_error() => {}
-            Ok(Received::Unknown) => {
-                let reason = ReasonCode::PacketIdentifierNotFound;
-                self.reply_ack(AckKind::Pubrel, ack.packet_id, reason, None);
-            }
-            Err(error) => return Err(Fault::violation(ReasonCode::ProtocolError, error.0)),
-        }
-        Ok(())
-    }
-
     fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Step {
         if let Some(expiry) = disconnect.properties.session_expiry() {
             if self.connect_expiry_s == 0 && expiry != 0 {
@@ -626,48 +563,6 @@ impl Connection {
         }
         Err(Fault::silent(DisconnectReason::ByClient(disconnect.reason)))
     }
-
-    /// Answers with an acknowledgement, explained as far as the client wants and takes it.
-    fn reply_ack(&mut self, kind: AckKind, packet_id: u16, reason: ReasonCode, text: Option<&str>) {
-        self.batch.packet_sent();
-        if let Some(text) = text.filter(|_| self.version == Version::V5 && self.problem_information)
-        {
-            let mut properties = PropertiesBuf::new();
-            if properties.push(Property::ReasonString(text)).is_ok() {
-                let ack = Ack {
-                    packet_id,
-                    reason,
-                    properties: properties.as_properties(),
-                };
-                if self.fits(&kind.packet(ack)) {
-                    let _ = midge_codec::encode(
-                        &kind.packet(ack),
-                        self.version,
-                        &mut self.batch.replies,
-                    );
-                    return;
-                }
-            }
-        }
-        // Before 5.0 there is no way to say no.
-        let reason = if self.version == Version::V5 {
-            reason
-        } else {
-            ReasonCode::Success
-        };
-        encode_ack(
-            kind,
-            packet_id,
-            reason,
-            self.version,
-            &mut self.batch.replies,
-        );
-    }
-
-    fn fits(&self, packet: &Packet<'_>) -> bool {
-        midge_codec::encoded_len(packet, self.version)
-            .is_ok_and(|len| len <= self.maximum_packet as usize)
-    }
 }
 
 impl std::fmt::Debug for Connection {
@@ -676,15 +571,6 @@ impl std::fmt::Debug for Connection {
             .field("link", &self.link)
             .finish_non_exhaustive()
     }
-}
-
-/// The properties of a packet with a Reason String, if there is one to give.
-fn reason_string(text: Option<&str>) -> PropertiesBuf {
-    let mut properties = PropertiesBuf::new();
-    if let Some(text) = text {
-        let _ = properties.push(Property::ReasonString(text));
-    }
-    properties
 }
 
 /// Packet type of CONNECT.

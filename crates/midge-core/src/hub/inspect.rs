@@ -8,7 +8,9 @@ use midge_codec::{ReasonCode, ReasonPacket, SubscriptionOptions};
 use super::Hub;
 use crate::event::DisconnectReason;
 use crate::hooks::ClientInfo;
+use crate::session::Session;
 use crate::stats::Stats;
+use crate::steps;
 use crate::time::Tick;
 
 /// A connected client.
@@ -70,9 +72,33 @@ impl Hub {
         usize::try_from(open).unwrap_or(0)
     }
 
+    /// All sessions, part by part: of those that begin or end meanwhile some may be among them.
+    pub(super) fn all_sessions(&self) -> Vec<Arc<Session>> {
+        let mut all = Vec::new();
+        let mut parts = 0;
+        let mut number = 0;
+        loop {
+            let _section = steps::section(steps::Section::Sessions);
+            let sessions = self.sessions.lock();
+            if sessions.parts() != parts {
+                // It has got more parts meanwhile, or this is the first one.
+                parts = sessions.parts();
+                number = 0;
+                all.clear();
+            }
+            let before = all.len();
+            all.extend(sessions.part(number).cloned());
+            steps::add(all.len() - before);
+            number += 1;
+            if number >= parts {
+                return all;
+            }
+        }
+    }
+
     /// The connected clients.
     pub fn clients(&self) -> Vec<ClientView> {
-        let look = |session: Arc<crate::session::Session>| {
+        let look = |session: Arc<Session>| {
             let state = session.lock();
             let attached = state.attached.as_ref()?;
             let info = || Arc::new(attached.info(&session.client_id));

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use midge_codec::{Disconnect, Packet, PropertiesBuf, ReasonCode, Version};
 
 use super::{After, Hub};
-use crate::batch::{Batch, Orphan};
-use crate::event::{DisconnectReason, DropReason, Event, EventMask};
+use crate::batch::Batch;
+use crate::event::{DisconnectReason, Event, EventMask};
 use crate::hooks::{ClientInfo, HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
-use crate::session::{Attached, AttachedSettings, Delivery, Session, Sessions, Stage, State};
-use crate::steps;
+use crate::session::{Attached, AttachedSettings, Session, Sessions, State};
 use crate::store::{Op, StoredWill};
 use crate::time::Due;
 
@@ -24,9 +23,6 @@ pub(crate) struct AttachPlan {
     pub(crate) settings: AttachedSettings,
     pub(crate) will: Option<StoredWill>,
 }
-
-/// Messages of an ended session that are given up in one go.
-const MESSAGES: usize = 256;
 
 impl Hub {
     /// Gives a connection its session: a stored one, or a new one. An older connection with the
@@ -369,64 +365,6 @@ impl Hub {
             .push(After::SessionEnded(session.client_id.clone()));
     }
 
-    /// Gives up what is in flight. Messages of shared groups go to other members, but for QoS 2
-    /// messages that were sent already (MQTT-4.8.2-5).
-    fn give_up_inflight(&self, session: &Session, state: &mut State, batch: &mut Batch) {
-        let mut orphans = Vec::new();
-        let mut inflight: Vec<_> = state.inflight.take().collect();
-        inflight.sort_unstable_by_key(|entry| entry.sequence);
-        for entry in inflight {
-            let again = entry.stage == Stage::Published
-                && entry.delivery.qos == midge_codec::QoS::AtLeastOnce;
-            orphans.push((entry.delivery, again));
-        }
-        for (delivery, again) in orphans {
-            let reason = DropReason::SessionEnded;
-            self.give_up(session, state, delivery, again, reason, batch);
-        }
-    }
-
-    /// Gives up some of the messages that wait for an ended session; whether more are left.
-    pub(super) fn give_up_some(
-        &self,
-        session: &Session,
-        state: &mut State,
-        batch: &mut Batch,
-    ) -> bool {
-        for _ in 0..MESSAGES {
-            steps::add(1);
-            let Some(delivery) = state.take_any(&self.shared) else {
-                return false;
-            };
-            let reason = DropReason::SessionEnded;
-            self.give_up(session, state, delivery, true, reason, batch);
-        }
-        true
-    }
-
-    /// Ends the accounting of a message that a session was charged for. If it is one of a shared
-    /// group and may be sent `again`, another member gets it; otherwise it is dropped.
-    pub(super) fn give_up(
-        &self,
-        session: &Session,
-        state: &mut State,
-        delivery: Delivery,
-        again: bool,
-        reason: DropReason,
-        batch: &mut Batch,
-    ) {
-        // First: a receipt must not see the message as done in between.
-        let orphan = Orphan::new(delivery);
-        crate::session::release(state, &orphan.delivery, None, &self.shared);
-
-        if again && orphan.delivery.group().is_some() {
-            batch.orphans.push(orphan);
-        } else {
-            let topic = orphan.delivery.message.topic();
-            batch.dropped(&self.shared, Some(&session.client_id), topic, reason);
-        }
-    }
-
     pub(super) fn count_subscriptions(&self, shared: bool, change: i64) {
         let counters = &self.shared.counters;
         counters.subscriptions.fetch_add(change, Ordering::Relaxed);
@@ -501,30 +439,6 @@ impl Hub {
 
     pub(super) fn session_of(&self, client_id: &str) -> Option<Arc<Session>> {
         self.sessions.lock().find(client_id).cloned()
-    }
-
-    /// All sessions, part by part: of those that begin or end meanwhile some may be among them.
-    pub(super) fn all_sessions(&self) -> Vec<Arc<Session>> {
-        let mut all = Vec::new();
-        let mut parts = 0;
-        let mut number = 0;
-        loop {
-            let _section = steps::section(steps::Section::Sessions);
-            let sessions = self.sessions.lock();
-            if sessions.parts() != parts {
-                // It has got more parts meanwhile, or this is the first one.
-                parts = sessions.parts();
-                number = 0;
-                all.clear();
-            }
-            let before = all.len();
-            all.extend(sessions.part(number).cloned());
-            steps::add(all.len() - before);
-            number += 1;
-            if number >= parts {
-                return all;
-            }
-        }
     }
 
     /// Records what a session is: that it exists, for how long, with which will.

@@ -7,11 +7,15 @@ use crate::sync::Mutex;
 
 use super::Hub;
 use super::subscribe::{SLICE, cost};
+use crate::batch::{Batch, Orphan};
+use crate::event::DropReason;
 use crate::router::{Subscriber, Waste};
-use crate::session::{Draining, Session, Subscriptions};
+use crate::session::{Delivery, Draining, Session, Stage, State, Subscriptions};
 use crate::steps;
 use crate::time::Tick;
 
+/// Messages of an ended session that are given up in one go.
+const MESSAGES: usize = 256;
 /// Subscriptions that an ended session takes along at once. Many sessions may end together, so more
 /// of them wait for their turn.
 const AT_ONCE: usize = 32;
@@ -80,6 +84,64 @@ impl Hub {
             }
         }
         while self.tear_down_slice(&mut teardown) {}
+    }
+
+    /// Gives up what is in flight. Messages of shared groups go to other members, but for QoS 2
+    /// messages that were sent already (MQTT-4.8.2-5).
+    pub(super) fn give_up_inflight(&self, session: &Session, state: &mut State, batch: &mut Batch) {
+        let mut orphans = Vec::new();
+        let mut inflight: Vec<_> = state.inflight.take().collect();
+        inflight.sort_unstable_by_key(|entry| entry.sequence);
+        for entry in inflight {
+            let again = entry.stage == Stage::Published
+                && entry.delivery.qos == midge_codec::QoS::AtLeastOnce;
+            orphans.push((entry.delivery, again));
+        }
+        for (delivery, again) in orphans {
+            let reason = DropReason::SessionEnded;
+            self.give_up(session, state, delivery, again, reason, batch);
+        }
+    }
+
+    /// Gives up some of the messages that wait for an ended session; whether more are left.
+    pub(super) fn give_up_some(
+        &self,
+        session: &Session,
+        state: &mut State,
+        batch: &mut Batch,
+    ) -> bool {
+        for _ in 0..MESSAGES {
+            steps::add(1);
+            let Some(delivery) = state.take_any(&self.shared) else {
+                return false;
+            };
+            let reason = DropReason::SessionEnded;
+            self.give_up(session, state, delivery, true, reason, batch);
+        }
+        true
+    }
+
+    /// Ends the accounting of a message that a session was charged for. If it is one of a shared
+    /// group and may be sent `again`, another member gets it; otherwise it is dropped.
+    pub(super) fn give_up(
+        &self,
+        session: &Session,
+        state: &mut State,
+        delivery: Delivery,
+        again: bool,
+        reason: DropReason,
+        batch: &mut Batch,
+    ) {
+        // First: a receipt must not see the message as done in between.
+        let orphan = Orphan::new(delivery);
+        crate::session::release(state, &orphan.delivery, None, &self.shared);
+
+        if again && orphan.delivery.group().is_some() {
+            batch.orphans.push(orphan);
+        } else {
+            let topic = orphan.delivery.message.topic();
+            batch.dropped(&self.shared, Some(&session.client_id), topic, reason);
+        }
     }
 
     /// Gives back what is left of very many subscriptions. No lock is to be held.

@@ -1,0 +1,55 @@
+//! What a connection takes, and what is said about the rest.
+
+use midge_codec::{DecodeError, DecodeLimits, RawPacket};
+
+use super::{CONNECT, Connection, Fault, Phase};
+use crate::event::DisconnectReason;
+
+impl Connection {
+    /// What a packet that cannot be decoded means here: after CONNACK a DISCONNECT, before it a
+    /// CONNACK for 5.0 clients and silence for others.
+    pub(super) fn decode_fault(&mut self, error: &DecodeError, bytes: &[u8]) -> Fault {
+        if self.session.is_none() {
+            if matches!(self.phase, Phase::Fresh) {
+                self.refuse_malformed(error, bytes);
+            }
+            return Fault::silent(DisconnectReason::ProtocolViolation {
+                reason: error.reason,
+                what: error.what,
+            });
+        }
+        Fault::violation(error.reason, error.what)
+    }
+
+    /// Bytes of the largest packet that is taken now.
+    pub(super) fn largest_packet(&self) -> u32 {
+        let limits = &self.hub.config().limits;
+        match self.phase {
+            Phase::Connected => limits.packet_bytes,
+            _ => limits.packet_bytes.min(limits.connect_bytes),
+        }
+    }
+
+    pub(super) fn decode_limits(&self) -> DecodeLimits {
+        let limits = &self.hub.config().limits;
+        DecodeLimits {
+            user_properties: u32::try_from(limits.user_properties).unwrap_or(u32::MAX),
+            filters: u32::try_from(limits.filters_per_packet).unwrap_or(u32::MAX),
+        }
+    }
+
+    pub(super) fn decode_fault_raw(&mut self, error: &DecodeError, raw: RawPacket<'_>) -> Fault {
+        // Only CONNECT is answered before there is a session.
+        let connect = raw.header >> 4 == CONNECT;
+        if self.session.is_none() && matches!(self.phase, Phase::Fresh) && connect {
+            self.refuse_connect_body(error, raw.body);
+        }
+        if self.session.is_some() {
+            return Fault::violation(error.reason, error.what);
+        }
+        Fault::silent(DisconnectReason::ProtocolViolation {
+            reason: error.reason,
+            what: error.what,
+        })
+    }
+}
