@@ -1,6 +1,7 @@
 //! A client of the core without a socket: bytes in, bytes out.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use midge_codec::{
     Connect, Packet, Properties, Publish, QoS, Subscribe, SubscribeFilter, SubscriptionOptions,
@@ -80,8 +81,20 @@ impl Client {
 
     /// Hands bytes to the protocol machine, as a driver does after a read.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        let used = self.connection.receive(bytes, None, NOW);
-        assert_eq!(used, bytes.len(), "the connection took all of it");
+        let mut rest = bytes;
+        loop {
+            let used = self.connection.receive(rest, None, NOW);
+            rest = &rest[used..];
+            // Large packets, and very many, take several turns.
+            while self.connection.gives_way() {
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(self.connection.poll(&mut cx, NOW).is_ready());
+            }
+            if rest.is_empty() {
+                return;
+            }
+            assert!(used > 0, "the connection took all of it");
+        }
     }
 
     /// Takes what is to be written, as a driver does; its length.

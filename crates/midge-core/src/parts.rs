@@ -10,6 +10,8 @@ use crate::sync::Hashing;
 
 /// Entries of a part on average; some parts have twice as many, some half as many.
 const PART: usize = 700;
+/// The memory for so many entries is kept when none is left.
+const KEPT: usize = 32;
 /// Entries that move in the time of one step.
 pub(crate) const MOVES: usize = 8;
 
@@ -138,7 +140,7 @@ impl<T: Keyed> Parts<T> {
         let known = part.find_entry(hash, |known| *known.key() == *key).ok()?;
         let (entry, _) = known.remove();
         self.len -= 1;
-        if part.is_empty() {
+        if part.is_empty() && part.capacity() > KEPT {
             *part = HashTable::new();
         }
         if self.len == 0 {

@@ -112,10 +112,12 @@ impl Hub {
                     .get_or_insert_with(|| std::mem::take(&mut attached.outbox));
                 return false;
             }
-            let brought =
-                (work.before.take()).map(|before| std::mem::replace(&mut attached.outbox, before));
+            let before = work.before.take();
+            let brought = before.map(|before| std::mem::replace(&mut attached.outbox, before));
             suback(&work.grants, attached.outbox.buffer());
-            attached.outbox.append(brought.unwrap_or_default());
+            if let Some(brought) = brought {
+                attached.outbox.append(brought);
+            }
             attached.held_until = match self.shared.journal() {
                 Some(_) => HELD,
                 None => 0,

@@ -82,6 +82,9 @@ impl Retained {
     /// `until`. A page may have no messages and not be the last one.
     pub(crate) fn page(&self, filter: &str, from: Option<&Place>, until: u64) -> Page {
         let _section = steps::section(steps::Section::Retained);
+        if self.places.is_empty() {
+            return Page::new();
+        }
         let Ok(parsed) = TopicFilter::new(filter) else {
             return Page::new();
         };
