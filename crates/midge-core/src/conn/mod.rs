@@ -327,13 +327,9 @@ impl Connection {
                 break;
             }
 
-            if !hooked && self.batch.work + packets <= TURN {
-                continue;
-            }
-            let hooks = if hooked {
-                crate::guard::calls().wrapping_sub(hooks_before)
-            } else {
-                0
+            let hooks = match hooked {
+                true => crate::guard::calls().wrapping_sub(hooks_before),
+                false => 0,
             };
             let is_much = hooks >= HOOKS_PER_TURN || self.batch.work + packets > TURN;
             if is_much && self.waiting.is_none() {
