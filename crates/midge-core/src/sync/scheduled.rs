@@ -23,6 +23,8 @@ pub(crate) struct Guard<G> {
 
 pub(crate) type MutexGuard<'a, T> = Guard<shuttle::sync::MutexGuard<'a, T>>;
 
+// The guard is away only while a condition variable waits with it.
+#[allow(clippy::expect_used)]
 impl<G: Deref> Deref for Guard<G> {
     type Target = G::Target;
 
@@ -33,6 +35,7 @@ impl<G: Deref> Deref for Guard<G> {
     }
 }
 
+#[allow(clippy::expect_used)]
 impl<G: DerefMut> DerefMut for Guard<G> {
     fn deref_mut(&mut self) -> &mut G::Target {
         self.guard

@@ -73,7 +73,7 @@ fn a_backlog_keeps_to_the_limit_of_its_client() {
             |config| config.limits.session_queue_bytes = 4 * LARGE,
             0,
             false,
-        )
+        );
     });
 }
 
@@ -84,7 +84,7 @@ fn a_backlog_keeps_to_the_limit_of_all() {
             |config| config.limits.total_queue_bytes = 2 * LARGE,
             0,
             false,
-        )
+        );
     });
 }
 

@@ -62,7 +62,7 @@ fn run<S: Scheduler + 'static>(name: &'static str, scheduler: S, scenario: &Scen
         scenario();
     });
     if name == "dfs" {
-        println!("all {} schedules", ITERATION.get());
+        eprintln!("all {} schedules", ITERATION.get());
     }
     ITERATION.set(0);
 }

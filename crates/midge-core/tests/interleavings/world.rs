@@ -148,6 +148,7 @@ pub(crate) struct Client {
     pub(crate) outlet: Arc<Outlet>,
     pub(crate) link: Arc<Link>,
     connection: Connection,
+    client_id: String,
 }
 
 impl Client {
@@ -165,6 +166,7 @@ impl Client {
             outlet,
             link,
             connection,
+            client_id: String::new(),
         })
     }
 
@@ -174,6 +176,7 @@ impl Client {
 
     pub(crate) fn connect(hub: &Arc<Hub>, connect: &Connect) -> Self {
         let mut client = Self::accept(hub);
+        client.client_id = String::from_utf8_lossy(&connect.client_id).into_owned();
         client.say(&connect.bytes());
         client
     }
@@ -309,6 +312,11 @@ impl Client {
             Packet::Connack(connack) if connack.code == 0 => Some(connack.session_present),
             _ => None,
         })
+    }
+
+    /// What it called itself.
+    pub(crate) fn client_id(&self) -> &str {
+        &self.client_id
     }
 
     pub(crate) fn is_open(&self) -> bool {
