@@ -17,6 +17,9 @@
 //! The wire format is written here a second time on purpose. Shared with the broker's codec, one
 //! mistake would hide in both.
 //!
+//! [`model`] knows who must, may and must not get what, and [`stress`] runs random clients on several
+//! threads against it.
+//!
 //! Tests never sleep. That something does *not* happen is shown with a barrier, see
 //! [`Client::expect_nothing`].
 
@@ -27,9 +30,11 @@
 mod build;
 mod client;
 mod ledger;
+pub mod model;
 mod packet;
 mod parse;
 mod props;
+pub mod stress;
 mod transport;
 mod wire;
 

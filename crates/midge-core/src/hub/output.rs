@@ -203,19 +203,17 @@ impl Hub {
         }
     }
 
-    /// Appends bytes to what a connection is to send, not before a position is committed.
+    /// Appends bytes to what a connection is to send, not before a position is committed. Nothing follows
+    /// the DISCONNECT of a connection that another thread has ended meanwhile (MQTT-3.14.4-1): what is
+    /// not acknowledged comes again.
     fn push_output(&self, link: &Link, bytes: &[u8], held_until: Position) {
         if let Some(session) = link.session.get() {
             let mut state = session.lock();
             if let Some(attached) = Attached::of(&mut state.attached, link) {
                 attached.outbox.push(bytes);
                 attached.held_until = attached.held_until.max(held_until);
-                return;
             }
-            if held_until > 0 {
-                // What is not committed is not acknowledged, not even when a connection ends.
-                return;
-            }
+            return;
         }
         super::life::spill(link, bytes);
     }

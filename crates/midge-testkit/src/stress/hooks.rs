@@ -1,0 +1,236 @@
+//! The hooks of a script: they answer as the model says.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use midge_codec::{QoS, ReasonCode, SubscriptionOptions};
+use midge_core::{
+    ClientInfo, ConnectRequest, DeliveryVerdict, HookSet, Hooks, Interception, Message, MessageRef,
+    Origin, OwnedMessage, Refusal, Resolver, Verdict,
+};
+
+use super::line::{Clock, lock};
+use crate::model::{Access, Change, MARK_DELIVERY, MARK_PUBLISH, MARKS_AT, Manner, Name, WATCHER};
+
+/// What a hook panics with on purpose.
+pub(super) struct Deliberate;
+
+/// Where a thread takes answers from that are to be given.
+pub(super) type Answers = std::sync::mpsc::Sender<(Resolver, bool)>;
+
+/// Answers that are still to be given.
+#[derive(Default)]
+pub(super) struct Pending(Mutex<Vec<(Resolver, bool)>>);
+
+impl Pending {
+    /// Gives all answers; whether there was one.
+    pub(super) fn answer_all(&self) -> bool {
+        let mut any = false;
+        loop {
+            let next = lock(&self.0).pop();
+            let Some((resolver, yes)) = next else {
+                return any;
+            };
+            any = true;
+            give(resolver, yes);
+        }
+    }
+
+    fn add(&self, resolver: Resolver, yes: bool) {
+        lock(&self.0).push((resolver, yes));
+    }
+}
+
+/// Gives an answer.
+pub(super) fn give(resolver: Resolver, yes: bool) {
+    match yes {
+        true => resolver.allow(),
+        false => resolver.deny(Refusal::new(ReasonCode::NotAuthorized)),
+    }
+}
+
+/// Rights to receive that are taken away and given back while a script runs.
+#[derive(Debug)]
+pub(super) struct Rights(Vec<AtomicBool>);
+
+impl Rights {
+    pub(super) fn new(clients: usize) -> Self {
+        Self((0..clients).map(|_| AtomicBool::new(true)).collect())
+    }
+
+    pub(super) fn set(&self, client: usize, allowed: bool) {
+        self.0[client].store(allowed, Ordering::SeqCst);
+    }
+
+    fn allows(&self, client_id: &str) -> bool {
+        let index = client_id
+            .strip_prefix('c')
+            .and_then(|number| number.parse::<usize>().ok());
+        index
+            .and_then(|index| self.0.get(index))
+            .is_none_or(|right| right.load(Ordering::SeqCst))
+    }
+}
+
+/// The hooks of a script.
+pub(super) struct StressHooks {
+    pub(super) access: Access,
+    pub(super) pending: Arc<Pending>,
+    pub(super) rights: Arc<Rights>,
+    pub(super) clock: Arc<Clock>,
+    /// Deferred answers are given by the one that asks for them: see [`Pending`]. Otherwise at once,
+    /// by a thread of their own.
+    answers: Option<Answers>,
+    /// How often they panicked.
+    pub(super) panics: Arc<AtomicU64>,
+}
+
+impl StressHooks {
+    pub(super) fn new(
+        access: &Access,
+        pending: &Arc<Pending>,
+        rights: &Arc<Rights>,
+        clock: &Arc<Clock>,
+        answers: Option<Answers>,
+    ) -> Self {
+        Self {
+            access: access.clone(),
+            pending: pending.clone(),
+            rights: rights.clone(),
+            clock: clock.clone(),
+            answers,
+            panics: Arc::default(),
+        }
+    }
+
+    /// Panics without a message on the console.
+    fn panic_on_purpose(&self) -> ! {
+        self.panics.fetch_add(1, Ordering::SeqCst);
+        std::panic::resume_unwind(Box::new(Deliberate))
+    }
+
+    fn answer(&self, yes: bool, manner: Manner) -> Verdict {
+        match manner {
+            Manner::Panic => self.panic_on_purpose(),
+            Manner::Later => {
+                let (resolver, verdict) = Verdict::defer();
+                match &self.answers {
+                    Some(answers) => {
+                        let _ = answers.send((resolver, yes)); // a dropped one means no
+                    }
+                    None => self.pending.add(resolver, yes),
+                }
+                verdict
+            }
+            Manner::Now if yes => Verdict::Allow,
+            Manner::Now => Verdict::deny(),
+        }
+    }
+}
+
+/// A message with a mark in its payload.
+fn marked(mut message: OwnedMessage, mark: u8) -> Box<OwnedMessage> {
+    let mut payload = message.payload.to_vec();
+    if let Some(byte) = payload.get_mut(MARKS_AT) {
+        *byte |= mark;
+    }
+    message.payload = payload.into();
+    Box::new(message)
+}
+
+impl Hooks for StressHooks {
+    fn set(&self) -> HookSet {
+        let mut set = HookSet::NONE;
+        if self.access.authorizes {
+            set = set
+                .and(HookSet::AUTHENTICATE)
+                .and(HookSet::AUTHORIZE_PUBLISH)
+                .and(HookSet::AUTHORIZE_SUBSCRIBE);
+        }
+        if self.access.intercepts {
+            set = set.and(HookSet::INTERCEPT_PUBLISH);
+        }
+        if self.access.receives {
+            set = set.and(HookSet::AUTHORIZE_RECEIVE);
+        }
+        if self.access.delivers {
+            set = set.and(HookSet::INTERCEPT_DELIVERY);
+        }
+        set
+    }
+
+    fn authenticate(&self, request: &ConnectRequest) -> Verdict {
+        if &*request.client.client_id == WATCHER {
+            return Verdict::Allow;
+        }
+        // A user name differs for each connection, so that a client is not locked out for ever.
+        let of = (
+            &*request.client.client_id,
+            request.client.username.as_deref(),
+        );
+        match self.access.manner("authenticate", of) {
+            Manner::Panic => self.answer(false, Manner::Now),
+            manner => self.answer(true, manner),
+        }
+    }
+
+    fn authorize_publish(&self, client: &ClientInfo, message: &MessageRef<'_>) -> Verdict {
+        let yes = self.access.may_publish(&client.client_id, message.topic);
+        let Some((name, _)) = Name::read(message.payload) else {
+            return self.answer(yes, Manner::Now);
+        };
+        let manner = match self.access.manner("publish", name) {
+            // A panic on the way of the host's own message goes on to the host.
+            Manner::Panic if name.kind == crate::model::Kind::Host => Manner::Now,
+            Manner::Later if name.kind == crate::model::Kind::Host => Manner::Now,
+            manner => manner,
+        };
+        self.answer(yes, manner)
+    }
+
+    fn authorize_subscribe(
+        &self,
+        client: &ClientInfo,
+        filter: &str,
+        options: &SubscriptionOptions,
+    ) -> Verdict {
+        if &*client.client_id == WATCHER {
+            return Verdict::Allow;
+        }
+        let yes = self.access.may_subscribe(&client.client_id, filter);
+        let of = (
+            &*client.client_id,
+            client.username.as_deref(),
+            filter,
+            options.qos as u8,
+        );
+        self.answer(yes, self.access.manner("subscribe", of))
+    }
+
+    fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
+        if self.access.receive_panics(client_id, message.topic) {
+            self.panic_on_purpose();
+        }
+        self.access.may_receive(client_id, message.topic) && self.rights.allows(client_id)
+    }
+
+    fn intercept_publish(&self, _origin: &Origin, message: &MessageRef<'_>) -> Interception {
+        match self.access.change(message.topic) {
+            Change::Forward => Interception::Forward,
+            Change::Mark => Interception::Replace(marked(message.into(), MARK_PUBLISH)),
+            Change::Drop => Interception::Drop,
+            Change::Refuse => Interception::Refuse(Refusal::new(ReasonCode::NotAuthorized)),
+        }
+    }
+
+    fn intercept_delivery(&self, client_id: &str, message: &Message, _qos: QoS) -> DeliveryVerdict {
+        match self.access.delivery(client_id, message.topic()) {
+            Change::Mark => {
+                let owned = OwnedMessage::from(&message.parts(self.clock.now()));
+                DeliveryVerdict::Replace(marked(owned, MARK_DELIVERY))
+            }
+            Change::Drop => DeliveryVerdict::Drop,
+            _ => DeliveryVerdict::Deliver,
+        }
+    }
+}
