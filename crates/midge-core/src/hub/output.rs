@@ -212,10 +212,9 @@ impl Hub {
                 attached.held_until = attached.held_until.max(held_until);
                 return;
             }
-            if held_until > 0 {
-                // What is not committed is not acknowledged, not even when a connection ends.
-                return;
-            }
+            // The connection has ended: nothing may follow its DISCONNECT (MQTT-3.14.4-1), and what
+            // is not committed is not acknowledged at the end either.
+            return;
         }
         super::life::spill(link, bytes);
     }

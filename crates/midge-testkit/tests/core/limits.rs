@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use midge::QoS;
 use midge_core::{DropReason, Hub, MessageRef, PublishError};
-use midge_testkit::{Connect, Kind, Packet, Publish, Subscribe};
+use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe};
 
 use crate::world::{Client, START, hub};
 
@@ -31,45 +31,143 @@ fn a_message_of_the_host_may_be_as_large_as_a_packet() {
     assert_eq!(publish(&hub, "t", &more, QoS::AtMostOnce), refused);
 }
 
+/// How messages reach a session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Host,
+    Client,
+    /// In one read, with a route that is remembered.
+    Run,
+}
+
+/// A session that subscribes to `t`, and publishers on each way.
+struct Filled {
+    hub: Arc<Hub>,
+    client: Option<Client>,
+    publisher: Client,
+}
+
+impl Filled {
+    fn new(limit: Option<u64>, connected: bool) -> Self {
+        let hub = hub(|config| {
+            if let Some(limit) = limit {
+                config.limits.session_queue_bytes = usize::try_from(limit).unwrap();
+            }
+        });
+        let publisher = Client::plain(&hub, "publisher");
+        let connect = Connect::v5("client").clean(false).expiry(9);
+        let mut client = Client::connect(&hub, &connect);
+        client.say(Subscribe::new(1).filter("t", 1).bytes());
+        client.read();
+        let client = if connected {
+            Some(client)
+        } else {
+            client.close();
+            None
+        };
+        Self {
+            hub,
+            client,
+            publisher,
+        }
+    }
+
+    /// Five messages.
+    fn fill(&mut self, way: Way) {
+        let payload = [b'x'; 100];
+        match way {
+            Way::Host => {
+                for _ in 0..5 {
+                    publish(&self.hub, "t", &payload, QoS::AtLeastOnce).unwrap();
+                }
+            }
+            Way::Client => {
+                for id in 1..6 {
+                    self.publisher.say(run(&payload, 1, id..id + 1));
+                }
+            }
+            Way::Run => {
+                // Nobody keeps these.
+                self.publisher.say(run(b"", 0, 0..3));
+                if let Some(client) = &mut self.client {
+                    client.read();
+                }
+                self.publisher.say(run(&payload, 1, 1..6));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_session_queue_takes_its_bytes_and_no_more() {
     for connected in [false, true] {
-        let connect = Connect::v5("client").clean(false).expiry(9);
-        let subscriber = |limit: Option<u64>| {
-            let hub = hub(|config| {
-                if let Some(limit) = limit {
-                    config.limits.session_queue_bytes = usize::try_from(limit).unwrap();
-                }
-            });
-            let mut client = Client::connect(&hub, &connect);
-            client.say(Subscribe::new(1).filter("t", 1).bytes());
-            client.read();
-            let client = if connected {
-                Some(client)
-            } else {
-                client.close();
-                None
-            };
-            (hub, client)
-        };
-        let fill = |hub: &Arc<Hub>| {
-            for _ in 0..5 {
-                publish(hub, "t", &[b'x'; 100], QoS::AtLeastOnce).unwrap();
-            }
-        };
-        let (unbounded, _client) = subscriber(None);
-        fill(&unbounded);
-        let all = unbounded.stats(START).queued_bytes;
-        assert!(all >= 500 && all % 5 == 0, "{all}");
+        for way in [Way::Host, Way::Client, Way::Run] {
+            let mut unbounded = Filled::new(None, connected);
+            unbounded.fill(way);
+            let all = unbounded.hub.stats(START).queued_bytes;
+            assert!(all >= 500 && all % 5 == 0, "{all}");
 
-        for (limit, dropped) in [(all, 0), (all - 1, 1), (all / 5, 4), (all / 5 - 1, 5)] {
-            let (hub, _client) = subscriber(Some(limit));
-            fill(&hub);
-            let stats = hub.stats(START);
-            let drops = stats.dropped_by(DropReason::QueueFull);
-            assert_eq!(drops, dropped, "{limit} of {all}, connected: {connected}");
-            assert_eq!(stats.queued_bytes, all / 5 * (5 - dropped));
+            for (limit, dropped) in [(all, 0), (all - 1, 1), (all / 5, 4), (all / 5 - 1, 5)] {
+                let mut filled = Filled::new(Some(limit), connected);
+                filled.fill(way);
+                let stats = filled.hub.stats(START);
+                let drops = stats.dropped_by(DropReason::QueueFull);
+                assert_eq!(drops, dropped, "{way:?}: {limit} of {all}, {connected}");
+                assert_eq!(stats.queued_bytes, all / 5 * (5 - dropped));
+                // What a client can be sent at once does not wait.
+                let waiting = if connected { 0 } else { 5 - dropped };
+                assert_eq!(stats.queued_messages, waiting, "{way:?}: {limit} of {all}");
+            }
         }
+    }
+}
+
+#[test]
+fn what_is_not_written_yet_counts_against_the_bytes_of_a_client() {
+    // Three messages, and not nearly four.
+    let hub = hub(|config| config.limits.session_queue_bytes = 130_000);
+    let payload = vec![b'x'; 40_000];
+    let mut client = Client::plain(&hub, "client");
+    client.say(Subscribe::new(1).filter("t", 0).bytes());
+    client.read();
+    let send = || publish(&hub, "t", &payload, QoS::AtMostOnce).unwrap();
+    let drops = || hub.stats(START).dropped_by(DropReason::QueueFull);
+    for (number, dropped) in [0, 0, 0, 1, 2].into_iter().enumerate() {
+        send();
+        assert_eq!(drops(), dropped, "message {number}");
+    }
+
+    // Taken to be written, and not written: there is room for the little that is always taken.
+    assert!(client.take().len() > 120_000);
+    for dropped in [2, 3, 4] {
+        send();
+        assert_eq!(drops(), dropped);
+    }
+    // Written, all of it: there is room again.
+    assert!(!client.write().is_empty());
+    for dropped in [4, 4, 4, 5] {
+        send();
+        assert_eq!(drops(), dropped);
+    }
+}
+
+#[test]
+fn a_connect_that_is_too_large_is_answered_whatever_its_length() {
+    // Remaining lengths of two, three and four bytes.
+    for (length, properties) in [(200, 0), (20_000, 0), (20_000, 40)] {
+        let hub = hub(|config| config.limits.packet_bytes = 100);
+        let mut client = Client::accept(&hub);
+        let text = "x".repeat(length);
+        let props = (0..properties).fold(PropsBuf::new(), |props, _| {
+            props.user("long", "x".repeat(60_000))
+        });
+        client.say(Connect::v5("client").user(text).props(props).bytes());
+        let packets = client.read();
+        let [Packet::Connack(connack)] = &packets[..] else {
+            panic!("{length}: {packets:?}");
+        };
+        assert_eq!(connack.code, 0x95, "{length}");
+        assert!(client.link.ended().is_some());
     }
 }
 

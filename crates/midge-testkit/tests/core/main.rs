@@ -4,8 +4,10 @@
 
 mod counters;
 mod ends;
+mod hooks;
 mod leaks;
 mod limits;
+mod order;
 mod positions;
 mod replies;
 mod world;

@@ -12,7 +12,7 @@ type Notify = Arc<dyn Fn() + Send + Sync>;
 
 /// A store whose positions are ten apart, which commits when a test says so.
 #[derive(Default)]
-struct Slow {
+pub(crate) struct Slow {
     ops: Mutex<Vec<Op>>,
     batches: AtomicUsize,
     committed: AtomicU64,
@@ -30,13 +30,13 @@ impl Slow {
     }
 
     /// Commits up to a position, and says so.
-    fn commit(&self, position: Position) {
+    pub(crate) fn commit(&self, position: Position) {
         self.committed.store(position, Ordering::Release);
         let notify = self.notify.lock().unwrap().clone();
         notify.unwrap()();
     }
 
-    fn applied(&self) -> Position {
+    pub(crate) fn applied(&self) -> Position {
         10 * self.batches.load(Ordering::Acquire) as u64
     }
 

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use midge_core::{Config, Connection, Hub, Link, Notify, Outbox, Store, Tick};
+use midge_core::{Config, Connection, Hooks, Hub, Link, Notify, Outbox, Store, Tick};
 use midge_testkit::{Connect, Kind, Packet, parse};
 
 /// The moment of whatever happens at no other.
@@ -12,17 +12,23 @@ pub(crate) const START: Tick = Tick(0);
 
 /// A hub without `$SYS`.
 pub(crate) fn hub(change: impl FnOnce(&mut Config)) -> Arc<Hub> {
-    let mut config = Config::default();
-    config.sys.interval_s = 0;
-    change(&mut config);
-    Hub::new(config, None, None, "test", START)
+    hub_with(change, None, None)
 }
 
 /// A hub with defaults and a store.
 pub(crate) fn stored_hub(store: Arc<dyn Store>) -> Arc<Hub> {
+    hub_with(|_| (), None, Some(store))
+}
+
+pub(crate) fn hub_with(
+    change: impl FnOnce(&mut Config),
+    hooks: Option<Arc<dyn Hooks>>,
+    store: Option<Arc<dyn Store>>,
+) -> Arc<Hub> {
     let mut config = Config::default();
     config.sys.interval_s = 0;
-    Hub::new(config, None, Some(store), "test", START)
+    change(&mut config);
+    Hub::new(config, hooks, store, "test", START)
 }
 
 /// Counts what a connection is told.
