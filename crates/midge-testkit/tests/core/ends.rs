@@ -93,3 +93,29 @@ fn whoever_observes_publishes_sees_those_of_the_host_to_itself() {
     );
     assert!(all(&others).is_empty());
 }
+
+#[test]
+fn what_has_not_changed_is_not_published_again_as_sys() {
+    let hub = hub(|config| config.sys.interval_s = 10);
+    let sys = queue::<Received>();
+    let _handle = hub
+        .observe_messages(&["$SYS/#"], QoS::ExactlyOnce, false, sys.clone(), START)
+        .unwrap();
+    assert!(hub.retained("$SYS/#", START).len() > 20);
+    for seconds in [10, 20, 30] {
+        assert_eq!(hub.next_deadline(), Some(START.after_s(seconds)));
+        hub.fire(START.after_s(seconds));
+        let topics: Vec<_> = (all(&sys).iter())
+            .map(|received| received.message().topic().to_owned())
+            .collect();
+        assert!(
+            topics.iter().any(|topic| topic == "$SYS/broker/uptime"),
+            "{topics:?}"
+        );
+        assert!(
+            topics.iter().all(|topic| topic != "$SYS/broker/version"),
+            "{topics:?}"
+        );
+    }
+    assert!(hub.stats(START).retained == 0, "they are not counted");
+}

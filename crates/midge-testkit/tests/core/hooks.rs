@@ -82,7 +82,9 @@ fn nothing_comes_after_disconnect_when_a_hook_has_ended_the_connection() {
     for stored in [false, true] {
         let hooks = Arc::new(TakesOver::default());
         let store = stored.then(|| Arc::new(Slow::default()));
-        let kept = store.clone().map(|store| store as Arc<dyn midge_core::Store>);
+        let kept = store
+            .clone()
+            .map(|store| store as Arc<dyn midge_core::Store>);
         let hub = hub_with(|_| (), Some(hooks.clone()), kept);
         hooks.hub.set(Arc::downgrade(&hub)).unwrap();
         let commit = || {
@@ -117,7 +119,9 @@ fn nothing_comes_after_disconnect_when_a_hook_has_ended_the_connection() {
         commit();
         let packets = new.read();
         assert!(
-            packets.iter().all(|packet| !matches!(packet, Packet::Ack(ack) if ack.code >= 0x80)),
+            packets
+                .iter()
+                .all(|packet| !matches!(packet, Packet::Ack(ack) if ack.code >= 0x80)),
             "{packets:?}"
         );
     }

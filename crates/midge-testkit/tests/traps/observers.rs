@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use midge::{Message, QoS, SubscribeOptions, Subscription};
 
+use midge_testkit::Subscribe;
+
 use crate::common::{Server, broker};
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -156,4 +158,72 @@ fn what_the_host_subscribes_to_is_counted_and_named() {
         assert!(error.is_err(), "{wrong}");
     }
     assert_eq!(server.publish("fine", "x").expect("a message").matched(), 0);
+}
+
+#[test]
+fn messages_of_several_topics_reach_their_own_subscriptions() {
+    let server = broker();
+    let topics = ["a", "b", "c"];
+    let subscriptions = topics.map(|topic| subscribe(&server, &[topic], options()));
+    // Each route is remembered, and another topic comes behind it.
+    for round in 0..4 {
+        for topic in topics {
+            for _ in 0..round {
+                let matched = server.publish(topic, topic).expect("a message").matched();
+                assert_eq!(matched, 1);
+            }
+        }
+    }
+    assert_eq!(server.publish("none", "x").expect("a message").matched(), 0);
+    for (topic, subscription) in topics.iter().zip(&subscriptions) {
+        let messages = all(subscription);
+        assert_eq!(messages.len(), 6);
+        assert!(messages.iter().all(|message| message.topic() == *topic));
+    }
+}
+
+#[test]
+fn a_queue_of_the_host_is_bounded_in_bytes_of_topic_and_payload() {
+    let server = broker();
+    // Fifteen bytes each.
+    let two = subscribe(&server, &["t/abc"], options().bytes(30));
+    let one = subscribe(&server, &["t/abc"], options().bytes(29));
+    for number in 0..5 {
+        server
+            .publish("t/abc", format!("message {number}."))
+            .expect("a message");
+    }
+    assert_eq!((two.lost(), one.lost()), (3, 4));
+    let left = |subscription| all(subscription).last().map(|last| last.payload().to_vec());
+    assert_eq!(left(&two), Some(b"message 4.".to_vec()));
+    assert_eq!(left(&one), Some(b"message 4.".to_vec()));
+}
+
+#[test]
+fn what_clients_subscribe_to_is_named() {
+    let server = broker();
+    let mut client = server.client("client");
+    let request = |filter: &str| Subscribe::new(0).filter(filter, 1);
+    client.request(&request("numbered").subscription_id(7));
+    client.request(&request("plain"));
+    let mut found: Vec<_> = (server.subscriptions(Some("client")).into_iter())
+        .map(|view| (view.filter.to_string(), view.id, view.options.qos))
+        .collect();
+    found.sort();
+    let expected = [("numbered", Some(7)), ("plain", None)];
+    let expected = expected.map(|(filter, id)| (filter.to_owned(), id, QoS::AtLeastOnce));
+    assert_eq!(found, expected);
+    assert!(server.subscriptions(Some("nobody")).is_empty());
+}
+
+#[test]
+fn as_many_retained_messages_are_cleared_as_is_said() {
+    let server = broker();
+    for topic in ["a/1", "a/2", "a/3", "b"] {
+        server.set_retained(topic, "x").expect("room");
+    }
+    for (filter, cleared, left) in [("none", 0, 4), ("a/+", 3, 1), ("a/+", 0, 1), ("#", 1, 0)] {
+        assert_eq!(server.clear_retained(filter), cleared, "{filter}");
+        assert_eq!(server.retained("#").len(), left, "{filter}");
+    }
 }
