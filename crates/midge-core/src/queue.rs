@@ -448,4 +448,82 @@ mod tests {
         queue.wake();
         assert_eq!(reader.join().unwrap(), Ok(7));
     }
+
+    #[test]
+    fn whatever_takes_an_item_gives_its_bytes_back() {
+        let mut context = Context::from_waker(Waker::noop());
+        for way in 0..4 {
+            let queue = queue(10, 30, QueueOverflow::DropOldest);
+            for round in 0..10 {
+                // Three of ten bytes fit, and a fourth does not.
+                for n in 0..4 {
+                    let (lost, _) = queue.push(n, 10);
+                    assert_eq!(lost, usize::from(n == 3), "way {way}, round {round}");
+                }
+                assert_eq!(queue.inner.lock().bytes, 30);
+                let mut taken = Vec::new();
+                while taken.len() < 3 {
+                    match way {
+                        0 => taken.extend(queue.try_recv().unwrap()),
+                        1 => taken.push(queue.recv_timeout(None).unwrap()),
+                        2 => assert!(queue.drain_into(&mut taken, 2).unwrap() > 0),
+                        _ => match std::pin::pin!(queue.recv()).poll(&mut context) {
+                            Poll::Ready(item) => taken.push(item.unwrap()),
+                            Poll::Pending => panic!("an item waits"),
+                        },
+                    }
+                }
+                assert_eq!(taken, [1, 2, 3]);
+                assert_eq!(queue.inner.lock().bytes, 0, "way {way}");
+            }
+            assert_eq!(queue.lost(), 10);
+        }
+    }
+
+    #[test]
+    fn a_push_says_whether_anything_waits_for_it() {
+        let queue = queue(10, 100, QueueOverflow::DropOldest);
+        assert_eq!(queue.push(0, 0), (0, false));
+        queue.try_recv().unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waits = std::pin::pin!(queue.recv());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        assert_eq!(queue.push(1, 0), (0, true), "a task");
+        assert_eq!(waits.poll(&mut context), Poll::Ready(Ok(1)));
+
+        let called = Arc::new(AtomicU64::new(0));
+        let calls = called.clone();
+        queue.set_on_ready(Some(Arc::new(move || {
+            calls.fetch_add(1, Ordering::Relaxed);
+        })));
+        assert_eq!(
+            called.load(Ordering::Relaxed),
+            0,
+            "nothing waits to be taken"
+        );
+        assert_eq!(queue.push(2, 0), (0, true), "a function");
+        queue.wake();
+        assert_eq!(called.load(Ordering::Relaxed), 1);
+        queue.set_on_ready(None);
+        assert_eq!(queue.push(3, 0), (0, false));
+        queue.wake();
+        assert_eq!(called.load(Ordering::Relaxed), 1);
+        assert_eq!(Arc::strong_count(&called), 1);
+
+        // Items that wait already, and the end, are told of at once.
+        for expected in [2, 3] {
+            let calls = called.clone();
+            queue.set_on_ready(Some(Arc::new(move || {
+                calls.fetch_add(1, Ordering::Relaxed);
+            })));
+            assert_eq!(called.load(Ordering::Relaxed), expected);
+            queue.try_recv().unwrap();
+        }
+        queue.close();
+        assert_eq!(called.load(Ordering::Relaxed), 4);
+        assert_eq!(Arc::strong_count(&called), 1, "let go of at the end");
+        assert_eq!(queue.push(4, 0), (0, false));
+        assert_eq!(queue.try_recv(), Err(Closed));
+        assert_eq!(queue.drain_into(&mut Vec::new(), 1), Err(Closed));
+    }
 }

@@ -202,3 +202,78 @@ impl Drop for Acknowledged {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn poll(future: &mut Acknowledged, count: &Arc<Count>) -> Poll<()> {
+        let waker = Waker::from(count.clone());
+        Pin::new(future).poll(&mut Context::from_waker(&waker))
+    }
+
+    #[test]
+    fn a_receipt_is_done_when_every_receiver_is() {
+        let tracker = Arc::new(Tracker::default());
+        let receipt = Receipt {
+            tracker: Some(tracker.clone()),
+            ..Receipt::default()
+        };
+        assert!(receipt.is_acknowledged(), "no receivers");
+        tracker.opened();
+        tracker.opened();
+        let hold = tracker.hold();
+        let (gone, stays) = (Arc::<Count>::default(), Arc::<Count>::default());
+        let mut future = receipt.acknowledged();
+        for _ in 0..3 {
+            assert!(poll(&mut future, &stays).is_pending());
+            // Given up: it is not woken, and keeps nothing.
+            assert!(poll(&mut receipt.acknowledged(), &gone).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&gone), 1);
+        assert_eq!(Arc::strong_count(&stays), 2);
+
+        tracker.closed();
+        tracker.closed();
+        assert!(!receipt.is_acknowledged(), "it is held");
+        assert!(!receipt.wait_acknowledged(Duration::ZERO));
+        assert_eq!(stays.0.load(Ordering::Relaxed), 0);
+        drop(hold);
+        assert!(receipt.is_acknowledged());
+        assert!(receipt.wait_acknowledged(Duration::ZERO));
+        assert_eq!(stays.0.load(Ordering::Relaxed), 1);
+        assert_eq!(gone.0.load(Ordering::Relaxed), 0);
+        assert!(poll(&mut future, &stays).is_ready());
+        assert_eq!(Arc::strong_count(&stays), 1);
+    }
+
+    #[test]
+    fn drops_are_named_by_client() {
+        let receipt = Receipt {
+            outcomes: vec![
+                ("a".into(), Outcome::Sent),
+                ("b".into(), Outcome::Dropped(DropReason::QueueFull)),
+                ("c".into(), Outcome::Queued),
+                ("d".into(), Outcome::Dropped(DropReason::Expired)),
+            ],
+            matched: 4,
+            tracker: None,
+        };
+        let dropped: Vec<_> = receipt.dropped().collect();
+        let expected = [("b", DropReason::QueueFull), ("d", DropReason::Expired)];
+        assert_eq!(dropped, expected);
+        assert_eq!(receipt.outcomes().len(), receipt.matched());
+        assert!(receipt.is_acknowledged(), "nothing was to be acknowledged");
+    }
+}

@@ -504,3 +504,6 @@ impl Store for MemoryStore {
         *self.notify.lock() = Some(notify);
     }
 }
+
+#[cfg(test)]
+mod tests;

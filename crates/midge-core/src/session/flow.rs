@@ -483,6 +483,8 @@ impl Session {
                         attached.in_window += 1;
                         entry.counted = true;
                         batch.local.publish_sent += 1;
+                        batch.local.publish_bytes_sent +=
+                            entry.delivery.message.payload().len() as u64;
                     } else {
                         // Too large for this connection: done with (MQTT-3.1.2-25).
                         self.give_up(state, packet_id, shared, batch);

@@ -1,8 +1,8 @@
 //! What is known to go wrong in brokers, each as a test of its own.
 //!
 //! `delivery`, `requests`, `options` and `host` are mistakes that were seen in other brokers,
-//! `inside` is what a design like this one may get wrong, and `mixed` has clients of all versions
-//! on one port.
+//! `inside` is what a design like this one may get wrong, `brokers` and `observers` what it may get
+//! wrong towards its host, and `mixed` has clients of all versions on one port.
 
 // A test that cannot go on fails.
 // A test that cannot go on fails; what it prints is shown when it does.
@@ -11,10 +11,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod brokers;
 mod delivery;
 mod host;
 mod inside;
 mod mixed;
+mod observers;
 mod options;
 mod requests;
 mod together;

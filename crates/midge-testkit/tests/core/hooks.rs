@@ -1,0 +1,128 @@
+//! Hooks in the midst of a read: what came before is not forgotten, and who has lost the connection
+//! is told no more.
+
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::{Context, Poll, Waker};
+
+use midge_core::{ClientInfo, HookSet, Hooks, Hub, MessageRef, Resolver, Verdict};
+use midge_testkit::{Connect, Kind, Packet, Publish, Subscribe, ack};
+
+use crate::positions::Slow;
+use crate::world::{Client, START, hub_with};
+
+/// Thinks about what is published to `think`.
+#[derive(Default)]
+struct Thinks(Mutex<Option<Resolver>>);
+
+impl Hooks for Thinks {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHORIZE_PUBLISH
+    }
+
+    fn authorize_publish(&self, _: &ClientInfo, message: &MessageRef<'_>) -> Verdict {
+        if message.topic != "think" {
+            return Verdict::Allow;
+        }
+        let (resolver, verdict) = Verdict::defer();
+        *self.0.lock().unwrap() = Some(resolver);
+        verdict
+    }
+}
+
+#[test]
+fn what_an_answer_leads_to_is_told_at_once() {
+    let hooks = Arc::new(Thinks::default());
+    let hub = hub_with(|_| (), Some(hooks.clone()), None);
+    let mut receiver = Client::plain(&hub, "receiver");
+    receiver.say(Subscribe::new(1).filter("think", 1).bytes());
+    receiver.read();
+    receiver.told();
+    let mut publisher = Client::plain(&hub, "publisher");
+    publisher.say(Publish::new("think", "p").qos(1, 1).bytes());
+    assert!(publisher.connection.is_waiting());
+    assert!(publisher.read().is_empty());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(publisher.connection.poll(&mut context, START).is_pending());
+
+    hooks.0.lock().unwrap().take().unwrap().allow();
+    let answered = publisher.connection.poll(&mut context, START);
+    assert_eq!(answered, Poll::Ready(()));
+    assert!(!publisher.connection.is_waiting());
+    assert_eq!(receiver.told(), 1);
+    assert_eq!(receiver.texts(), ["p"]);
+    assert!(publisher.connection.has_output());
+    assert!(publisher.connection.unwritten_replies() > 0);
+    assert_eq!(publisher.acks(Kind::Puback), [1]);
+}
+
+/// Gives the connection to another one while it is asked.
+#[derive(Default)]
+struct TakesOver {
+    hub: OnceLock<Weak<Hub>>,
+    new: Mutex<Option<Client>>,
+}
+
+impl Hooks for TakesOver {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHORIZE_PUBLISH
+    }
+
+    fn authorize_publish(&self, client: &ClientInfo, message: &MessageRef<'_>) -> Verdict {
+        if message.topic == "take over" {
+            let hub = self.hub.get().and_then(Weak::upgrade).unwrap();
+            let connect = Connect::v5(&*client.client_id).clean(false).expiry(9);
+            *self.new.lock().unwrap() = Some(Client::connect(&hub, &connect));
+        }
+        Verdict::Allow
+    }
+}
+
+#[test]
+fn nothing_comes_after_disconnect_when_a_hook_has_ended_the_connection() {
+    for stored in [false, true] {
+        let hooks = Arc::new(TakesOver::default());
+        let store = stored.then(|| Arc::new(Slow::default()));
+        let kept = store
+            .clone()
+            .map(|store| store as Arc<dyn midge_core::Store>);
+        let hub = hub_with(|_| (), Some(hooks.clone()), kept);
+        hooks.hub.set(Arc::downgrade(&hub)).unwrap();
+        let commit = || {
+            if let Some(store) = &store {
+                store.commit(store.applied());
+            }
+        };
+        let connect = Connect::v5("client").clean(false).expiry(9);
+        let mut old = Client::connect(&hub, &connect);
+        commit();
+        old.read();
+        old.say(
+            [
+                [0xc0, 0].to_vec(),
+                Publish::new("t", "p").qos(2, 1).bytes(),
+                Publish::new("take over", "p").qos(1, 2).bytes(),
+                Publish::new("late", "p").qos(1, 3).bytes(),
+            ]
+            .concat(),
+        );
+        commit();
+        let packets = old.read();
+        let [Packet::Disconnect(end)] = &packets[..] else {
+            panic!("stored: {stored}: {packets:?}");
+        };
+        assert_eq!(end.code, 0x8e);
+
+        // What was taken is known to the session.
+        let mut new = hooks.new.lock().unwrap().take().unwrap();
+        new.say(Publish::new("t", "p").qos(2, 1).dup().bytes());
+        new.say(ack(Kind::Pubrel, 1));
+        commit();
+        let packets = new.read();
+        assert!(
+            packets
+                .iter()
+                .all(|packet| !matches!(packet, Packet::Ack(ack) if ack.code >= 0x80)),
+            "{packets:?}"
+        );
+    }
+}

@@ -1,0 +1,13 @@
+//! The core without a driver: what whoever does the IO of a connection, a store and the host can
+//! rely on, byte by byte. No socket, no thread, no clock.
+#![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail
+
+mod counters;
+mod ends;
+mod hooks;
+mod leaks;
+mod limits;
+mod order;
+mod positions;
+mod replies;
+mod world;

@@ -1,0 +1,95 @@
+//! What waits is not overtaken on any of the short ways.
+
+use midge::QoS;
+use midge_core::MessageRef;
+use midge_testkit::{Connect, Kind, Packet, Publish, Subscribe, ack};
+
+use crate::world::{Client, START, hub};
+
+/// Payloads, and the packet identifier of the last.
+fn read(client: &mut Client) -> (Vec<String>, u16) {
+    let mut texts = Vec::new();
+    let mut last = 0;
+    for packet in client.read() {
+        if let Packet::Publish(message) = packet {
+            texts.push(message.text());
+            last = message.id;
+        }
+    }
+    (texts, last)
+}
+
+#[test]
+fn nothing_overtakes_what_waits_for_a_window_that_has_just_opened() {
+    for run in [1, 3] {
+        let hub = hub(|_| ());
+        let mut client = Client::connect(&hub, &Connect::v5("client").receive_maximum(1));
+        client.say(Subscribe::new(1).filter("t", 1).bytes());
+        client.read();
+        let mut publisher = Client::plain(&hub, "publisher");
+        let message = |number: u16| Publish::new("t", number.to_string()).qos(1, number).bytes();
+        // The route is remembered; the first is in flight, the others wait.
+        for number in 1..4 {
+            publisher.say(message(number));
+        }
+        let (texts, id) = read(&mut client);
+        assert_eq!(texts, ["1"]);
+
+        // There is room for the next, which has not left, when more come.
+        client.say(ack(Kind::Puback, id));
+        publisher.say((4..4 + run).flat_map(message).collect::<Vec<_>>());
+        let mut expected = 2;
+        while expected < 4 + run {
+            let (texts, id) = read(&mut client);
+            assert_eq!(texts, [expected.to_string()]);
+            client.say(ack(Kind::Puback, id));
+            expected += 1;
+        }
+        assert!(read(&mut client).0.is_empty());
+    }
+}
+
+#[test]
+fn nothing_overtakes_what_is_sent_again() {
+    let hub = hub(|_| ());
+    let connect = Connect::v5("client").clean(false).expiry(9);
+    let mut client = Client::connect(&hub, &connect);
+    client.say(Subscribe::new(1).filter("t", 1).bytes());
+    client.read();
+    let mut publisher = Client::plain(&hub, "publisher");
+    let message = |number: u16| Publish::new("t", number.to_string()).qos(1, number).bytes();
+    for number in 1..4 {
+        publisher.say(message(number));
+    }
+    assert_eq!(client.texts(), ["1", "2", "3"]);
+    client.close();
+
+    // It has not been written to yet when more come.
+    let mut client = Client::accept(&hub);
+    client.say(connect.bytes());
+    publisher.say([message(4), message(5)].concat());
+    assert_eq!(client.texts(), ["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn nothing_overtakes_what_was_retained() {
+    let hub = hub(|_| ());
+    let mut publisher = Client::plain(&hub, "publisher");
+    let message = |text: &str, id| Publish::new("t", text).qos(1, id).bytes();
+    publisher.say(Publish::new("t", "retained").qos(1, 1).retain().bytes());
+    // The route is remembered from another subscriber on.
+    let mut other = Client::plain(&hub, "other");
+    other.say(Subscribe::new(1).filter("t", 1).bytes());
+    publisher.say(message("a", 2));
+    publisher.say(message("b", 3));
+
+    let mut client = Client::plain(&hub, "client");
+    client.say(Subscribe::new(1).filter("t", 1).bytes());
+    publisher.say([message("c", 4), message("d", 5)].concat());
+    publisher.say([message("e", 6), message("f", 7)].concat());
+    let mut live = MessageRef::new("t", b"host");
+    live.qos = QoS::AtLeastOnce;
+    hub.publish_from_host(live, None, || START, false).unwrap();
+    let expected = ["retained", "c", "d", "e", "f", "host"];
+    assert_eq!(client.texts(), expected);
+}

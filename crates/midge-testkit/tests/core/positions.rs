@@ -1,0 +1,215 @@
+//! The positions of a store: what a client is told leaves when they are committed, not before.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use midge_core::{Hub, Op, Position, Recovered, Store, Tick};
+use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe, ack, disconnect};
+
+use crate::world::{Client, START, stored_hub};
+
+type Notify = Arc<dyn Fn() + Send + Sync>;
+
+/// A store whose positions are ten apart, which commits when a test says so.
+#[derive(Default)]
+pub(crate) struct Slow {
+    ops: Mutex<Vec<Op>>,
+    batches: AtomicUsize,
+    committed: AtomicU64,
+    /// Each batch is committed at once.
+    prompt: bool,
+    notify: Mutex<Option<Notify>>,
+}
+
+impl Slow {
+    fn prompt() -> Arc<Self> {
+        Arc::new(Self {
+            prompt: true,
+            ..Self::default()
+        })
+    }
+
+    /// Commits up to a position, and says so.
+    pub(crate) fn commit(&self, position: Position) {
+        self.committed.store(position, Ordering::Release);
+        let notify = self.notify.lock().unwrap().clone();
+        notify.unwrap()();
+    }
+
+    pub(crate) fn applied(&self) -> Position {
+        10 * self.batches.load(Ordering::Acquire) as u64
+    }
+
+    /// What was recorded since the last time.
+    fn ops(&self) -> Vec<Op> {
+        std::mem::take(&mut self.ops.lock().unwrap())
+    }
+}
+
+impl Store for Slow {
+    fn load(&self) -> Recovered {
+        Recovered::default()
+    }
+
+    fn apply(&self, batch: Vec<Op>, _: Tick) -> Position {
+        assert!(!batch.is_empty(), "a batch without changes");
+        self.ops.lock().unwrap().extend(batch);
+        let position = 10 * (self.batches.fetch_add(1, Ordering::AcqRel) as u64 + 1);
+        if self.prompt {
+            self.committed.store(position, Ordering::Release);
+        }
+        position
+    }
+
+    fn committed(&self) -> Position {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    fn on_commit(&self, notify: Notify) {
+        *self.notify.lock().unwrap() = Some(notify);
+    }
+}
+
+fn retained(topic: &str, id: u16) -> Vec<u8> {
+    Publish::new(topic, "p").qos(1, id).retain().bytes()
+}
+
+#[test]
+fn an_answer_leaves_at_its_position_and_not_before() {
+    let store = Arc::new(Slow::default());
+    let hub = stored_hub(store.clone());
+    let mut first = Client::plain(&hub, "first");
+    let mut second = Client::plain(&hub, "second");
+    first.say(retained("a", 1));
+    assert_eq!(store.applied(), 10);
+    second.say(retained("b", 2));
+    assert_eq!(store.applied(), 20);
+    (first.told(), second.told());
+
+    for early in [1, 9] {
+        store.commit(early);
+        assert_eq!((first.told(), second.told()), (0, 0), "at {early}");
+        assert!(
+            first.take().is_empty() && second.take().is_empty(),
+            "at {early}"
+        );
+    }
+    for position in [10, 19] {
+        store.commit(position);
+        assert_eq!(second.told(), 0, "at {position}");
+        assert!(second.take().is_empty(), "at {position}");
+    }
+    assert_eq!(first.told(), 1, "once");
+    assert_eq!(first.acks(Kind::Puback), [1]);
+    store.commit(20);
+    assert_eq!((first.told(), second.told()), (0, 1));
+    assert_eq!(second.acks(Kind::Puback), [2]);
+}
+
+#[test]
+fn whatever_is_behind_an_answer_that_waits_waits_with_it() {
+    let store = Arc::new(Slow::default());
+    let hub = stored_hub(store.clone());
+    let mut client = Client::plain(&hub, "client");
+    client.say(retained("a", 1));
+    client.say(retained("b", 2));
+    assert_eq!(store.applied(), 20);
+
+    store.commit(10);
+    assert!(client.take().is_empty(), "the second is not committed");
+    store.commit(20);
+    assert_eq!(client.acks(Kind::Puback), [1, 2]);
+    // What comes next does not wait for what is committed.
+    client.say([0xc0, 0]);
+    assert!(matches!(client.read()[..], [Packet::Pingresp]));
+}
+
+#[test]
+fn a_store_that_is_prompt_holds_nothing_back() {
+    let store = Slow::prompt();
+    let hub = stored_hub(store.clone());
+    let mut client = Client::connect(&hub, &Connect::v5("client").expiry(100));
+    client.say(retained("a", 1));
+    assert_eq!(client.acks(Kind::Puback), [1]);
+    client.say(Subscribe::new(2).filter("a", 1).bytes());
+    let packets = client.read();
+    assert!(matches!(packets[0], Packet::Suback(_)), "{packets:?}");
+    assert!(matches!(packets[1], Packet::Publish(_)), "{packets:?}");
+}
+
+#[test]
+fn every_kind_of_answer_waits() {
+    let store = Slow::prompt();
+    let hub = stored_hub(store);
+    drop(hub);
+
+    let store = Arc::new(Slow::default());
+    let hub = stored_hub(store.clone());
+    let mut client = Client::connect(&hub, &Connect::v5("client").expiry(100));
+    store.commit(store.applied());
+    client.read();
+    let requests = [
+        Subscribe::new(1).filter("t", 2).bytes(),
+        Publish::new("t", "p").qos(2, 2).bytes(),
+        ack(Kind::Pubrel, 2),
+        Publish::new("t", "p").qos(1, 3).bytes(),
+        midge_testkit::unsubscribe(5, 4, &PropsBuf::new(), &["t"]),
+    ];
+    for (number, request) in requests.into_iter().enumerate() {
+        let before = store.applied();
+        client.say(request);
+        assert!(store.applied() > before, "request {number} is recorded");
+        assert!(client.take().is_empty(), "request {number}");
+        store.commit(store.applied());
+        assert!(client.told() > 0, "request {number}");
+        assert!(!client.read().is_empty(), "request {number}");
+    }
+}
+
+/// The expiry and the end of a session as they were recorded.
+fn sessions(ops: Vec<Op>) -> Vec<Option<u32>> {
+    let session = |op| match op {
+        Op::Session { expiry_s, .. } => Some(Some(expiry_s)),
+        Op::SessionEnded { .. } => Some(None),
+        _ => None,
+    };
+    ops.into_iter().filter_map(session).collect()
+}
+
+#[test]
+fn an_expiry_changed_at_disconnect_is_recorded() {
+    let leave = |seconds| disconnect(0, &PropsBuf::new().u32(0x11, seconds));
+    for (expiry, recorded) in [(7, Some(7)), (6000, Some(6000)), (0, None)] {
+        let store = Slow::prompt();
+        let hub = stored_hub(store.clone());
+        let mut client = Client::connect(&hub, &Connect::v5("client").expiry(100));
+        assert_eq!(sessions(store.ops()), [Some(100)]);
+        client.say(leave(expiry));
+        assert_eq!(sessions(store.ops()).last(), Some(&recorded));
+        assert_eq!(hub.sessions().len(), usize::from(recorded.is_some()));
+        if let Some(seconds) = recorded {
+            assert_eq!(hub.next_deadline(), Some(START.after_s(seconds.into())));
+        }
+    }
+}
+
+#[test]
+fn connections_that_waited_for_a_commit_are_not_kept() {
+    let store = Arc::new(Slow::default());
+    let hub = stored_hub(store.clone());
+    let mut client = Client::plain(&hub, "client");
+    client.say(retained("a", 1));
+    let link: Weak<_> = Arc::downgrade(&client.link);
+    client.close();
+    store.commit(10);
+    assert!(link.upgrade().is_none());
+
+    // Nor does the store keep the hub.
+    let hub: Weak<Hub> = {
+        let weak = Arc::downgrade(&hub);
+        drop(hub);
+        weak
+    };
+    assert!(hub.upgrade().is_none());
+    store.commit(20);
+}
