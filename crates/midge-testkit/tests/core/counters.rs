@@ -21,6 +21,7 @@ fn host(hub: &Arc<Hub>, topic: &str, payload: &str, qos: QoS) {
         .unwrap();
 }
 
+/// Covers: none
 #[test]
 fn connections_and_clients() {
     let hub = hub(|config| config.limits.connections = 3);
@@ -67,6 +68,7 @@ fn connections_and_clients() {
     assert_eq!(stats(&hub).refused, 3);
 }
 
+/// Covers: none
 #[test]
 fn sessions_that_end_otherwise_have_not_expired() {
     let hub = hub(|_| ());
@@ -82,6 +84,7 @@ fn sessions_that_end_otherwise_have_not_expired() {
     assert_eq!((now.sessions, now.sessions_expired), (0, 0));
 }
 
+/// Covers: none
 #[test]
 fn subscriptions() {
     let hub = hub(|_| ());
@@ -119,6 +122,7 @@ fn subscriptions() {
     assert_eq!(count(), (0, 0));
 }
 
+/// Covers: none
 #[test]
 fn packets_and_payloads_received() {
     let hub = hub(|_| ());
@@ -149,6 +153,7 @@ fn packets_and_payloads_received() {
     assert_eq!(received(), (11, 9, 31));
 }
 
+/// Covers: none
 #[test]
 fn messages_of_the_host_to_itself_count_as_all_others() {
     let hub = hub(|_| ());
@@ -169,6 +174,7 @@ fn messages_of_the_host_to_itself_count_as_all_others() {
     }
 }
 
+/// Covers: none
 #[test]
 fn packets_and_payloads_sent() {
     let hub = hub(|_| ());
@@ -210,6 +216,7 @@ fn packets_and_payloads_sent() {
     assert_eq!(sent(), (15, 4, 16), "DISCONNECT");
 }
 
+/// Covers: none
 #[test]
 fn runs_are_counted_as_single_messages_are() {
     let hub = hub(|_| ());
@@ -250,6 +257,7 @@ fn runs_are_counted_as_single_messages_are() {
     }
 }
 
+/// Covers: none
 #[test]
 fn what_waits_for_clients() {
     let hub = hub(|_| ());
@@ -292,6 +300,7 @@ fn what_waits_for_clients() {
     assert_eq!(waiting(), (0, 0));
 }
 
+/// Covers: none
 #[test]
 fn drops_by_reason() {
     let hub = hub(|config| config.limits.session_queue_messages = 2);
@@ -320,6 +329,7 @@ fn drops_by_reason() {
     assert_eq!(now.dropped().len(), DropReason::ALL.len());
 }
 
+/// Covers: none
 #[test]
 fn retained_messages_and_what_a_driver_counts() {
     let hub = hub(|_| ());

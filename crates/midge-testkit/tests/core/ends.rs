@@ -21,6 +21,7 @@ fn all<T>(queue: &Queue<T>) -> Vec<T> {
     all
 }
 
+/// Covers: none
 #[test]
 fn wills_go_out_at_shutdown_if_the_host_wants_them() {
     for wanted in [true, false] {
@@ -57,6 +58,7 @@ fn wills_go_out_at_shutdown_if_the_host_wants_them() {
     }
 }
 
+/// Covers: none
 #[test]
 fn whoever_observes_publishes_sees_those_of_the_host_to_itself() {
     let hub = hub(|_| ());
@@ -94,6 +96,7 @@ fn whoever_observes_publishes_sees_those_of_the_host_to_itself() {
     assert!(all(&others).is_empty());
 }
 
+/// Covers: none
 #[test]
 fn what_has_not_changed_is_not_published_again_as_sys() {
     let hub = hub(|config| config.sys.interval_s = 10);

@@ -29,6 +29,7 @@ impl Hooks for Thinks {
     }
 }
 
+/// Covers: none
 #[test]
 fn what_an_answer_leads_to_is_told_at_once() {
     let hooks = Arc::new(Thinks::default());
@@ -77,6 +78,7 @@ impl Hooks for TakesOver {
     }
 }
 
+/// Covers: v5:MQTT-3.14.4-1
 #[test]
 fn nothing_comes_after_disconnect_when_a_hook_has_ended_the_connection() {
     for stored in [false, true] {

@@ -57,6 +57,7 @@ fn is_empty(hub: &Hub) {
     assert_eq!(stats.panics, 0);
 }
 
+/// Covers: none
 #[test]
 fn a_closed_connection_leaves_nothing() {
     let hub = hub(|_| ());
@@ -94,6 +95,7 @@ fn a_closed_connection_leaves_nothing() {
     assert_eq!(Arc::strong_count(&hub), 1, "the hub");
 }
 
+/// Covers: none
 #[test]
 fn what_is_left_unread_and_unanswered_goes_with_the_session() {
     let hub = hub(|_| ());
@@ -120,6 +122,7 @@ fn what_is_left_unread_and_unanswered_goes_with_the_session() {
     assert!(receipts.iter().all(Receipt::is_acknowledged));
 }
 
+/// Covers: none
 #[test]
 fn a_session_that_is_over_leaves_nothing_however_it_ends() {
     let later = START.after_s(50);
@@ -165,6 +168,7 @@ fn a_session_that_is_over_leaves_nothing_however_it_ends() {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_deadline_that_was_met_is_forgotten() {
     let hub = hub(|_| ());
@@ -194,6 +198,7 @@ fn a_deadline_that_was_met_is_forgotten() {
     is_empty(&hub);
 }
 
+/// Covers: none
 #[test]
 fn an_acknowledged_message_is_not_kept() {
     let hub = hub(|_| ());
@@ -224,6 +229,7 @@ fn an_acknowledged_message_is_not_kept() {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_subscription_of_the_host_leaves_nothing() {
     let hub = hub(|_| ());
@@ -258,6 +264,7 @@ fn a_subscription_of_the_host_leaves_nothing() {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_retained_message_goes_when_it_is_replaced_removed_or_too_old() {
     let hub = hub(|_| ());
@@ -290,6 +297,7 @@ fn a_retained_message_goes_when_it_is_replaced_removed_or_too_old() {
     is_empty(&hub);
 }
 
+/// Covers: none
 #[test]
 fn a_hub_that_is_disposed_of_lets_go_of_everything() {
     let hub = hub(|_| ());

@@ -21,6 +21,7 @@ fn run(payload: &[u8], qos: u8, ids: std::ops::Range<u16>) -> Vec<u8> {
         .collect()
 }
 
+/// Covers: none
 #[test]
 fn a_message_of_the_host_may_be_as_large_as_a_packet() {
     let hub = hub(|config| config.limits.packet_bytes = 100);
@@ -98,6 +99,7 @@ impl Filled {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_session_queue_takes_its_bytes_and_no_more() {
     for connected in [false, true] {
@@ -122,6 +124,7 @@ fn a_session_queue_takes_its_bytes_and_no_more() {
     }
 }
 
+/// Covers: none
 #[test]
 fn what_is_not_written_yet_counts_against_the_bytes_of_a_client() {
     // Three messages, and not nearly four.
@@ -151,6 +154,7 @@ fn what_is_not_written_yet_counts_against_the_bytes_of_a_client() {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_connect_that_is_too_large_is_answered_whatever_its_length() {
     // Remaining lengths of two, three and four bytes.
@@ -171,6 +175,7 @@ fn a_connect_that_is_too_large_is_answered_whatever_its_length() {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_client_has_no_more_than_its_receive_maximum_in_flight_in_one_read_either() {
     for excess in [1, 2, 7] {
@@ -196,6 +201,7 @@ fn a_client_has_no_more_than_its_receive_maximum_in_flight_in_one_read_either() 
     }
 }
 
+/// Covers: v5:MQTT-4.3.3-10
 #[test]
 fn one_message_in_flight_comes_once_however_often_it_is_sent() {
     let hub = hub(|_| ());
@@ -213,6 +219,7 @@ fn one_message_in_flight_comes_once_however_often_it_is_sent() {
     assert_eq!(reader.texts().len(), 3);
 }
 
+/// Covers: v5:MQTT-3.1.2-24
 #[test]
 fn a_run_is_cut_to_what_each_receiver_takes() {
     for qos in 0..3 {

@@ -19,6 +19,7 @@ fn read(client: &mut Client) -> (Vec<String>, u16) {
     (texts, last)
 }
 
+/// Covers: v5:MQTT-4.6.0-5
 #[test]
 fn nothing_overtakes_what_waits_for_a_window_that_has_just_opened() {
     for run in [1, 3] {
@@ -49,6 +50,7 @@ fn nothing_overtakes_what_waits_for_a_window_that_has_just_opened() {
     }
 }
 
+/// Covers: v5:MQTT-4.6.0-5
 #[test]
 fn nothing_overtakes_what_is_sent_again() {
     let hub = hub(|_| ());
@@ -71,6 +73,7 @@ fn nothing_overtakes_what_is_sent_again() {
     assert_eq!(client.texts(), ["1", "2", "3", "4", "5"]);
 }
 
+/// Covers: v5:MQTT-4.6.0-5
 #[test]
 fn nothing_overtakes_what_was_retained() {
     let hub = hub(|_| ());

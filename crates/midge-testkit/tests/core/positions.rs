@@ -74,6 +74,7 @@ fn retained(topic: &str, id: u16) -> Vec<u8> {
     Publish::new(topic, "p").qos(1, id).retain().bytes()
 }
 
+/// Covers: none
 #[test]
 fn an_answer_leaves_at_its_position_and_not_before() {
     let store = Arc::new(Slow::default());
@@ -106,6 +107,7 @@ fn an_answer_leaves_at_its_position_and_not_before() {
     assert_eq!(second.acks(Kind::Puback), [2]);
 }
 
+/// Covers: none
 #[test]
 fn whatever_is_behind_an_answer_that_waits_waits_with_it() {
     let store = Arc::new(Slow::default());
@@ -124,6 +126,7 @@ fn whatever_is_behind_an_answer_that_waits_waits_with_it() {
     assert!(matches!(client.read()[..], [Packet::Pingresp]));
 }
 
+/// Covers: none
 #[test]
 fn a_store_that_is_prompt_holds_nothing_back() {
     let store = Slow::prompt();
@@ -137,6 +140,7 @@ fn a_store_that_is_prompt_holds_nothing_back() {
     assert!(matches!(packets[1], Packet::Publish(_)), "{packets:?}");
 }
 
+/// Covers: none
 #[test]
 fn every_kind_of_answer_waits() {
     let store = Slow::prompt();
@@ -176,6 +180,7 @@ fn sessions(ops: Vec<Op>) -> Vec<Option<u32>> {
     ops.into_iter().filter_map(session).collect()
 }
 
+/// Covers: none
 #[test]
 fn an_expiry_changed_at_disconnect_is_recorded() {
     let leave = |seconds| disconnect(0, &PropsBuf::new().u32(0x11, seconds));
@@ -193,6 +198,7 @@ fn an_expiry_changed_at_disconnect_is_recorded() {
     }
 }
 
+/// Covers: none
 #[test]
 fn connections_that_waited_for_a_commit_are_not_kept() {
     let store = Arc::new(Slow::default());

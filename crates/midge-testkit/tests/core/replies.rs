@@ -17,6 +17,7 @@ fn requests(round: u16) -> Vec<Vec<u8>> {
     ]
 }
 
+/// Covers: none
 #[test]
 fn answers_that_are_not_written_are_counted() {
     let hub = hub(|_| ());
@@ -40,6 +41,7 @@ fn answers_that_are_not_written_are_counted() {
     }
 }
 
+/// Covers: none
 #[test]
 fn answers_to_one_large_read_are_all_counted() {
     let hub = hub(|_| ());
@@ -55,6 +57,7 @@ fn answers_to_one_large_read_are_all_counted() {
     assert_eq!(client.connection.unwritten_replies(), 100_002);
 }
 
+/// Covers: none
 #[test]
 fn messages_are_no_answers() {
     let hub = hub(|_| ());
@@ -73,6 +76,7 @@ fn messages_are_no_answers() {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_writer_hears_whether_more_came_while_it_wrote() {
     let hub = hub(|_| ());
@@ -101,6 +105,7 @@ fn a_writer_hears_whether_more_came_while_it_wrote() {
     assert!(hub.output_written(&client.link));
 }
 
+/// Covers: none
 #[test]
 fn a_writer_hears_that_messages_wait_for_the_room_it_makes() {
     let hub = hub(|_| ());
@@ -128,6 +133,7 @@ fn a_writer_hears_that_messages_wait_for_the_room_it_makes() {
     assert!(hub.is_settled());
 }
 
+/// Covers: v5:MQTT-3.3.4-9
 #[test]
 fn the_window_of_the_client_holds_messages_back_until_it_acknowledges() {
     let hub = hub(|_| ());

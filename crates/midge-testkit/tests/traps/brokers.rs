@@ -23,6 +23,7 @@ fn texts(subscription: &Subscription) -> Vec<String> {
         .collect()
 }
 
+/// Covers: none
 #[test]
 fn a_route_of_one_broker_is_not_used_by_another() {
     let [(here, at_here), (there, at_there)] =
@@ -44,6 +45,7 @@ fn a_route_of_one_broker_is_not_used_by_another() {
     assert_eq!(texts(&at_there), ["2"; 4]);
 }
 
+/// Covers: none
 #[test]
 fn every_way_to_publish_is_of_one_broker() {
     let [(here, at_here), (there, at_there)] =
@@ -78,6 +80,7 @@ fn every_way_to_publish_is_of_one_broker() {
     assert!(texts(&at_there).is_empty());
 }
 
+/// Covers: none
 #[test]
 fn clients_get_what_is_published_to_their_broker() {
     for version in crate::VERSIONS {
@@ -107,6 +110,7 @@ fn clients_get_what_is_published_to_their_broker() {
     }
 }
 
+/// Covers: none
 #[test]
 fn one_broker_ends_and_the_other_goes_on() {
     let [(here, at_here), (there, at_there)] =
@@ -142,6 +146,7 @@ fn one_broker_ends_and_the_other_goes_on() {
     assert_eq!(publish(&there, 9), Ok(0));
 }
 
+/// Covers: none
 #[test]
 fn a_hook_of_one_broker_may_publish_to_another() {
     struct Bridge(Arc<Server>);

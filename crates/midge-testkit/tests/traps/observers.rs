@@ -36,6 +36,7 @@ fn publish(server: &Server, topic: &str, qos: QoS, retain: bool) {
     message.send().expect("a message");
 }
 
+/// Covers: none
 #[test]
 fn the_lower_qos_of_message_and_subscription_counts() {
     let server = broker();
@@ -65,6 +66,7 @@ fn the_lower_qos_of_message_and_subscription_counts() {
     }
 }
 
+/// Covers: none
 #[test]
 fn overlapping_filters_of_one_subscription_are_one_message() {
     let server = broker();
@@ -75,6 +77,7 @@ fn overlapping_filters_of_one_subscription_are_one_message() {
     }
 }
 
+/// Covers: none
 #[test]
 fn retained_messages_come_first_if_they_are_wanted() {
     let server = broker();
@@ -109,6 +112,7 @@ fn retained_messages_come_first_if_they_are_wanted() {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_retained_message_that_is_too_old_is_not_given_to_the_host() {
     let server = broker();
@@ -142,6 +146,7 @@ fn a_retained_message_that_is_too_old_is_not_given_to_the_host() {
     read(&[("t/ever", None)]);
 }
 
+/// Covers: none
 #[test]
 fn what_the_host_subscribes_to_is_counted_and_named() {
     let server = broker();
@@ -160,6 +165,7 @@ fn what_the_host_subscribes_to_is_counted_and_named() {
     assert_eq!(server.publish("fine", "x").expect("a message").matched(), 0);
 }
 
+/// Covers: none
 #[test]
 fn messages_of_several_topics_reach_their_own_subscriptions() {
     let server = broker();
@@ -182,6 +188,7 @@ fn messages_of_several_topics_reach_their_own_subscriptions() {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_queue_of_the_host_is_bounded_in_bytes_of_topic_and_payload() {
     let server = broker();
@@ -199,6 +206,7 @@ fn a_queue_of_the_host_is_bounded_in_bytes_of_topic_and_payload() {
     assert_eq!(left(&one), Some(b"message 4.".to_vec()));
 }
 
+/// Covers: none
 #[test]
 fn what_clients_subscribe_to_is_named() {
     let server = broker();
@@ -216,6 +224,7 @@ fn what_clients_subscribe_to_is_named() {
     assert!(server.subscriptions(Some("nobody")).is_empty());
 }
 
+/// Covers: none
 #[test]
 fn as_many_retained_messages_are_cleared_as_is_said() {
     let server = broker();
