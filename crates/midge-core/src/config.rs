@@ -1,6 +1,6 @@
 //! Everything that can be set, with its default.
 
-use midge_codec::{QoS, Version};
+use midge_codec::{DecodeLimits, QoS, Version};
 
 /// Settings of a hub. Every bound has a default that is safe for an embedded broker.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +77,15 @@ pub struct Limits {
     pub session_expiry_s: u32,
     /// Longest keep alive in seconds, enforced and announced as Server Keep Alive; 0 for no limit.
     pub keep_alive_s: u16,
+}
+
+impl Limits {
+    pub(crate) fn of_decoding(&self) -> DecodeLimits {
+        DecodeLimits {
+            user_properties: u32::try_from(self.user_properties).unwrap_or(u32::MAX),
+            filters: u32::try_from(self.filters_per_packet).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 impl Default for Limits {

@@ -16,14 +16,30 @@ const KEPT: usize = 32;
 pub(crate) const MOVES: usize = 8;
 
 /// Which of some parts has which hashes: linear hashing, in which parts are split one after another.
-#[inline]
-pub(crate) fn number(hash: usize, parts: usize) -> usize {
-    let mask = parts.next_power_of_two() - 1;
-    let number = hash & mask;
-    if number < parts {
-        number
-    } else {
-        number & (mask >> 1)
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbering {
+    parts: usize,
+    /// All bits that the number of a part may have.
+    mask: usize,
+}
+
+impl Numbering {
+    pub(crate) fn new(parts: usize) -> Self {
+        Self {
+            parts,
+            mask: parts.next_power_of_two() - 1,
+        }
+    }
+
+    /// The number of the part that has a hash.
+    #[inline(always)]
+    pub(crate) fn of(self, hash: usize) -> usize {
+        let number = hash & self.mask;
+        if number < self.parts {
+            number
+        } else {
+            number & (self.mask >> 1)
+        }
     }
 }
 
@@ -46,6 +62,7 @@ pub(crate) trait Keyed {
 #[derive(Debug)]
 pub(crate) struct Parts<T> {
     parts: Vec<HashTable<T>>,
+    numbering: Numbering,
     len: usize,
     hasher: Hashing,
 }
@@ -54,6 +71,7 @@ impl<T> Default for Parts<T> {
     fn default() -> Self {
         Self {
             parts: vec![HashTable::new()],
+            numbering: Numbering::new(1),
             len: 0,
             hasher: Hashing::default(),
         }
@@ -69,7 +87,7 @@ impl<T: Keyed> Parts<T> {
     #[inline]
     fn number(&self, hash: u64) -> usize {
         // Other bits than those that a part itself goes by.
-        number((hash >> 32) as usize, self.parts.len())
+        self.numbering.of((hash >> 32) as usize)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -119,6 +137,7 @@ impl<T: Keyed> Parts<T> {
         let new = self.parts.len();
         let from = split_from(new);
         self.parts.push(HashTable::new());
+        self.numbering = Numbering::new(self.parts.len());
         let Some(old) = self.parts.get_mut(from).map(std::mem::take) else {
             return;
         };
@@ -145,6 +164,7 @@ impl<T: Keyed> Parts<T> {
         }
         if self.len == 0 {
             self.parts.truncate(1);
+            self.numbering = Numbering::new(1);
             self.parts.shrink_to_fit();
         }
         Some(entry)
@@ -179,7 +199,8 @@ mod tests {
     fn a_split_takes_hashes_from_one_part() {
         for parts in 1..200 {
             for hash in 0..2_000 {
-                let (before, after) = (number(hash, parts), number(hash, parts + 1));
+                let [before, after] =
+                    [parts, parts + 1].map(|parts| Numbering::new(parts).of(hash));
                 assert!(before < parts);
                 assert!(before == after || (after == parts && before == split_from(parts)));
             }

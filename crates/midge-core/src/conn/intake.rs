@@ -1,6 +1,6 @@
 //! What a connection takes, and what is said about the rest.
 
-use midge_codec::{DecodeError, DecodeLimits, RawPacket};
+use midge_codec::{DecodeError, RawPacket};
 
 use super::{CONNECT, Connection, Fault, Phase};
 use crate::event::DisconnectReason;
@@ -27,14 +27,6 @@ impl Connection {
         match self.phase {
             Phase::Connected => limits.packet_bytes,
             _ => limits.packet_bytes.min(limits.connect_bytes),
-        }
-    }
-
-    pub(super) fn decode_limits(&self) -> DecodeLimits {
-        let limits = &self.hub.config().limits;
-        DecodeLimits {
-            user_properties: u32::try_from(limits.user_properties).unwrap_or(u32::MAX),
-            filters: u32::try_from(limits.filters_per_packet).unwrap_or(u32::MAX),
         }
     }
 

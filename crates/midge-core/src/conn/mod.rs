@@ -483,7 +483,7 @@ impl Connection {
 
     fn packet(&mut self, raw: RawPacket<'_>, backing: Option<&Bytes>) -> Step {
         let _section = steps::section(steps::Section::Packet);
-        let limits = self.decode_limits();
+        let limits = self.hub.shared.config.decode_limits;
         let packet = match midge_codec::decode_within(raw, self.version, Side::Client, limits) {
             Ok(packet) => packet,
             Err(error) => return Err(self.decode_fault_raw(&error, raw)),

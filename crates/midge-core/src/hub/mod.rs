@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::sync::{Hashing, Mutex, ProcessWide, RwLock};
 use hashbrown::HashMap;
-use midge_codec::ReasonCode;
+use midge_codec::{DecodeLimits, ReasonCode};
 
 pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
@@ -66,6 +66,7 @@ pub(crate) struct Shared {
 pub(crate) struct Settings {
     inner: Config,
     pub(crate) overflow: Overflow,
+    pub(crate) decode_limits: DecodeLimits,
 }
 
 impl std::ops::Deref for Settings {
@@ -182,6 +183,7 @@ impl Hub {
         let hub = Arc::new(Self {
             shared: Shared {
                 config: Settings {
+                    decode_limits: config.limits.of_decoding(),
                     inner: config,
                     overflow,
                 },

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::trie::NONE;
-use crate::parts::{MOVES, needs_split, number, split_from};
+use crate::parts::{MOVES, Numbering, needs_split, split_from};
 use crate::steps;
 use crate::sync::Hashing;
 
@@ -68,6 +68,7 @@ const SMALLEST: usize = 16;
 /// Edges by hash, in parts: while one large table grew, nothing could be routed.
 pub(super) struct Edges {
     parts: Vec<Table>,
+    numbering: Numbering,
     len: usize,
     hasher: Hashing,
 }
@@ -76,6 +77,7 @@ impl Default for Edges {
     fn default() -> Self {
         Self {
             parts: vec![Table::default()],
+            numbering: Numbering::new(1),
             len: 0,
             hasher: Hashing::default(),
         }
@@ -88,7 +90,7 @@ impl Edges {
     fn locate(&self, edge: &Edge) -> (u64, usize) {
         let hash = self.hasher.hash_one(edge);
         // A part goes by the upper bits.
-        (hash, number(hash as usize, self.parts.len()))
+        (hash, self.numbering.of(hash as usize))
     }
 
     #[inline]
@@ -111,6 +113,7 @@ impl Edges {
         let from = split_from(self.parts.len());
         let size = (self.parts[from].len * 3 / 4).next_power_of_two();
         self.parts.push(Table::with(size));
+        self.numbering = Numbering::new(self.parts.len());
         let old = std::mem::replace(&mut self.parts[from], Table::with(size));
         steps::add(old.len / MOVES);
         for entry in old.entries.iter().filter(|entry| entry.child != NONE) {

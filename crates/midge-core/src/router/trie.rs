@@ -117,18 +117,17 @@ impl Waste {
 
 impl Trie {
     #[inline]
-    fn edge(&self, parent: u32, level: &str) -> Option<Edge> {
+    fn child(&self, parent: u32, level: &str) -> Option<u32> {
         match Edge::new(parent, level) {
-            Some(edge) => Some(edge),
-            None => {
-                let long = self.long.get(level)?;
-                Some(Edge::long(parent, long.number))
-            }
+            Some(edge) => self.edges.get(&edge),
+            None => self.edges.get(&self.long_edge(parent, level)?),
         }
     }
 
-    fn child(&self, parent: u32, level: &str) -> Option<u32> {
-        self.edges.get(&self.edge(parent, level)?)
+    #[cold]
+    fn long_edge(&self, parent: u32, level: &str) -> Option<Edge> {
+        let long = self.long.get(level)?;
+        Some(Edge::long(parent, long.number))
     }
 
     fn connect(&mut self, parent: u32, level: &str, child: u32) {
@@ -157,18 +156,23 @@ impl Trie {
     }
 
     fn disconnect(&mut self, parent: u32, level: &str) {
-        if let Some(edge) = self.edge(parent, level) {
+        match Edge::new(parent, level) {
+            Some(edge) => self.edges.remove(&edge),
+            None => self.disconnect_long(parent, level),
+        }
+        self.nodes[parent as usize].children -= 1;
+    }
+
+    fn disconnect_long(&mut self, parent: u32, level: &str) {
+        if let Some(edge) = self.long_edge(parent, level) {
             self.edges.remove(&edge);
         }
-        if Edge::new(parent, level).is_none()
-            && let Some(long) = self.long.get_mut(level)
-        {
+        if let Some(long) = self.long.get_mut(level) {
             long.edges -= 1;
             if long.edges == 0 {
                 self.long.remove(level);
             }
         }
-        self.nodes[parent as usize].children -= 1;
     }
 
     fn new_node(&mut self) -> u32 {
