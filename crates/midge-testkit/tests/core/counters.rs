@@ -308,7 +308,7 @@ fn drops_by_reason() {
     let mut client = Client::connect(&hub, &connect);
     client.say(Subscribe::new(1).filter("t", 1).bytes());
     client.close();
-    let mut expected = vec![(DropReason::QueueFull, 0)];
+    let mut expected = [(DropReason::QueueFull, 0)];
     for number in 0..5 {
         host(&hub, "t", "x", QoS::AtLeastOnce);
         expected[0].1 = u64::saturating_sub(number + 1, 2);

@@ -85,7 +85,8 @@ fn an_answer_leaves_at_its_position_and_not_before() {
     assert_eq!(store.applied(), 10);
     second.say(retained("b", 2));
     assert_eq!(store.applied(), 20);
-    (first.told(), second.told());
+    first.told();
+    second.told();
 
     for early in [1, 9] {
         store.commit(early);
