@@ -164,16 +164,21 @@ impl<'a> Judge<'a> {
         self.subscriptions(client, session).any(|fact| {
             group_filter(&fact.filter).is_some_and(|inner| matches(inner, &sending.topic))
                 && fact.off.is_none_or(|off| off.to >= sending.from)
-                && (fact.on.from <= until || self.some_member_left(&fact.filter))
+                && (fact.on.from <= until || self.some_member_passed_on(&fact.filter))
         })
     }
 
-    fn some_member_left(&self, filter: &str) -> bool {
-        self.history.clients.iter().any(|client| {
+    /// A message moves on from a member that left, or whose right to receive was taken away.
+    fn some_member_passed_on(&self, filter: &str) -> bool {
+        let clients = self.history.clients.iter().enumerate();
+        let mut members = clients.flat_map(|(index, client)| {
             let facts = client.subscriptions.iter();
             facts
-                .clone()
-                .any(|fact| fact.filter == filter && fact.off.is_some())
+                .filter(|fact| fact.filter == filter)
+                .map(move |fact| (index, fact))
+        });
+        members.any(|(index, fact)| {
+            fact.off.is_some() || !self.history.may_receive(index, fact.on.from, NEVER).0
         })
     }
 

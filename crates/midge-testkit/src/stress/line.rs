@@ -141,6 +141,10 @@ impl Tap {
                 .take_output(&link, &mut side.out, || self.clock.now());
             leftovers.extend(batch);
             if side.out.is_empty() {
+                // Finding out what comes next may take more than one turn.
+                if link.take_unfinished() {
+                    continue;
+                }
                 return;
             }
             while !side.out.is_empty() {
