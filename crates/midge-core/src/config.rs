@@ -63,7 +63,8 @@ pub struct Limits {
     pub session_queue_bytes: usize,
     /// Bytes waiting for all clients together.
     pub total_queue_bytes: usize,
-    /// Retained messages.
+    /// Retained messages. Above it a message is delivered and not stored, and what its topic had is
+    /// removed.
     pub retained_messages: usize,
     /// Bytes of all retained messages.
     pub retained_bytes: usize,

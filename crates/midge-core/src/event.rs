@@ -31,7 +31,8 @@ pub enum DropReason {
     NotAuthorized,
     /// The session ended with the message still waiting.
     SessionEnded,
-    /// The retained store is full (`limits.retained_*`).
+    /// The retained store is full (`limits.retained_*`): the message was delivered and not stored, and
+    /// an older message of its topic is not served any more.
     RetainedFull,
     /// The publisher sends faster than `limits.publish_rate`.
     RateExceeded,
