@@ -204,9 +204,14 @@
 #define MIDGE_DROP_REFUSED_BY_RECEIVER 11
 
 /**
+ * No more memory may be held for clients (limits.total_bytes).
+ */
+#define MIDGE_DROP_MEMORY_FULL 12
+
+/**
  * Number of reasons; the size of midge_stats.dropped that is in use.
  */
-#define MIDGE_DROP_COUNT 12
+#define MIDGE_DROP_COUNT 13
 
 /**
  * A client publishes to a topic (its will included, at CONNECT).
@@ -851,7 +856,7 @@ typedef struct midge_stats {
    */
   uint64_t queued_msgs;
   /**
-   * Bytes waiting for clients.
+   * Bytes of messages waiting for clients, but for large payloads: memory_payloads.
    */
   uint64_t queued_bytes;
   /**
@@ -898,6 +903,46 @@ typedef struct midge_stats {
    * Dropped messages by MIDGE_DROP_* number.
    */
   uint64_t dropped[16];
+  /**
+   * Bytes held for clients, all together: what limits.total_bytes limits.
+   */
+  uint64_t memory_total;
+  /**
+   * Of these: messages that wait for clients or are in flight to them.
+   */
+  uint64_t memory_queues;
+  /**
+   * Of these: encoded packets that are not written yet.
+   */
+  uint64_t memory_output;
+  /**
+   * Of these: payloads of 8 KiB and more, and buffers that were read into.
+   */
+  uint64_t memory_payloads;
+  /**
+   * Of these: packets that are incomplete or wait for a decision.
+   */
+  uint64_t memory_input;
+  /**
+   * Of these: connections, topic aliases, remembered routes.
+   */
+  uint64_t memory_connections;
+  /**
+   * Of these: sessions.
+   */
+  uint64_t memory_sessions;
+  /**
+   * Of these: subscriptions.
+   */
+  uint64_t memory_subscriptions;
+  /**
+   * Of these: wills of clients.
+   */
+  uint64_t memory_wills;
+  /**
+   * Of these: retained messages, but for large payloads.
+   */
+  uint64_t memory_retained;
 } midge_stats;
 
 /**
@@ -1426,7 +1471,7 @@ midge_status midge_publish_ex(struct midge_broker b,
  *
  * @param mask        MIDGE_EV_* bits of the broker's events that are wanted; 0 for messages only
  * @param max_events  most events that may wait, at least 1
- * @param max_bytes   most bytes of topics and payloads that may wait; 0 for 16 MiB. One event is
+ * @param max_bytes   most bytes of topics, properties and payloads that may wait; 0 for 16 MiB. One event is
  *                    always taken.
  * @param overflow    MIDGE_OVERFLOW_*
  * @param out         receives the handle; free it with midge_queue_free()

@@ -68,7 +68,8 @@ class SubscriptionInfo(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """Counters, as in ``docs/configuration.md`` and ``$SYS``; ``dropped`` is by reason."""
+    """Counters, as in ``docs/configuration.md`` and ``$SYS``; ``dropped`` is by reason, ``memory`` is
+    what is held for clients, in bytes: ``total`` and its parts as in ``docs/memory.md``."""
 
     uptime_ms: int
     connections: int
@@ -94,6 +95,7 @@ class Stats(NamedTuple):
     bytes_sent: int
     panics: int
     dropped: Mapping[str, int]
+    memory: Mapping[str, int]
 
 
 class Refuse:

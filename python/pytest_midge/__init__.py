@@ -22,6 +22,7 @@ _TROUBLE = {
     "connect_timeout",
     "internal_error",
     "keep_alive_timeout",
+    "memory_full",
     "protocol_violation",
     "too_slow",
 }

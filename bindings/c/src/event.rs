@@ -69,8 +69,10 @@ pub const MIDGE_DROP_RATE_EXCEEDED: u32 = 9;
 pub const MIDGE_DROP_OBSERVER_FULL: u32 = 10;
 /// The receiver refused it with a reason code.
 pub const MIDGE_DROP_REFUSED_BY_RECEIVER: u32 = 11;
+/// No more memory may be held for clients (limits.total_bytes).
+pub const MIDGE_DROP_MEMORY_FULL: u32 = 12;
 /// Number of reasons; the size of midge_stats.dropped that is in use.
-pub const MIDGE_DROP_COUNT: u32 = 12;
+pub const MIDGE_DROP_COUNT: u32 = 13;
 
 /// The numbers are those of the engine.
 const _: () = {
@@ -90,6 +92,7 @@ const _: () = {
             MIDGE_DROP_REFUSED_BY_RECEIVER,
             DropReason::RefusedByReceiver,
         ),
+        (MIDGE_DROP_MEMORY_FULL, DropReason::MemoryFull),
     ];
     assert!(all.len() == MIDGE_DROP_COUNT as usize && all.len() == DropReason::ALL.len());
     let mut at = 0;
@@ -455,6 +458,7 @@ pub extern "C" fn midge_drop_reason_name(reason: u32) -> *const c_char {
         Some(DropReason::RateExceeded) => c"rate_exceeded",
         Some(DropReason::ObserverFull) => c"observer_full",
         Some(DropReason::RefusedByReceiver) => c"refused_by_receiver",
+        Some(DropReason::MemoryFull) => c"memory_full",
         _ => c"unknown",
     };
     name.as_ptr()

@@ -53,7 +53,7 @@ pub struct midge_stats {
     pub retained_bytes: u64,
     /// Messages waiting for clients.
     pub queued_msgs: u64,
-    /// Bytes waiting for clients.
+    /// Bytes of messages waiting for clients, but for large payloads: memory_payloads.
     pub queued_bytes: u64,
     /// Messages published by clients and by the host.
     pub msgs_in: u64,
@@ -77,6 +77,26 @@ pub struct midge_stats {
     pub msgs_dropped: u64,
     /// Dropped messages by MIDGE_DROP_* number.
     pub dropped: [u64; 16],
+    /// Bytes held for clients, all together: what limits.total_bytes limits.
+    pub memory_total: u64,
+    /// Of these: messages that wait for clients or are in flight to them.
+    pub memory_queues: u64,
+    /// Of these: encoded packets that are not written yet.
+    pub memory_output: u64,
+    /// Of these: payloads of 8 KiB and more, and buffers that were read into.
+    pub memory_payloads: u64,
+    /// Of these: packets that are incomplete or wait for a decision.
+    pub memory_input: u64,
+    /// Of these: connections, topic aliases, remembered routes.
+    pub memory_connections: u64,
+    /// Of these: sessions.
+    pub memory_sessions: u64,
+    /// Of these: subscriptions.
+    pub memory_subscriptions: u64,
+    /// Of these: wills of clients.
+    pub memory_wills: u64,
+    /// Of these: retained messages, but for large payloads.
+    pub memory_retained: u64,
 }
 
 fn stats(object: &BrokerObject) -> midge_stats {
@@ -114,6 +134,16 @@ fn stats(object: &BrokerObject) -> midge_stats {
         panics: stats.panics,
         msgs_dropped: stats.dropped_total(),
         dropped,
+        memory_total: stats.memory.total,
+        memory_queues: stats.memory.queues,
+        memory_output: stats.memory.output,
+        memory_payloads: stats.memory.payloads,
+        memory_input: stats.memory.input,
+        memory_connections: stats.memory.connections,
+        memory_sessions: stats.memory.sessions,
+        memory_subscriptions: stats.memory.subscriptions,
+        memory_wills: stats.memory.wills,
+        memory_retained: stats.memory.retained,
     }
 }
 

@@ -19,7 +19,7 @@ pub type midge_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, ev: *co
 ///
 /// @param mask        MIDGE_EV_* bits of the broker's events that are wanted; 0 for messages only
 /// @param max_events  most events that may wait, at least 1
-/// @param max_bytes   most bytes of topics and payloads that may wait; 0 for 16 MiB. One event is
+/// @param max_bytes   most bytes of topics, properties and payloads that may wait; 0 for 16 MiB. One event is
 ///                    always taken.
 /// @param overflow    MIDGE_OVERFLOW_*
 /// @param out         receives the handle; free it with midge_queue_free()

@@ -29,16 +29,11 @@ impl Item {
     /// Bytes that it counts for in the bound of a queue.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Message(message) => message.topic().len() + message.payload().len(),
-            Self::Event(event) => match &**event {
-                Event::Published { message, .. }
-                | Event::Delivered { message, .. }
-                | Event::Acknowledged { message, .. }
-                | Event::RetainedExpired { message, .. } => {
-                    message.topic().len() + message.payload().len()
-                }
-                _ => 0,
-            },
+            Self::Message(message) => {
+                let properties = message.properties().as_bytes().len();
+                message.topic().len() + properties + message.payload().len()
+            }
+            Self::Event(event) => event.size(),
         }
     }
 }

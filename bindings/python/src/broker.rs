@@ -351,6 +351,25 @@ impl Broker {
             bytes_sent,
             panics,
         );
+        let memory = PyDict::new(py);
+        macro_rules! part {
+            ($($field:ident),* $(,)?) => {
+                $(memory.set_item(stringify!($field), stats.memory.$field)?;)*
+            };
+        }
+        part!(
+            total,
+            queues,
+            output,
+            payloads,
+            input,
+            connections,
+            sessions,
+            subscriptions,
+            wills,
+            retained,
+        );
+        row.set_item("memory", memory)?;
         let dropped = PyDict::new(py);
         for (reason, count) in stats.dropped() {
             dropped.set_item(reason.name(), count)?;

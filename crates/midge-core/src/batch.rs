@@ -71,6 +71,8 @@ pub struct Batch {
     pub(crate) moves_up: bool,
     /// What this batch has cost that is not a copy of a message.
     pub(crate) work: u64,
+    /// Bytes appended to outboxes, without a charge, that nobody was told to write yet.
+    pub(crate) unpaid: usize,
     scratch: Vec<u8>,
     pub(crate) frame_v3: Vec<u8>,
     pub(crate) frame_v5: Vec<u8>,
@@ -94,6 +96,7 @@ impl Batch {
             replies: Vec::new(),
             moves_up: false,
             work: 0,
+            unpaid: 0,
             scratch: Vec::new(),
             frame_v3: Vec::new(),
             frame_v5: Vec::new(),
@@ -104,6 +107,36 @@ impl Batch {
         self.now = now;
         self.work = 0;
         self.mask = shared.taps.mask();
+        if self.links.is_empty() {
+            self.unpaid = 0;
+        }
+    }
+
+    /// Keeps no more memory for the next time than is mostly needed.
+    #[inline]
+    pub(crate) fn tidy(&mut self) {
+        self.unpaid = 0;
+        // A frame is made of small messages only.
+        let bytes = self.replies.capacity() | self.scratch.capacity();
+        let items = self.links.capacity() | self.kept.capacity();
+        if bytes > KEPT || items > KEPT_ITEMS {
+            self.shrink();
+        }
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
+        for buffer in [&mut self.replies, &mut self.scratch] {
+            if buffer.capacity() > KEPT {
+                *buffer = Vec::new();
+            }
+        }
+        if self.links.capacity() > KEPT_ITEMS {
+            self.links = Vec::new();
+        }
+        if self.kept.capacity() > KEPT_ITEMS {
+            self.kept = Vec::new();
+        }
     }
 
     /// The moment of this batch.
@@ -196,6 +229,11 @@ impl Batch {
     }
 }
 
+/// Bytes of each buffer that are kept: one less than a power of two, as the next one.
+const KEPT: usize = 128 * 1024 - 1;
+/// Places in each list that are kept.
+const KEPT_ITEMS: usize = 8 * 1024 - 1;
+
 /// Batches that are not in use, kept per thread.
 const POOLED: usize = 4;
 
@@ -213,7 +251,8 @@ pub(crate) struct Lent(Option<Box<Batch>>);
 impl Lent {
     /// Gives the batch back to the thread. It must be finished.
     pub(crate) fn give_back(&mut self) {
-        if let Some(batch) = self.0.take() {
+        if let Some(mut batch) = self.0.take() {
+            batch.tidy();
             let _ = POOL.try_with(|pool| {
                 let mut pool = pool.borrow_mut();
                 if pool.len() < POOLED {

@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 /// Bounds. 0 means "no limit" only where it says so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Connections open at the same time, those before CONNECT included.
@@ -61,13 +61,15 @@ pub struct Limits {
     pub session_queue_messages: usize,
     /// Bytes waiting for one client: queued messages and bytes not yet written.
     pub session_queue_bytes: usize,
-    /// Bytes waiting for all clients together.
+    /// Bytes waiting for all clients together: messages, unwritten output, large payloads once each.
     pub total_queue_bytes: usize,
     /// Retained messages. Above it a message is delivered and not stored, and what its topic had is
     /// removed.
     pub retained_messages: usize,
     /// Bytes of all retained messages.
     pub retained_bytes: usize,
+    /// Bytes held for clients in whatever form, 0 for no limit.
+    pub total_bytes: usize,
     /// Time from accepting a connection to its CONNECT, in milliseconds.
     pub connect_timeout_ms: u64,
     /// PUBLISH packets a second of one client, 0 for no limit.
@@ -111,11 +113,37 @@ impl Default for Limits {
             total_queue_bytes: 1 << 30,
             retained_messages: 1_000_000,
             retained_bytes: 256 << 20,
+            total_bytes: 2 << 30,
             connect_timeout_ms: 10_000,
             publish_rate: 0,
             connect_rate: 0,
             session_expiry_s: u32::MAX,
             keep_alive_s: 0,
+        }
+    }
+}
+
+impl Limits {
+    /// Bounds for a device with a few MiB to spare: some dozens of clients, messages of some KiB.
+    /// `docs/memory.md` has the table.
+    pub fn device() -> Self {
+        Self {
+            connections: 64,
+            sessions: 128,
+            packet_bytes: 64 << 10,
+            topic_bytes: 1024,
+            topic_levels: 32,
+            client_id_bytes: 128,
+            subscriptions_per_client: 256,
+            inflight: 64,
+            receive_maximum: 64,
+            session_queue_messages: 1000,
+            session_queue_bytes: 256 << 10,
+            total_queue_bytes: 2 << 20,
+            retained_messages: 1000,
+            retained_bytes: 512 << 10,
+            total_bytes: 4 << 20,
+            ..Self::default()
         }
     }
 }

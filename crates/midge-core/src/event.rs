@@ -40,6 +40,8 @@ pub enum DropReason {
     ObserverFull,
     /// The receiver refused it with a reason code of 0x80 or above.
     RefusedByReceiver,
+    /// No more memory may be held for clients (`limits.total_bytes`).
+    MemoryFull,
 }
 
 impl DropReason {
@@ -57,6 +59,7 @@ impl DropReason {
         Self::RateExceeded,
         Self::ObserverFull,
         Self::RefusedByReceiver,
+        Self::MemoryFull,
     ];
 
     /// Its name in counters and bindings.
@@ -74,6 +77,7 @@ impl DropReason {
             Self::RateExceeded => "rate_exceeded",
             Self::ObserverFull => "observer_full",
             Self::RefusedByReceiver => "refused_by_receiver",
+            Self::MemoryFull => "memory_full",
         }
     }
 }
@@ -106,6 +110,8 @@ pub enum DisconnectReason {
     ByServer(ReasonCode),
     /// The client did not read fast enough and `overflow.session` says to disconnect.
     TooSlow,
+    /// `limits.total_bytes` was passed and more was held for this connection than for any other.
+    MemoryFull,
     /// The broker stops.
     Shutdown,
     /// Something in the broker failed; the connection was ended to contain it.
@@ -125,6 +131,7 @@ impl DisconnectReason {
             Self::Refused(_) => "refused",
             Self::ByServer(_) => "by_server",
             Self::TooSlow => "too_slow",
+            Self::MemoryFull => "memory_full",
             Self::Shutdown => "shutdown",
             Self::InternalError => "internal_error",
         }
@@ -137,7 +144,7 @@ impl DisconnectReason {
             Self::ProtocolViolation { reason, .. } => Some(*reason),
             Self::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
             Self::TakenOver => Some(ReasonCode::SessionTakenOver),
-            Self::TooSlow => Some(ReasonCode::QuotaExceeded),
+            Self::TooSlow | Self::MemoryFull => Some(ReasonCode::QuotaExceeded),
             Self::Shutdown => Some(ReasonCode::ServerShuttingDown),
             Self::InternalError => Some(ReasonCode::UnspecifiedError),
             Self::ConnectTimeout => Some(ReasonCode::MaximumConnectTime),
@@ -361,13 +368,20 @@ impl Event {
         }
     }
 
-    /// Bytes of the message that it keeps alive.
-    fn bytes(&self) -> usize {
+    /// Bytes of the message or text that it keeps alive.
+    pub fn size(&self) -> usize {
         match self {
             Self::Published { message, .. }
             | Self::Delivered { message, .. }
             | Self::Acknowledged { message, .. }
-            | Self::RetainedExpired { message } => message.payload().len() + message.topic().len(),
+            | Self::RetainedExpired { message } => message.size(),
+            Self::ClientConnected { username, .. } => {
+                username.as_ref().map_or(0, |name| name.len())
+            }
+            Self::Dropped { topic, .. } | Self::WillSent { topic, .. } => topic.len(),
+            Self::Subscribed { filter, .. }
+            | Self::SubscribeRefused { filter, .. }
+            | Self::Unsubscribed { filter, .. } => filter.len(),
             _ => 0,
         }
     }
@@ -442,7 +456,7 @@ impl Taps {
         let mut wake = Vec::new();
         for (mask, queue) in &self.taps.read().open {
             if mask.intersects(kind) {
-                let bytes = event.bytes();
+                let bytes = event.size();
                 let event = event.clone();
                 let (_, ready) = queue.push(Observed { at, event }, bytes);
                 if ready {

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod budget;
 mod config;
 mod conn;
 mod event;
@@ -41,6 +42,7 @@ mod time;
 mod wakers;
 
 pub use batch::Batch;
+pub use budget::{Charge, Part};
 pub use config::{Config, HookSettings, Lenient, Limits, Mqtt, Overflow, Shutdown, Strict, Sys};
 pub use conn::Connection;
 pub use event::{DisconnectReason, DropReason, Event, EventMask, Observed};
@@ -59,7 +61,7 @@ pub use outbox::Outbox;
 pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, Recv, RecvError, Waiting};
 pub use receipt::{Acknowledged, Outcome, Receipt, Tracker};
 pub use shared_message::SharedMessage;
-pub use stats::Stats;
+pub use stats::{MemoryStats, Stats};
 pub use store::{
     MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,
     StoredSubscription, StoredWill,

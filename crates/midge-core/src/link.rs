@@ -1,6 +1,6 @@
 //! One connection, as the hub and the one who does its IO share it.
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use crate::sync::{Mutex, OnceLock};
@@ -16,6 +16,9 @@ pub trait Notify: Send + Sync {
     /// There is output to take with [`crate::Hub::take_output`], or the link has ended.
     fn notify(&self);
 }
+
+/// See `Link::held`.
+const UNIT: usize = 4096;
 
 /// One connection. Its end is decided exactly once, by whoever comes first: the client, a deadline,
 /// another connection with the same client identifier, the host. In the order of use: what each
@@ -35,6 +38,11 @@ pub struct Link {
     /// Longest silence in milliseconds, 0 for any.
     silence_ms: AtomicU64,
     pub(crate) timer: Mutex<Option<TimerKey>>,
+    /// What is charged for what came in and is not handled (the lower half) and for what is taken and
+    /// not written (the upper half), in units of 4 KiB.
+    held: AtomicU32,
+    /// Bytes charged until it is closed, beyond what every connection is.
+    charged: AtomicU32,
     pub(crate) peer: Arc<str>,
     pub(crate) listener: Arc<str>,
 }
@@ -58,6 +66,8 @@ impl Link {
             unfinished: AtomicBool::new(false),
             silence_ms: AtomicU64::new(0),
             timer: Mutex::new(None),
+            held: AtomicU32::new(0),
+            charged: AtomicU32::new(0),
         }
     }
 
@@ -103,6 +113,41 @@ impl Link {
         &self.peer
     }
 
+    pub(crate) fn hold_output(&self, bytes: usize) {
+        self.hold(16, bytes);
+    }
+
+    pub(crate) fn hold_input(&self, bytes: usize) {
+        self.hold(0, bytes);
+    }
+
+    /// Each half is changed by one thread at a time.
+    fn hold(&self, shift: u32, bytes: usize) {
+        let units = u16::try_from(bytes.div_ceil(UNIT)).unwrap_or(u16::MAX);
+        let before = self.held.load(Ordering::Relaxed) >> shift & 0xFFFF;
+        let change = u32::from(units).wrapping_sub(before);
+        if change != 0 {
+            self.held.fetch_add(change << shift, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn recharge(&self, before: usize, after: usize) {
+        // What is charged is bounded by what one packet can bring and how often it is kept.
+        let change = (after as u32).wrapping_sub(before as u32);
+        self.charged.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Bytes charged for it beyond what every connection is.
+    pub(crate) fn charged(&self) -> usize {
+        self.charged.load(Ordering::Relaxed) as usize
+    }
+
+    /// Bytes that are held for this connection and nothing else, but for its outbox.
+    pub(crate) fn held(&self) -> usize {
+        let held = self.held.load(Ordering::Relaxed);
+        ((held & 0xFFFF) as usize + (held >> 16) as usize) * UNIT
+    }
+
     pub(crate) fn received(&self, now: Tick) {
         self.last_received.store(now.0, Ordering::Relaxed);
     }
@@ -123,5 +168,34 @@ impl Link {
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").field("peer", &self.peer).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Notify for Nobody {
+        fn notify(&self) {}
+    }
+
+    #[test]
+    fn what_is_held_is_the_sum_of_both_sides() {
+        let link = Link::new("".into(), "".into(), Arc::new(Nobody), Tick(0));
+        for (input, output) in [
+            (0, 0),
+            (1, 0),
+            (9_000, 70_000),
+            (5, 1 << 20),
+            (usize::MAX, 7),
+            (0, 0),
+        ] {
+            link.hold_input(input);
+            link.hold_output(output);
+            let units = |bytes: usize| bytes.div_ceil(UNIT).min(usize::from(u16::MAX));
+            assert_eq!(link.held(), (units(input) + units(output)) * UNIT);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use midge_codec::{MessageProperties, Properties, QoS};
 
+use crate::budget::{Budget, Charge, Part};
 use crate::payload::Payload;
 use crate::receipt::Tracker;
 use crate::shared_message::SharedMessage;
@@ -13,8 +14,42 @@ use crate::time::Tick;
 /// Payloads from this size on are shared between receivers instead of copied.
 pub(crate) const SHARE_FROM: usize = 8 * 1024;
 
-/// What one queued message costs beyond its bytes, for the accounting of budgets.
-pub(crate) const MESSAGE_OVERHEAD: usize = 160;
+/// What a kept message takes beyond its topic, properties and payload: itself, and what an allocator
+/// adds to each of its pieces.
+const MESSAGE: usize = size_of::<Message>() + 80;
+/// What one receiver adds to a message: places in its queue and among what is in flight, each in a
+/// list that may be half empty.
+const RECEIVER: usize = 2 * 40 + 2 * 64;
+
+/// The most that a receiver is charged for a message of a run, beyond the packet.
+pub(crate) const SMALL_MESSAGE: usize = MESSAGE + RECEIVER + 1024;
+
+/// What a retained message adds: a place in the store, perhaps a deadline, each in a tree whose nodes
+/// may be half empty.
+const RETAINED: usize = 320;
+
+/// The same for each level of its topic.
+const LEVEL: usize = 40;
+
+/// To whom the memory of a kept message is charged.
+#[derive(Clone, Copy)]
+pub(crate) enum Account<'a> {
+    /// Nobody: it is the host's own.
+    Host,
+    /// Each receiver is charged for it as if it were the only one.
+    Receivers(&'a Arc<Budget>),
+    /// It is charged once for all its receivers, until the last one lets go of it.
+    Once(&'a Arc<Budget>),
+}
+
+impl<'a> Account<'a> {
+    fn budget(self) -> Option<&'a Arc<Budget>> {
+        match self {
+            Self::Host => None,
+            Self::Receivers(budget) | Self::Once(budget) => Some(budget),
+        }
+    }
+}
 
 /// Where a message came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +88,12 @@ pub struct Message {
     expires: Tick,
     id: u64,
     tracker: Option<Arc<Tracker>>,
+    /// What it takes, unless each receiver is charged for that. A large payload has its own charge.
+    charge: Option<Charge>,
+    /// What it counts for among what waits for one receiver.
+    cost: u32,
+    /// What each receiver is charged for.
+    share: u32,
     qos: QoS,
     retain: bool,
 }
@@ -67,6 +108,9 @@ impl Message {
         expires: Tick::NEVER,
         id: 0,
         tracker: None,
+        charge: None,
+        cost: 0,
+        share: 0,
         qos: QoS::AtMostOnce,
         retain: false,
     };
@@ -78,6 +122,8 @@ impl Message {
         self.payload.clear();
         self.origin = Origin::Broker;
         self.tracker = None;
+        self.charge = None;
+        (self.cost, self.share) = (0, 0);
     }
 
     /// Topic name.
@@ -153,9 +199,69 @@ impl Message {
         self.tracker.as_ref()
     }
 
-    /// Bytes that it counts for in budgets.
+    /// Bytes of topic, properties and payload.
+    pub fn size(&self) -> usize {
+        self.topic().len() + self.block().len() + self.payload().len()
+    }
+
+    /// Bytes that it counts for among what waits for one receiver.
+    #[inline]
     pub(crate) fn cost(&self) -> usize {
-        self.topic().len() + self.block().len() + self.payload().len() + MESSAGE_OVERHEAD
+        self.cost as usize
+    }
+
+    /// Bytes of it that are copied into each encoded packet, about.
+    #[inline]
+    pub(crate) fn copied(&self) -> usize {
+        self.payload().len().min(SHARE_FROM) + self.block().len()
+    }
+
+    /// Bytes that each receiver is charged for: its place, and the message unless that has a charge of
+    /// its own. The encoded packet is output.
+    #[inline]
+    pub(crate) fn share(&self) -> usize {
+        self.share as usize
+    }
+
+    /// Charges what it takes, once it is complete.
+    #[inline]
+    fn account(&mut self, account: Account<'_>) {
+        if let Account::Receivers(budget) | Account::Once(budget) = account {
+            let (topic, block) = (self.topic().len(), self.block().len());
+            let payload = self.payload().len();
+            self.account_of(
+                topic + block,
+                payload,
+                budget,
+                matches!(account, Account::Once(_)),
+            );
+        }
+    }
+
+    /// The same, of a message with so many bytes of topic and properties, and of payload.
+    #[inline]
+    fn account_of(&mut self, head: usize, payload: usize, budget: &Arc<Budget>, once: bool) {
+        let client = self.origin.client_id().map_or(0, str::len);
+        let copied = if payload >= SHARE_FROM { 0 } else { payload };
+        let whole = MESSAGE + head + client + copied;
+        // No message comes near to 4 GiB: it was one packet.
+        self.cost = (RECEIVER + MESSAGE + head + client + payload) as u32;
+        self.share = (RECEIVER + whole) as u32;
+        if once || self.retain || head >= SHARE_FROM {
+            self.charge_once(whole, budget);
+        }
+    }
+
+    #[cold]
+    fn charge_once(&mut self, whole: usize, budget: &Arc<Budget>) {
+        self.share = RECEIVER as u32;
+        self.charge = Some(match self.retain {
+            true => {
+                let levels = 1 + self.topic().bytes().filter(|byte| *byte == b'/').count();
+                budget.hold(Part::Retained, whole + RETAINED + levels * LEVEL)
+            }
+            false => budget.hold(Part::Queues, whole),
+        });
     }
 }
 
@@ -201,6 +307,24 @@ impl<'a> MessageRef<'a> {
     }
 }
 
+impl<'a> MessageRef<'a> {
+    /// A large payload that is the host's own memory is charged to `budget`, because receivers may hold
+    /// it for long. Buffers that were read into have a charge already.
+    pub(crate) fn charge(&mut self, budget: &Arc<Budget>, place: &'a mut Option<Bytes>) {
+        if let Some(backing) = self.backing.filter(|_| self.is_large_and_own()) {
+            let shared = place.insert(budget.share(backing.clone()));
+            self.payload = shared;
+            self.backing = Some(shared);
+        }
+    }
+
+    /// Whether it has to be charged: see [`MessageRef::charge`].
+    #[inline]
+    pub(crate) fn is_large_and_own(&self) -> bool {
+        self.payload.len() >= SHARE_FROM && self.has_own_buffer()
+    }
+}
+
 impl MessageRef<'_> {
     pub(crate) fn expires(&self, now: Tick) -> Tick {
         self.expiry
@@ -215,12 +339,24 @@ impl MessageRef<'_> {
 
     /// The payload as shared bytes: a large one shares the buffer it was read into, a small one is
     /// copied, so that it does not keep a whole read buffer alive. A buffer of its own is shared.
-    pub(crate) fn share_payload(&self) -> Bytes {
+    /// A large copy is charged to `budget`, as the buffers are that something is read into.
+    pub(crate) fn share_payload(&self, budget: Option<&Arc<Budget>>) -> Bytes {
         match self.backing {
             Some(backing) if self.payload.len() >= SHARE_FROM || self.has_own_buffer() => {
                 backing.slice_ref(self.payload)
             }
+            _ if self.payload.len() >= SHARE_FROM => self.copy_large(budget),
             _ => Bytes::copy_from_slice(self.payload),
+        }
+    }
+
+    #[cold]
+    fn copy_large(&self, budget: Option<&Arc<Budget>>) -> Bytes {
+        match budget {
+            Some(budget) => budget
+                .hold(Part::Payloads, self.payload.len())
+                .share(self.payload.to_vec()),
+            None => Bytes::copy_from_slice(self.payload),
         }
     }
 
@@ -232,6 +368,7 @@ impl MessageRef<'_> {
         origin: Origin,
         now: Tick,
         tracker: Option<Arc<Tracker>>,
+        account: Account<'_>,
     ) -> SharedMessage {
         let block = (self.properties.block_len() > 0).then(|| {
             let mut block = Vec::with_capacity(self.properties.block_len());
@@ -241,20 +378,25 @@ impl MessageRef<'_> {
         SharedMessage::new(|message| {
             message.topic = Some(topic.map_or_else(|| self.topic.into(), Arc::clone));
             message.block = block;
-            message.payload.set(self);
+            message.payload.set(self, account.budget());
             message.origin = origin;
             message.expires = self.expires(now);
             message.id = id;
             message.tracker = tracker;
             message.qos = self.qos;
             message.retain = self.retain;
+            if let Some(budget) = account.budget() {
+                let head = self.topic.len() + self.properties.block_len();
+                let once = matches!(account, Account::Once(_));
+                message.account_of(head, self.payload.len(), budget, once);
+            }
         })
     }
 }
 
 impl Message {
     /// The same message in the time of another broker.
-    pub(crate) fn moved(&self, from: Tick, to: Tick) -> SharedMessage {
+    pub(crate) fn moved(&self, from: Tick, to: Tick, account: Account<'_>) -> SharedMessage {
         let expires = match self.expires {
             Tick::NEVER => Tick::NEVER,
             expires => to.after_ms(from.until(expires)),
@@ -263,14 +405,15 @@ impl Message {
             *message = Self {
                 topic: self.topic.clone(),
                 block: self.block.clone(),
-                payload: self.payload.clone(),
+                payload: self.payload.charged(account.budget()),
                 origin: self.origin.clone(),
                 expires,
                 id: self.id,
-                tracker: None,
                 qos: self.qos,
                 retain: self.retain,
+                ..Self::NOTHING
             };
+            message.account(account);
         })
     }
 
@@ -324,7 +467,10 @@ impl OwnedMessage {
     /// each one has a moment of its own.
     pub fn prepare(&self) -> Option<SharedMessage> {
         let whole = self.expiry.is_none();
-        let message = || self.parts().keep(None, 0, Origin::Host, Tick::NEVER, None);
+        let message = || {
+            self.parts()
+                .keep(None, 0, Origin::Host, Tick::NEVER, None, Account::Host)
+        };
         whole.then(message)
     }
 
@@ -353,7 +499,7 @@ impl From<&MessageRef<'_>> for OwnedMessage {
         }
         Self {
             topic: message.topic.to_owned(),
-            payload: message.share_payload(),
+            payload: message.share_payload(None),
             qos: message.qos,
             retain: message.retain,
             expiry: message.expiry,

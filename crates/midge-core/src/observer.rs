@@ -87,7 +87,7 @@ pub trait Sink: Send + Sync {
 
 impl Sink for Queue<Received> {
     fn push(&self, received: Received) -> Pushed {
-        let size = received.message().payload().len() + received.message().topic().len();
+        let size = received.message().size();
         let (lost, awaited) = self.push(received, size);
         Pushed { lost, awaited }
     }

@@ -3,8 +3,11 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::Bytes;
+
+use crate::budget::{Budget, Charge, Part};
 
 /// Buffers of connections that have nothing to send, kept per thread: an idle connection owns none.
 const POOLED_BUFFERS: usize = 32;
@@ -67,12 +70,22 @@ pub struct Outbox {
     segments: Option<Box<Segments>>,
 }
 
-/// Payloads and chunks, each with its place in the bytes.
+/// Above that a buffer that is mostly empty is not kept for what waits.
+const LOOSE: usize = 2 * 1024;
+
+/// Payloads and chunks, each with its place in the bytes; what is charged.
 #[derive(Debug, Default)]
 struct Segments {
     list: VecDeque<(usize, Bytes)>,
     /// Bytes of them that wait.
     bytes: usize,
+    /// Bytes of the chunks that were made of buffers, until all of them are written.
+    chunks: usize,
+    /// For the memory of all but shared payloads, once it is not written soon. It goes along when the
+    /// bytes are taken, and shrinks as they are written.
+    charge: Option<Charge>,
+    /// Capacity of the buffer when it was charged last, 0 if it has to be again.
+    noted: usize,
     /// How much of the first one has been written.
     written: usize,
 }
@@ -120,6 +133,7 @@ impl Outbox {
         let mut from = std::mem::take(&mut self.written);
         let segments = self.segments.get_or_insert_default();
         segments.bytes += full.len() - from;
+        segments.chunks += full.len();
         // Those before the buffer stay, the others cut it into pieces.
         let within = segments.list.partition_point(|(at, _)| *at <= from);
         let rest = segments.list.split_off(within);
@@ -163,17 +177,73 @@ impl Outbox {
         }
         let segments = self.segments.get_or_insert_default();
         segments.bytes += segment.len();
+        segments.noted = 0;
         segments.list.push_back((self.bytes.len(), segment));
     }
 
-    /// Appends all that another outbox holds.
+    /// Bytes of memory that nothing else is charged for.
+    fn own(&self) -> usize {
+        let segments = self.segments.as_ref().map_or(0, |segments| {
+            let list = segments.list.capacity() * size_of::<(usize, Bytes)>();
+            // Chunks leave one after another; the one that is being written stays whole.
+            list + size_of::<Segments>() + segments.chunks.min(segments.bytes + 2 * CHUNK)
+        });
+        self.bytes.capacity() + segments
+    }
+
+    /// Whether `count` bytes more need memory, or what is there has to be charged.
+    pub(crate) fn owes(&self, count: usize) -> bool {
+        let noted = self.segments.as_ref().map_or(0, |segments| segments.noted);
+        noted != self.bytes.capacity() || self.bytes.len() + count > noted
+    }
+
+    /// Charges what waits to `budget`, from now on until it is written or given up.
+    #[cold]
+    pub(crate) fn charge(&mut self, budget: &Arc<Budget>) {
+        if !self.is_empty() && self.owes(0) {
+            self.compact();
+            let own = self.own();
+            let segments = self.segments.get_or_insert_default();
+            segments.noted = self.bytes.capacity();
+            segments
+                .charge
+                .get_or_insert_with(|| Charge::new(budget, Part::Output))
+                .set(own);
+        }
+    }
+
+    /// Bytes that it is charged.
+    pub(crate) fn charged(&self) -> usize {
+        let segments = self.segments.as_ref();
+        segments.map_or(0, |known| known.charge.as_ref().map_or(0, Charge::bytes))
+    }
+
+    /// Gives a buffer back that is much larger than what waits in it.
+    fn compact(&mut self) {
+        let rest = self.bytes.get(self.written..).unwrap_or_default();
+        if self.bytes.capacity() <= LOOSE + 2 * rest.len() {
+            return;
+        }
+        let kept = rest.to_vec();
+        give_buffer(std::mem::replace(&mut self.bytes, kept));
+        let written = std::mem::take(&mut self.written);
+        let segments = self.segments.iter_mut().flat_map(|known| &mut known.list);
+        for (at, _) in segments {
+            *at = at.saturating_sub(written);
+        }
+    }
+
+    /// Appends all that another outbox holds. What is charged for one of them is, for both, then.
     pub(crate) fn append(&mut self, mut other: Self) {
         if self.is_empty() {
             self.release();
             *self = other;
             return;
         }
+        let charge = |outbox: &mut Self| outbox.segments.as_mut()?.charge.take();
+        let charged = charge(self).or_else(|| charge(&mut other));
         let mut from = other.written;
+        let chunks = other.segments.as_ref().map_or(0, |known| known.chunks);
         if let Some(segments) = other.segments.take() {
             let mut skip = segments.written;
             for (at, segment) in &segments.list {
@@ -184,7 +254,24 @@ impl Outbox {
             }
         }
         self.push(&other.bytes[from..]);
+        if charged.is_some() || chunks > 0 {
+            let segments = self.segments.get_or_insert_default();
+            segments.chunks += chunks;
+            segments.charge = charged;
+        }
         other.release();
+        self.recharge();
+    }
+
+    /// Follows what waits, if that is charged.
+    fn recharge(&mut self) {
+        let (own, noted) = (self.own(), self.bytes.capacity());
+        if let Some(segments) = self.segments.as_mut()
+            && let Some(charge) = &mut segments.charge
+        {
+            charge.set(own);
+            segments.noted = noted;
+        }
     }
 
     /// All that waits, if that is one run of bytes that may be written in one go.
@@ -271,6 +358,8 @@ impl Outbox {
         }
         if self.is_empty() {
             self.release();
+        } else if self.segments.is_some() {
+            self.recharge();
         }
     }
 
@@ -353,7 +442,13 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (random >> 8) as usize % below
         };
+        let budget = Budget::new(0);
         for round in 0..4_000 {
+            if next(20) == 0 {
+                outbox.compact();
+                outbox.charge(&budget);
+                assert_eq!(outbox.charged(), budget.of(Part::Output));
+            }
             let size = next(3_000) + usize::from(round % 500 == 0) * 3 * CHUNK;
             let bytes: Vec<u8> = (0..size).map(|at| (at + round) as u8).collect();
             model.extend(&bytes);
@@ -385,5 +480,43 @@ mod tests {
             outbox.advance(chunk.len());
         }
         assert!(model.is_empty() && outbox.segments.is_none());
+        assert_eq!(budget.total(), 0);
+    }
+
+    #[test]
+    fn what_is_charged_follows_what_waits() {
+        let budget = Budget::new(0);
+        let mut outbox = Outbox::default();
+        outbox.push(&[1; 60_000]);
+        outbox.advance(59_990);
+        outbox.compact();
+        outbox.charge(&budget);
+        assert!((10..5_000).contains(&budget.total()), "{}", budget.total());
+        outbox.push_segment(vec![2; 1 << 20].into());
+        outbox.push(&[3; 300_000]);
+        outbox.charge(&budget);
+        // The payload has a charge of its own.
+        assert!((300_000..800_000).contains(&budget.total()));
+
+        let mut rest = Outbox::default();
+        rest.push(b"x");
+        rest.append(std::mem::take(&mut outbox));
+        assert!((300_000..900_000).contains(&budget.total()));
+        rest.advance(rest.len() - 1);
+        assert!(budget.total() > 0);
+        rest.advance(1);
+        assert_eq!(budget.total(), 0);
+    }
+
+    #[test]
+    fn a_compact_outbox_keeps_what_waits_in_order() {
+        for written in 0..10 {
+            let mut outbox = sample();
+            outbox.bytes.reserve(100_000);
+            outbox.advance(written);
+            outbox.compact();
+            assert!(outbox.bytes.capacity() < 100);
+            assert_eq!(content(&outbox), &b"abCDEFghIJ"[written..]);
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! What a kept message carries.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::message::MessageRef;
+use crate::budget::Budget;
+use crate::message::{MessageRef, SHARE_FROM};
 
 /// Payloads up to this size stand in the message itself, without memory of their own.
 const INLINE: usize = 70;
@@ -22,10 +25,10 @@ impl Payload {
 
     /// Takes on what a message carries. A buffer of its own, and a large payload, is shared; anything
     /// else is copied, and a small one needs no memory for that.
-    pub(crate) fn set(&mut self, message: &MessageRef<'_>) {
+    pub(crate) fn set(&mut self, message: &MessageRef<'_>, budget: Option<&Arc<Budget>>) {
         let length = u8::try_from(message.payload.len()).unwrap_or(u8::MAX);
         if usize::from(length) > INLINE || message.has_own_buffer() {
-            *self = Self::Shared(message.share_payload());
+            *self = Self::Shared(message.share_payload(budget));
             return;
         }
         if let Self::Shared(_) = self {
@@ -36,6 +39,16 @@ impl Payload {
         {
             room.copy_from_slice(message.payload);
             *len = length;
+        }
+    }
+
+    /// The same payload; a large one is charged to `budget`.
+    pub(crate) fn charged(&self, budget: Option<&Arc<Budget>>) -> Self {
+        match (self, budget) {
+            (Self::Shared(bytes), Some(budget)) if bytes.len() >= SHARE_FROM => {
+                Self::Shared(budget.share(bytes.clone()))
+            }
+            _ => self.clone(),
         }
     }
 
@@ -97,12 +110,12 @@ mod tests {
                 (Some(&source), size > INLINE),
                 (Some(&payload), true),
             ] {
-                kept.set(&parts(backing));
+                kept.set(&parts(backing), None);
                 assert_eq!(kept.as_slice(), &payload[..]);
                 assert_eq!(kept.to_bytes(), payload);
                 assert_eq!(kept.shared().is_some(), shares);
             }
-            kept.set(&parts(Some(&payload)));
+            kept.set(&parts(Some(&payload)), None);
             assert!(size == 0 || kept.as_slice().as_ptr() == payload.as_ptr());
         }
     }

@@ -28,7 +28,7 @@ pub enum QueueOverflow {
 pub struct QueueLimits {
     /// Most items, at least 1.
     pub items: usize,
-    /// Most bytes of payload and topic.
+    /// Most bytes of topics, properties and payloads.
     pub bytes: usize,
     /// What gives way.
     pub overflow: QueueOverflow,

@@ -87,6 +87,32 @@ impl Local {
     }
 }
 
+/// Memory that is held for clients, in bytes, by what it is held for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// All of it: what `limits.total_bytes` limits.
+    pub total: u64,
+    /// Messages that wait for clients or are in flight to them.
+    pub queues: u64,
+    /// Encoded packets that are not written yet.
+    pub output: u64,
+    /// Payloads of 8 KiB and more, and buffers that were read into.
+    pub payloads: u64,
+    /// Packets that are incomplete or wait for the answer of a hook.
+    pub input: u64,
+    /// Connections, topic aliases, remembered routes.
+    pub connections: u64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Wills of clients.
+    pub wills: u64,
+    /// Retained messages, but for large payloads.
+    pub retained: u64,
+}
+
 /// A snapshot of what the broker counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -117,7 +143,8 @@ pub struct Stats {
     pub retained_bytes: u64,
     /// Messages waiting in session queues.
     pub queued_messages: u64,
-    /// Bytes of messages waiting in session queues.
+    /// Bytes of messages that wait for clients or are in flight to them, but for payloads of 8 KiB and
+    /// more: see [`MemoryStats::payloads`].
     pub queued_bytes: u64,
     /// Packets received.
     pub messages_received: u64,
@@ -137,6 +164,8 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Panics that were caught.
     pub panics: u64,
+    /// Memory that is held for clients.
+    pub memory: MemoryStats,
     pub(crate) dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -195,6 +224,7 @@ impl Counters {
             bytes_received: count(&self.bytes_received),
             bytes_sent: count(&self.bytes_sent),
             panics: count(&self.panics),
+            memory: MemoryStats::default(),
             dropped,
         }
     }

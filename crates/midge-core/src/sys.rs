@@ -57,7 +57,7 @@ impl Hub {
     }
 }
 
-fn values(stats: &Stats) -> [(&'static str, u64); 24] {
+fn values(stats: &Stats) -> [(&'static str, u64); 25] {
     let disconnected = stats.sessions.saturating_sub(stats.clients);
     [
         ("clients/connected", stats.clients),
@@ -90,5 +90,6 @@ fn values(stats: &Stats) -> [(&'static str, u64); 24] {
         ("shared_subscriptions/count", stats.shared_subscriptions),
         ("connections/socket/count", stats.connections),
         ("connections/refused/count", stats.refused),
+        ("memory/clients", stats.memory.total),
     ]
 }

@@ -49,9 +49,9 @@ pub(crate) enum Due {
     /// Check a connection for silence: time to CONNECT, or keep alive.
     Silence(Arc<Link>),
     /// The session expiry interval of a disconnected session.
-    SessionExpiry(Arc<Session>, u64),
+    SessionExpiry(Arc<Session>, u32),
     /// The will delay of a disconnected session.
-    WillDelay(Arc<Session>, u64),
+    WillDelay(Arc<Session>, u32),
     /// A retained message with a message expiry interval.
     RetainedExpiry(SharedMessage),
     /// A hook's answer that did not come.

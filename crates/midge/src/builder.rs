@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use midge_core::{Config, Hooks, Hub, Store};
+use midge_core::{Config, Hooks, Hub, Limits, Store};
 use tokio::runtime::Handle;
 
 use crate::broker::{Broker, WeakBroker};
@@ -70,6 +70,13 @@ impl Builder {
     pub fn set(mut self, key: &str, value: &str) -> Result<Self, OptionError> {
         options::set(&mut self.config, key, value)?;
         Ok(self)
+    }
+
+    /// Sets all limits for a device with a few MiB to spare, as the option `limits.preset` does; what
+    /// is set later changes single ones. The default is for a server.
+    pub fn device(mut self) -> Self {
+        self.config.limits = Limits::device();
+        self
     }
 
     /// Changes the settings directly. [`Builder::start`] refuses what an option does not take.

@@ -128,6 +128,7 @@ impl<T: Transport> Driver<T> {
         let flushed = self.poll_flush(cx);
         if self.connection.link().ended().is_some() {
             self.stage = Stage::Flushing;
+            self.input = Input::new();
             return Poll::Ready(());
         }
         if self.connection.is_waiting() {
@@ -144,7 +145,7 @@ impl<T: Transport> Driver<T> {
             });
             return Poll::Ready(());
         }
-        if flushed != Flushed::Empty && self.connection.unwritten_replies() > REPLIES_HIGH {
+        if flushed != Flushed::Empty && !self.may_answer() {
             return Poll::Pending;
         }
         if self.reads >= READ_BUDGET {
@@ -198,6 +199,12 @@ impl<T: Transport> Driver<T> {
         Poll::Ready(())
     }
 
+    /// Whether there is room for more answers to a client that does not take the last ones.
+    fn may_answer(&self) -> bool {
+        let unwritten = self.connection.unwritten_replies();
+        unwritten == 0 || unwritten <= REPLIES_HIGH && !self.outlet.core.hub.is_full()
+    }
+
     /// Writes what there is to write, some of it if there is very much.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Flushed {
         self.unwritten |= self.connection.has_output() || self.connection.link().take_asked();
@@ -235,6 +242,7 @@ impl<T: Transport> Driver<T> {
     /// The other side closed, or the transport broke.
     fn lost(&mut self) {
         self.stage = Stage::Closing(DISCARD);
+        self.input = Input::new();
         self.outlet
             .core
             .hub

@@ -100,6 +100,8 @@ impl ConfigFile {
                 }
             }
         }
+        // Single limits change what the preset has set.
+        file.options.sort_by_key(|(key, _)| key != "limits.preset");
         Ok(file)
     }
 
@@ -139,6 +141,8 @@ mod tests {
             ]
         );
         assert_eq!(ConfigFile::parse("").unwrap(), ConfigFile::default());
+        let file = ConfigFile::parse("[limits]\ninflight = 7\npreset = 'device'").unwrap();
+        assert_eq!(file.options[0], option("limits.preset", "device"));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use midge_core::Connection;
+use bytes::{BufMut, Bytes};
+use midge_core::{Charge, Connection, Part};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -30,25 +30,90 @@ const RESERVE: usize = (1 << 20) + READ;
 /// Bytes of the longest fixed header.
 const LONGEST_HEADER: usize = 5;
 
+/// Bytes of the beginning of a packet that a connection holds without being charged for them.
+const FREE_PART: usize = 256;
+
 /// What is left of the last read.
 enum Stash {
-    /// The beginning of a packet; the whole one fits into the read buffer.
+    /// The beginning of a packet, a few bytes.
     Part(Vec<u8>),
-    /// A packet that is read into a buffer of its own, of that many bytes in the end.
-    Large(Box<(BytesMut, usize)>),
+    /// More of it; the whole packet fits into the read buffer.
+    Charged(Box<(Vec<u8>, Charge)>),
+    /// A packet that is read into a buffer of its own.
+    Large(Box<Large>),
     /// What has to wait for a hook's answer; seldom any.
-    Held(Box<Bytes>),
+    Held(Box<(Bytes, Charge)>),
+}
+
+/// A packet that is read into a buffer of its own.
+struct Large {
+    buffer: Vec<u8>,
+    /// Its bytes in the end.
+    whole: usize,
+    charge: Charge,
+}
+
+impl Large {
+    fn new(whole: usize, begun: &[u8], core: &Core) -> Self {
+        let capacity = whole.min(RESERVE).max(begun.len());
+        let mut buffer = Vec::with_capacity(capacity);
+        buffer.extend_from_slice(begun);
+        Self {
+            buffer,
+            whole,
+            charge: core.hub.hold_input(capacity),
+        }
+    }
+
+    fn missing(&self) -> usize {
+        self.whole.saturating_sub(self.buffer.len())
+    }
+
+    /// Makes room for what is read next: no more at a time than has arrived, or a megabyte, and
+    /// exactly for the whole packet in the end.
+    fn grow(&mut self) {
+        let (missing, length) = (self.missing(), self.buffer.len());
+        if self.buffer.capacity() - length < missing.min(READ) {
+            let more = missing.min(length.max(RESERVE));
+            self.buffer.reserve_exact(more);
+            self.charge.set(self.buffer.capacity());
+        }
+    }
+
+    /// The packet, charged as what receivers may keep.
+    fn finish(mut self) -> Bytes {
+        self.charge.move_to(Part::Payloads);
+        self.charge.share(self.buffer)
+    }
 }
 
 impl Stash {
-    fn of(rest: &[u8], connection: &Connection) -> Self {
-        match connection.missing(rest) {
+    const EMPTY: Self = Self::Part(Vec::new());
+
+    fn of(rest: &[u8], to: &Sink<'_>) -> Self {
+        if is_held(to.connection) {
+            let charge = to.core.hub.hold_input(rest.len());
+            return Self::Held(Box::new((Bytes::copy_from_slice(rest), charge)));
+        }
+        match to.connection.missing(rest) {
             Some(whole) if whole > OWN_FROM => {
-                let mut buffer = BytesMut::with_capacity(whole.min(RESERVE).max(rest.len()));
-                buffer.extend_from_slice(rest);
-                Self::Large(Box::new((buffer, whole)))
+                Self::Large(Box::new(Large::new(whole, rest, to.core)))
+            }
+            _ if rest.len() > FREE_PART => {
+                let charge = to.core.hub.hold_input(rest.len());
+                Self::Charged(Box::new((rest.to_vec(), charge)))
             }
             _ => Self::Part(rest.to_vec()),
+        }
+    }
+
+    /// Bytes that are charged for it.
+    fn charged(&self) -> usize {
+        match self {
+            Self::Part(_) => 0,
+            Self::Charged(part) => part.1.bytes(),
+            Self::Large(large) => large.charge.bytes(),
+            Self::Held(held) => held.1.bytes(),
         }
     }
 }
@@ -85,7 +150,7 @@ pub(crate) struct Input {
 impl Input {
     pub(crate) fn new() -> Self {
         Self {
-            stash: Stash::Part(Vec::new()),
+            stash: Stash::EMPTY,
             packet: 0,
             more: false,
         }
@@ -110,7 +175,7 @@ impl Input {
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut (impl AsyncRead + Unpin),
-        to: Sink<'_>,
+        mut to: Sink<'_>,
     ) -> Poll<io::Result<Read>> {
         let goes_on = matches!(self.stash, Stash::Large(_));
         let worth_long = self.more && (LONG_FROM..=LONG_READ / 2).contains(&self.packet());
@@ -121,17 +186,22 @@ impl Input {
         } else {
             None
         };
-        match std::mem::replace(&mut self.stash, Stash::Part(Vec::new())) {
+        let held = self.stash.charged();
+        let read = match std::mem::replace(&mut self.stash, Stash::EMPTY) {
             Stash::Part(part) if part.is_empty() && self.is_large() && long.is_none() => {
                 // Probably another one of that size: read without a copy.
-                let buffer = BytesMut::with_capacity(self.packet().min(RESERVE));
-                let large = Box::new((buffer, self.packet()));
-                self.read_large(cx, reader, to, large)
+                let large = Large::new(self.packet(), &[], to.core);
+                self.read_large(cx, reader, &mut to, Box::new(large))
             }
-            Stash::Part(part) => self.read_packets(cx, reader, to, part, long),
-            Stash::Large(large) => self.read_large(cx, reader, to, large),
-            Stash::Held(held) => self.read_packets(cx, reader, to, held.to_vec(), long),
+            Stash::Large(large) => self.read_large(cx, reader, &mut to, large),
+            part => self.read_packets(cx, reader, &mut to, part, long),
+        };
+        let holds = self.stash.charged();
+        if holds != held {
+            let link = to.connection.link();
+            to.core.hub.note_input(link, holds, || to.core.now());
         }
+        read
     }
 
     /// Reads packets into the buffer of the thread.
@@ -139,32 +209,39 @@ impl Input {
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut (impl AsyncRead + Unpin),
-        to: Sink<'_>,
-        part: Vec<u8>,
+        to: &mut Sink<'_>,
+        begun: Stash,
         long: Option<ReadBuffer>,
     ) -> Poll<io::Result<Read>> {
         let mut scratch = long.unwrap_or_else(ReadBuffer::take);
+        let part = match &begun {
+            Stash::Part(part) => &part[..],
+            Stash::Charged(part) => &part.0,
+            Stash::Large(large) => &large.buffer,
+            Stash::Held(held) => &held.0,
+        };
         let Some((head, tail)) = scratch.room().split_at_mut_checked(part.len()) else {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         };
         let room = tail.len();
         let mut buffer = ReadBuf::new(tail);
         if Pin::new(reader).poll_read(cx, &mut buffer)?.is_pending() {
-            self.stash = Stash::Part(part);
+            self.stash = begun;
             self.more = false;
             return Poll::Pending;
         }
         let count = buffer.filled().len();
         let bulk = count >= BULK;
         if count > 0 {
-            head.copy_from_slice(&part);
+            head.copy_from_slice(part);
             to.core.hub.count_read(count as u64);
             self.more = count >= room.min(READ);
             let filled = ..part.len() + count;
+            drop(begun);
             let bytes = scratch.as_ref().get(filled).unwrap_or_default();
             self.set_packet(to.connection.missing(bytes).unwrap_or(0));
             if bulk {
-                let lent = Bytes::from_owner(scratch);
+                let lent = scratch.lend(&to.core.hub);
                 let bytes = lent.get(filled).unwrap_or_default();
                 self.handle(to, bytes, Some(&lent));
             } else {
@@ -179,16 +256,15 @@ impl Input {
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut (impl AsyncRead + Unpin),
-        to: Sink<'_>,
-        mut large: Box<(BytesMut, usize)>,
+        to: &mut Sink<'_>,
+        mut large: Box<Large>,
     ) -> Poll<io::Result<Read>> {
-        let (buffer, whole) = &mut *large;
-        let missing = whole.saturating_sub(buffer.len());
-        buffer.reserve(missing.min(RESERVE));
-        let mut room = buffer.limit(missing);
+        large.grow();
+        let missing = large.missing();
+        let mut room = (&mut large.buffer).limit(missing);
         let Poll::Ready(count) = poll_read_buf(Pin::new(reader), cx, &mut room)? else {
             // Nothing is held for a packet that may never come.
-            if !buffer.is_empty() {
+            if !large.buffer.is_empty() {
                 self.stash = Stash::Large(large);
             }
             self.more = false;
@@ -196,18 +272,17 @@ impl Input {
         };
         to.core.hub.count_read(count as u64);
         self.more = count >= missing.min(READ);
-        let known = to.connection.missing(buffer);
+        let known = to.connection.missing(&large.buffer);
         if let Some(size) = known {
-            *whole = size;
+            large.whole = size;
         }
-        self.set_packet(*whole);
+        self.set_packet(large.whole);
         let limit = to.core.hub.config().limits.packet_bytes as usize;
-        let malformed = known.is_none() && buffer.len() > LONGEST_HEADER;
-        if buffer.len() >= *whole || *whole > limit || malformed {
-            let (buffer, _) = *large;
+        let malformed = known.is_none() && large.buffer.len() > LONGEST_HEADER;
+        if large.missing() == 0 || large.whole > limit || malformed {
             // Whoever keeps a packet keeps its buffer, which may have been made for a larger one.
-            let fits = buffer.capacity() / 2 <= buffer.len();
-            let bytes = buffer.freeze();
+            let fits = large.buffer.capacity() / 2 <= large.buffer.len();
+            let bytes = large.finish();
             self.handle(to, &bytes, Some(&bytes).filter(|_| fits));
         } else {
             self.stash = Stash::Large(large);
@@ -217,29 +292,28 @@ impl Input {
     }
 
     /// Feeds bytes to the connection and keeps what is left.
-    fn handle(&mut self, to: Sink<'_>, bytes: &[u8], backing: Option<&Bytes>) {
+    fn handle(&mut self, to: &mut Sink<'_>, bytes: &[u8], backing: Option<&Bytes>) {
         let now = to.core.now();
         let used = to.connection.receive_quietly(bytes, backing, now);
         let rest = bytes.get(used..).unwrap_or_default();
-        self.stash = if is_held(to.connection) {
-            Stash::Held(Box::new(Bytes::copy_from_slice(rest)))
-        } else {
-            Stash::of(rest, to.connection)
-        };
+        self.stash = Stash::of(rest, to);
     }
 
     /// Goes on with packets that were read before a hook deferred its answer, or before many hooks
     /// were called.
     pub(crate) fn resume(&mut self, to: Sink<'_>) {
-        if let Stash::Held(held) = &mut self.stash {
-            let held = std::mem::take(&mut **held);
+        if let Stash::Held(held) = std::mem::replace(&mut self.stash, Stash::EMPTY) {
+            let (held, charge) = *held;
             let used = to.connection.receive_quietly(&held, None, to.core.now());
             let rest = held.slice(used..);
             self.stash = if is_held(to.connection) {
-                Stash::Held(Box::new(rest))
+                Stash::Held(Box::new((rest, charge)))
             } else {
-                Stash::of(&rest, to.connection)
+                Stash::of(&rest, &to)
             };
+            let link = to.connection.link();
+            let holds = self.stash.charged();
+            to.core.hub.note_input(link, holds, || to.core.now());
         }
     }
 }

@@ -101,10 +101,10 @@ pub use midge_codec::{
 pub use midge_core::{
     Acknowledged, AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred,
     DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet,
-    HookSettings, Hooks, Interception, Lenient, Limits, MemoryStore, Message as KeptMessage,
-    MessageRef, Mqtt, Observed, Origin, Outcome, Overflow, OwnedMessage, PublishError,
-    QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView, SharedMessage,
-    Shutdown, Stats, Store, Strict, SubscriptionView, Sys, Tick, Verdict,
+    HookSettings, Hooks, Interception, Lenient, Limits, MemoryStats, MemoryStore,
+    Message as KeptMessage, MessageRef, Mqtt, Observed, Origin, Outcome, Overflow, OwnedMessage,
+    PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView,
+    SharedMessage, Shutdown, Stats, Store, Strict, SubscriptionView, Sys, Tick, Verdict,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};

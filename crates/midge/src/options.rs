@@ -2,7 +2,7 @@
 //! bindings and `docs/configuration.md` are made from it.
 
 use midge_codec::QoS;
-use midge_core::{Config, Overflow};
+use midge_core::{Config, Limits, Overflow};
 
 use crate::error::OptionError;
 
@@ -81,6 +81,24 @@ macro_rules! option {
 }
 
 const TABLE: &[OptionInfo] = &[
+    OptionInfo {
+        key: "limits.preset",
+        kind: OptionKind::Text,
+        accepted: "default or device",
+        doc: "All limits at once; what is set after it, or beside it in a file, changes single ones. device is for a few MiB of memory: the table in docs/memory.md.",
+        set: |config, value| {
+            config.limits = match value.trim() {
+                "default" => Limits::default(),
+                "device" => Limits::device(),
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| {
+            let device = config.limits == Limits::device();
+            if device { "device" } else { "default" }.to_owned()
+        },
+    },
     option!(int "limits.connections", limits.connections: usize, 1.., "1 or more",
         "Connections open at the same time. More are closed at once, counted as refused."),
     option!(int "limits.sessions", limits.sessions: usize, 1.., "1 or more",
@@ -119,6 +137,8 @@ const TABLE: &[OptionInfo] = &[
         "Retained messages. More are delivered but not retained."),
     option!(int "limits.retained_bytes", limits.retained_bytes: usize, 0.., "0 or more",
         "Bytes of all retained messages."),
+    option!(int "limits.total_bytes", limits.total_bytes: usize, 0.., "0 or more; 0 is no limit",
+        "Bytes held for clients in whatever form: connections, sessions, subscriptions, wills, incomplete packets, messages, unwritten output, retained messages. The table in docs/memory.md says what happens to each when it is reached."),
     option!(int "limits.connect_timeout_ms", limits.connect_timeout_ms: u64, 1..=86_400_000, "1 to 86400000",
         "Time from accepting a connection to its CONNECT, authentication included, in milliseconds."),
     option!(int "limits.publish_rate", limits.publish_rate: u32, 0.., "0 or more; 0 is no limit",
@@ -321,6 +341,19 @@ mod tests {
     }
 
     #[test]
+    fn a_preset_is_followed_by_single_limits() {
+        let mut config = Config::default();
+        let mut put = |key, value: &str| set(&mut config, key, value).unwrap();
+        put("limits.inflight", "7");
+        put("limits.preset", "device");
+        put("limits.sessions", "9");
+        let device = Limits::device();
+        assert_eq!(config.limits.inflight, device.inflight);
+        assert_eq!(config.limits.total_bytes, 4 << 20);
+        assert_eq!(config.limits.sessions, 9);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let mut config = Config::default();
         let error = set(&mut config, "limit.inflght", "1").unwrap_err();
@@ -332,6 +365,7 @@ mod tests {
             }
         );
         for (key, value) in [
+            ("limits.preset", "large"),
             ("limits.inflight", "0"),
             ("limits.inflight", "65536"),
             ("limits.packet_bytes", "x"),

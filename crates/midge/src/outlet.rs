@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use midge_core::{Batch, Link, Notify, Outbox};
+use midge_core::{Batch, DisconnectReason, Link, Notify, Outbox};
 use parking_lot::Mutex;
 
 use crate::runtime::Core;
@@ -40,6 +40,26 @@ struct State {
     /// The driver goes on, when the socket takes more or others have had their turn.
     waits: bool,
     failed: bool,
+}
+
+impl State {
+    fn fail(&mut self) {
+        self.failed = true;
+        self.out.release();
+    }
+}
+
+/// Whether a connection had to make room for others: what waits for it is not waited with.
+fn gives_up(link: &Link) -> bool {
+    link.ended() == Some(&DisconnectReason::MemoryFull)
+}
+
+/// What is left to be done with no lock held.
+#[derive(Default)]
+struct Leftovers {
+    batches: Vec<Batch>,
+    /// More is held than may be.
+    exceeded: bool,
 }
 
 /// What became of a flush.
@@ -112,14 +132,17 @@ impl Outlet {
 
     /// Flushes again if the hub has something left to do, some times. That runs with no lock held: it
     /// may come back to this outlet.
-    fn flush(&self, mut once: impl FnMut(&mut State, &mut Vec<Batch>) -> Flushed) -> Flushed {
+    fn flush(&self, mut once: impl FnMut(&mut State, &mut Leftovers) -> Flushed) -> Flushed {
         for _ in 0..DETOURS {
-            let mut leftovers = Vec::new();
+            let mut leftovers = Leftovers::default();
             let flushed = once(&mut self.state.lock(), &mut leftovers);
-            if leftovers.is_empty() {
+            if leftovers.exceeded {
+                self.core.hub.relieve(self.core.now());
+            }
+            if leftovers.batches.is_empty() {
                 return flushed;
             }
-            for mut batch in leftovers {
+            for mut batch in leftovers.batches {
                 self.core.hub.finish(&mut batch);
             }
         }
@@ -136,11 +159,17 @@ impl Outlet {
         Flushed::Paused
     }
 
-    fn write_directly(&self, state: &mut State, leftovers: &mut Vec<Batch>) -> Flushed {
+    fn write_directly(&self, state: &mut State, leftovers: &mut Leftovers) -> Flushed {
         match &state.direct {
             Some(_) => self.write_out(state, DirectWrite::try_write_to, leftovers),
             None if state.failed => Flushed::Failed,
-            None => Flushed::Blocked,
+            None => {
+                // It may take the driver some time to come to it.
+                if let Some(link) = &state.link {
+                    leftovers.exceeded |= self.core.hub.charge_output(link);
+                }
+                Flushed::Blocked
+            }
         }
     }
 
@@ -149,7 +178,7 @@ impl Outlet {
         &self,
         state: &mut State,
         mut write: impl FnMut(Option<&DirectWrite>, &[IoSlice<'_>]) -> io::Result<usize>,
-        leftovers: &mut Vec<Batch>,
+        leftovers: &mut Leftovers,
     ) -> Flushed {
         let mut written = 0;
         state.waits = false;
@@ -167,7 +196,7 @@ impl Outlet {
                     break Flushed::Empty;
                 }
                 if let Some(batch) = hub.take_output(link, &mut state.out, || time.now()) {
-                    leftovers.push(batch);
+                    leftovers.batches.push(batch);
                 }
                 if state.out.is_empty() {
                     // Finding out what comes next may be the work of more than one turn.
@@ -205,6 +234,22 @@ impl Outlet {
         if written > 0 {
             self.core.hub.count_written(written as u64);
         }
+        if state.waits {
+            return self.hold(state, result, leftovers);
+        }
+        result
+    }
+
+    /// What the transport does not take now is charged, or given up with its connection.
+    #[cold]
+    fn hold(&self, state: &mut State, result: Flushed, leftovers: &mut Leftovers) -> Flushed {
+        if let Some(link) = &state.link {
+            if gives_up(link) {
+                state.fail();
+                return Flushed::Failed;
+            }
+            leftovers.exceeded |= self.core.hub.hold_output(link, &mut state.out);
+        }
         result
     }
 }
@@ -225,6 +270,9 @@ impl Notify for Outlet {
         let mut wakes = false;
         let flushed = self.flush(|state, leftovers| {
             let flushed = if state.waits {
+                if state.link.as_deref().is_some_and(gives_up) {
+                    state.fail();
+                }
                 // The driver knows.
                 Flushed::Empty
             } else {

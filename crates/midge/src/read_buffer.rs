@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use bytes::Bytes;
+use midge_core::{Charge, Hub};
 use parking_lot::Mutex;
 
 /// Bytes read in one go. The buffer belongs to the thread, not to the connection.
@@ -98,6 +100,8 @@ pub(crate) struct ReadBuffer {
     memory: Vec<u8>,
     /// Bytes of it to be read into.
     room: usize,
+    /// While it is lent.
+    charge: Charge,
 }
 
 impl ReadBuffer {
@@ -105,6 +109,7 @@ impl ReadBuffer {
         Self {
             memory: OWN.with(|own| own.take(&SPARE)),
             room: READ,
+            charge: Charge::NONE,
         }
     }
 
@@ -125,7 +130,18 @@ impl ReadBuffer {
         if memory.len() < room {
             memory.resize(room, 0);
         }
-        Some(Self { memory, room })
+        let charge = Charge::NONE;
+        Some(Self {
+            memory,
+            room,
+            charge,
+        })
+    }
+
+    /// Lends it to receivers, who may keep it for long: until the last one gives it back it is charged.
+    pub(crate) fn lend(mut self, hub: &Hub) -> Bytes {
+        self.charge = hub.hold_payload(self.memory.len());
+        Bytes::from_owner(self)
     }
 
     /// Gives up all spare buffers, when a broker ends. Others read into new ones, if they have to.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacket, Version};
 
 use super::handshake::Handshake;
-use super::{Connection, Fault, Phase, Step, Then};
+use super::{Connection, Fault, Phase, Step, Then, no_memory};
 use crate::event::DisconnectReason;
 use crate::hooks::{Answer, AuthReply, AuthStep, ClientInfo, EnhancedVerdict, HookSet, Refusal};
 
@@ -82,6 +82,13 @@ impl Connection {
                 if !self.send_auth(reason, &method, data.as_deref()) {
                     let refusal = Refusal::new(ReasonCode::PacketTooLarge);
                     return self.refuse(handshake.version, refusal);
+                }
+                // The data is not needed any more: each step brings its own.
+                handshake.data = None;
+                let size = handshake.size();
+                match self.hub.try_hold_input(size) {
+                    Some(charge) => handshake.charge = charge,
+                    None => return self.refuse(handshake.version, no_memory()),
                 }
                 self.phase = Phase::Exchange(handshake);
                 Ok(())

@@ -8,7 +8,9 @@ use midge_codec::{
 };
 
 use super::connack::{encode_refusal, refusal_for_unreadable};
-use super::{Connection, Fault, Phase, Step, Then};
+use super::waiting::message_size;
+use super::{Connection, Fault, Phase, Step, Then, no_memory};
+use crate::budget::Charge;
 use crate::event::DisconnectReason;
 use crate::hooks::{
     Answer, AuthReply, ClientInfo, ConnectRequest, HookSet, Refusal, Verdict, user_properties,
@@ -35,7 +37,34 @@ pub(super) struct Handshake {
     pub(super) data: Option<Bytes>,
     /// Authentication Data for CONNACK.
     pub(super) answer_data: Option<Bytes>,
+    /// While the client is asked for more.
+    pub(super) charge: Charge,
 }
+
+impl Handshake {
+    /// Bytes that it keeps of what came in.
+    pub(super) fn size(&self) -> usize {
+        let request = &self.request;
+        let texts = [request.client.username.as_ref(), self.method.as_ref()];
+        let data = [request.password.as_ref(), self.data.as_ref()];
+        let properties = request.user_properties.iter();
+        size_of::<Self>()
+            + request.client.client_id.len()
+            + texts
+                .into_iter()
+                .flatten()
+                .map(|text| text.len())
+                .sum::<usize>()
+            + data.into_iter().flatten().map(Bytes::len).sum::<usize>()
+            + request.will.as_ref().map_or(0, message_size)
+            + properties
+                .map(|(name, value)| PAIR + name.len() + value.len())
+                .sum::<usize>()
+    }
+}
+
+/// What a user property takes beyond its bytes.
+const PAIR: usize = 2 * size_of::<(String, String)>() + 32;
 
 impl Connection {
     /// A packet that could not even be split: only a length that is too large is answered.
@@ -194,7 +223,10 @@ impl Connection {
                 clean_start: connect.clean_start,
                 keep_alive: connect.keep_alive,
                 will,
-                user_properties: user_properties(properties),
+                user_properties: match self.hub.hooks(HookSet::AUTHENTICATE) {
+                    Some(_) => user_properties(properties),
+                    None => Vec::new(),
+                },
             },
             version: connect.version,
             assigned,
@@ -211,6 +243,7 @@ impl Connection {
             method: properties.authentication_method().map(Arc::from),
             data: properties.authentication_data().map(Bytes::copy_from_slice),
             answer_data: None,
+            charge: Charge::NONE,
         }
     }
 
@@ -219,10 +252,9 @@ impl Connection {
             Answer::Allow => {}
             Answer::Deny(refusal) => return self.refuse(handshake.version, refusal),
             Answer::Auth(AuthReply::Accept(data)) => {
-                return self.authorize_will(Box::new(Handshake {
-                    answer_data: data,
-                    ..*handshake
-                }));
+                let mut handshake = handshake;
+                handshake.answer_data = data;
+                return self.authorize_will(handshake);
             }
             Answer::Auth(_) => {
                 return self.refuse(handshake.version, Refusal::new(ReasonCode::NotAuthorized));
@@ -301,6 +333,10 @@ impl Connection {
                 config, &handshake, present, expiry_s, keep_alive, out,
             );
         };
+        let method = handshake.method.as_ref().map_or(0, |method| method.len());
+        if !self.hub.recharge_link(&self.link, 0, method) {
+            return self.refuse(handshake.version, no_memory());
+        }
         let attached = self.hub.attach(&self.link, plan, connack, &mut self.batch);
         let session = match attached {
             Ok(session) => session,

@@ -8,6 +8,7 @@ mod handshake;
 mod intake;
 mod publish;
 mod subscribe;
+mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use midge_codec::{
 
 use crate::batch::Lent;
 use crate::event::DisconnectReason;
-use crate::hooks::{Answer, Awaiting, ClientInfo, Deferred, HookSet, Refusal};
+use crate::hooks::{Answer, ClientInfo, Deferred, HookSet, Refusal};
 use crate::hub::{Hub, RouteCache, RunPublisher};
 use crate::link::Link;
 use crate::rate::Bucket;
@@ -33,6 +34,7 @@ use auth::ReAuthentication;
 use handshake::Handshake;
 use publish::HeldPublish;
 use subscribe::{HeldSubscribe, HeldUnsubscribe};
+use waiting::{Wait, Waiting};
 
 /// Why a packet ends its connection.
 #[derive(Debug)]
@@ -81,14 +83,6 @@ enum Phase {
     Closed,
 }
 
-/// What a connection waits for.
-enum Wait {
-    /// The answer of a hook.
-    Hook(Awaiting),
-    /// That others have had their turn.
-    Turn,
-}
-
 /// What goes on after waiting.
 enum Then {
     MakeSubscriptions(Box<HeldSubscribe>),
@@ -105,6 +99,26 @@ enum Then {
 /// their turn: the core does not know how long a hook takes.
 const HOOKS_PER_TURN: u32 = 8;
 
+impl Then {
+    /// Bytes that it keeps of what came in.
+    fn size(&self) -> usize {
+        match self {
+            Self::Authenticated(handshake)
+            | Self::WillAuthorized(handshake)
+            | Self::EnhancedAnswer(handshake) => handshake.size(),
+            Self::ReAuthenticated => 0,
+            Self::Publish(held) => held.size(),
+            Self::Subscribe(held) | Self::MakeSubscriptions(held) => held.size(),
+            Self::Unsubscribe(held) => held.size(),
+        }
+    }
+}
+
+/// The answer to what would need more memory than may be held for clients.
+fn no_memory() -> Refusal {
+    Refusal::new(ReasonCode::QuotaExceeded).text("limits.total_bytes is reached")
+}
+
 /// One connection's protocol machine. Feed it with [`Connection::receive`]; while
 /// [`Connection::is_waiting`], drive it with [`Connection::poll`] instead and read nothing.
 ///
@@ -116,7 +130,7 @@ pub struct Connection {
     session: Option<Arc<Session>>,
     batch: Lent,
     phase: Phase,
-    waiting: Option<Box<(Wait, Then)>>,
+    waiting: Option<Box<Waiting>>,
     unwritten_replies: u32,
     has_output: bool,
     interrupted: bool,
@@ -182,7 +196,7 @@ impl Connection {
     /// once, and is to be called when they have had it.
     pub fn gives_way(&self) -> bool {
         let waiting = self.waiting.as_deref();
-        waiting.is_some_and(|(wait, _)| matches!(wait, Wait::Turn))
+        waiting.is_some_and(Waiting::is_turn)
     }
 
     /// Bytes of acknowledgements that may not be written yet.
@@ -380,11 +394,7 @@ impl Connection {
         let Some(waiting) = self.waiting.as_mut() else {
             return Poll::Ready(());
         };
-        let polled = match &mut waiting.0 {
-            Wait::Hook(answer) => std::pin::Pin::new(answer).poll(cx),
-            Wait::Turn => Poll::Ready(Answer::Allow),
-        };
-        let answer = match polled {
+        let answer = match waiting.poll(cx) {
             Poll::Ready(answer) => answer,
             Poll::Pending if self.link.ended().is_some() => {
                 Answer::Deny(Refusal::new(ReasonCode::NotAuthorized))
@@ -393,9 +403,9 @@ impl Connection {
         };
         self.batch.start(now, &self.hub.shared);
         let waiting = self.waiting.take();
-        if let Some((wait, then)) = waiting.map(|waiting| *waiting)
+        if let Some((wait, then)) = waiting.map(|waiting| waiting.end())
             && self.link.ended().is_none()
-            && catch_unwind(AssertUnwindSafe(|| self.go_on(&wait, then, answer, now))).is_err()
+            && catch_unwind(AssertUnwindSafe(|| self.go_on(wait, then, answer, now))).is_err()
         {
             self.panicked();
         }
@@ -404,8 +414,8 @@ impl Connection {
     }
 
     /// Goes on with what has waited.
-    fn go_on(&mut self, wait: &Wait, then: Then, answer: Answer, now: Tick) {
-        if self.session.is_some() && matches!(wait, Wait::Hook(_)) {
+    fn go_on(&mut self, wait: Wait, then: Then, answer: Answer, now: Tick) {
+        if self.session.is_some() && wait == Wait::Hook {
             self.link.received(now);
             self.link.set_silence(self.silence_ms);
             self.hub.watch(&self.link);
@@ -431,17 +441,30 @@ impl Connection {
 
     /// Waits for a hook. Meanwhile the silence is ours, not the client's.
     fn wait(&mut self, deferred: Deferred, then: Then) -> Step {
-        self.hub.limit(&deferred, self.batch.now());
-        if self.session.is_some() {
-            self.link.set_silence(0);
+        match Waiting::new(&self.hub, deferred, then, self.batch.now()) {
+            Ok(waiting) => {
+                if self.session.is_some() {
+                    self.link.set_silence(0);
+                }
+                self.waiting = Some(waiting);
+                Ok(())
+            }
+            Err(Then::Publish(held)) => {
+                self.publish_forgotten(&held);
+                Ok(())
+            }
+            Err(Then::Subscribe(mut held)) => {
+                // All that is left of it: step by step each filter would come back to here.
+                held.deny_rest(&no_memory());
+                self.make_subscriptions(*held)
+            }
+            Err(then) => self.resume(then, Answer::Deny(no_memory())),
         }
-        self.waiting = Some(Box::new((Wait::Hook(Awaiting(deferred)), then)));
-        Ok(())
     }
 
     /// Goes on when others have had their turn.
     fn give_way(&mut self, then: Then) {
-        self.waiting = Some(Box::new((Wait::Turn, then)));
+        self.waiting = Some(Waiting::turn(&self.hub, then));
     }
 
     fn finish(&mut self) {
@@ -459,11 +482,16 @@ impl Connection {
         }
     }
 
+    /// Counts an answer: a client that does not read them is not read from, either.
+    fn note_unwritten(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.unwritten_replies = self.unwritten_replies.saturating_add(bytes);
+    }
+
     fn push_replies(&mut self) {
         if !self.batch.replies.is_empty() {
             self.has_output = true;
-            let replies = u32::try_from(self.batch.replies.len()).unwrap_or(u32::MAX);
-            self.unwritten_replies = self.unwritten_replies.saturating_add(replies);
+            self.note_unwritten(self.batch.replies.len());
             self.hub
                 .push_replies(&self.link, &self.batch.replies, self.batch.now());
             self.batch.replies.clear();

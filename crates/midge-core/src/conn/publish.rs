@@ -5,17 +5,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Version};
 
-use super::{Connection, Fault, Step, Then};
+use super::waiting::message_size;
+use super::{Connection, Fault, Step, Then, no_memory};
 use crate::event::DropReason;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{ClientPublisher, Publisher, Unpublished};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::session::{AckKind, Received};
 
+/// What a topic alias takes beyond its topic name.
+const ALIAS: usize = 96;
+
 /// A PUBLISH whose authorization is awaited.
 pub(super) struct HeldPublish {
     message: OwnedMessage,
     packet_id: u16,
+}
+
+impl HeldPublish {
+    pub(super) fn size(&self) -> usize {
+        message_size(&self.message)
+    }
 }
 
 impl Connection {
@@ -118,6 +128,15 @@ impl Connection {
         Ok(())
     }
 
+    /// A message that cannot be kept while a hook thinks about it.
+    pub(super) fn publish_forgotten(&mut self, held: &HeldPublish) {
+        let client_id = self.session.as_ref().map(|session| &session.client_id);
+        let (topic, reason) = (&held.message.topic, DropReason::MemoryFull);
+        self.batch
+            .dropped(&self.hub.shared, client_id, topic, reason);
+        self.acknowledge_refusal(held.message.qos, held.packet_id, &no_memory());
+    }
+
     /// The topic name that an alias stands for, after setting it if a topic name came with it
     /// (section 3.3.2.3.4).
     fn resolve_alias(&mut self, alias: u16, topic: &str) -> Result<Arc<str>, Fault> {
@@ -129,9 +148,15 @@ impl Connection {
         }
         if !topic.is_empty() {
             let topic: Arc<str> = topic.into();
-            self.aliases
-                .get_or_insert_default()
-                .insert(alias, topic.clone());
+            let aliases = self.aliases.get_or_insert_default();
+            let known = aliases.insert(alias, topic.clone());
+            let before = known.map_or(0, |known| ALIAS + known.len());
+            if !(self.hub).recharge_link(&self.link, before, ALIAS + topic.len()) {
+                return Err(Fault::violation(
+                    ReasonCode::QuotaExceeded,
+                    "no memory for another topic alias",
+                ));
+            }
             return Ok(topic);
         }
         self.aliases
@@ -191,12 +216,12 @@ impl Connection {
             return Ok(Received::Detached);
         };
 
-        let checked = session.check_qos2(&self.link, packet_id, maximum);
-        checked.ok_or_else(|| {
-            Fault::violation(
-                ReasonCode::ReceiveMaximumExceeded, // MQTT-3.3.4-7
-                "more QoS 2 messages in flight than Receive Maximum",
-            )
+        let shared = &self.hub.shared;
+        let checked = session.check_qos2(&self.link, packet_id, maximum, shared);
+        checked.map_err(|reason| {
+            let what =
+                "more QoS 2 messages in flight than Receive Maximum, or than there is memory for";
+            Fault::violation(reason, what)
         })
     }
 

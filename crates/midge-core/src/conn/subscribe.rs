@@ -166,7 +166,9 @@ impl Connection {
         let text = held.text.as_deref().filter(|_| explains);
         let packet_id = held.packet_id;
         let mut fits = true;
+        let mut length = 0;
         let suback = |grants: &[Grant], out: &mut Vec<u8>| {
+            let before = out.len();
             let reasons: Vec<ReasonCode> = grants.iter().map(|g| suback_code(g, version)).collect();
             let explained = reason_string(text);
             fits = false;
@@ -183,6 +185,7 @@ impl Connection {
                     break;
                 }
             }
+            length = out.len() - before;
         };
         let is_done = self.hub.subscribe(
             &self.link,
@@ -191,6 +194,7 @@ impl Connection {
             suback,
             &mut self.batch,
         );
+        self.note_unwritten(length);
         if !is_done {
             self.give_way(Then::MakeSubscriptions(Box::new(held)));
         }
@@ -260,6 +264,35 @@ impl Connection {
         let _ = midge_codec::encode(&packet, self.version, &mut self.batch.replies);
         self.batch.packet_sent();
         Ok(())
+    }
+}
+
+impl HeldUnsubscribe {
+    pub(super) fn size(&self) -> usize {
+        let left = self.filters.as_slice();
+        let filters = left
+            .iter()
+            .map(|filter| filter.len() + size_of::<Box<str>>() + 16);
+        filters.sum::<usize>() + self.reasons.capacity()
+    }
+}
+
+impl HeldSubscribe {
+    pub(super) fn size(&self) -> usize {
+        let grants = &self.work.grants;
+        let filters = grants.iter().map(|grant| grant.filter.len() + 32);
+        grants.capacity() * size_of::<Grant>() + filters.sum::<usize>()
+    }
+
+    /// Refuses what is not decided yet.
+    pub(super) fn deny_rest(&mut self, refusal: &Refusal) {
+        let open = self.work.grants.iter_mut().skip(self.at);
+        for grant in open.filter(|grant| grant.answer.is_none()) {
+            grant.answer = Some(refusal.reason);
+        }
+        if self.text.is_none() {
+            self.text.clone_from(&refusal.text);
+        }
     }
 }
 

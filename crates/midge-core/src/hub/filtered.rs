@@ -86,7 +86,7 @@ impl Hub {
             self.retain_delivered(passage, batch);
         }
         let matched = plan.len();
-        passage.many = matched > 1;
+        passage.receivers = matched;
         let mut groups = Vec::new();
         for Planned { target, verdict } in plan {
             match target {
@@ -161,8 +161,17 @@ impl Hub {
     fn replacement(&self, by: &OwnedMessage, of: &SharedMessage, now: Tick) -> SharedMessage {
         let (id, origin) = (self.next_message_id(), of.origin().clone());
 
-        by.parts()
-            .keep(None, id, origin, now, of.tracker().cloned())
+        let (mut place, mut parts) = (None, by.parts());
+        parts.charge(&self.shared.budget, &mut place);
+
+        parts.keep(
+            None,
+            id,
+            origin,
+            now,
+            of.tracker().cloned(),
+            self.account(1),
+        )
     }
 
     /// Asks about the members of a shared group one after another until one may take the message

@@ -184,6 +184,9 @@ impl OwnDesk {
 impl Drop for OwnDesk {
     fn drop(&mut self) {
         if !std::thread::panicking() {
+            if let Some(desk) = &mut self.0 {
+                desk.batch.tidy();
+            }
             // What somebody inside this publish has left is dropped after the borrow: that may run
             // code of the host, which may publish.
             drop(DESK.try_with(|desk| desk.replace(self.0.take())));

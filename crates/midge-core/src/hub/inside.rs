@@ -7,7 +7,7 @@ use super::Hub;
 use super::host::Desk;
 use crate::event::{DropReason, EventMask};
 use crate::hooks::HookSet;
-use crate::message::{MessageRef, Origin};
+use crate::message::{Account, MessageRef, Origin};
 use crate::observer::{ObserverKey, Received};
 use crate::router::{SubTarget, Subscriber, Target};
 use crate::shared_message::SharedMessage;
@@ -52,7 +52,7 @@ impl Hub {
             return None;
         }
         let (topic, origin) = (Some(&route.topic), Origin::Host);
-        let make = || message.keep(topic, 0, origin, Tick::NEVER, None);
+        let make = || message.keep(topic, 0, origin, Tick::NEVER, None, Account::Host);
         let mut kept = Some(prepared.cloned().unwrap_or_else(make));
         let mut left = route.targets.len();
         for (target, key) in route.targets.iter().filter_map(as_observer) {

@@ -170,6 +170,7 @@ impl Hub {
             retained,
             retained_bytes,
             queued_bytes: self.shared.queued_bytes() as u64,
+            memory: self.shared.budget.snapshot(),
             ..self.shared.counters.snapshot()
         }
     }

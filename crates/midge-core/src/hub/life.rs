@@ -11,7 +11,7 @@ use crate::event::{DisconnectReason, Event, EventMask};
 use crate::hooks::{ClientInfo, HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
-use crate::session::{Attached, AttachedSettings, Session, Sessions, State};
+use crate::session::{Attached, AttachedSettings, Session, Sessions, State, Will};
 use crate::store::{Op, StoredWill};
 use crate::time::Due;
 
@@ -32,11 +32,20 @@ impl Hub {
     pub(crate) fn attach(
         &self,
         link: &Arc<Link>,
-        plan: AttachPlan,
+        mut plan: AttachPlan,
         connack: impl FnOnce(bool, &mut Vec<u8>),
         batch: &mut Batch,
     ) -> Result<Arc<Session>, Option<Refusal>> {
         let client_id = plan.info.client_id.clone();
+        let budget = &self.shared.budget;
+        let no_memory =
+            || Some(Refusal::new(ReasonCode::QuotaExceeded).text("limits.total_bytes is reached"));
+        let will = match plan.will.take() {
+            Some(will) => Some(Will::new(will, budget).ok_or_else(no_memory)?),
+            None => None,
+        };
+        let username = plan.info.username.as_ref().map_or(0, |name| name.len());
+        let size = client_id.len() + username;
         let mut sessions = self.sessions.lock();
         // Whether the connection has a session and whether it has ended are decided under this
         // lock, here and in `end_with`.
@@ -67,6 +76,7 @@ impl Hub {
             }
         }
         let (session, present) = match sessions.find(&client_id) {
+            Some(known) if !known.lock().admit(budget, size) => return Err(no_memory()),
             Some(known) => (known.clone(), true),
             None if sessions.len() >= self.config().limits.sessions => {
                 let refusal = Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions");
@@ -74,13 +84,16 @@ impl Hub {
             }
             None => {
                 let new = Arc::new(Session::new(client_id.clone()));
+                if !new.lock().admit(budget, size) {
+                    return Err(no_memory());
+                }
                 sessions.insert(new.clone());
                 (new, false)
             }
         };
         let (version, username) = (plan.info.version, plan.info.username.clone());
         let info = plan.info.clone();
-        self.enter(&session, link, plan, present, connack, batch);
+        self.enter(&session, link, (plan, will), present, connack, batch);
         drop(sessions);
 
         self.wait_for_publishers();
@@ -111,23 +124,27 @@ impl Hub {
         &self,
         session: &Arc<Session>,
         link: &Arc<Link>,
-        plan: AttachPlan,
+        (plan, will): (AttachPlan, Option<Box<Will>>),
         present: bool,
         connack: impl FnOnce(bool, &mut Vec<u8>),
         batch: &mut Batch,
     ) {
         let mut state = session.lock();
         self.cancel_timers(&mut state);
-        state.epoch += 1;
+        state.epoch = state.epoch.wrapping_add(1);
         state.expiry_s = plan.expiry_s;
         // A new connection before the will delay has passed suppresses the old will
         // (MQTT-3.1.3-9); from now on the new one counts.
-        state.will = plan.will.map(Box::new);
+        state.will = will;
         state.offline = None;
         state.info = Some(plan.info).filter(|info| self.is_worth_keeping(info));
         self.record_session(session, &mut state);
         Session::prepare_resume(&mut state);
-        let mut attached = Box::new(Attached::new(link.clone(), plan.settings));
+        let mut attached = Box::new(Attached::new(
+            link.clone(),
+            plan.settings,
+            &self.shared.budget,
+        ));
         connack(present, attached.outbox.buffer());
         batch.packet_sent();
         batch.touch(&mut attached);
@@ -230,11 +247,13 @@ impl Hub {
             // What was not committed is not acknowledged, at the end neither.
             attached.outbox.release();
         }
+        if reason == DisconnectReason::MemoryFull {
+            attached.outbox.release();
+        }
         let code = refusal.map(|refusal| refusal.reason);
         if let Some(code) = code.or_else(|| disconnect_code(&reason)) {
             write_disconnect(&mut attached, code, refusal, batch);
         }
-        self.shared.sub_backlog(attached.charged);
         let rest = std::mem::take(&mut attached.outbox);
         spill_outbox(link, rest);
         // Last: the driver of an ended connection closes it when nothing is left to write. Every
@@ -311,10 +330,7 @@ impl Hub {
         if let Some(will) = state.will.take() {
             self.record_session(session, state);
             let client_id = session.client_id.clone();
-            batch.after.push(After::Will {
-                client_id,
-                message: will.message,
-            });
+            batch.after.push(After::Will { client_id, will });
         }
     }
 
@@ -376,7 +392,7 @@ impl Hub {
     }
 
     /// The session expiry interval of a disconnected session has passed.
-    pub(super) fn session_expired(&self, session: &Arc<Session>, epoch: u64, batch: &mut Batch) {
+    pub(super) fn session_expired(&self, session: &Arc<Session>, epoch: u32, batch: &mut Batch) {
         let mut sessions = self.sessions.lock();
         {
             let mut state = session.lock();
@@ -395,7 +411,7 @@ impl Hub {
     }
 
     /// The will delay of a disconnected session has passed.
-    pub(super) fn will_due(&self, session: &Arc<Session>, epoch: u64, batch: &mut Batch) {
+    pub(super) fn will_due(&self, session: &Arc<Session>, epoch: u32, batch: &mut Batch) {
         let mut state = session.lock();
         if state.epoch == epoch && state.attached.is_none() && !state.dead {
             if let Some(offline) = &mut state.offline {
@@ -449,7 +465,7 @@ impl Hub {
         let client_id = session.client_id.clone();
         if state.expiry_s > 0 {
             state.recorded = Some(client_id.clone());
-            let will = state.will.as_deref().cloned();
+            let will = state.will.as_deref().map(|will| (**will).clone());
             journal.record(Op::Session {
                 client_id,
                 expiry_s: state.expiry_s,

@@ -1,6 +1,7 @@
 //! The only place with locks (but for each session's own), and the synchronous API that everything
 //! calls. See `LOCKS.md` for the order of the locks.
 
+mod account;
 mod filtered;
 mod host;
 mod inside;
@@ -19,7 +20,7 @@ mod teardown;
 mod timers;
 mod work;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use crate::sync::{Hashing, Mutex, ProcessWide, RwLock};
@@ -36,14 +37,15 @@ pub(crate) use routes::RouteCache;
 pub(crate) use run::{Run, RunPublisher};
 pub(crate) use subscribe::{Grant, Subscribing, slice};
 
+use crate::budget::{Budget, Part};
 use crate::config::{Config, Overflow};
-use crate::event::{DisconnectReason, Event, EventMask, Observed, Taps};
+use crate::event::{DisconnectReason, DropReason, Event, EventMask, Observed, Taps};
 use crate::hooks::{ClientInfo, HookSet, Hooks};
 use crate::link::{Link, Notify};
 use crate::queue::Queue;
 use crate::retained::Retained;
 use crate::router::Router;
-use crate::session::{Session, Sessions, State, Subscriptions};
+use crate::session::{Session, Sessions, State, Subscriptions, Will};
 use crate::stats::Counters;
 use crate::store::{Journal, Store};
 use crate::time::{Due, Tick, Timers};
@@ -55,10 +57,7 @@ pub(crate) struct Shared {
     pub(crate) config: Settings,
     pub(crate) counters: Counters,
     pub(crate) taps: Taps,
-    /// Cost of all messages queued or in flight.
-    queued: AtomicUsize,
-    /// Bytes of large outboxes.
-    backlog: AtomicUsize,
+    pub(crate) budget: Arc<Budget>,
     journal: Option<Journal>,
 }
 
@@ -90,27 +89,27 @@ impl Shared {
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+        self.budget.of(Part::Queues)
     }
 
     pub(crate) fn charge(&self, bytes: usize) {
-        self.queued.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.charge(Part::Queues, bytes);
     }
 
     pub(crate) fn release(&self, bytes: usize) {
-        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.release(Part::Queues, bytes);
     }
 
-    pub(crate) fn backlog(&self) -> usize {
-        self.backlog.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add_backlog(&self, bytes: usize) {
-        self.backlog.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn sub_backlog(&self, bytes: usize) {
-        self.backlog.fetch_sub(bytes, Ordering::Relaxed);
+    /// Why no `bytes` more may wait for clients, if so.
+    #[inline]
+    pub(crate) fn has_no_room(&self, bytes: usize) -> Option<DropReason> {
+        if self.budget.waiting() + bytes > self.config.limits.total_queue_bytes {
+            Some(DropReason::TotalQueueFull)
+        } else if !self.budget.has_room(bytes) {
+            Some(DropReason::MemoryFull)
+        } else {
+            None
+        }
     }
 }
 
@@ -146,7 +145,7 @@ pub struct Hub {
 pub(crate) enum After {
     Will {
         client_id: Arc<str>,
-        message: crate::message::OwnedMessage,
+        will: Box<Will>,
     },
     Teardown {
         session: Arc<Session>,
@@ -179,6 +178,7 @@ impl Hub {
     ) -> Arc<Self> {
         let hook_set = hooks.as_ref().map_or(HookSet::NONE, |hooks| hooks.set());
         let overflow = config.overflow;
+        let budget = Budget::new(config.limits.total_bytes);
         let connect_bucket = crate::rate::Bucket::new(config.limits.connect_rate, now);
         let hub = Arc::new(Self {
             shared: Shared {
@@ -189,16 +189,15 @@ impl Hub {
                 },
                 counters: Counters::default(),
                 taps: Taps::default(),
-                queued: AtomicUsize::new(0),
-                backlog: AtomicUsize::new(0),
+                budget: budget.clone(),
                 journal: store.clone().map(Journal::new),
             },
             hooks,
             hook_set,
             sessions: Mutex::default(),
             fresh: Mutex::default(),
-            router: RwLock::default(),
-            retained: RwLock::default(),
+            router: RwLock::new(Router::new(&budget)),
+            retained: RwLock::new(Retained::new(&budget)),
             retained_order: order::TopicOrder::default(),
             timers: Timers::default(),
             on_deadline: Mutex::new(None),
@@ -239,7 +238,8 @@ impl Hub {
     }
 
     /// Accepts a connection. `notify` is called whenever there is something to do for it.
-    /// `None` if `limits.connections` are open, or `limits.connect_rate` is exceeded.
+    /// `None` if `limits.connections` are open, `limits.total_bytes` are held, or
+    /// `limits.connect_rate` is exceeded.
     pub fn accept(
         &self,
         peer: Arc<str>,
@@ -250,16 +250,21 @@ impl Hub {
         let counters = &self.shared.counters;
         let limit = i64::try_from(self.config().limits.connections).unwrap_or(i64::MAX);
         let open = counters.connections.fetch_add(1, Ordering::AcqRel);
-        let allowed = open < limit && self.connect_bucket.lock().take(now);
+        let size = account::CONNECTION + peer.len();
+        let charged = open < limit && self.shared.budget.admit(Part::Connections, size);
+        let allowed = charged && self.connect_bucket.lock().take(now);
         let mut fresh = self.fresh.lock();
         // Looked at under the lock: whoever stops looks there for whom to end.
         if !allowed || self.stopping.load(Ordering::Acquire) {
             drop(fresh);
+            if charged {
+                self.shared.budget.release(Part::Connections, size);
+            }
             counters.connections.fetch_sub(1, Ordering::AcqRel);
             counters.refused.fetch_add(1, Ordering::Relaxed);
             let mut batch = self.begin(now);
             if batch.wants(EventMask::CONNECTION_REFUSED) {
-                let reason = if open < limit {
+                let reason = if charged {
                     ReasonCode::ConnectionRateExceeded
                 } else {
                     ReasonCode::QuotaExceeded
@@ -286,6 +291,8 @@ impl Hub {
         self.lost(link, now);
         self.no_longer_fresh(link);
         self.unwatch(link);
+        let size = account::CONNECTION + link.peer.len() + link.charged();
+        self.shared.budget.release(Part::Connections, size);
         self.shared
             .counters
             .connections

@@ -191,6 +191,9 @@ impl Hub {
         batch: &mut Batch,
     ) {
         let publisher = Publisher::Other(origin);
+        let mut place = None;
+        let mut message = message;
+        message.charge(&self.shared.budget, &mut place);
         let mut passage = Passage::new(message, &publisher, self, batch.now);
         passage.tracker = receipt.tracker.clone();
         let target = SubTarget {

@@ -71,9 +71,10 @@ impl Hub {
         let Some(attached) = Attached::of(&mut state.attached, link) else {
             return true;
         };
-        let more = waits || attached.charged > 0 || !attached.outbox.is_empty();
+        let more = waits || !attached.outbox.is_empty();
         if !more {
-            attached.in_write = 0;
+            attached.written();
+            link.hold_output(0);
         }
         more
     }
@@ -94,7 +95,7 @@ impl Hub {
         let state = &mut *guard;
         let waits = state.waits();
         let attached = Attached::of(&mut state.attached, link)?;
-        attached.in_write = 0;
+        attached.written();
         if attached.held_until > 0 {
             let is_held = match self.shared.journal() {
                 Some(journal) => !journal.is_committed(attached.held_until),
@@ -105,10 +106,6 @@ impl Hub {
                 return None;
             }
             attached.held_until = 0;
-        }
-        if attached.charged > 0 {
-            self.shared
-                .sub_backlog(std::mem::take(&mut attached.charged));
         }
         if waits || !state.retained.is_empty() {
             attached.dirty = true; // it is being flushed: no need to notify
@@ -141,12 +138,7 @@ impl Hub {
         }
         let attached = state.attached.as_deref_mut()?;
         attached.dirty = false;
-        if into.is_empty() {
-            std::mem::swap(into, &mut attached.outbox);
-        } else {
-            into.append(std::mem::take(&mut attached.outbox));
-        }
-        attached.in_write = into.len();
+        attached.take_into(into);
         if looks_again && into.is_empty() {
             // Nothing is written that would bring the writer back.
             link.set_unfinished();
@@ -210,7 +202,7 @@ impl Hub {
         if let Some(session) = link.session.get() {
             let mut state = session.lock();
             if let Some(attached) = Attached::of(&mut state.attached, link) {
-                attached.outbox.push(bytes);
+                attached.append(&self.shared.budget, |outbox| outbox.push(bytes));
                 attached.held_until = attached.held_until.max(held_until);
             }
             return;

@@ -6,11 +6,26 @@ use midge_codec::{PublishFrame, QoS, Version};
 
 use super::Hub;
 use super::publish::Publisher;
-use crate::message::{MessageRef, SHARE_FROM};
+use crate::message::{Account, MessageRef, SHARE_FROM};
 use crate::receipt::Tracker;
 use crate::session::Offering;
 use crate::shared_message::SharedMessage;
 use crate::time::Tick;
+
+/// From so many receivers on a message is charged once, and not to each of them.
+const CROWD: usize = 4;
+
+impl Hub {
+    /// To whom a message to so many receivers is charged.
+    pub(super) fn account(&self, receivers: usize) -> Account<'_> {
+        let budget = &self.shared.budget;
+        if receivers < CROWD {
+            Account::Receivers(budget)
+        } else {
+            Account::Once(budget)
+        }
+    }
+}
 
 /// A message on its way through its receivers.
 pub(super) struct Passage<'a> {
@@ -22,8 +37,8 @@ pub(super) struct Passage<'a> {
     /// The topic, to be shared by the messages that are kept.
     pub(super) topic: Option<Arc<str>>,
     pub(super) tracker: Option<Arc<Tracker>>,
-    /// Encode once for all: it pays from the second receiver on.
-    pub(super) many: bool,
+    /// How many there are. To encode once for all pays from the second one on.
+    pub(super) receivers: usize,
     pub(super) v3: Vec<u8>,
     pub(super) v5: Vec<u8>,
 }
@@ -43,7 +58,7 @@ impl<'a> Passage<'a> {
             kept: None,
             topic: None,
             tracker: None,
-            many: false,
+            receivers: 1,
             v3: Vec::new(),
             v5: Vec::new(),
         }
@@ -60,7 +75,8 @@ impl Passage<'_> {
         }
 
         let (id, origin) = (kept.id(), kept.origin().clone());
-        (self.message).keep(self.topic.as_ref(), id, origin, self.now, None)
+        let account = self.hub.account(self.receivers);
+        (self.message).keep(self.topic.as_ref(), id, origin, self.now, None, account)
     }
 }
 
@@ -81,6 +97,7 @@ impl Offering for Passage<'_> {
             self.publisher.origin(),
             self.now,
             tracker,
+            self.hub.account(self.receivers),
         );
         self.kept.insert(kept).clone()
     }
@@ -90,7 +107,8 @@ impl Offering for Passage<'_> {
     }
 
     fn frame(&mut self, version: Version) -> Option<&[u8]> {
-        if !self.many || self.message.payload.len() >= SHARE_FROM {
+        let size = self.message.payload.len() + self.message.properties.block_len();
+        if self.receivers < 2 || size >= SHARE_FROM {
             return None;
         }
         let buffer = if version == Version::V5 {

@@ -137,9 +137,40 @@ impl Hub {
         }
     }
 
+    /// Routes a message; a large payload of the host is charged first.
+    #[inline]
+    fn route(
+        &self,
+        publisher: &Publisher<'_>,
+        message: MessageRef<'_>,
+        cache: Option<&mut RouteCache>,
+        receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) -> Result<usize, Unpublished> {
+        if message.is_large_and_own() {
+            self.route_own(publisher, &message, cache, receipt, batch)
+        } else {
+            self.route_charged(publisher, message, cache, receipt, batch)
+        }
+    }
+
+    #[cold]
+    fn route_own(
+        &self,
+        publisher: &Publisher<'_>,
+        message: &MessageRef<'_>,
+        cache: Option<&mut RouteCache>,
+        receipt: Option<&mut Receipt>,
+        batch: &mut Batch,
+    ) -> Result<usize, Unpublished> {
+        let (mut place, mut message) = (None, *message);
+        message.charge(&self.shared.budget, &mut place);
+        self.route_charged(publisher, message, cache, receipt, batch)
+    }
+
     /// Routes a message: retained store first, then every receiver, all under the router's read
     /// lock, so that nothing overtakes.
-    fn route(
+    fn route_charged(
         &self,
         publisher: &Publisher<'_>,
         message: MessageRef<'_>,
@@ -193,7 +224,8 @@ impl Hub {
 
         let client_id = passage.publisher.client_id();
         let mut once = Vec::new();
-        let known = cache.and_then(|cache| cache.route(message.topic, &router, client_id));
+        let known = cache
+            .and_then(|cache| cache.route(message.topic, &router, client_id, &self.shared.budget));
         let targets = match known {
             Some(route) => {
                 if message.qos != QoS::AtMostOnce || route.kept {
@@ -208,7 +240,7 @@ impl Hub {
             }
         };
 
-        passage.many = targets.len() > 1;
+        passage.receivers = targets.len();
         for target in targets {
             self.offer(
                 target,
@@ -246,8 +278,16 @@ impl Hub {
         let limits = &self.config().limits;
         let timer = (message.expires() != Tick::NEVER)
             .then(|| self.arm(message.expires(), Due::RetainedExpiry(message.clone())));
+        let system = *message.origin() == Origin::Broker;
+        let reason = match system || self.shared.budget.has_room(0) {
+            true => DropReason::RetainedFull,
+            false => DropReason::MemoryFull,
+        };
+        let bounds = match reason {
+            DropReason::MemoryFull => (0, 0),
+            _ => (limits.retained_messages, limits.retained_bytes),
+        };
         let mut retained = self.retained.write();
-        let bounds = (limits.retained_messages, limits.retained_bytes);
         let Ok(replaced) = retained.insert(message.clone(), timer, bounds) else {
             drop(retained);
             if let Some(timer) = timer {
@@ -256,16 +296,10 @@ impl Hub {
             if full == WhenFull::RemoveOld {
                 self.remove_retained(message.topic());
             }
-            batch.dropped(
-                &self.shared,
-                None,
-                message.topic(),
-                DropReason::RetainedFull,
-            );
+            batch.dropped(&self.shared, None, message.topic(), reason);
             return false;
         };
 
-        let system = *message.origin() == Origin::Broker;
         if let (Some(journal), false) = (self.shared.journal(), system) {
             journal.record(Op::Retained { message });
         }
@@ -301,6 +335,9 @@ impl Hub {
         batch: &mut Batch,
     ) -> bool {
         let publisher = Publisher::Other(origin);
+        let mut place = None;
+        let mut message = message;
+        message.charge(&self.shared.budget, &mut place);
         let mut passage = Passage::new(message, &publisher, self, batch.now);
         let _order = self.router.read();
         self.retain(&mut passage, WhenFull::KeepOld, batch)

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::Hub;
+use crate::budget::Budget;
 use crate::event::DisconnectReason;
-use crate::message::Origin;
+use crate::message::{Account, Origin};
 use crate::router::{Subscriber, is_shared};
-use crate::session::{Delivery, Extra, Inflight, Session, Stage, State, SubscriptionLimits};
+use crate::session::{Delivery, Extra, Inflight, Session, Stage, State, SubscriptionLimits, Will};
 use crate::shared_message::SharedMessage;
 use crate::store::{Recovered, RecoveredSession, Store, StoredDelivery};
 use crate::time::{Due, Tick};
 
 /// Brings messages into the time of this hub, each once, however many receivers share it.
 struct Mover {
+    budget: Arc<Budget>,
     from: Tick,
     to: Tick,
     moved: HashMap<u64, SharedMessage>,
@@ -24,9 +26,10 @@ struct Mover {
 impl Mover {
     fn message(&mut self, old: &SharedMessage) -> SharedMessage {
         let (from, to) = (self.from, self.to);
+        let account = Account::Once(&self.budget);
         self.moved
             .entry(old.id())
-            .or_insert_with(|| old.moved(from, to))
+            .or_insert_with(|| old.moved(from, to, account))
             .clone()
     }
 }
@@ -42,6 +45,7 @@ impl Hub {
         self.next_message
             .store(last_message_id + 1, Ordering::Relaxed);
         let mut mover = Mover {
+            budget: self.shared.budget.clone(),
             from: at,
             to: now,
             moved: HashMap::new(),
@@ -65,7 +69,8 @@ impl Hub {
             state.expiry_s = recovered.expiry_s;
             state.offline.get_or_insert_default().since = now;
             for packet_id in &recovered.open {
-                state.inbound.insert(*packet_id);
+                let _ = state.inbound.make_room(&self.shared.budget);
+                state.inbound.insert_anyway(*packet_id);
             }
             for stored in &recovered.deliveries {
                 let message = mover.message(&stored.message);
@@ -79,7 +84,10 @@ impl Hub {
                 let key = self.arm(at, Due::SessionExpiry(session.clone(), epoch));
                 state.offline.get_or_insert_default().expiry_timer = Some(key);
             }
-            state.will = recovered.will.map(Box::new);
+            let budget = &self.shared.budget;
+            state.will = recovered.will.map(|will| Will::restored(will, budget));
+            // What was accepted once stays, whatever the limits are now.
+            state.restore(budget, client_id.len());
             let lost = DisconnectReason::ConnectionLost;
             self.settle_will(&session, &mut state, &lost, false, &mut batch);
         }
@@ -91,6 +99,7 @@ impl Hub {
             let shared = stored.record.shared && is_shared(&stored.filter);
             let subscriber = Subscriber::Session(session.clone());
             router.insert(&stored.filter, subscriber, stored.record, shared);
+            self.restore_subscription(&stored.filter);
             let mut filter = stored.filter.clone();
             let mut state = session.lock();
             let unbounded = &SubscriptionLimits::NONE;
@@ -121,9 +130,8 @@ impl Hub {
             qos,
             retain,
         };
-        let cost = delivery.message.cost();
-        state.queued_bytes += cost;
-        self.shared.charge(cost);
+        state.queued_bytes += delivery.cost();
+        self.shared.charge(delivery.share());
         match stored.packet_id {
             Some(packet_id) => {
                 let stage = if stored.released {
@@ -131,21 +139,20 @@ impl Hub {
                 } else {
                     Stage::Published
                 };
-                let sequence = state.next_sequence();
                 let entry = Inflight {
                     delivery,
-                    sequence,
+                    sequence: 0, // given by the table
                     stage,
                     counted: false,
                 };
-                state.inflight.insert(packet_id, entry);
+                state.inflight.insert(packet_id, entry, &self.shared.budget);
             }
             None => {
                 self.shared
                     .counters
                     .queued_messages
                     .fetch_add(1, Ordering::Relaxed);
-                state.queued_qos0 += usize::from(qos == midge_codec::QoS::AtMostOnce);
+                state.queued_qos0 += u32::from(qos == midge_codec::QoS::AtMostOnce);
                 state.queue.push_back(delivery);
             }
         }

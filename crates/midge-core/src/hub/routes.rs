@@ -4,6 +4,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::budget::{Budget, Charge, Part};
 use crate::router::{Router, Subscriber, Target};
 
 /// Topics of a publisher with their resolved receivers. A topic that comes for the first time is only
@@ -29,6 +30,8 @@ pub(super) struct Route {
     pub(super) kept: bool,
     /// All receivers are the host's own.
     pub(super) inside: bool,
+    /// For more than a connection has without.
+    _charge: Option<Charge>,
 }
 
 /// Mostly there is one, which needs no memory of its own.
@@ -63,10 +66,33 @@ const CACHED_ROUTES: usize = 4;
 /// Topics noted per publisher.
 const NOTED: usize = 6;
 
+/// Bytes of a remembered route that a connection has without a charge.
+const FREE: usize = 192;
+
+/// Bytes of a shared group without members, beyond its filter.
+const GROUP: usize = 192;
+
 impl Route {
-    fn new(topic: Arc<str>, router: &Router, publisher: Option<&str>) -> Self {
+    /// `None` if no more memory may be held.
+    fn new(
+        topic: Arc<str>,
+        router: &Router,
+        publisher: Option<&str>,
+        budget: &Arc<Budget>,
+    ) -> Option<Self> {
         let targets = router.resolve(&topic, publisher);
-        Self {
+        // A group that nobody is in any more lives on with the routes that know it.
+        let groups = targets.iter().map(|target| match target {
+            Target::Group(group) => GROUP + group.filter.len(),
+            Target::One(_) => 0,
+        });
+        let bytes = topic.len() + targets.capacity() * size_of::<Target>() + groups.sum::<usize>();
+        let charge = match bytes > FREE {
+            true => Some(budget.try_hold(Part::Connections, bytes)?),
+            false => None,
+        };
+        Some(Self {
+            _charge: charge,
             generation: router.generation(),
             inside: super::inside::is_inside(&targets),
             kept: targets.iter().any(|target| match target {
@@ -76,7 +102,7 @@ impl Route {
             plain: targets.iter().all(super::run::is_plain),
             topic,
             targets: targets.into(),
-        }
+        })
     }
 }
 
@@ -97,20 +123,26 @@ impl RouteCache {
         topic: &str,
         router: &Router,
         publisher: Option<&str>,
+        budget: &Arc<Budget>,
     ) -> Option<&Route> {
         let known = self.routes.iter().position(|route| *route.topic == *topic);
         let at = match known {
             Some(at) => {
-                let route = self.routes.get_mut(at)?;
+                let route = self.routes.get(at)?;
                 if route.generation != router.generation() {
                     let topic = route.topic.clone();
-                    *route = Route::new(topic, router, publisher);
+                    let Some(again) = Route::new(topic, router, publisher, budget) else {
+                        self.routes.swap_remove(at);
+                        self.last = 0;
+                        return None;
+                    };
+                    *self.routes.get_mut(at)? = again;
                 }
                 at
             }
             None if !self.came_before(router.hash(topic)) => return None,
             None => {
-                let route = Route::new(topic.into(), router, publisher);
+                let route = Route::new(topic.into(), router, publisher, budget)?;
                 if self.routes.len() < CACHED_ROUTES {
                     self.routes.push(route);
                     self.routes.len() - 1
@@ -142,7 +174,7 @@ mod tests {
     use super::*;
 
     fn knows(cache: &mut RouteCache, router: &Router, topic: &str) -> bool {
-        let known = cache.route(topic, router, None).is_some();
+        let known = cache.route(topic, router, None, &Budget::new(0)).is_some();
         assert!(!known || cache.knows(topic));
         known
     }

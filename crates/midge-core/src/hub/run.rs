@@ -325,7 +325,8 @@ impl Hub {
             })
         } else {
             let maximum = publisher.receive_maximum;
-            let mut receiving = publisher.session.receiving_qos2(publisher.link, maximum)?;
+            let (session, shared) = (publisher.session, &self.shared);
+            let mut receiving = session.receiving_qos2(publisher.link, maximum, shared)?;
             Run::new::<Short>(input, version, topic, longest, |piece| {
                 let is_new = receiving.open(piece.packet_id);
                 if is_new {
@@ -415,10 +416,11 @@ impl Hub {
     ) {
         let mut kept = std::mem::take(&mut batch.kept);
         let first = self.next_message_ids(run.packets);
+        let account = self.account(route.targets.len());
         kept.extend(run.pieces().zip(first..).map(|(piece, id)| {
             let origin = Origin::Client(publisher.client_id.clone());
             run.message(&piece)
-                .keep(Some(run.topic), id, origin, batch.now, None)
+                .keep(Some(run.topic), id, origin, batch.now, None, account)
         }));
         if let Some((last, others)) = route.targets.split_last() {
             for target in others {

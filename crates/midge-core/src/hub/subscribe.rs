@@ -7,6 +7,7 @@ use midge_codec::{QoS, ReasonCode, SubscriptionOptions};
 use super::Hub;
 use super::output::HELD;
 use crate::batch::Batch;
+use crate::budget::Part;
 use crate::event::{Event, EventMask};
 use crate::link::Link;
 use crate::outbox::Outbox;
@@ -14,6 +15,9 @@ use crate::router::{Router, Subscriber, Waste};
 use crate::session::{RetainedCursor, Session, State, SubRecord, SubscriptionLimits};
 use crate::steps;
 use crate::store::{Op, StoredSubscription};
+
+/// Bytes of an answer with retained messages that waits, in a list that may be half empty.
+const WALK: usize = 2 * size_of::<RetainedCursor>();
 
 /// What one slice of a SUBSCRIBE or UNSUBSCRIBE may cost, as [`cost`] says: it holds the router for
 /// some 100 microseconds.
@@ -114,7 +118,9 @@ impl Hub {
             }
             let before = work.before.take();
             let brought = before.map(|before| std::mem::replace(&mut attached.outbox, before));
-            suback(&work.grants, attached.outbox.buffer());
+            attached.append(&self.shared.budget, |outbox| {
+                suback(&work.grants, outbox.buffer());
+            });
             if let Some(brought) = brought {
                 attached.outbox.append(brought);
             }
@@ -154,6 +160,11 @@ impl Hub {
             grant.answer = Some(ReasonCode::QuotaExceeded);
             return None;
         };
+        if old.is_none() && !self.admit_subscription(&grant.filter) {
+            state.subscriptions.remove(&grant.filter);
+            grant.answer = Some(ReasonCode::QuotaExceeded);
+            return None;
+        }
         let subscriber = Subscriber::Session(session.clone());
         let mut waste = None;
         if let Some(old) = old.filter(|old| old.shared != grant.shared) {
@@ -187,6 +198,7 @@ impl Hub {
                 record,
                 from: None,
                 until,
+                _charge: self.shared.budget.hold(Part::Subscriptions, WALK),
             });
         }
         waste
@@ -255,6 +267,7 @@ impl Hub {
             drop(state);
             let waste = router.remove(filter, &subscriber, record.shared);
             drop(router);
+            self.release_subscription(filter);
             self.throw_away(waste);
             self.count_subscriptions(record.shared, -1);
             answers.push(ReasonCode::Success);

@@ -181,6 +181,7 @@ impl Hub {
         let mut router = self.router.write();
         for (filter, record) in &slice {
             wastes.extend(router.remove(filter, &subscriber, record.shared));
+            self.release_subscription(filter);
             self.count_subscriptions(record.shared, -1);
         }
         drop(router);

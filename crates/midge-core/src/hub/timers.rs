@@ -8,7 +8,7 @@ use crate::event::{DisconnectReason, Event, EventMask};
 use crate::link::Link;
 use crate::steps;
 use crate::store::Op;
-use crate::time::{Due, Tick};
+use crate::time::{Due, Tick, TimerKey};
 
 /// Deadlines in one go. The longest ones end a session with a slice of messages.
 const DUE: usize = 16;
@@ -110,9 +110,9 @@ impl Hub {
         }
     }
 
-    /// Gives a deferred answer its time limit.
-    pub(crate) fn limit(&self, deferred: &crate::hooks::Deferred, now: Tick) {
+    /// Gives a deferred answer its time limit, to be cancelled when it has come.
+    pub(crate) fn limit(&self, deferred: &crate::hooks::Deferred, now: Tick) -> TimerKey {
         let at = now.after_ms(self.config().hooks.timeout_ms);
-        self.arm(at, Due::HookTimeout(deferred.clone()));
+        self.arm(at, Due::HookTimeout(deferred.clone()))
     }
 }

@@ -74,6 +74,7 @@ impl Hub {
             let mut links = std::mem::take(&mut batch.links);
             self.notify_each(&mut links, || batch.now);
             batch.links = links;
+            batch.unpaid = 0;
             self.settle(batch);
         }
     }
@@ -172,7 +173,7 @@ impl Hub {
 
     fn run_after(&self, after: After, batch: &mut Batch) {
         match after {
-            After::Will { client_id, message } => self.publish_will(&client_id, &message, batch),
+            After::Will { client_id, will } => self.publish_will(&client_id, &will.message, batch),
             After::Teardown {
                 session,
                 subscriptions,

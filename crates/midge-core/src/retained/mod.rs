@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use crate::budget::{Budget, Charge, Part};
 use crate::message::{Message, Origin};
 use crate::shared_message::SharedMessage;
 use crate::sync::Hashing;
@@ -41,6 +42,9 @@ pub(crate) struct Retained {
     bytes: usize,
     count: usize,
     stamp: u64,
+    /// Bytes of the shelves, which a few messages may keep as large as they are.
+    shelf_bytes: usize,
+    charge: Charge,
 }
 
 /// The message does not fit into the bounds.
@@ -53,6 +57,13 @@ pub(crate) struct Replaced {
 }
 
 impl Retained {
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            charge: Charge::new(budget, Part::Retained),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp
     }
@@ -63,6 +74,14 @@ impl Retained {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Charges a shelf that has grown or shrunk.
+    fn resize_shelf(&mut self, before: usize, after: usize) {
+        if before != after {
+            self.shelf_bytes = self.shelf_bytes + after - before;
+            self.charge.set(self.shelf_bytes);
+        }
     }
 
     /// The shelves on which the matches of a filter, or a topic, are.
@@ -141,7 +160,10 @@ impl Retained {
         }
         let hasher = self.hasher.clone();
         if let Some(shelf) = self.shelf_mut(&topic) {
+            let before = shelf.bytes();
             let at = shelf.insert(entry, hashes(&hasher, &topic));
+            let after = shelf.bytes();
+            self.resize_shelf(before, after);
             self.places.insert(topic.clone(), at);
         }
         Ok(None)
@@ -150,7 +172,12 @@ impl Retained {
     pub(crate) fn remove(&mut self, topic: &str) -> Option<Replaced> {
         let at = self.places.remove(topic)?;
         let hasher = self.hasher.clone();
-        let entry = (self.shelf_mut(topic)?).remove(at, hashes(&hasher, topic))?;
+        let shelf = self.shelf_mut(topic)?;
+        let before = shelf.bytes();
+        let entry = shelf.remove(at, hashes(&hasher, topic));
+        let after = shelf.bytes();
+        self.resize_shelf(before, after);
+        let entry = entry?;
         if is_counted(&entry.message) {
             self.count -= 1;
             self.bytes -= cost(&entry.message);

@@ -18,6 +18,8 @@ pub(super) struct Shelf {
     /// The chunks that are not full, each once, and perhaps some that are gone.
     open: Vec<u32>,
     count: u32,
+    /// Chunks that are there, each as large as if it was full.
+    kept: usize,
     /// Level and place, as hash and number, of each level of each topic: the places of all topics
     /// with a certain text at a certain level lie next to each other. Hashes of different levels may
     /// be the same, so what is found has to be compared with the filter.
@@ -44,6 +46,11 @@ fn key(hash: u32, at: u32) -> u64 {
 }
 
 impl Shelf {
+    /// Bytes of its chunks.
+    pub(super) fn bytes(&self) -> usize {
+        self.kept * size_of::<Chunk>() + self.chunks.capacity() * size_of::<usize>()
+    }
+
     pub(super) fn get(&self, at: u32) -> Option<&Entry> {
         let chunk = self.chunks.get((at / CHUNK) as usize)?.as_ref()?;
         chunk.entries.get((at % CHUNK) as usize)?.as_ref()
@@ -67,6 +74,7 @@ impl Shelf {
         };
         let mut at = number * CHUNK;
         if let Some(place) = self.chunks.get_mut(number as usize) {
+            self.kept += usize::from(place.is_none());
             let chunk = place.get_or_insert_with(Chunk::new);
             let free = (!chunk.used).trailing_zeros();
             if let Some(slot) = chunk.entries.get_mut(free as usize) {
@@ -99,6 +107,7 @@ impl Shelf {
         chunk.used &= !(1 << slot);
         if chunk.used == 0 {
             *place = None;
+            self.kept -= 1;
         }
         self.count -= 1;
         for hash in hashes {

@@ -1,13 +1,13 @@
 use midge_codec::TopicFilter;
 
 use super::*;
-use crate::message::OwnedMessage;
+use crate::message::{Account, OwnedMessage};
 use crate::time::Tick;
 
 fn message(topic: &str) -> SharedMessage {
     OwnedMessage::new(topic, "x")
         .parts()
-        .keep(None, 1, Origin::Host, Tick(0), None)
+        .keep(None, 1, Origin::Host, Tick(0), None, Account::Host)
 }
 
 fn keep(store: &mut Retained, message: SharedMessage) {
@@ -168,7 +168,9 @@ fn large_messages_end_a_page() {
     let mut store = Retained::default();
     for n in 0..10 {
         let large = OwnedMessage::new(format!("t/{n}"), vec![0; 40_000]);
-        let message = large.parts().keep(None, 1, Origin::Host, Tick(0), None);
+        let message = large
+            .parts()
+            .keep(None, 1, Origin::Host, Tick(0), None, Account::Host);
         keep(&mut store, message);
     }
     assert_eq!(store.page("+/+", None, u64::MAX).messages.len(), 2);

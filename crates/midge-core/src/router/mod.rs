@@ -17,6 +17,7 @@ pub(crate) use subs::{Sub, Subscriber};
 pub(crate) use trie::Waste;
 use trie::{Found, Trie};
 
+use crate::budget::{Budget, Charge, Part};
 use crate::observer::Observers;
 use crate::parts::{Keyed, Parts};
 use crate::session::{Extra, SubRecord};
@@ -115,11 +116,63 @@ pub(crate) struct Router {
     closed: bool,
     /// Grows with every change, so that cached routes find out that they are stale.
     generation: u64,
+    /// The most filters without wildcards and groups since there were none.
+    most: usize,
+    /// For the tables, which stay when subscriptions go.
+    charge: Charge,
+}
+
+/// Bytes that one filter takes in a table, which may be less than half full.
+const PLACE: usize = 3 * size_of::<Exact>();
+
+/// Bytes that a subscription is charged: its filter, its entries in the session and here, and what an
+/// allocator adds to each of them. The tables are charged as a whole.
+pub(crate) fn subscription_bytes(filter: &str) -> usize {
+    const ENTRIES: usize = 384;
+    const GROUP: usize = 512;
+
+    if is_shared(filter) {
+        // The filter without its share is a key of its own.
+        ENTRIES + GROUP + 2 * filter.len()
+    } else {
+        ENTRIES + filter.len()
+    }
 }
 
 impl Router {
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+        let charge = Charge::new(budget, Part::Subscriptions);
+        Self {
+            wild: Trie::new(charge.another()),
+            charge,
+            ..Self::default()
+        }
+    }
+
+    /// Charges the tables as they are after a change.
+    fn recharge(&mut self) {
+        self.wild.recharge();
+        let filters = self.exact.len() + self.groups.len();
+        // Tables keep what they have grown to until they are empty.
+        self.most = if filters == 0 {
+            0
+        } else {
+            self.most.max(filters)
+        };
+        let bytes = self.most * PLACE;
+        if bytes != self.charge.bytes() {
+            self.charge.set(bytes);
+        }
+    }
+
+    /// The most that the tables can grow by for one more filter, but for those that have to double.
+    pub(crate) fn growth(filter: &str) -> usize {
+        let levels = filter.bytes().filter(|byte| *byte == b'/').count() + 1;
+        2 * PLACE + levels * trie::NODE + filter.len()
     }
 
     /// Adds or replaces a subscription. `filter` is as the client sent it, `$share/` included when
@@ -145,6 +198,7 @@ impl Router {
         } else {
             self.change(filter, Some(filter), |slot| slot.insert(sub));
         }
+        self.recharge();
     }
 
     /// Changes the slot of a filter, made if it is not there, for which `name` is kept if there is one.
@@ -171,7 +225,7 @@ impl Router {
         shared: bool,
     ) -> Option<Waste> {
         self.generation += 1;
-        if shared && let Some((_, inner)) = split_share(filter) {
+        let waste = if shared && let Some((_, inner)) = split_share(filter) {
             let group = self.groups.get(filter)?;
             if !group.remove(subscriber) {
                 return None;
@@ -181,7 +235,9 @@ impl Router {
             self.edit(inner, |slot| slot.remove_group(&group))
         } else {
             self.edit(filter, |slot| slot.remove(subscriber))
-        }
+        };
+        self.recharge();
+        waste
     }
 
     fn edit(&mut self, filter: &str, change: impl FnOnce(&mut Slot)) -> Option<Waste> {

@@ -2,6 +2,7 @@
 
 use super::edges::{Edge, Edges, shrink};
 use super::subs::Slot;
+use crate::budget::Charge;
 use crate::parts::{Keyed, Parts};
 use crate::steps;
 
@@ -22,7 +23,17 @@ pub(super) struct Trie {
     long: Parts<LongLevel>,
     /// The number of the next long level.
     next_long: u64,
+    /// Bytes of the long levels, and the most of them there have been.
+    long_bytes: usize,
+    most_long: usize,
+    /// For nodes and edges, which stay when filters go.
+    charge: Charge,
 }
+
+/// Bytes of a node with its edge, in lists that may be half empty, or less.
+pub(super) const NODE: usize = 2 * size_of::<Node>() + 112;
+/// The same of a long level, without its text.
+const LONG: usize = 3 * size_of::<LongLevel>() + 32;
 
 #[derive(Default)]
 struct Node {
@@ -94,6 +105,9 @@ impl Default for Trie {
             edges: Edges::default(),
             long: Parts::default(),
             next_long: 0,
+            long_bytes: 0,
+            most_long: 0,
+            charge: Charge::NONE,
         }
     }
 }
@@ -103,6 +117,7 @@ pub(crate) struct Waste {
     nodes: Vec<Node>,
     free: Vec<u32>,
     edges: Edges,
+    _charge: Charge,
 }
 
 impl Waste {
@@ -147,6 +162,7 @@ impl Trie {
         }
         let number = self.next_long;
         self.next_long += 1;
+        self.long_bytes += level.len();
         self.long.insert(LongLevel {
             text: level.into(),
             number,
@@ -170,8 +186,26 @@ impl Trie {
         if let Some(long) = self.long.get_mut(level) {
             long.edges -= 1;
             if long.edges == 0 {
+                self.long_bytes -= level.len();
                 self.long.remove(level);
             }
+        }
+    }
+
+    pub(super) fn new(charge: Charge) -> Self {
+        Self {
+            charge,
+            ..Self::default()
+        }
+    }
+
+    /// Charges nodes and edges as they are after a change.
+    pub(super) fn recharge(&mut self) {
+        self.most_long = self.most_long.max(self.long.len());
+        let long = self.most_long * LONG + self.long_bytes;
+        let bytes = (self.nodes.len() - 1) * NODE + long;
+        if bytes != self.charge.bytes() {
+            self.charge.set(bytes);
         }
     }
 
@@ -256,11 +290,13 @@ impl Trie {
         if !self.nodes[ROOT as usize].is_empty() {
             return None;
         }
-        let old = std::mem::take(self);
+        let empty = Self::new(self.charge.another());
+        let old = std::mem::replace(self, empty);
         (old.nodes.len() > MANY).then_some(Waste {
             nodes: old.nodes,
             free: old.free,
             edges: old.edges,
+            _charge: old.charge,
         })
     }
 

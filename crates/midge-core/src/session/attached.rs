@@ -6,13 +6,19 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use midge_codec::{PublishFrame, Version};
 
+use crate::batch::Batch;
+use crate::budget::{Budget, Charge, Part};
 use crate::hooks::ClientInfo;
+use crate::hub::Shared;
 use crate::link::Link;
 use crate::message::SHARE_FROM;
 use crate::outbox::Outbox;
 
 /// Above this many bytes in the outbox queued messages stay in the queue until it drains.
 pub(crate) const OUTBOX_HIGH: usize = 64 * 1024;
+
+/// Bytes that one batch may append to outboxes before it is charged for them.
+pub(crate) const CREDIT: usize = 128 * 1024;
 
 /// What CONNECT settled for the connection.
 #[derive(Clone, Copy, Debug)]
@@ -36,31 +42,58 @@ pub(crate) struct Attached {
     pub(crate) in_window: u16,
     /// Bytes taken for writing that may not be written yet.
     pub(crate) in_write: usize,
-    /// Bytes of the outbox that count in the hub's backlog.
-    pub(crate) charged: usize,
+    /// Bytes that the outbox may hold without a charge: none while the transport is full.
+    pub(crate) free: u32,
     /// Position in the store that must be committed before anything is sent, 0 for none.
     pub(crate) held_until: u64,
     /// A batch has taken on to notify the connection.
     pub(crate) dirty: bool,
     /// A batch has taken on to end the connection.
     pub(crate) kicked: bool,
-    #[allow(clippy::box_collection)] // few connections have any
-    aliases: Option<Box<HashMap<Box<str>, u16>>>,
+    aliases: Option<Box<Aliases>>,
+}
+
+/// Topic aliases used towards a client.
+#[derive(Debug)]
+struct Aliases {
+    known: HashMap<Box<str>, u16>,
+    charge: Charge,
+}
+
+/// What an alias takes beyond its topic name.
+const ALIAS: usize = 80;
+
+impl Aliases {
+    /// Takes on a topic; its alias, unless `maximum` are in use or no more memory may be held.
+    fn add(&mut self, topic: &str, maximum: u16) -> Option<u16> {
+        let next = u16::try_from(self.known.len() + 1).ok()?;
+        let bytes = self.charge.bytes() + ALIAS + topic.len();
+        (next <= maximum && self.charge.try_set(bytes)).then(|| {
+            self.known.insert(topic.into(), next);
+            next
+        })
+    }
 }
 
 impl Attached {
-    pub(crate) fn new(link: Arc<Link>, settings: AttachedSettings) -> Self {
+    pub(crate) fn new(link: Arc<Link>, settings: AttachedSettings, budget: &Arc<Budget>) -> Self {
+        let aliases = (settings.alias_maximum > 0).then(|| {
+            Box::new(Aliases {
+                known: HashMap::new(),
+                charge: Charge::new(budget, Part::Connections),
+            })
+        });
         Self {
             link,
             settings,
             outbox: Outbox::default(),
             in_window: 0,
             in_write: 0,
-            charged: 0,
+            free: OUTBOX_HIGH as u32,
             held_until: 0,
             dirty: false,
             kicked: false,
-            aliases: None,
+            aliases,
         }
     }
 
@@ -83,8 +116,72 @@ impl Attached {
         }
     }
 
+    /// Whether what is appended has to be charged, `size` bytes more included. What one batch appends
+    /// is not, up to a certain sum: mostly it is written at once.
+    #[inline]
+    pub(crate) fn pays(&self, size: usize, batch: &Batch) -> bool {
+        self.outbox.len() + size > self.free as usize || batch.unpaid > CREDIT
+    }
+
+    /// Accounts for so many bytes that were appended.
+    #[inline]
+    pub(crate) fn append_paid(
+        &mut self,
+        pays: bool,
+        size: usize,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) {
+        batch.unpaid += size;
+        if pays {
+            self.outbox.charge(&shared.budget);
+        }
+    }
+
+    /// Takes output away to be written.
+    pub(crate) fn take_into(&mut self, into: &mut Outbox) {
+        if into.is_empty() {
+            std::mem::swap(into, &mut self.outbox);
+        } else {
+            into.append(std::mem::take(&mut self.outbox));
+        }
+        self.in_write = into.len();
+    }
+
+    /// What was taken before is written.
+    pub(crate) fn written(&mut self) {
+        self.in_write = 0;
+        self.free = OUTBOX_HIGH as u32;
+    }
+
+    /// Appends an answer, or what else cannot be refused.
+    pub(crate) fn append(&mut self, budget: &Arc<Budget>, append: impl FnOnce(&mut Outbox)) {
+        append(&mut self.outbox);
+        if self.free == 0 {
+            self.outbox.charge(budget);
+        }
+    }
+
     pub(crate) fn has_window(&self) -> bool {
         self.in_window < self.settings.window
+    }
+
+    /// Whether the client takes a packet of this size, as far as that is known before it is encoded.
+    pub(crate) fn takes(&self, frame: &PublishFrame<'_>) -> bool {
+        let (version, maximum) = (self.settings.version, self.settings.maximum_packet);
+        if maximum == u32::MAX || frame.encoded_len(version) <= maximum as usize {
+            return true;
+        }
+        let aliases = self.aliases.as_ref();
+        let known = aliases.and_then(|aliases| aliases.known.get(frame.topic));
+        known.is_some_and(|alias| {
+            let short = PublishFrame {
+                topic: "",
+                topic_alias: Some(*alias),
+                ..*frame
+            };
+            short.encoded_len(version) <= maximum as usize
+        })
     }
 
     /// Encodes a PUBLISH; `false` if it is larger than the client takes (MQTT-3.1.2-24).
@@ -101,25 +198,17 @@ impl Attached {
             };
             if self.settings.alias_maximum > 0 {
                 let topic = frame.topic;
-                let known = self
-                    .aliases
-                    .as_ref()
-                    .and_then(|known| known.get(topic).copied());
+                let aliases = self.aliases.as_deref_mut();
+                let known = aliases.as_ref().and_then(|a| a.known.get(topic).copied());
                 if let Some(alias) = known {
                     frame.topic_alias = Some(alias);
                     frame.topic = "";
                 } else {
-                    let used = self.aliases.as_ref().map_or(0, |known| known.len());
-                    let next = u16::try_from(used + 1).unwrap_or(u16::MAX);
-                    frame.topic_alias = (next <= self.settings.alias_maximum).then_some(next);
-                    if frame.topic_alias.is_some() && !fits(&frame) {
-                        frame.topic_alias = None;
-                    }
-                    if let Some(alias) = frame.topic_alias {
-                        self.aliases
-                            .get_or_insert_default()
-                            .insert(topic.into(), alias);
-                    }
+                    // Whether it fits with an alias does not depend on which one.
+                    frame.topic_alias = Some(1);
+                    frame.topic_alias = aliases
+                        .filter(|_| fits(&frame))
+                        .and_then(|aliases| aliases.add(topic, self.settings.alias_maximum));
                 }
             }
             if !fits(&frame) {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use midge_codec::{PublishFrame, QoS, Version};
 
-use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
+use super::{
+    Attached, Delivery, Extra, Inflight, LONGEST_IDENTIFIER, Session, Stage, State,
+    subscription_ids,
+};
 use crate::batch::Batch;
 use crate::config::{Config, Overflow};
 use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hub::{Run, Shared};
-use crate::message::MessageRef;
+use crate::message::{MessageRef, SHARE_FROM, SMALL_MESSAGE};
 use crate::receipt::Outcome;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::shared_message::SharedMessage;
@@ -103,17 +106,16 @@ impl Session {
             && settings.maximum_packet == u32::MAX;
         if as_it_came {
             let size = run.bytes.len();
-            if attached.outbox.len() + size > OUTBOX_HIGH {
-                if over_budget(attached, size, shared).is_some() {
-                    return false;
-                }
-                attached.charged += size;
-                shared.add_backlog(size);
+            let copied = if bytes.is_some() { SEGMENT } else { size };
+            let pays = attached.pays(size, batch);
+            if pays && over_budget(attached, size, copied, shared).is_some() {
+                return false;
             }
             match bytes {
                 Some(bytes) => attached.outbox.push_segment(bytes.clone()),
                 None => attached.outbox.push(run.bytes),
             }
+            attached.append_paid(pays, copied, shared, batch);
             batch.local.publish_sent += run.packets;
             batch.local.publish_bytes_sent += run.payloads;
             batch.touch(attached);
@@ -148,24 +150,29 @@ impl Session {
             return;
         }
         let limit = shared.config.limits.session_queue_bytes;
-        let mut charged = 0;
+        let (mut cost, mut charged) = (0, 0);
         let mut pieces = run.pieces();
+        let most = run.bytes.len() + run.packets as usize * SMALL_MESSAGE;
+        if shared.has_no_room(most).is_some() {
+            return;
+        }
+        let before = attached.outbox.len();
         while attached.has_window()
             && attached.outbox.len() < OUTBOX_HIGH
             // The largest that a message of a run can cost.
-            && state.queued_bytes + charged + 2 * OUTBOX_HIGH <= limit
+            && state.queued_bytes + cost + 2 * OUTBOX_HIGH <= limit
             && let Some(packet_id) = state.inflight.free_packet_id()
             && let Some(piece) = pieces.next()
             && let Some(message) = messages.next()
         {
-            charged += message.cost();
+            cost += message.cost();
+            charged += message.share();
             attached
                 .outbox
                 .push_numbered(piece.bytes, piece.packet_id_at, packet_id);
             attached.in_window += 1;
             batch.local.publish_sent += 1;
             batch.local.publish_bytes_sent += message.payload().len() as u64;
-            state.next_sequence += 1;
             let entry = Inflight {
                 delivery: Delivery {
                     message,
@@ -174,15 +181,17 @@ impl Session {
                     qos: run.qos,
                     retain: false,
                 },
-                sequence: state.next_sequence,
+                sequence: 0, // given by the table
                 stage: Stage::Published,
                 counted: true,
             };
-            state.inflight.insert(packet_id, entry);
+            state.inflight.insert(packet_id, entry, &shared.budget);
         }
         if charged > 0 {
-            state.queued_bytes += charged;
+            state.queued_bytes += cost;
             shared.charge(charged);
+            let size = attached.outbox.len() - before;
+            attached.append_paid(attached.pays(0, batch), size, shared, batch);
             batch.touch(attached);
         }
     }
@@ -207,18 +216,21 @@ impl Session {
                 qos: terms.qos,
                 retain: terms.retain,
             };
+            if !takes(state, &delivery, batch.now) {
+                return Outcome::Dropped(DropReason::PacketTooLarge);
+            }
             return self.enqueue(state, delivery, shared, batch);
         };
-        let size = offering.parts().payload.len() + offering.parts().topic.len();
-        if attached.outbox.len() + size > OUTBOX_HIGH {
-            if let Some(reason) = over_budget(attached, size, shared) {
-                return self.refuse(attached, reason, &shared.config, batch);
-            }
-            attached.charged += size;
-            shared.add_backlog(size);
-        }
         let ids = subscription_ids(&terms.id, terms.extra.map(|extra| &**extra));
         let settings = attached.settings;
+        let parts = offering.parts();
+        let size = parts.payload.len() + parts.topic.len() + parts.properties.block_len();
+        let pays = attached.pays(size, batch);
+        if pays
+            && let Some(reason) = refusal_qos0(attached, offering, terms.retain, ids, shared, batch)
+        {
+            return self.refuse(attached, reason, &shared.config, batch);
+        }
         let plain = ids.is_empty()
             && !terms.retain
             && settings.alias_maximum == 0
@@ -228,23 +240,13 @@ impl Session {
             None => {
                 let parts = offering.parts();
                 let block = block_of(offering, settings.version, batch.scratch());
-                let frame = PublishFrame {
-                    dup: false, // MQTT-3.3.1-2
-                    qos: QoS::AtMostOnce,
-                    retain: terms.retain,
-                    topic: parts.topic,
-                    packet_id: 0,
-                    topic_alias: None,
-                    message_expiry: parts.expiry,
-                    subscription_ids: ids,
-                    block,
-                    payload_len: parts.payload.len(),
-                };
+                let frame = qos0_frame(offering, terms.retain, ids, block);
                 if !attached.publish(frame, parts.payload, parts.backing) {
                     return Outcome::Dropped(DropReason::PacketTooLarge);
                 }
             }
         }
+        attached.append_paid(pays, size, shared, batch);
         batch.local.publish_sent += 1;
         batch.local.publish_bytes_sent += offering.parts().payload.len() as u64;
         batch.touch(attached);
@@ -267,6 +269,9 @@ impl Session {
         shared: &Shared,
         batch: &mut Batch,
     ) -> Outcome {
+        if !takes(state, &delivery, batch.now) {
+            return Outcome::Dropped(DropReason::PacketTooLarge); // MQTT-3.1.2-25
+        }
         let first = match ahead {
             true => state.ahead.is_empty(),
             false => state.queue.is_empty() && !state.awaits_retained(),
@@ -277,8 +282,8 @@ impl Session {
                 attached.has_window() && attached.outbox.len() < OUTBOX_HIGH
             });
         if !direct
-            || state.queued_bytes + delivery.message.cost()
-                > shared.config.limits.session_queue_bytes
+            || shared.has_no_room(delivery.share()).is_some()
+            || state.queued_bytes + delivery.cost() > shared.config.limits.session_queue_bytes
         {
             return match ahead {
                 true => self.put_ahead(state, delivery, shared),
@@ -297,9 +302,11 @@ impl Session {
 
     /// Keeps a retained message until the window opens; at most one page of them.
     fn put_ahead(&self, state: &mut State, delivery: Delivery, shared: &Shared) -> Outcome {
-        let cost = delivery.message.cost();
-        if state.queued_bytes + cost > shared.config.limits.session_queue_bytes {
+        if state.queued_bytes + delivery.cost() > shared.config.limits.session_queue_bytes {
             return Outcome::Dropped(DropReason::QueueFull);
+        }
+        if let Some(reason) = shared.has_no_room(delivery.share()) {
+            return Outcome::Dropped(reason);
         }
         charge(state, &delivery, shared);
         shared
@@ -323,18 +330,13 @@ impl Session {
         if state.attached.is_none() && delivery.message.is_expired(batch.now) {
             return Outcome::Dropped(DropReason::Expired);
         }
-        let cost = delivery.message.cost();
+        let (cost, share) = (delivery.cost(), delivery.share());
         loop {
             let full = state.queue.len() >= limits.session_queue_messages
                 || state.queued_bytes + cost > limits.session_queue_bytes;
-            let total = shared.queued_bytes() + cost > limits.total_queue_bytes;
-            if !full && !total {
+            let total = shared.has_no_room(share);
+            let Some(reason) = full.then_some(DropReason::QueueFull).or(total) else {
                 break;
-            }
-            let reason = if full {
-                DropReason::QueueFull
-            } else {
-                DropReason::TotalQueueFull
             };
             if drop_expired(self, state, shared, batch) {
                 continue;
@@ -360,7 +362,7 @@ impl Session {
             .counters
             .queued_messages
             .fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
-        state.queued_qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
+        state.queued_qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
         state.queue.push_back(delivery);
         if let Some(attached) = state.attached.as_deref_mut() {
             batch.touch(attached);
@@ -393,6 +395,8 @@ impl Session {
             return Err((delivery, DropReason::PacketTooLarge));
         }
 
+        let pays = attached.pays(0, batch);
+        attached.append_paid(pays, delivery.message.copied(), shared, batch);
         batch.touch(attached);
         batch.local.publish_sent += 1;
         batch.local.publish_bytes_sent += delivery.message.payload().len() as u64;
@@ -417,14 +421,13 @@ impl Session {
                 packet_id,
             });
         }
-        let sequence = state.next_sequence();
         let entry = Inflight {
             delivery,
-            sequence,
+            sequence: 0, // given by the table
             stage: Stage::Published,
             counted: true,
         };
-        state.inflight.insert(packet_id, entry);
+        state.inflight.insert(packet_id, entry, &shared.budget);
         Ok(())
     }
 
@@ -461,22 +464,34 @@ impl Session {
         config: &Config,
         batch: &mut Batch,
     ) -> Outcome {
-        if config.overflow == Overflow::Disconnect {
+        if config.overflow == Overflow::Disconnect && reason != DropReason::PacketTooLarge {
             batch.kick(attached, DisconnectReason::TooSlow);
         }
         Outcome::Dropped(reason)
     }
 }
 
-fn over_budget(attached: &Attached, size: usize, shared: &Shared) -> Option<DropReason> {
+/// What a shared payload adds to an outbox.
+const SEGMENT: usize = 64;
+
+/// Why a packet of `size` bytes, of which so many are copied, may not wait for a connection, if so.
+#[cold]
+fn over_budget(
+    attached: &Attached,
+    size: usize,
+    copied: usize,
+    shared: &Shared,
+) -> Option<DropReason> {
     let limits = &shared.config.limits;
-    let waiting = attached.outbox.len() + attached.in_write + size;
+    let all = attached.outbox.len() + size;
+    if all <= OUTBOX_HIGH && !attached.outbox.owes(copied) {
+        return None; // It needs no memory.
+    }
+    let waiting = all + attached.in_write;
     if waiting > limits.session_queue_bytes {
         Some(DropReason::QueueFull)
-    } else if shared.backlog() + shared.queued_bytes() + size > limits.total_queue_bytes {
-        Some(DropReason::TotalQueueFull)
     } else {
-        None
+        shared.has_no_room(copied)
     }
 }
 
@@ -506,9 +521,8 @@ fn charge(state: &mut State, delivery: &Delivery, shared: &Shared) {
             delivery,
         });
     }
-    let cost = delivery.message.cost();
-    state.queued_bytes += cost;
-    shared.charge(cost);
+    state.queued_bytes += delivery.cost();
+    shared.charge(delivery.share());
 }
 
 /// Ends the accounting of a message that was taken.
@@ -528,9 +542,8 @@ pub(crate) fn release(
             packet_id,
         });
     }
-    let cost = delivery.message.cost();
-    state.queued_bytes = state.queued_bytes.saturating_sub(cost);
-    shared.release(cost);
+    state.queued_bytes = state.queued_bytes.saturating_sub(delivery.cost());
+    shared.release(delivery.share());
     if let Some(tracker) = delivery.message.tracker() {
         tracker.closed();
     }
@@ -547,6 +560,15 @@ pub(crate) fn encode(
     let message = &delivery.message;
     let frame = PublishFrame {
         dup,
+        ..frame_of(delivery, packet_id, now)
+    };
+    attached.publish(frame, message.payload(), message.backing())
+}
+
+fn frame_of(delivery: &Delivery, packet_id: u16, now: Tick) -> PublishFrame<'_> {
+    let message = &delivery.message;
+    PublishFrame {
+        dup: false,
         qos: delivery.qos,
         retain: delivery.retain,
         topic: message.topic(),
@@ -556,8 +578,70 @@ pub(crate) fn encode(
         subscription_ids: delivery.subscription_ids(),
         block: message.block(),
         payload_len: message.payload().len(),
+    }
+}
+
+/// Whether the session's client, if it is connected, takes a packet as large as that. It is asked
+/// before anything is charged or makes way for it.
+fn takes(state: &State, delivery: &Delivery, now: Tick) -> bool {
+    state.attached.as_deref().is_none_or(|attached| {
+        attached.settings.maximum_packet == u32::MAX || attached.takes(&frame_of(delivery, 1, now))
+    })
+}
+
+/// Why a QoS 0 message may not wait for a connection, if so.
+#[cold]
+fn refusal_qos0<O: Offering>(
+    attached: &Attached,
+    offering: &O,
+    retain: bool,
+    ids: &[u32],
+    shared: &Shared,
+    batch: &mut Batch,
+) -> Option<DropReason> {
+    let version = attached.settings.version;
+    if attached.settings.maximum_packet < u32::MAX {
+        // Before it is refused for want of room, or the client for being full.
+        let block = block_of(offering, version, batch.scratch());
+        if !attached.takes(&qos0_frame(offering, retain, ids, block)) {
+            return Some(DropReason::PacketTooLarge);
+        }
+    }
+
+    let parts = offering.parts();
+    let block_len = match version {
+        Version::V5 => parts.properties.block_len(),
+        Version::V31 | Version::V311 => 0,
     };
-    attached.publish(frame, message.payload(), message.backing())
+    let head = parts.topic.len() + block_len + ids.len() * LONGEST_IDENTIFIER;
+    let is_shared = parts.backing.is_some() && parts.payload.len() >= SHARE_FROM;
+    let copied = if is_shared {
+        head + SEGMENT
+    } else {
+        head + parts.payload.len()
+    };
+    over_budget(attached, head + parts.payload.len(), copied, shared)
+}
+
+fn qos0_frame<'a, O: Offering>(
+    offering: &'a O,
+    retain: bool,
+    subscription_ids: &'a [u32],
+    block: &'a [u8],
+) -> PublishFrame<'a> {
+    let parts = offering.parts();
+    PublishFrame {
+        dup: false, // MQTT-3.3.1-2
+        qos: QoS::AtMostOnce,
+        retain,
+        topic: parts.topic,
+        packet_id: 0,
+        topic_alias: None,
+        message_expiry: parts.expiry,
+        subscription_ids,
+        block,
+        payload_len: parts.payload.len(),
+    }
 }
 
 /// The forwarded properties of a message, encoded into `scratch` unless a kept message has them.

@@ -7,8 +7,9 @@ use crate::sync::MutexGuard;
 use midge_codec::{Ack, Packet, Properties, QoS, ReasonCode, Version};
 
 use super::deliver::{encode, release};
-use super::{Delivery, Inflight, Session, Stage, State};
+use super::{Delivery, Inflight, NoMemory, Session, Stage, State};
 use crate::batch::Batch;
+use crate::budget::Budget;
 use crate::event::{DropReason, Event, EventMask};
 use crate::hub::Shared;
 use crate::link::Link;
@@ -17,6 +18,10 @@ use crate::store::Op;
 
 /// Bytes of acknowledgements that are handled under one lock.
 const ACKNOWLEDGEMENTS: usize = 4 * 2048;
+
+/// The same as [`OUTBOX_HIGH`] when so much is held for all clients that nothing new is admitted:
+/// what waits is charged already, its encoded copies are not.
+const OUTBOX_FULL: usize = 4 * 1024;
 
 /// Messages looked at in one go when a queue drains, so that one session cannot hold up a thread.
 pub(crate) const PUMP_BUDGET: usize = 4096;
@@ -44,7 +49,7 @@ impl State {
     pub(crate) fn take_queued(&mut self, shared: &Shared) -> Option<Delivery> {
         let head = self.queue.pop_front();
         if let Some(head) = &head {
-            self.queued_qos0 -= usize::from(head.qos == QoS::AtMostOnce);
+            self.queued_qos0 -= u32::from(head.qos == QoS::AtMostOnce);
             shared
                 .counters
                 .queued_messages
@@ -79,11 +84,12 @@ impl State {
 
     /// Whether the window and the outbox have room for another message, and everything that was sent
     /// before has been sent again.
-    pub(crate) fn can_send_next(&self) -> bool {
+    pub(crate) fn can_send_next(&self, high: usize) -> bool {
         self.resend.is_empty()
-            && self.attached.as_deref().is_some_and(|attached| {
-                attached.has_window() && attached.outbox.len() < OUTBOX_HIGH
-            })
+            && self
+                .attached
+                .as_deref()
+                .is_some_and(|attached| attached.has_window() && attached.outbox.len() < high)
     }
 
     /// Takes the messages that are to be sent next, for hooks to be asked about: not more than can
@@ -136,8 +142,8 @@ impl State {
             return 0;
         };
         self.window_back(&entry, batch);
+        let (cost, share) = (entry.delivery.cost(), entry.delivery.share());
         let message = entry.delivery.message;
-        let cost = message.cost();
         self.queued_bytes = self.queued_bytes.saturating_sub(cost);
         if let Some(tracker) = message.tracker() {
             tracker.closed();
@@ -148,7 +154,7 @@ impl State {
                 message,
             });
         }
-        cost
+        share
     }
 
     fn finish(
@@ -184,13 +190,15 @@ impl State {
 /// QoS 2 messages coming in, under the lock of their session.
 pub(crate) struct Receiving<'a> {
     state: MutexGuard<'a, State>,
+    budget: &'a Arc<Budget>,
     maximum: usize,
 }
 
 impl Receiving<'_> {
     /// Whether a message is new and may come; its identifier is in use then (MQTT-4.3.3-10).
     pub(crate) fn open(&mut self, packet_id: u16) -> bool {
-        self.state.inbound.len() < self.maximum && self.state.inbound.insert(packet_id)
+        self.state.inbound.len() < self.maximum
+            && self.state.inbound.insert(packet_id, self.budget) == Ok(true)
     }
 }
 
@@ -341,25 +349,44 @@ impl Session {
 
     /// Takes QoS 2 messages from the client, several under one lock; `None` if the session belongs
     /// to another connection by now.
-    pub(crate) fn receiving_qos2(&self, link: &Link, maximum: u16) -> Option<Receiving<'_>> {
+    pub(crate) fn receiving_qos2<'a>(
+        &'a self,
+        link: &Link,
+        maximum: u16,
+        shared: &'a Shared,
+    ) -> Option<Receiving<'a>> {
         Some(Receiving {
             state: self.lock_for(link)?,
+            budget: &shared.budget,
             maximum: usize::from(maximum),
         })
     }
 
     /// A QoS 2 PUBLISH has come: whether its identifier is in use, and so the message a repetition
     /// (MQTT-4.3.3-10). Nothing changes: the identifier is in use once the message has been decided,
-    /// see [`Session::open_qos2`]. `None` if as many as `maximum` are open already.
-    pub(crate) fn check_qos2(&self, link: &Link, packet_id: u16, maximum: u16) -> Option<Received> {
-        let Some(state) = self.lock_for(link) else {
-            return Some(Received::Detached);
+    /// see [`Session::open_qos2`]. The reason code if as many as `maximum` are open already, or as
+    /// many as there is memory for.
+    pub(crate) fn check_qos2(
+        &self,
+        link: &Link,
+        packet_id: u16,
+        maximum: u16,
+        shared: &Shared,
+    ) -> Result<Received, ReasonCode> {
+        let Some(mut state) = self.lock_for(link) else {
+            return Ok(Received::Detached);
         };
         if state.inbound.contains(packet_id) {
-            return Some(Received::Known);
+            return Ok(Received::Known);
         }
 
-        (state.inbound.len() < usize::from(maximum)).then_some(Received::Unknown)
+        if state.inbound.len() >= usize::from(maximum) {
+            return Err(ReasonCode::ReceiveMaximumExceeded); // MQTT-3.3.4-7
+        }
+        match state.inbound.make_room(&shared.budget) {
+            Ok(()) => Ok(Received::Unknown),
+            Err(NoMemory) => Err(ReasonCode::QuotaExceeded),
+        }
     }
 
     /// A QoS 2 message of the client has been decided: from now on a repetition is known. In one
@@ -368,7 +395,8 @@ impl Session {
         let Some(mut state) = self.lock_for(link) else {
             return Received::Detached;
         };
-        if !state.inbound.insert(packet_id) {
+        // There is room: it was made when the message came.
+        if !state.inbound.insert_anyway(packet_id) {
             return Received::Known;
         }
 
@@ -421,9 +449,13 @@ impl Session {
         shared: &Shared,
         batch: &mut Batch,
     ) -> bool {
-        self.pump_resend(state, shared, batch);
+        let high = match shared.budget.has_room(OUTBOX_HIGH) {
+            true => OUTBOX_HIGH,
+            false => OUTBOX_FULL,
+        };
+        self.pump_resend(state, high, shared, batch);
         for _ in 0..most {
-            if !state.can_send_next() {
+            if !state.can_send_next(high) {
                 return true;
             }
             let Some(delivery) = state.take_next(shared) else {
@@ -440,10 +472,10 @@ impl Session {
                 self.tell_dropped(&delivery, reason, shared, batch);
             }
         }
-        !(state.can_send_next() && state.waits())
+        !(state.can_send_next(high) && state.waits())
     }
 
-    fn pump_resend(&self, state: &mut State, shared: &Shared, batch: &mut Batch) {
+    fn pump_resend(&self, state: &mut State, high: usize, shared: &Shared, batch: &mut Batch) {
         while let Some(packet_id) = state.resend.front().copied() {
             let State {
                 attached,
@@ -458,7 +490,7 @@ impl Session {
                 resend.pop_front();
                 continue;
             };
-            if attached.outbox.len() >= OUTBOX_HIGH {
+            if attached.outbox.len() >= high {
                 return;
             }
             match entry.stage {

@@ -1,6 +1,9 @@
 //! Messages in flight towards a client, by packet identifier.
 
+use std::sync::Arc;
+
 use super::Inflight;
+use crate::budget::{Budget, Charge, Part};
 
 /// Above this many slots memory is given back when nothing is in flight any more.
 const KEPT_SLOTS: usize = 16;
@@ -22,6 +25,12 @@ struct Slab {
     /// The identifiers that became free first and last, if any is free.
     first: u16,
     last: u16,
+    /// The order of sending, among what is in flight at the same time.
+    sequence: u64,
+    /// Slots that need no further charge.
+    charged: usize,
+    /// For the slots, which stay when the messages go that were charged for them.
+    charge: Option<Charge>,
 }
 
 #[derive(Debug)]
@@ -51,6 +60,17 @@ impl Slab {
     fn set(&mut self, packet_id: u16, slot: Slot) -> Option<Slot> {
         let place = self.slots.get_mut(place(packet_id))?;
         Some(std::mem::replace(place, slot))
+    }
+
+    /// Charges the slots after their number has grown.
+    #[cold]
+    fn charge(&mut self, budget: &Arc<Budget>) {
+        self.charged = self.slots.capacity();
+        if self.charged > KEPT_SLOTS {
+            self.charge
+                .get_or_insert_with(|| Charge::new(budget, Part::Sessions))
+                .set(self.charged * size_of::<Slot>());
+        }
     }
 
     fn next_free(&self, packet_id: u16) -> u16 {
@@ -124,10 +144,12 @@ impl InFlight {
         self.0.as_mut()?.slots.get_mut(place(packet_id))?.used_mut()
     }
 
-    /// Puts a message in flight under an identifier that is free.
+    /// Puts a message in flight under an identifier that is free, the last one in the order of sending.
     #[inline]
-    pub(crate) fn insert(&mut self, packet_id: u16, entry: Inflight) {
+    pub(crate) fn insert(&mut self, packet_id: u16, mut entry: Inflight, budget: &Arc<Budget>) {
         let slab = self.0.get_or_insert_default();
+        slab.sequence += 1;
+        entry.sequence = slab.sequence;
         let at = place(packet_id);
         if at < slab.slots.len() {
             // In any other order than they became free only what is restored.
@@ -140,6 +162,9 @@ impl InFlight {
             slab.rest(u16::try_from(slab.slots.len()).unwrap_or_default());
         }
         slab.slots.push(Slot::Used(entry));
+        if slab.slots.len() > slab.charged {
+            slab.charge(budget);
+        }
     }
 
     #[inline]
@@ -184,14 +209,16 @@ fn place(packet_id: u16) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Origin, OwnedMessage};
+    use crate::message::{Account, Origin, OwnedMessage};
     use crate::session::{Delivery, Stage};
     use crate::time::Tick;
     use midge_codec::QoS;
 
     fn entry(sequence: u64) -> Inflight {
         let message = OwnedMessage::new("t", "x");
-        let message = message.parts().keep(None, 1, Origin::Host, Tick(0), None);
+        let message = message
+            .parts()
+            .keep(None, 1, Origin::Host, Tick(0), None, Account::Host);
         Inflight {
             delivery: Delivery {
                 message,
@@ -208,7 +235,7 @@ mod tests {
 
     fn add(table: &mut InFlight, sequence: u64) -> u16 {
         let packet_id = table.free_packet_id().unwrap();
-        table.insert(packet_id, entry(sequence));
+        table.insert(packet_id, entry(sequence), &Budget::new(0));
         packet_id
     }
 
@@ -235,7 +262,7 @@ mod tests {
     fn what_is_restored_comes_in_any_order() {
         let mut table = InFlight::default();
         for packet_id in [7, 3, 1, 6] {
-            table.insert(packet_id, entry(packet_id.into()));
+            table.insert(packet_id, entry(packet_id.into()), &Budget::new(0));
         }
         let free: Vec<u16> = (0..5).map(|n| add(&mut table, n)).collect();
         assert_eq!(free, [8, 9, 10, 11, 12]);
@@ -254,6 +281,22 @@ mod tests {
         assert_eq!(again, [4, 5]);
         assert_eq!(table.take().count(), 6);
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn slots_stay_charged_as_long_as_they_are_there() {
+        let (mut table, budget) = (InFlight::default(), Budget::new(0));
+        for packet_id in 1..=1_000 {
+            table.insert(packet_id, entry(0), &budget);
+        }
+        let charged = budget.of(Part::Sessions);
+        assert!(charged >= 1_000 * size_of::<Slot>());
+        for packet_id in 1..1_000 {
+            assert!(table.remove(packet_id).is_some());
+        }
+        assert_eq!(budget.of(Part::Sessions), charged);
+        assert!(table.remove(1_000).is_some());
+        assert_eq!(budget.of(Part::Sessions), 0);
     }
 
     #[test]

@@ -20,10 +20,11 @@ pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
 pub(crate) use flow::{AckKind, PUMP_BUDGET, Received, encode_ack};
 use in_flight::InFlight;
-use rare::{PacketIds, RareQueue};
+use rare::{NoMemory, PacketIds, RareQueue};
 pub(crate) use registry::Sessions;
 pub(crate) use subscriptions::{Draining, SubscriptionLimits, Subscriptions};
 
+use crate::budget::{Budget, Charge, Part};
 use crate::hooks::ClientInfo;
 use crate::link::Link;
 use crate::retained::Place;
@@ -65,6 +66,17 @@ pub(crate) struct Extra {
     pub(crate) original: Option<SharedMessage>,
 }
 
+impl Extra {
+    /// Bytes of the identifiers, here and in the encoded packet, and of a message that was replaced.
+    fn cost(&self) -> usize {
+        let original = self.original.as_ref().map_or(0, |message| message.cost());
+        self.ids.len() * (size_of::<u32>() + LONGEST_IDENTIFIER) + original
+    }
+}
+
+/// Bytes of the longest Subscription Identifier in a packet.
+pub(crate) const LONGEST_IDENTIFIER: usize = 5;
+
 /// A message that is on its way to this session.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
@@ -89,6 +101,18 @@ impl Delivery {
             .and_then(|extra| extra.original.as_ref());
 
         replaced.unwrap_or(&self.message)
+    }
+
+    /// Bytes that it counts for among what waits for its session.
+    #[inline]
+    pub(crate) fn cost(&self) -> usize {
+        self.message.cost() + self.extra.as_deref().map_or(0, Extra::cost)
+    }
+
+    /// Bytes that it is charged.
+    #[inline]
+    pub(crate) fn share(&self) -> usize {
+        self.message.share() + self.extra.as_deref().map_or(0, Extra::cost)
     }
 
     pub(crate) fn group(&self) -> Option<&Arc<str>> {
@@ -117,7 +141,7 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Inflight {
     pub(crate) delivery: Delivery,
-    /// Order of the first sending.
+    /// Order of the first sending, given when it is put in flight.
     pub(crate) sequence: u64,
     pub(crate) stage: Stage,
     /// Counts against the send quota of the present connection.
@@ -133,6 +157,48 @@ pub(crate) struct RetainedCursor {
     pub(crate) from: Option<Place>,
     /// Messages retained later than this were seen live.
     pub(crate) until: u64,
+    pub(crate) _charge: Charge,
+}
+
+/// A will, charged until it is published or withdrawn.
+#[derive(Debug)]
+pub(crate) struct Will {
+    will: StoredWill,
+    _charge: Charge,
+}
+
+impl Will {
+    /// `None` if no more memory may be held.
+    pub(crate) fn new(will: StoredWill, budget: &Arc<Budget>) -> Option<Box<Self>> {
+        let charge = budget.try_hold(Part::Wills, Self::size(&will))?;
+        Some(Box::new(Self {
+            will,
+            _charge: charge,
+        }))
+    }
+
+    /// One that was accepted before.
+    pub(crate) fn restored(will: StoredWill, budget: &Arc<Budget>) -> Box<Self> {
+        let charge = budget.hold(Part::Wills, Self::size(&will));
+        Box::new(Self {
+            will,
+            _charge: charge,
+        })
+    }
+
+    fn size(will: &StoredWill) -> usize {
+        let message = &will.message;
+        let properties = message.properties.as_properties().as_bytes().len();
+        size_of::<Self>() + message.topic.len() + message.payload.len() + 2 * properties + 96
+    }
+}
+
+impl std::ops::Deref for Will {
+    type Target = StoredWill;
+
+    fn deref(&self) -> &StoredWill {
+        &self.will
+    }
 }
 
 /// A session without connection.
@@ -156,7 +222,7 @@ pub(crate) struct State {
     pub(crate) resend: RareQueue<u16>,
     pub(crate) retained: RareQueue<RetainedCursor>,
     /// QoS 0 messages in the queue: live ones must not overtake them.
-    pub(crate) queued_qos0: usize,
+    pub(crate) queued_qos0: u32,
     /// The session has ended: nothing may be added any more.
     pub(crate) dead: bool,
     /// A page of retained messages is being put together.
@@ -167,23 +233,28 @@ pub(crate) struct State {
     pub(crate) asked: u8,
     /// Session expiry interval in seconds, `u32::MAX` for never.
     pub(crate) expiry_s: u32,
+    /// Grows with every connection, so that a late deadline finds out that it is late.
+    pub(crate) epoch: u32,
     pub(crate) inflight: InFlight,
     /// Cost of the messages in the queue and in flight.
     pub(crate) queued_bytes: usize,
-    next_sequence: u64,
     /// Packet identifiers of QoS 2 messages from the client between PUBREC and PUBCOMP.
     pub(crate) inbound: PacketIds,
     /// The client identifier, if what happens to the session is recorded.
     pub(crate) recorded: Option<Arc<str>>,
     pub(crate) subscriptions: Subscriptions,
-    pub(crate) will: Option<Box<StoredWill>>,
-    /// Grows with every connection, so that a late deadline finds out that it is late.
-    pub(crate) epoch: u64,
+    pub(crate) will: Option<Box<Will>>,
     /// What only sessions without connection have.
     pub(crate) offline: Option<Box<Offline>>,
     /// Unless it says nothing that the connection does not: see [`Attached::info`].
     pub(crate) info: Option<Arc<ClientInfo>>,
+    /// For the session itself, as long as anything knows it.
+    charge: Option<Charge>,
 }
+
+/// What a session takes with its connected half, its place in the registry, deadlines and what it
+/// keeps for the next message.
+const SESSION: usize = 2304;
 
 impl Session {
     pub(crate) fn new(client_id: Arc<str>) -> Self {
@@ -228,11 +299,6 @@ impl std::fmt::Debug for Session {
 }
 
 impl State {
-    pub(crate) fn next_sequence(&mut self) -> u64 {
-        self.next_sequence += 1;
-        self.next_sequence
-    }
-
     /// Whether retained messages are to be sent for a new or replaced subscription
     /// (MQTT-3.3.1-9 to MQTT-3.3.1-11).
     pub(crate) fn wants_retained(options: &SubscriptionOptions, existed: bool) -> bool {
@@ -266,6 +332,19 @@ impl State {
     /// those that hooks are being asked about.
     pub(crate) fn awaits_retained(&self) -> bool {
         self.paging || self.asking || !self.retained.is_empty() || !self.ahead.is_empty()
+    }
+
+    /// Charges the session itself, with what is known of its client; `false` if no more may be held.
+    pub(crate) fn admit(&mut self, budget: &Arc<Budget>, known: usize) -> bool {
+        let charge = self
+            .charge
+            .get_or_insert_with(|| Charge::new(budget, Part::Sessions));
+        charge.admit(SESSION + known)
+    }
+
+    /// The same for a session that was admitted before.
+    pub(crate) fn restore(&mut self, budget: &Arc<Budget>, known: usize) {
+        self.charge = Some(budget.hold(Part::Sessions, SESSION + known));
     }
 
     /// Whether nothing waits and nothing is in flight.

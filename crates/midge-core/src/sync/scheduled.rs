@@ -73,6 +73,10 @@ impl<T> fmt::Debug for Mutex<T> {
 pub(crate) struct RwLock<T>(shuttle::sync::RwLock<T>);
 
 impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(shuttle::sync::RwLock::new(value))
+    }
+
     pub(crate) fn read(&self) -> Guard<shuttle::sync::RwLockReadGuard<'_, T>> {
         guard::<T, _>(|| self.0.read())
     }

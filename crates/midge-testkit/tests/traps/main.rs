@@ -15,6 +15,7 @@ mod brokers;
 mod delivery;
 mod host;
 mod inside;
+mod memory;
 mod mixed;
 mod observers;
 mod options;
