@@ -17,7 +17,14 @@ fn session(client_id: &str, expiry_s: u32) -> Op {
 
 fn message(topic: &str, id: u64) -> SharedMessage {
     let message = OwnedMessage::new(topic, "p");
-    message.parts().keep(None, id, Origin::Host, Tick(0), None)
+    message.parts().keep(
+        None,
+        id,
+        Origin::Host,
+        Tick(0),
+        None,
+        crate::message::Account::Host,
+    )
 }
 
 fn load(store: &MemoryStore, client_id: &str) -> Option<RecoveredSession> {
