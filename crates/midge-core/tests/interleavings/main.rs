@@ -23,6 +23,7 @@ mod explore;
 mod queue;
 mod retained;
 mod sessions;
+mod slices;
 mod storage;
 mod takeover;
 mod wake_ups;
