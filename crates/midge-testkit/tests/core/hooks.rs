@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 use midge_core::{ClientInfo, HookSet, Hooks, Hub, MessageRef, Resolver, Verdict};
-use midge_testkit::{Connect, Kind, Packet, Publish, Subscribe, ack};
+use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe, ack, unsubscribe};
 
 use crate::positions::Slow;
 use crate::world::{Client, START, hub_with};
@@ -127,4 +127,58 @@ fn nothing_comes_after_disconnect_when_a_hook_has_ended_the_connection() {
             "{packets:?}"
         );
     }
+}
+
+/// While it is asked about a message for `first`, `second` unsubscribes.
+#[derive(Default)]
+struct Leaves {
+    second: Mutex<Option<Client>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Hooks for Leaves {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHORIZE_RECEIVE
+    }
+
+    fn authorize_receive(&self, client_id: &str, _: &MessageRef<'_>) -> bool {
+        self.asked.lock().unwrap().push(client_id.to_owned());
+        let leaves = (client_id == "first").then(|| self.second.lock().unwrap().take());
+        if let Some(mut second) = leaves.flatten() {
+            second.say(unsubscribe(5, 2, &PropsBuf::new(), &["t"]));
+            let packets = second.read();
+            assert!(matches!(packets[..], [Packet::Unsuback(_)]), "{packets:?}");
+            second.told();
+            *self.second.lock().unwrap() = Some(second);
+        }
+        true
+    }
+}
+
+/// Covers: none
+#[test]
+fn nothing_comes_after_unsuback_although_hooks_were_asked_before() {
+    let hooks = Arc::new(Leaves::default());
+    let hub = hub_with(|_| (), Some(hooks.clone()), None);
+    let [mut first, second] = ["first", "second"].map(|name| {
+        let mut client = Client::plain(&hub, name);
+        client.say(Subscribe::new(1).filter("t", 1).bytes());
+        client.read();
+        client
+    });
+    *hooks.second.lock().unwrap() = Some(second);
+    let mut publisher = Client::plain(&hub, "publisher");
+    publisher.say(Publish::new("t", "p").qos(1, 1).bytes());
+
+    assert_eq!(publisher.acks(Kind::Puback), [1]);
+    assert_eq!(first.texts(), ["p"]);
+    let mut second = hooks.second.lock().unwrap().take().unwrap();
+    assert_eq!(second.told(), 0, "a notice of what is not for it");
+    assert!(second.read().is_empty());
+    // Nobody is asked twice about one message.
+    let mut asked = hooks.asked.lock().unwrap().clone();
+    let all = asked.len();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), all);
 }

@@ -126,6 +126,35 @@ fn a_session_queue_takes_its_bytes_and_no_more() {
 
 /// Covers: none
 #[test]
+fn runs_keep_to_the_bytes_of_a_client_however_short_they_are() {
+    // Room for some of the messages, and for what is kept free for the largest of a run.
+    let limit = 131_072 + 20_000;
+    for length in [1, 3, 20] {
+        let hub = hub(|config| config.limits.session_queue_bytes = limit);
+        let mut client = Client::plain(&hub, "client");
+        client.say(Subscribe::new(1).filter("t", 1).bytes());
+        client.read();
+        let mut publisher = Client::plain(&hub, "publisher");
+        let mut next = 1;
+        while next < 100 {
+            publisher.say(run(&[b'x'; 3_000], 1, next..next + length));
+            publisher.read();
+            client.read();
+            next += length;
+            let queued = hub.stats(START).queued_bytes;
+            assert!(queued <= limit as u64, "{queued} bytes, runs of {length}");
+        }
+        let stats = hub.stats(START);
+        assert!(stats.dropped_by(DropReason::QueueFull) > 0);
+        assert!(
+            stats.queued_bytes > limit as u64 - 4_000,
+            "all of it is used"
+        );
+    }
+}
+
+/// Covers: none
+#[test]
 fn what_is_not_written_yet_counts_against_the_bytes_of_a_client() {
     // Three messages, and not nearly four.
     let hub = hub(|config| config.limits.session_queue_bytes = 130_000);
