@@ -111,6 +111,9 @@ fn what_is_sent_again_is_in_order_whatever_the_identifiers() {
         publisher.say(texts.flat_map(message).collect::<Vec<_>>());
         publisher.write();
     };
+    // As long as one is not acknowledged the identifiers of others do not begin anew.
+    send(100..101);
+    client.read();
     // One by one and in runs, until later ones have the lower identifiers: those are used again in the
     // order in which they became free.
     let mut rounds = 0..1_000;
@@ -136,6 +139,9 @@ fn what_is_sent_again_is_in_order_whatever_the_identifiers() {
     client.close();
     let mut client = Client::accept(&hub);
     client.say(connect.bytes());
-    let expected: Vec<_> = (0..61).map(|text: u32| text.to_string()).collect();
+    let expected: Vec<_> = (100..101)
+        .chain(0..61)
+        .map(|text: u32| text.to_string())
+        .collect();
     assert_eq!(client.texts(), expected);
 }
