@@ -526,4 +526,26 @@ mod tests {
         assert_eq!(queue.try_recv(), Err(Closed));
         assert_eq!(queue.drain_into(&mut Vec::new(), 1), Err(Closed));
     }
+
+    #[test]
+    fn a_thread_that_is_woken_for_nothing_waits_on() {
+        let queue = Arc::new(queue(10, 10, QueueOverflow::DropOldest));
+        let reader = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.recv_timeout(None)
+        });
+        for _ in 0..3 {
+            while !queue.inner.lock().sleepers {
+                assert!(!reader.is_finished(), "it has returned without an item");
+                std::thread::yield_now();
+            }
+            queue.wake();
+        }
+        assert!(queue.is_empty());
+        queue.push(7, 0);
+        queue.wake();
+        assert_eq!(reader.join().unwrap(), Ok(7));
+        queue.push(8, 0);
+        assert!(!queue.is_empty());
+    }
 }

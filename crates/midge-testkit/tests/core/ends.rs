@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use midge::QoS;
+use midge::{QoS, ReasonCode};
 use midge_core::{
     DisconnectReason, Event, EventMask, MessageRef, Observed, Queue, QueueLimits, Received,
 };
@@ -121,4 +121,29 @@ fn what_has_not_changed_is_not_published_again_as_sys() {
         );
     }
     assert!(hub.stats(START).retained == 0, "they are not counted");
+}
+
+/// Covers: none
+#[test]
+fn a_connection_that_is_not_accepted_is_told_of_with_its_reason() {
+    for (connections, rate, expected) in [
+        (1, 0, ReasonCode::QuotaExceeded),
+        (9, 1, ReasonCode::ConnectionRateExceeded),
+    ] {
+        let hub = hub(|config| {
+            config.limits.connections = connections;
+            config.limits.connect_rate = rate;
+        });
+        let events = queue::<Observed>();
+        hub.observe(EventMask::CONNECTION_REFUSED, events.clone());
+        let _first = Client::accept(&hub);
+        assert!(Client::try_accept(&hub).is_none());
+        let reasons: Vec<_> = (all(&events).into_iter())
+            .map(|seen| match seen.event {
+                Event::ConnectionRefused { reason, .. } => reason,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(reasons, [DisconnectReason::Refused(expected)]);
+    }
 }

@@ -1,11 +1,16 @@
 //! Hooks in the midst of a read: what came before is not forgotten, and who has lost the connection
 //! is told no more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 
-use midge_core::{ClientInfo, HookSet, Hooks, Hub, MessageRef, Resolver, Verdict};
-use midge_testkit::{Connect, Kind, Packet, Publish, Subscribe, ack};
+use midge::{QoS, ReasonCode};
+use midge_core::{
+    AuthReply, AuthStep, ClientInfo, Deferred, EnhancedVerdict, HookSet, Hooks, Hub, MessageRef,
+    Refusal, Resolver, Verdict,
+};
+use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe, ack, unsubscribe};
 
 use crate::positions::Slow;
 use crate::world::{Client, START, hub_with};
@@ -127,4 +132,213 @@ fn nothing_comes_after_disconnect_when_a_hook_has_ended_the_connection() {
             "{packets:?}"
         );
     }
+}
+
+/// While it is asked about a message for `first`, `second` unsubscribes.
+#[derive(Default)]
+struct Leaves {
+    second: Mutex<Option<Client>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Hooks for Leaves {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHORIZE_RECEIVE
+    }
+
+    fn authorize_receive(&self, client_id: &str, _: &MessageRef<'_>) -> bool {
+        self.asked.lock().unwrap().push(client_id.to_owned());
+        let leaves = (client_id == "first").then(|| self.second.lock().unwrap().take());
+        if let Some(mut second) = leaves.flatten() {
+            second.say(unsubscribe(5, 2, &PropsBuf::new(), &["t"]));
+            let packets = second.read();
+            assert!(matches!(packets[..], [Packet::Unsuback(_)]), "{packets:?}");
+            second.told();
+            *self.second.lock().unwrap() = Some(second);
+        }
+        true
+    }
+}
+
+/// Covers: none
+#[test]
+fn nothing_comes_after_unsuback_although_hooks_were_asked_before() {
+    let hooks = Arc::new(Leaves::default());
+    let hub = hub_with(|_| (), Some(hooks.clone()), None);
+    let [mut first, second] = ["first", "second"].map(|name| {
+        let mut client = Client::plain(&hub, name);
+        client.say(Subscribe::new(1).filter("t", 1).bytes());
+        client.read();
+        client
+    });
+    *hooks.second.lock().unwrap() = Some(second);
+    let mut publisher = Client::plain(&hub, "publisher");
+    publisher.say(Publish::new("t", "p").qos(1, 1).bytes());
+
+    assert_eq!(publisher.acks(Kind::Puback), [1]);
+    assert_eq!(first.texts(), ["p"]);
+    let mut second = hooks.second.lock().unwrap().take().unwrap();
+    assert_eq!(second.told(), 0, "a notice of what is not for it");
+    assert!(second.read().is_empty());
+    // Nobody is asked twice about one message.
+    let mut asked = hooks.asked.lock().unwrap().clone();
+    let all = asked.len();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), all);
+}
+
+/// Publishes `3` to the client that it is asked about for `2`, when that has waited.
+#[derive(Default)]
+struct Adds {
+    hub: OnceLock<Weak<Hub>>,
+    armed: AtomicBool,
+}
+
+impl Hooks for Adds {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHORIZE_RECEIVE
+    }
+
+    fn authorize_receive(&self, _: &str, message: &MessageRef<'_>) -> bool {
+        if message.payload == b"2" && self.armed.swap(false, Ordering::Relaxed) {
+            let hub = self.hub.get().and_then(Weak::upgrade).unwrap();
+            let mut message = MessageRef::new("t", b"3");
+            message.qos = QoS::AtLeastOnce;
+            hub.publish_from_host(message, None, || START, false)
+                .unwrap();
+        }
+        true
+    }
+}
+
+/// Covers: v5:MQTT-4.6.0-5
+#[test]
+fn nothing_overtakes_what_hooks_are_asked_about() {
+    let hooks = Arc::new(Adds::default());
+    let hub = hub_with(|_| (), Some(hooks.clone()), None);
+    hooks.hub.set(Arc::downgrade(&hub)).unwrap();
+    let mut client = Client::connect(&hub, &Connect::v5("client").receive_maximum(1));
+    client.say(Subscribe::new(1).filter("t", 1).bytes());
+    client.read();
+    let mut publisher = Client::plain(&hub, "publisher");
+    for (id, text) in [(1, "1"), (2, "2")] {
+        publisher.say(Publish::new("t", text).qos(1, id).bytes());
+    }
+    hooks.armed.store(true, Ordering::Relaxed);
+
+    for text in ["1", "2", "3"] {
+        let packets = client.read();
+        let [Packet::Publish(message)] = &packets[..] else {
+            panic!("{packets:?}");
+        };
+        assert_eq!(message.text(), text);
+        client.say(ack(Kind::Puback, message.id));
+    }
+    assert!(
+        !hooks.armed.load(Ordering::Relaxed),
+        "it was asked when 2 was to leave"
+    );
+}
+
+/// Thinks about each filter of a SUBSCRIBE, and about each step of an authentication.
+#[derive(Default)]
+struct ThinksOfAll {
+    filters: Mutex<Vec<String>>,
+    resolver: Mutex<Option<Resolver>>,
+}
+
+impl Hooks for ThinksOfAll {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHORIZE_SUBSCRIBE.and(HookSet::ENHANCED_AUTH)
+    }
+
+    fn authorize_subscribe(
+        &self,
+        _: &ClientInfo,
+        filter: &str,
+        _: &midge::SubscriptionOptions,
+    ) -> Verdict {
+        self.filters.lock().unwrap().push(filter.to_owned());
+        let (resolver, verdict) = Verdict::defer();
+        *self.resolver.lock().unwrap() = Some(resolver);
+        verdict
+    }
+
+    fn enhanced_auth(&self, _: &AuthStep) -> EnhancedVerdict {
+        let (resolver, deferred) = Deferred::new();
+        *self.resolver.lock().unwrap() = Some(resolver);
+        EnhancedVerdict::Defer(deferred)
+    }
+}
+
+impl ThinksOfAll {
+    fn resolver(&self) -> Resolver {
+        self.resolver.lock().unwrap().take().expect("a question")
+    }
+}
+
+/// Covers: none
+#[test]
+fn each_filter_is_asked_about_once_and_answered_in_its_place() {
+    let hooks = Arc::new(ThinksOfAll::default());
+    let hub = hub_with(|_| (), Some(hooks.clone()), None);
+    let mut client = Client::plain(&hub, "client");
+    let subscribe = Subscribe::new(1).filter("a", 0).filter("b", 1);
+    client.say(subscribe.filter("c", 2).filter("d", 1).bytes());
+    let mut context = Context::from_waker(Waker::noop());
+    for allowed in [true, false, true, false] {
+        assert!(client.connection.is_waiting());
+        assert!(client.connection.poll(&mut context, START).is_pending());
+        match allowed {
+            true => hooks.resolver().allow(),
+            false => hooks
+                .resolver()
+                .deny(Refusal::new(ReasonCode::QuotaExceeded)),
+        }
+        assert!(client.connection.poll(&mut context, START).is_ready());
+    }
+    while client.connection.gives_way() {
+        let _ = client.connection.poll(&mut context, START);
+    }
+
+    assert_eq!(*hooks.filters.lock().unwrap(), ["a", "b", "c", "d"]);
+    let packets = client.read();
+    let [Packet::Suback(suback)] = &packets[..] else {
+        panic!("{packets:?}");
+    };
+    assert_eq!(suback.codes, [0, 0x97, 2, 0x97]);
+    let mut granted: Vec<_> = (hub.subscriptions(Some("client")).iter())
+        .map(|view| view.filter.to_string())
+        .collect();
+    granted.sort();
+    assert_eq!(granted, ["a", "c"]);
+}
+
+/// Covers: none
+#[test]
+fn an_authentication_that_goes_on_does_not_outlive_the_connect_timeout() {
+    let hooks = Arc::new(ThinksOfAll::default());
+    let hub = hub_with(
+        |config| config.limits.connect_timeout_ms = 5_000,
+        Some(hooks.clone()),
+        None,
+    );
+    let connect = Connect::v5("client").props(PropsBuf::new().text(0x15, "method"));
+    let mut client = Client::connect(&hub, &connect);
+    let mut context = Context::from_waker(Waker::noop());
+    hooks
+        .resolver()
+        .auth(AuthReply::Continue(Some("more".into())));
+    assert!(client.connection.poll(&mut context, START).is_ready());
+    let packets = client.read();
+    assert!(matches!(packets[..], [Packet::Auth(_)]), "{packets:?}");
+
+    hub.fire(midge_core::Tick(4_999));
+    assert!(client.link.ended().is_none());
+    hub.fire(midge_core::Tick(5_000));
+    assert_eq!(
+        client.link.ended(),
+        Some(&midge_core::DisconnectReason::ConnectTimeout)
+    );
 }

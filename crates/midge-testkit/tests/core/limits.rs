@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use midge::QoS;
-use midge_core::{DropReason, Hub, MessageRef, PublishError};
+use midge_core::{DisconnectReason, DropReason, Hub, MessageRef, Overflow, PublishError};
 use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe};
 
 use crate::world::{Client, START, hub};
@@ -121,6 +121,35 @@ fn a_session_queue_takes_its_bytes_and_no_more() {
                 assert_eq!(stats.queued_messages, waiting, "{way:?}: {limit} of {all}");
             }
         }
+    }
+}
+
+/// Covers: none
+#[test]
+fn runs_keep_to_the_bytes_of_a_client_however_short_they_are() {
+    // Room for some of the messages, and for what is kept free for the largest of a run.
+    let limit = 131_072 + 20_000;
+    for length in [1, 3, 20] {
+        let hub = hub(|config| config.limits.session_queue_bytes = limit);
+        let mut client = Client::plain(&hub, "client");
+        client.say(Subscribe::new(1).filter("t", 1).bytes());
+        client.read();
+        let mut publisher = Client::plain(&hub, "publisher");
+        let mut next = 1;
+        while next < 100 {
+            publisher.say(run(&[b'x'; 3_000], 1, next..next + length));
+            publisher.read();
+            client.read();
+            next += length;
+            let queued = hub.stats(START).queued_bytes;
+            assert!(queued <= limit as u64, "{queued} bytes, runs of {length}");
+        }
+        let stats = hub.stats(START);
+        assert!(stats.dropped_by(DropReason::QueueFull) > 0);
+        assert!(
+            stats.queued_bytes > limit as u64 - 4_000,
+            "all of it is used"
+        );
     }
 }
 
@@ -262,5 +291,91 @@ fn a_run_is_cut_to_what_each_receiver_takes() {
         assert_eq!(few, in_flight(0, any));
         let dropped = hub.stats(START).dropped_by(DropReason::PacketTooLarge);
         assert_eq!(dropped, 6);
+    }
+}
+
+/// Covers: none
+#[test]
+fn bytes_that_were_written_count_no_more_for_all_clients_together() {
+    let total = 1 << 20;
+    for way in [Way::Host, Way::Run] {
+        let hub = hub(|config| config.limits.total_queue_bytes = total);
+        let mut client = Client::plain(&hub, "client");
+        client.say(Subscribe::new(1).filter("t", 0).bytes());
+        client.read();
+        let mut publisher = Client::plain(&hub, "publisher");
+        publisher.say(run(b"first", 0, 0..3));
+        let payload = vec![b'x'; 30_000];
+        let mut sent = 0;
+        while sent < 4 * total {
+            // More than is written in one go; now and then the connection ends with it.
+            match way {
+                Way::Run => publisher.say(run(&payload, 0, 0..5)),
+                _ => (0..5).for_each(|_| {
+                    publish(&hub, "t", &payload, QoS::AtMostOnce).unwrap();
+                }),
+            }
+            sent += 5 * payload.len();
+            if sent % 4 == 0 {
+                client.close();
+                client = Client::plain(&hub, "client");
+                client.say(Subscribe::new(1).filter("t", 0).bytes());
+            }
+            client.read();
+            assert_eq!(
+                hub.stats(START).dropped_total(),
+                0,
+                "{way:?} after {sent} bytes"
+            );
+        }
+    }
+}
+
+/// Covers: none
+#[test]
+fn retained_messages_that_wait_for_the_window_count_against_the_bytes_of_a_client() {
+    let limit = 10_000;
+    let hub = hub(|config| config.limits.session_queue_bytes = limit);
+    let mut publisher = Client::plain(&hub, "publisher");
+    for id in 1..11 {
+        let retained = Publish::new(format!("t/{id}"), vec![b'x'; 3_000]).qos(1, id);
+        publisher.say(retained.retain().bytes());
+    }
+    let mut client = Client::connect(&hub, &Connect::v5("client").receive_maximum(1));
+    client.say(Subscribe::new(1).filter("t/+", 1).bytes());
+    client.read();
+    let stats = hub.stats(START);
+    assert!(stats.queued_bytes <= limit as u64 && stats.queued_bytes > 9_000);
+    assert_eq!(stats.dropped_by(DropReason::QueueFull), 7);
+}
+
+/// Covers: none
+#[test]
+fn a_client_whose_queue_is_full_is_disconnected_if_the_host_wants_that() {
+    for (wanted, qos) in [(true, 0), (true, 1), (false, 0), (false, 1)] {
+        let hub = hub(|config| {
+            config.limits.session_queue_messages = 3;
+            config.limits.session_queue_bytes = 130_000;
+            if wanted {
+                config.overflow = Overflow::Disconnect;
+            }
+        });
+        let mut client = Client::connect(&hub, &Connect::v5("client").receive_maximum(1));
+        client.say(Subscribe::new(1).filter("t", qos).bytes());
+        client.read();
+        let qos = if qos == 0 {
+            QoS::AtMostOnce
+        } else {
+            QoS::AtLeastOnce
+        };
+        for _ in 0..5 {
+            publish(&hub, "t", &[b'x'; 40_000], qos).unwrap();
+        }
+        assert!(hub.stats(START).dropped_by(DropReason::QueueFull) > 0);
+        let ended = client.link.ended().is_some();
+        assert_eq!(ended, wanted, "{qos:?}");
+        if ended {
+            assert_eq!(client.link.ended(), Some(&DisconnectReason::TooSlow));
+        }
     }
 }

@@ -96,3 +96,52 @@ fn nothing_overtakes_what_was_retained() {
     let expected = ["retained", "c", "d", "e", "f", "host"];
     assert_eq!(client.texts(), expected);
 }
+
+/// Covers: v5:MQTT-4.6.0-5
+#[test]
+fn what_is_sent_again_is_in_order_whatever_the_identifiers() {
+    let hub = hub(|_| ());
+    let connect = Connect::v5("client").clean(false).expiry(9);
+    let mut client = Client::connect(&hub, &connect);
+    client.say(Subscribe::new(1).filter("t", 1).bytes());
+    client.read();
+    let mut publisher = Client::plain(&hub, "publisher");
+    let mut send = |texts: std::ops::Range<u32>| {
+        let message = |text: u32| Publish::new("t", text.to_string()).qos(1, 1).bytes();
+        publisher.say(texts.flat_map(message).collect::<Vec<_>>());
+        publisher.write();
+    };
+    // As long as one is not acknowledged the identifiers of others do not begin anew.
+    send(100..101);
+    client.read();
+    // One by one and in runs, until later ones have the lower identifiers: those are used again in the
+    // order in which they became free.
+    let mut rounds = 0..1_000;
+    loop {
+        for texts in [0..1, 1..30, 30..31, 31..50, 50..61] {
+            send(texts);
+        }
+        let packets = client.read();
+        let id = |packet: &Packet| match packet {
+            Packet::Publish(message) => message.id,
+            other => panic!("{other:?}"),
+        };
+        let ids: Vec<u16> = packets.iter().map(id).collect();
+        assert_eq!(ids.len(), 61);
+        if !ids.is_sorted() {
+            break;
+        }
+        let acks = ids.into_iter().rev().flat_map(|id| ack(Kind::Puback, id));
+        client.say(acks.collect::<Vec<_>>());
+        rounds.next().expect("identifiers in another order");
+    }
+
+    client.close();
+    let mut client = Client::accept(&hub);
+    client.say(connect.bytes());
+    let expected: Vec<_> = (100..101)
+        .chain(0..61)
+        .map(|text: u32| text.to_string())
+        .collect();
+    assert_eq!(client.texts(), expected);
+}

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use midge_core::{Hub, Op, Position, Recovered, Store, Tick};
+use midge_core::{Hub, MemoryStore, Op, Position, Recovered, Store, Tick};
 use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe, ack, disconnect};
 
 use crate::world::{Client, START, stored_hub};
@@ -219,4 +219,35 @@ fn connections_that_waited_for_a_commit_are_not_kept() {
     };
     assert!(hub.upgrade().is_none());
     store.commit(20);
+}
+
+/// Covers: none
+#[test]
+fn what_a_store_gives_back_expires_in_its_time() {
+    for (expiry, deadline) in [(50, Some(START.after_s(50))), (u32::MAX, None)] {
+        let store = MemoryStore::new();
+        let hub = stored_hub(store.clone());
+        let mut client = Client::connect(&hub, &Connect::v5("client").expiry(expiry));
+        client.say(
+            Subscribe::new(1)
+                .filter("t", 1)
+                .filter("$share/g/t", 1)
+                .bytes(),
+        );
+        client.close();
+        drop(hub);
+
+        let hub = stored_hub(store.clone());
+        let stats = hub.stats(START);
+        assert_eq!((stats.sessions, stats.clients), (1, 0));
+        assert_eq!((stats.subscriptions, stats.shared_subscriptions), (2, 1));
+        assert_eq!(hub.next_deadline(), deadline);
+        hub.fire(START.after_s(50));
+        while hub.work() {}
+        let left = u64::from(deadline.is_none());
+        assert_eq!(hub.stats(START).sessions, left);
+        assert_eq!(hub.stats(START).shared_subscriptions, left);
+        drop(hub);
+        assert_eq!(stored_hub(store).stats(START).sessions, left);
+    }
 }

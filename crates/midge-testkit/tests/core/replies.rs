@@ -169,3 +169,27 @@ fn the_window_of_the_client_holds_messages_back_until_it_acknowledges() {
     assert_eq!(texts, ["0", "1", "2", "3", "4"]);
     assert!(hub.is_settled());
 }
+
+/// Covers: none
+#[test]
+fn output_that_is_owed_is_not_forgotten_when_more_is() {
+    let hub = hub(|_| ());
+    let mut client = Client::connect(&hub, &Connect::v5("client").receive_maximum(1));
+    client.say(Subscribe::new(1).filter("t", 1).bytes());
+    client.read();
+    let mut publisher = Client::plain(&hub, "publisher");
+    publisher.say(
+        [1, 2]
+            .map(|id| Publish::new("t", "p").qos(1, id).bytes())
+            .concat(),
+    );
+    let [Packet::Publish(message)] = &client.read()[..] else {
+        panic!("one message");
+    };
+
+    client.say([0xc0, 0]);
+    assert!(client.connection.has_output());
+    client.say(ack(Kind::Puback, message.id));
+    assert!(client.connection.has_output());
+    assert_eq!(client.read().len(), 2);
+}

@@ -95,6 +95,8 @@ impl Client {
         let mut context = Context::from_waker(Waker::noop());
         while !rest.is_empty() && self.link.ended().is_none() {
             let used = self.connection.receive(rest, None, now);
+            let ended = self.link.ended().is_some();
+            assert!(!ended || used == rest.len(), "what comes after the end");
             rest = &rest[used..];
             while self.connection.gives_way() {
                 let _ = self.connection.poll(&mut context, now);
@@ -103,7 +105,7 @@ impl Client {
                 break;
             }
             let goes_on = used > 0 || self.connection.is_interrupted();
-            assert!(goes_on || self.link.ended().is_some(), "half a packet");
+            assert!(goes_on || ended, "half a packet");
         }
     }
 
