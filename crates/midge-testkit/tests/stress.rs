@@ -35,41 +35,49 @@ fn no_findings(place: Place, threads: usize, seeds: std::ops::Range<u64>) {
     );
 }
 
+/// Covers: none
 #[test]
 fn one_thread_on_the_core() {
     no_findings(Place::Core, 1, 0..120);
 }
 
+/// Covers: none
 #[test]
 fn two_threads_on_the_core() {
     no_findings(Place::Core, 2, 1_000..1_050);
 }
 
+/// Covers: none
 #[test]
 fn four_threads_on_the_core() {
     no_findings(Place::Core, 4, 2_000..2_020);
 }
 
+/// Covers: none
 #[test]
 fn a_broker_with_one_thread() {
     no_findings(Place::Threads(1), 2, 3_000..3_015);
 }
 
+/// Covers: none
 #[test]
 fn a_broker_with_two_threads() {
     no_findings(Place::Threads(2), 2, 4_000..4_015);
 }
 
+/// Covers: none
 #[test]
 fn a_broker_with_four_threads() {
     no_findings(Place::Threads(4), 4, 5_000..5_010);
 }
 
+/// Covers: none
 #[test]
 fn a_broker_on_a_runtime_of_one_thread() {
     no_findings(Place::HostOfOne, 2, 6_000..6_015);
 }
 
+/// Covers: none
 #[test]
 fn a_broker_on_a_runtime_of_two_threads() {
     no_findings(Place::HostOfMany, 2, 7_000..7_015);
