@@ -66,6 +66,7 @@ fn until(what: &str, server: &Server, mut done: impl FnMut(&Stats) -> bool) {
     }
 }
 
+/// Covers: none
 #[test]
 fn hostile_clients_stay_within_the_budget_and_leave_nothing() {
     let seed = number("MIDGE_MEMORY_SEED", 1);

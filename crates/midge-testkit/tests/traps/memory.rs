@@ -36,6 +36,7 @@ fn connect_is_refused_and_says_why() {
     assert!(held(&server) < before + 10_000);
 }
 
+/// Covers: none
 #[test]
 fn connections_beyond_the_budget_are_closed() {
     let server = small(64 << 10);
@@ -48,7 +49,7 @@ fn connections_beyond_the_budget_are_closed() {
     drop(clients);
 }
 
-/// Covers: NN5-025
+/// Covers: NN5-036
 #[test]
 fn subscriptions_are_refused_one_by_one() {
     // The packet itself is held, too, while it is handled.
@@ -97,6 +98,7 @@ impl Hooks for Undecided {
     }
 }
 
+/// Covers: none
 #[test]
 fn a_subscribe_that_cannot_wait_for_hooks_is_refused_as_a_whole() {
     let server = broker_with(|builder| {
@@ -121,7 +123,7 @@ fn a_subscribe_that_cannot_wait_for_hooks_is_refused_as_a_whole() {
     client.barrier();
 }
 
-/// Covers: NN5-040
+/// Covers: NN5-036
 #[test]
 fn messages_are_dropped_with_a_name() {
     let server = small(128 << 10);
@@ -152,6 +154,7 @@ fn messages_are_dropped_with_a_name() {
     assert_eq!(client.receive().text(), "again");
 }
 
+/// Covers: none
 #[test]
 fn a_message_to_many_is_held_once() {
     let server = small(512 << 10);
@@ -178,6 +181,7 @@ fn a_message_to_many_is_held_once() {
     assert_eq!(server.stats().memory.payloads, 0);
 }
 
+/// Covers: none
 #[test]
 fn retained_messages_are_dropped_with_a_name() {
     let server = small(64 << 10);
@@ -230,6 +234,7 @@ fn the_largest_gives_way_to_incomplete_packets() {
     assert_eq!(server.stats().memory.input, 0);
 }
 
+/// Covers: none
 #[test]
 fn incomplete_packets_before_connect_count_too() {
     let server = small(128 << 10);
