@@ -11,7 +11,7 @@ use crate::message::Message;
 
 /// Memory of messages that is moved between a thread and the others in one go.
 const BUNDLE: usize = 128;
-/// Bundles that wait for a thread that needs one, about 700 KiB; each thread keeps two more at most.
+/// Bundles that wait for a thread that needs one, about 800 KiB; each thread keeps two more at most.
 const BUNDLES: usize = 32;
 
 /// Longest wait for the [`Depot`]. Going to the allocator instead, at the first sign of another

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacket, Version};
 
 use super::handshake::Handshake;
-use super::{Connection, Fault, Phase, Step, Then, no_memory};
+use super::{Connection, Fault, Phase, Step, Then};
 use crate::event::DisconnectReason;
 use crate::hooks::{Answer, AuthReply, AuthStep, ClientInfo, EnhancedVerdict, HookSet, Refusal};
+use crate::hub::no_memory;
 
 /// The authentication method of a connected client, and whether an exchange is going on.
 pub(super) struct ReAuthentication {

@@ -9,13 +9,13 @@ use midge_codec::{
 
 use super::connack::{encode_refusal, refusal_for_unreadable};
 use super::waiting::message_size;
-use super::{Connection, Fault, Phase, Step, Then, no_memory};
+use super::{Connection, Fault, Phase, Step, Then};
 use crate::budget::Charge;
 use crate::event::DisconnectReason;
 use crate::hooks::{
     Answer, AuthReply, ClientInfo, ConnectRequest, HookSet, Refusal, Verdict, user_properties,
 };
-use crate::hub::AttachPlan;
+use crate::hub::{AttachPlan, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::rate::Bucket;
 use crate::session::AttachedSettings;

@@ -23,7 +23,7 @@ use midge_codec::{
 use crate::batch::Lent;
 use crate::event::DisconnectReason;
 use crate::hooks::{Answer, ClientInfo, Deferred, HookSet, Refusal};
-use crate::hub::{Hub, RouteCache, RunPublisher};
+use crate::hub::{Hub, RouteCache, RunPublisher, no_memory};
 use crate::link::Link;
 use crate::rate::Bucket;
 use crate::session::{AckKind, Received, Session};
@@ -32,9 +32,7 @@ use crate::time::Tick;
 use answer::reason_string;
 use auth::ReAuthentication;
 use handshake::Handshake;
-use publish::HeldPublish;
-use subscribe::{HeldSubscribe, HeldUnsubscribe};
-use waiting::{Wait, Waiting};
+use waiting::{Then, Wait, Waiting};
 
 /// Why a packet ends its connection.
 #[derive(Debug)]
@@ -83,41 +81,9 @@ enum Phase {
     Closed,
 }
 
-/// What goes on after waiting.
-enum Then {
-    MakeSubscriptions(Box<HeldSubscribe>),
-    Unsubscribe(Box<HeldUnsubscribe>),
-    Authenticated(Box<Handshake>),
-    WillAuthorized(Box<Handshake>),
-    EnhancedAnswer(Box<Handshake>),
-    ReAuthenticated,
-    Publish(Box<HeldPublish>),
-    Subscribe(Box<HeldSubscribe>),
-}
-
 /// Hooks called for the packets of one connection before its receivers, and other connections, get
 /// their turn: the core does not know how long a hook takes.
 const HOOKS_PER_TURN: u32 = 8;
-
-impl Then {
-    /// Bytes that it keeps of what came in.
-    fn size(&self) -> usize {
-        match self {
-            Self::Authenticated(handshake)
-            | Self::WillAuthorized(handshake)
-            | Self::EnhancedAnswer(handshake) => handshake.size(),
-            Self::ReAuthenticated => 0,
-            Self::Publish(held) => held.size(),
-            Self::Subscribe(held) | Self::MakeSubscriptions(held) => held.size(),
-            Self::Unsubscribe(held) => held.size(),
-        }
-    }
-}
-
-/// The answer to what would need more memory than may be held for clients.
-fn no_memory() -> Refusal {
-    Refusal::new(ReasonCode::QuotaExceeded).text("limits.total_bytes is reached")
-}
 
 /// One connection's protocol machine. Feed it with [`Connection::receive`]; while
 /// [`Connection::is_waiting`], drive it with [`Connection::poll`] instead and read nothing.

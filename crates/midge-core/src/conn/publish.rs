@@ -6,10 +6,10 @@ use bytes::Bytes;
 use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Version};
 
 use super::waiting::message_size;
-use super::{Connection, Fault, Step, Then, no_memory};
+use super::{Connection, Fault, Step, Then};
 use crate::event::DropReason;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
-use crate::hub::{ClientPublisher, Publisher, Unpublished};
+use crate::hub::{ClientPublisher, Publisher, Unpublished, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::session::{AckKind, Received};
 

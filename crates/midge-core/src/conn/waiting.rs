@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Then;
+use super::handshake::Handshake;
+use super::publish::HeldPublish;
+use super::subscribe::{HeldSubscribe, HeldUnsubscribe};
 use crate::budget::Charge;
 use crate::hooks::{Answer, Awaiting, Deferred};
 use crate::hub::Hub;
@@ -13,6 +15,33 @@ use crate::time::{Tick, TimerKey};
 
 /// Memory of what waits beyond what came in the packet.
 const WAITING: usize = 512;
+
+/// What goes on after waiting.
+pub(super) enum Then {
+    MakeSubscriptions(Box<HeldSubscribe>),
+    Unsubscribe(Box<HeldUnsubscribe>),
+    Authenticated(Box<Handshake>),
+    WillAuthorized(Box<Handshake>),
+    EnhancedAnswer(Box<Handshake>),
+    ReAuthenticated,
+    Publish(Box<HeldPublish>),
+    Subscribe(Box<HeldSubscribe>),
+}
+
+impl Then {
+    /// Bytes that it keeps of what came in.
+    fn size(&self) -> usize {
+        match self {
+            Self::Authenticated(handshake)
+            | Self::WillAuthorized(handshake)
+            | Self::EnhancedAnswer(handshake) => handshake.size(),
+            Self::ReAuthenticated => 0,
+            Self::Publish(held) => held.size(),
+            Self::Subscribe(held) | Self::MakeSubscriptions(held) => held.size(),
+            Self::Unsubscribe(held) => held.size(),
+        }
+    }
+}
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

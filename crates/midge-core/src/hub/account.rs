@@ -2,18 +2,27 @@
 
 use std::sync::Arc;
 
+use midge_codec::ReasonCode;
+
 use super::Hub;
 use crate::budget::{Charge, Part};
 use crate::event::DisconnectReason;
+use crate::hooks::{ClientInfo, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::router::{Router, subscription_bytes};
-use crate::session::Attached;
+use crate::session::{Attached, Session, Sessions, Will};
+use crate::store::StoredWill;
 use crate::time::Tick;
 
 /// What a connection takes with its task, its place in the lists, a few bytes of an incomplete packet
 /// and a few remembered routes.
 pub(super) const CONNECTION: usize = 2048;
+
+/// The answer to what would need more memory than may be held for clients.
+pub(crate) fn no_memory() -> Refusal {
+    Refusal::new(ReasonCode::QuotaExceeded).text("limits.total_bytes is reached")
+}
 
 impl Hub {
     /// Charges memory that a connection holds for what came in, for as long as what is returned lives.
@@ -43,6 +52,39 @@ impl Hub {
         }
         link.recharge(before, after);
         true
+    }
+
+    /// Charges a will, or refuses its client.
+    pub(super) fn admit_will(
+        &self,
+        will: Option<StoredWill>,
+    ) -> Result<Option<Box<Will>>, Refusal> {
+        let admit = |will| Will::new(will, &self.shared.budget).ok_or_else(no_memory);
+        will.map(admit).transpose()
+    }
+
+    /// The session of a client, and whether it was there; or refuses the client.
+    pub(super) fn admit_session(
+        &self,
+        sessions: &mut Sessions,
+        client: &ClientInfo,
+    ) -> Result<(Arc<Session>, bool), Refusal> {
+        let client_id = &client.client_id;
+        let texts = client_id.len() + client.username.as_ref().map_or(0, |name| name.len());
+        let known = sessions.find(client_id).cloned();
+        let present = known.is_some();
+        if !present && sessions.len() >= self.config().limits.sessions {
+            return Err(Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions"));
+        }
+
+        let session = known.unwrap_or_else(|| Arc::new(Session::new(client_id.clone())));
+        if !session.lock().admit(&self.shared.budget, texts) {
+            return Err(no_memory());
+        }
+        if !present {
+            sessions.insert(session.clone());
+        }
+        Ok((session, present))
     }
 
     /// Charges a new subscription; `false` if no more may be held.

@@ -37,15 +37,7 @@ impl Hub {
         batch: &mut Batch,
     ) -> Result<Arc<Session>, Option<Refusal>> {
         let client_id = plan.info.client_id.clone();
-        let budget = &self.shared.budget;
-        let no_memory =
-            || Some(Refusal::new(ReasonCode::QuotaExceeded).text("limits.total_bytes is reached"));
-        let will = match plan.will.take() {
-            Some(will) => Some(Will::new(will, budget).ok_or_else(no_memory)?),
-            None => None,
-        };
-        let username = plan.info.username.as_ref().map_or(0, |name| name.len());
-        let size = client_id.len() + username;
+        let will = self.admit_will(plan.will.take())?;
         let mut sessions = self.sessions.lock();
         // Whether the connection has a session and whether it has ended are decided under this
         // lock, here and in `end_with`.
@@ -75,22 +67,7 @@ impl Hub {
                 self.bury(&mut sessions, &old, batch);
             }
         }
-        let (session, present) = match sessions.find(&client_id) {
-            Some(known) if !known.lock().admit(budget, size) => return Err(no_memory()),
-            Some(known) => (known.clone(), true),
-            None if sessions.len() >= self.config().limits.sessions => {
-                let refusal = Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions");
-                return Err(Some(refusal));
-            }
-            None => {
-                let new = Arc::new(Session::new(client_id.clone()));
-                if !new.lock().admit(budget, size) {
-                    return Err(no_memory());
-                }
-                sessions.insert(new.clone());
-                (new, false)
-            }
-        };
+        let (session, present) = self.admit_session(&mut sessions, &plan.info)?;
         let (version, username) = (plan.info.version, plan.info.username.clone());
         let info = plan.info.clone();
         self.enter(&session, link, (plan, will), present, connack, batch);

@@ -27,6 +27,7 @@ use crate::sync::{Hashing, Mutex, ProcessWide, RwLock};
 use hashbrown::HashMap;
 use midge_codec::{DecodeLimits, ReasonCode};
 
+pub(crate) use account::no_memory;
 pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;

@@ -3,22 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use midge_codec::{PublishFrame, QoS, Version};
+use midge_codec::{QoS, Version};
 
-use super::{
-    Attached, Delivery, Extra, Inflight, LONGEST_IDENTIFIER, Session, Stage, State,
-    subscription_ids,
-};
+use super::room::{SEGMENT, block_of, encode, over_budget, qos0_frame, refusal_qos0, takes};
+use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
 use crate::batch::Batch;
 use crate::config::{Config, Overflow};
 use crate::event::{DisconnectReason, DropReason, Event, EventMask};
 use crate::hub::{Run, Shared};
-use crate::message::{MessageRef, SHARE_FROM, SMALL_MESSAGE};
+use crate::message::{MessageRef, SMALL_MESSAGE};
 use crate::receipt::Outcome;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::shared_message::SharedMessage;
 use crate::store::{Op, StoredDelivery};
-use crate::time::Tick;
 
 /// A message with what it needs on its way through the receivers: made into a kept [`Message`]
 /// when the first one has to keep it, encoded once for those that get the very same bytes.
@@ -471,30 +468,6 @@ impl Session {
     }
 }
 
-/// What a shared payload adds to an outbox.
-const SEGMENT: usize = 64;
-
-/// Why a packet of `size` bytes, of which so many are copied, may not wait for a connection, if so.
-#[cold]
-fn over_budget(
-    attached: &Attached,
-    size: usize,
-    copied: usize,
-    shared: &Shared,
-) -> Option<DropReason> {
-    let limits = &shared.config.limits;
-    let all = attached.outbox.len() + size;
-    if all <= OUTBOX_HIGH && !attached.outbox.owes(copied) {
-        return None; // It needs no memory.
-    }
-    let waiting = all + attached.in_write;
-    if waiting > limits.session_queue_bytes {
-        Some(DropReason::QueueFull)
-    } else {
-        shared.has_no_room(copied)
-    }
-}
-
 /// Drops one expired message from the head of the queue to make room.
 fn drop_expired(session: &Session, state: &mut State, shared: &Shared, batch: &mut Batch) -> bool {
     if !state
@@ -547,116 +520,4 @@ pub(crate) fn release(
     if let Some(tracker) = delivery.message.tracker() {
         tracker.closed();
     }
-}
-
-/// Encodes a PUBLISH for a kept message.
-pub(crate) fn encode(
-    attached: &mut Attached,
-    delivery: &Delivery,
-    packet_id: u16,
-    dup: bool,
-    now: Tick,
-) -> bool {
-    let message = &delivery.message;
-    let frame = PublishFrame {
-        dup,
-        ..frame_of(delivery, packet_id, now)
-    };
-    attached.publish(frame, message.payload(), message.backing())
-}
-
-fn frame_of(delivery: &Delivery, packet_id: u16, now: Tick) -> PublishFrame<'_> {
-    let message = &delivery.message;
-    PublishFrame {
-        dup: false,
-        qos: delivery.qos,
-        retain: delivery.retain,
-        topic: message.topic(),
-        packet_id,
-        topic_alias: None,
-        message_expiry: message.remaining_expiry(now),
-        subscription_ids: delivery.subscription_ids(),
-        block: message.block(),
-        payload_len: message.payload().len(),
-    }
-}
-
-/// Whether the session's client, if it is connected, takes a packet as large as that. It is asked
-/// before anything is charged or makes way for it.
-fn takes(state: &State, delivery: &Delivery, now: Tick) -> bool {
-    state.attached.as_deref().is_none_or(|attached| {
-        attached.settings.maximum_packet == u32::MAX || attached.takes(&frame_of(delivery, 1, now))
-    })
-}
-
-/// Why a QoS 0 message may not wait for a connection, if so.
-#[cold]
-fn refusal_qos0<O: Offering>(
-    attached: &Attached,
-    offering: &O,
-    retain: bool,
-    ids: &[u32],
-    shared: &Shared,
-    batch: &mut Batch,
-) -> Option<DropReason> {
-    let version = attached.settings.version;
-    if attached.settings.maximum_packet < u32::MAX {
-        // Before it is refused for want of room, or the client for being full.
-        let block = block_of(offering, version, batch.scratch());
-        if !attached.takes(&qos0_frame(offering, retain, ids, block)) {
-            return Some(DropReason::PacketTooLarge);
-        }
-    }
-
-    let parts = offering.parts();
-    let block_len = match version {
-        Version::V5 => parts.properties.block_len(),
-        Version::V31 | Version::V311 => 0,
-    };
-    let head = parts.topic.len() + block_len + ids.len() * LONGEST_IDENTIFIER;
-    let is_shared = parts.backing.is_some() && parts.payload.len() >= SHARE_FROM;
-    let copied = if is_shared {
-        head + SEGMENT
-    } else {
-        head + parts.payload.len()
-    };
-    over_budget(attached, head + parts.payload.len(), copied, shared)
-}
-
-fn qos0_frame<'a, O: Offering>(
-    offering: &'a O,
-    retain: bool,
-    subscription_ids: &'a [u32],
-    block: &'a [u8],
-) -> PublishFrame<'a> {
-    let parts = offering.parts();
-    PublishFrame {
-        dup: false, // MQTT-3.3.1-2
-        qos: QoS::AtMostOnce,
-        retain,
-        topic: parts.topic,
-        packet_id: 0,
-        topic_alias: None,
-        message_expiry: parts.expiry,
-        subscription_ids,
-        block,
-        payload_len: parts.payload.len(),
-    }
-}
-
-/// The forwarded properties of a message, encoded into `scratch` unless a kept message has them.
-fn block_of<'a, O: Offering>(
-    offering: &'a O,
-    version: Version,
-    scratch: &'a mut Vec<u8>,
-) -> &'a [u8] {
-    if version != Version::V5 {
-        return &[];
-    }
-    if let Some(message) = offering.kept() {
-        return message.block();
-    }
-    scratch.clear();
-    offering.parts().properties.append_block(scratch);
-    scratch
 }

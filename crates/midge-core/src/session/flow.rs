@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::sync::MutexGuard;
 use midge_codec::{Ack, Packet, Properties, QoS, ReasonCode, Version};
 
-use super::deliver::{encode, release};
+use super::deliver::release;
+use super::room::encode;
 use super::{Delivery, Inflight, NoMemory, Session, Stage, State};
 use crate::batch::Batch;
 use crate::budget::Budget;

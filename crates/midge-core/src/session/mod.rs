@@ -8,6 +8,7 @@ mod flow;
 mod in_flight;
 mod rare;
 mod registry;
+mod room;
 mod subscriptions;
 
 use crate::sync::atomic::{AtomicBool, Ordering};

@@ -49,7 +49,7 @@ fn connections_beyond_the_budget_are_closed() {
     drop(clients);
 }
 
-/// Covers: NN5-025
+/// Covers: NN5-036
 #[test]
 fn subscriptions_are_refused_one_by_one() {
     // The packet itself is held, too, while it is handled.
@@ -123,7 +123,7 @@ fn a_subscribe_that_cannot_wait_for_hooks_is_refused_as_a_whole() {
     client.barrier();
 }
 
-/// Covers: NN5-040
+/// Covers: NN5-036
 #[test]
 fn messages_are_dropped_with_a_name() {
     let server = small(128 << 10);
