@@ -7,10 +7,11 @@ use std::task::{Context, Poll, Waker};
 
 use midge::{QoS, ReasonCode};
 use midge_core::{
-    AuthReply, AuthStep, ClientInfo, Deferred, EnhancedVerdict, HookSet, Hooks, Hub, MessageRef,
-    Refusal, Resolver, Verdict,
+    AuthReply, AuthStep, ClientInfo, Deferred, DisconnectReason, EnhancedVerdict, Event, EventMask,
+    HookSet, Hooks, Hub, Interception, MessageRef, Observed, Origin, Queue, QueueLimits, Refusal,
+    Resolver, Verdict,
 };
-use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe, ack, unsubscribe};
+use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe, Will, ack, unsubscribe};
 
 use crate::positions::Slow;
 use crate::world::{Client, START, hub_with};
@@ -337,8 +338,107 @@ fn an_authentication_that_goes_on_does_not_outlive_the_connect_timeout() {
     hub.fire(midge_core::Tick(4_999));
     assert!(client.link.ended().is_none());
     hub.fire(midge_core::Tick(5_000));
-    assert_eq!(
-        client.link.ended(),
-        Some(&midge_core::DisconnectReason::ConnectTimeout)
+    assert_eq!(client.link.ended(), Some(&DisconnectReason::ConnectTimeout));
+}
+
+/// Covers: none
+#[test]
+fn data_of_an_authentication_that_fits_into_no_packet_ends_it() {
+    let hooks = Arc::new(ThinksOfAll::default());
+    let hub = hub_with(|_| (), Some(hooks.clone()), None);
+    let connect = Connect::v5("client").props(PropsBuf::new().text(0x15, "method"));
+    let mut client = Client::connect(&hub, &connect);
+    let mut context = Context::from_waker(Waker::noop());
+    let data = vec![b'x'; 70_000];
+    hooks
+        .resolver()
+        .auth(AuthReply::Continue(Some(data.into())));
+    assert!(client.connection.poll(&mut context, START).is_ready());
+
+    assert!(client.link.ended().is_some());
+    let packets = client.read();
+    assert!(
+        !packets
+            .iter()
+            .any(|packet| matches!(packet, Packet::Auth(_)))
     );
+}
+
+/// Hears of sessions, and refuses wills.
+#[derive(Default)]
+struct Hears(Mutex<Vec<String>>);
+
+impl Hooks for Hears {
+    fn set(&self) -> HookSet {
+        HookSet::LIFE.and(HookSet::INTERCEPT_PUBLISH)
+    }
+
+    fn intercept_publish(&self, _: &Origin, message: &MessageRef<'_>) -> Interception {
+        match message.topic {
+            "refused" => Interception::Refuse(Refusal::new(ReasonCode::NotAuthorized)),
+            _ => Interception::Forward,
+        }
+    }
+
+    fn session_started(&self, client_id: &str) {
+        self.0.lock().unwrap().push(format!("{client_id} starts"));
+    }
+
+    fn session_ended(&self, client_id: &str) {
+        self.0.lock().unwrap().push(format!("{client_id} ends"));
+    }
+
+    fn connected(&self, client: &ClientInfo, session_present: bool) {
+        let name = &client.client_id;
+        let text = format!("{name} connects, {session_present}");
+        self.0.lock().unwrap().push(text);
+    }
+
+    fn disconnected(&self, client: &ClientInfo, _: &DisconnectReason) {
+        let text = format!("{} goes", client.client_id);
+        self.0.lock().unwrap().push(text);
+    }
+}
+
+/// Covers: none
+#[test]
+fn hooks_hear_of_sessions_once_each() {
+    let hooks = Arc::new(Hears::default());
+    let hub = hub_with(|_| (), Some(hooks.clone()), None);
+    let connect = Connect::v5("a").clean(false).expiry(9);
+    Client::connect(&hub, &connect).close();
+    Client::connect(&hub, &connect).close();
+    hub.fire(START.after_s(9));
+    let mut heard = std::mem::take(&mut *hooks.0.lock().unwrap());
+    heard[..2].sort(); // both at once
+    let expected = [
+        "a connects, false",
+        "a starts",
+        "a goes",
+        "a connects, true",
+        "a goes",
+        "a ends",
+    ];
+    assert_eq!(heard, expected);
+}
+
+/// Covers: none
+#[test]
+fn a_will_that_is_refused_is_not_told_of_as_sent() {
+    let hub = hub_with(|_| (), Some(Arc::new(Hears::default())), None);
+    let events = Arc::new(Queue::new(QueueLimits::default()));
+    hub.observe(EventMask::WILL_SENT, events.clone());
+    for topic in ["refused", "sent"] {
+        let connect = Connect::v5("client").will(Will::new(topic, "w"));
+        Client::connect(&hub, &connect).close();
+    }
+    let mut seen = Vec::new();
+    events.drain_into(&mut seen, 9).unwrap();
+    let topics: Vec<_> = (seen.iter())
+        .map(|seen: &Observed| match &seen.event {
+            Event::WillSent { topic, .. } => topic.to_string(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(topics, ["sent"]);
 }

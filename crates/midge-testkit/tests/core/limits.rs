@@ -344,6 +344,14 @@ fn retained_messages_that_wait_for_the_window_count_against_the_bytes_of_a_clien
     let mut client = Client::connect(&hub, &Connect::v5("client").receive_maximum(1));
     client.say(Subscribe::new(1).filter("t/+", 1).bytes());
     client.read();
+    let clients = hub.clients();
+    let view = clients
+        .iter()
+        .find(|view| &*view.info.client_id == "client");
+    let view = view.expect("a connected client");
+    assert_eq!(view.queued as u64, hub.stats(START).queued_messages);
+    assert!(view.queued > 0 && view.inflight == 1);
+
     let sessions = hub.sessions();
     let session = sessions
         .iter()

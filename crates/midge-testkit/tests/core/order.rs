@@ -145,3 +145,36 @@ fn what_is_sent_again_is_in_order_whatever_the_identifiers() {
         .collect();
     assert_eq!(client.texts(), expected);
 }
+
+/// Covers: v5:MQTT-3.3.4-3
+#[test]
+fn a_member_of_a_group_gets_its_identifier_and_only_if_it_has_one() {
+    let hub = hub(|_| ());
+    let mut client = Client::plain(&hub, "client");
+    let request = |id, filter: &str| Subscribe::new(id).filter(filter, 1);
+    client.say(request(1, "$share/g/numbered").subscription_id(7).bytes());
+    client.say(request(2, "$share/g/plain").bytes());
+    client.say(request(3, "both").subscription_id(8).bytes());
+    client.say(request(4, "$share/g/both").subscription_id(9).bytes());
+    client.read();
+    for (topic, expected) in [
+        ("numbered", vec![vec![7]]),
+        ("plain", vec![vec![]]),
+        ("both", vec![vec![8], vec![9]]),
+    ] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            let mut message = MessageRef::new(topic, b"x");
+            message.qos = qos;
+            hub.publish_from_host(message, None, || START, false)
+                .unwrap();
+            let mut ids: Vec<_> = (client.read().into_iter())
+                .map(|packet| match packet {
+                    Packet::Publish(message) => message.props.subscription_ids(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            ids.sort();
+            assert_eq!(ids, expected, "{topic}, {qos:?}");
+        }
+    }
+}

@@ -251,3 +251,50 @@ fn what_a_store_gives_back_expires_in_its_time() {
         assert_eq!(stored_hub(store).stats(START).sessions, left);
     }
 }
+
+/// Covers: none
+#[test]
+fn what_waits_is_charged_again_after_a_restart() {
+    let store = MemoryStore::new();
+    let hub = stored_hub(store.clone());
+    let connect = Connect::v5("client").clean(false).expiry(50);
+    let mut client = Client::connect(&hub, &connect);
+    client.say(Subscribe::new(1).filter("t", 1).bytes());
+    client.read();
+    let mut publisher = Client::plain(&hub, "publisher");
+    for id in 1..4 {
+        publisher.say(Publish::new("t", "in flight").qos(1, id).bytes());
+    }
+    client.read();
+    client.close();
+    for id in 4..6 {
+        publisher.say(Publish::new("t", "queued").qos(1, id).bytes());
+    }
+    let held = |hub: &Hub| {
+        let sessions = hub.sessions();
+        let session = sessions
+            .iter()
+            .find(|session| &*session.client_id == "client");
+        let of_session = session.map(|session| (session.queued_bytes, session.inflight));
+        let stats = hub.stats(START);
+        (
+            of_session.unwrap(),
+            stats.queued_bytes,
+            stats.queued_messages,
+        )
+    };
+    let before = held(&hub);
+    assert_eq!((before.0.1, before.2), (3, 2));
+    drop((publisher, hub));
+
+    let hub = stored_hub(store);
+    assert_eq!(held(&hub), before);
+    let mut client = Client::accept(&hub);
+    client.say(connect.bytes());
+    for packet in client.read() {
+        if let Packet::Publish(message) = packet {
+            client.say(ack(Kind::Puback, message.id));
+        }
+    }
+    assert_eq!(held(&hub), ((0, 0), 0, 0));
+}

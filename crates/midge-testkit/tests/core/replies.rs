@@ -14,6 +14,7 @@ fn requests(round: u16) -> Vec<Vec<u8>> {
         Publish::new("none", "p").qos(2, id + 2).bytes(),
         ack(Kind::Pubrel, id + 2),
         unsubscribe(5, id + 3, &PropsBuf::new(), &["u"]),
+        Subscribe::new(id + 4).filter("t", 0).bytes(),
     ]
 }
 
