@@ -56,7 +56,6 @@ if [ -n "$replay" ]; then
     exit
 fi
 
-"${alike[@]}" cargo test -q -p midge-core --lib sync::order -- --test-threads=1
 if [ -z "$long" ]; then
     explore $name
     exit

@@ -17,7 +17,7 @@ mod scheduled;
 pub(crate) use std::sync::atomic::AtomicU64 as ProcessWide;
 
 #[cfg(shuttle)]
-pub use order::locks_held;
+pub use order::{Order, lock_in, locks_held};
 #[cfg(not(shuttle))]
 pub(crate) use ordinary::*;
 #[cfg(shuttle)]

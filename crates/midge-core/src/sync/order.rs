@@ -3,6 +3,11 @@
 use std::any::type_name;
 use std::cell::RefCell;
 
+use super::{Mutex, RwLock};
+use crate::retained::Retained;
+use crate::router::Router;
+use crate::session::{Sessions, State};
+
 /// The rows of `LOCKS.md`, in tens; two locks of a row differ in the last digit. `Taps` stands above
 /// the leaves, because queues are filled under it; `Journal.order` stands above everything.
 const OUTSIDE: u8 = 0;
@@ -33,11 +38,11 @@ fn row<T>() -> u8 {
     let rows = [
         (type_name::<()>(), OUTSIDE),
         (type_name::<Option<crate::time::TimerKey>>(), TIMER),
-        (type_name::<crate::session::Sessions>(), SESSIONS),
+        (type_name::<Sessions>(), SESSIONS),
         (type_name::<crate::hub::Turn>(), RETAINED_ORDER),
-        (type_name::<crate::router::Router>(), ROUTER),
-        (type_name::<crate::retained::Retained>(), RETAINED),
-        (type_name::<crate::session::State>(), SESSION),
+        (type_name::<Router>(), ROUTER),
+        (type_name::<Retained>(), RETAINED),
+        (type_name::<State>(), SESSION),
         (type_name::<crate::event::TapList>(), TAPS),
     ];
 
@@ -90,67 +95,30 @@ pub fn locks_held() -> usize {
     HELD.try_with(|held| held.borrow().len()).unwrap_or(0)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::router::Router;
-    use crate::session::{Sessions, State};
-    use crate::sync::{Mutex, RwLock};
+/// Orders of locks for a look at the check itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From the top down, which is right.
+    Down,
+    /// Under one further down.
+    Up,
+    /// Two of one row.
+    SameRow,
+    /// Two rows that never meet.
+    Never,
+}
 
-    #[test]
-    fn locks_are_taken_from_the_top_down() {
-        shuttle::check_random(
-            || {
-                let (router, session) = (RwLock::<Router>::default(), Mutex::<State>::default());
-                let (leaf, other) = (Mutex::new(1_u8), Mutex::new(2_u8));
-                let held = (router.read(), session.lock(), leaf.lock());
-                assert_eq!(locks_held(), 3);
-                drop(held);
-                let held = other.lock();
-                drop(held);
-                assert_eq!(locks_held(), 0);
-            },
-            1,
-        );
-    }
+/// Takes some locks; all orders but the first one panic.
+pub fn lock_in(order: Order) {
+    let sessions = Mutex::<Sessions>::default();
+    let router = RwLock::<Router>::default();
+    let (session, other) = (Mutex::<State>::default(), Mutex::<State>::default());
+    let leaf = Mutex::<u8>::default();
 
-    #[test]
-    #[should_panic(expected = "see LOCKS.md")]
-    fn no_lock_is_taken_under_one_further_down() {
-        shuttle::check_random(
-            || {
-                let (router, session) = (RwLock::<Router>::default(), Mutex::<State>::default());
-                let _held = session.lock();
-                drop(router.write());
-            },
-            1,
-        );
-    }
-
-    #[test]
-    #[should_panic(expected = "see LOCKS.md")]
-    fn rows_that_never_meet_do_not() {
-        shuttle::check_random(
-            || {
-                let (sessions, router) =
-                    (Mutex::<Sessions>::default(), RwLock::<Router>::default());
-                let _held = sessions.lock();
-                drop(router.read());
-            },
-            1,
-        );
-    }
-
-    #[test]
-    #[should_panic(expected = "see LOCKS.md")]
-    fn no_second_lock_of_a_row_is_taken() {
-        shuttle::check_random(
-            || {
-                let (one, other) = (Mutex::<State>::default(), Mutex::<State>::default());
-                let _held = one.lock();
-                drop(other.lock());
-            },
-            1,
-        );
+    match order {
+        Order::Down => drop((router.read(), session.lock(), leaf.lock())),
+        Order::Up => drop((session.lock(), router.write())),
+        Order::SameRow => drop((session.lock(), other.lock())),
+        Order::Never => drop((sessions.lock(), router.read())),
     }
 }

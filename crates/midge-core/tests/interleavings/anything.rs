@@ -159,8 +159,7 @@ fn anything(hooks: Option<Arc<dyn Hooks>>) {
     let last = steady
         .messages()
         .into_iter()
-        .filter(|message| message.topic == "r")
-        .next_back();
+        .rfind(|message| message.topic == "r");
     assert_eq!(
         stored.map(|message| message.payload().to_vec()),
         last.map(|message| message.payload),

@@ -9,39 +9,37 @@ use shuttle::scheduler::{
 use shuttle::{Config, FailurePersistence, Runner};
 
 /// Iterations of a scenario under each scheduler.
-const ITERATIONS: usize = 500;
+const ITERATIONS: usize = 400;
 /// Preemptions that PCT places in an iteration, plus one.
 const DEPTHS: [usize; 2] = [2, 4];
 /// Stack of one task: a backtrace needs much of it.
 const STACK: usize = 1 << 20;
 
+/// Compiled once for all scenarios.
+type Scenario = Arc<dyn Fn() + Send + Sync>;
+
 /// Explores a scenario. `MIDGE_ITERATIONS` sets the number of iterations under each scheduler,
 /// `MIDGE_SCHEDULE` names a file with one schedule to replay instead, `MIDGE_SCHEDULES` the directory
 /// that schedules of failures are written to.
-#[track_caller]
 pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
-    explore_boxed(Arc::new(scenario));
+    explore_boxed(Arc::new(scenario), false);
 }
 
 /// Explores all schedules of a scenario that has few.
 pub(crate) fn explore_all(scenario: impl Fn() + Send + Sync + 'static) {
-    run(
-        "dfs",
-        DfsScheduler::new(None, false),
-        &(Arc::new(scenario) as Scenario),
-    );
+    explore_boxed(Arc::new(scenario), true);
 }
 
-/// Compiled once for all scenarios.
-type Scenario = Arc<dyn Fn() + Send + Sync>;
-
-fn explore_boxed(scenario: Scenario) {
+fn explore_boxed(scenario: Scenario, all: bool) {
     if let Some(file) = env::var_os("MIDGE_SCHEDULE") {
-        return run(
-            "replay",
-            ReplayScheduler::new_from_file(file).expect("a schedule"),
-            &scenario,
-        );
+        let scheduler = ReplayScheduler::new_from_file(file).expect("a schedule");
+        run("replay", scheduler, &scenario);
+        return;
+    }
+    if all {
+        let count = run("dfs", DfsScheduler::new(None, false), &scenario);
+        eprintln!("all {count} schedules");
+        return;
     }
 
     let iterations = env::var("MIDGE_ITERATIONS")
@@ -54,17 +52,15 @@ fn explore_boxed(scenario: Scenario) {
     run("walk", UrwRandomScheduler::new(iterations), &scenario);
 }
 
-fn run<S: Scheduler + 'static>(name: &'static str, scheduler: S, scenario: &Scenario) {
+/// The number of schedules that were run.
+fn run<S: Scheduler + 'static>(name: &'static str, scheduler: S, scenario: &Scenario) -> usize {
     let _told = Told(name);
     let scenario = scenario.clone();
+    ITERATION.set(0);
     Runner::new(scheduler, config()).run(move || {
         ITERATION.set(ITERATION.get() + 1);
         scenario();
-    });
-    if name == "dfs" {
-        eprintln!("all {} schedules", ITERATION.get());
-    }
-    ITERATION.set(0);
+    })
 }
 
 fn config() -> Config {
@@ -89,7 +85,7 @@ struct Told(&'static str);
 impl Drop for Told {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let iteration = ITERATION.replace(0);
+            let iteration = ITERATION.get();
             let thread = std::thread::current();
             eprintln!(
                 "found by {} in iteration {iteration}; with the schedule in FILE, replay it with\n    \

@@ -20,6 +20,7 @@ mod deferred;
 mod delivery;
 mod ends;
 mod explore;
+mod locks;
 mod queue;
 mod retained;
 mod sessions;

@@ -375,6 +375,7 @@ pub(crate) fn audit_with_panics(hub: Arc<Hub>, clients: Vec<Client>, panics: u64
     for session in hub.sessions() {
         hub.clear_session(&session.client_id, START);
     }
+    hub.clear_retained("#", START);
     while hub.work() {}
     let stats = hub.stats(START);
     let left = (
