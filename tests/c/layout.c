@@ -26,5 +26,5 @@ SIZE(midge_hooks, 64);
 AT(midge_hooks, on_auth, 24);
 SIZE(midge_connect_info, 104);
 SIZE(midge_acl_request, 72);
-SIZE(midge_stats, 336);
+SIZE(midge_stats, 416);
 AT(midge_stats, dropped, 208);
