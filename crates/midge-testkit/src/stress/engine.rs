@@ -89,8 +89,10 @@ impl Engine {
         match self {
             Self::Core(hub) => {
                 while let Some(next) = hub.next_deadline().filter(|next| *next <= target) {
-                    clock.set(next);
-                    hub.fire(next);
+                    // A deadline may be armed late; the clock does not go back for it.
+                    let at = next.max(clock.now());
+                    clock.set(at);
+                    hub.fire(at);
                 }
                 clock.set(target);
                 hub.fire(target);
