@@ -120,6 +120,23 @@ fn accept_at_shutdown() {
     });
 }
 
+/// A connection that comes in while everything ends, and says nothing: it does not wait for its
+/// timeout.
+#[test]
+fn a_silent_connection_at_shutdown() {
+    explore(|| {
+        let hub = plain_hub();
+        let ender = hub.clone();
+
+        let ends = thread::spawn(move || ender.shut_down(START));
+        let client = Client::try_accept(&hub);
+        ends.join().unwrap();
+
+        assert!(client.iter().all(|client| client.link.ended().is_some()));
+        audit(hub, client.into_iter().collect());
+    });
+}
+
 /// Two ways to end meet: the will goes out exactly once, or not at all if DISCONNECT was first.
 fn ends_twice(end: fn(&Arc<Hub>, &Arc<Link>)) {
     let hub = plain_hub();
