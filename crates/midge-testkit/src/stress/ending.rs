@@ -136,10 +136,18 @@ impl Peer {
         self.see_the_end(world);
         let ended = self.line.is_none();
         self.lose(world);
-        if !ended && let Some(facts) = self.facts() {
+
+        // A broker that ends the connection by itself need not read what was sent last. It says so to
+        // clients of 5.0 alone.
+        let overtaken = self.dismissed || (self.plan.version != 5 && world.ends_when_full);
+        if (!ended || overtaken)
+            && let Some(facts) = self.facts()
+        {
             facts.cut = true;
         }
-        if ends_session {
+        if ends_session && overtaken {
+            self.may_have_ended = true;
+        } else if ends_session {
             let to = self.facts().map_or(NEVER, |facts| facts.over);
             let from = self.facts().map_or(at, |facts| facts.down.min(at));
             self.history.end_session(Span { from, to });

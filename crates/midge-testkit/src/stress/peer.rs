@@ -50,6 +50,8 @@ pub(super) struct Peer {
     pub(super) clean: bool,
     /// The session may have ended with a DISCONNECT that may have been read.
     pub(super) may_have_ended: bool,
+    /// The broker has sent DISCONNECT on the present connection.
+    pub(super) dismissed: bool,
     pub(super) next_id: u16,
     pub(super) next_number: u32,
     pub(super) next_order: u64,
@@ -89,6 +91,7 @@ impl Peer {
             attempts: 0,
             clean: false,
             may_have_ended: false,
+            dismissed: false,
             next_id: 1,
             next_number: 1,
             next_order: 0,
@@ -142,6 +145,7 @@ impl Peer {
         self.line = Some(line);
         self.ledger = Ledger::new();
         self.attempts += 1;
+        self.dismissed = false;
         self.clean = clean || (self.plan.version == 4 && self.plan.expiry == 0);
         let at = world.moment();
         self.alive = at;

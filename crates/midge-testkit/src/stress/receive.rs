@@ -153,6 +153,7 @@ impl Peer {
             }
             Packet::Pingresp => self.pings = self.pings.saturating_sub(1),
             Packet::Disconnect(packet) => {
+                self.dismissed = true;
                 let at = world.moment();
                 self.tell(
                     at,

@@ -74,7 +74,9 @@ pub fn run(script: &Script, place: Place, checks: &Checks) -> Report {
             };
         }
     };
-    let world = World::new(engine, clock, script.access.clone(), pending, rights);
+    let ends_when_full = script.tight == Some(midge_core::Overflow::Disconnect);
+    let access = script.access.clone();
+    let world = World::new(engine, clock, access, pending, rights, ends_when_full);
     let mut lanes: Vec<Lane> = (0..script.lanes.len())
         .map(|number| Lane::new(script, number))
         .collect();

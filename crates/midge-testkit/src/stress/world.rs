@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) access: Access,
     pub(super) pending: Arc<Pending>,
     pub(super) rights: Arc<Rights>,
+    /// The broker ends a connection whose queue is full, at any moment.
+    pub(super) ends_when_full: bool,
     moments: AtomicU64,
     left: Mutex<Vec<Left>>,
     waiting: AtomicUsize,
@@ -54,6 +56,7 @@ impl World {
         access: Access,
         pending: Arc<Pending>,
         rights: Arc<Rights>,
+        ends_when_full: bool,
     ) -> Self {
         Self {
             engine,
@@ -61,6 +64,7 @@ impl World {
             access,
             pending,
             rights,
+            ends_when_full,
             moments: AtomicU64::new(1),
             left: Mutex::default(),
             waiting: AtomicUsize::new(0),
