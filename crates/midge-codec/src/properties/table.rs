@@ -231,6 +231,7 @@ fn misplaced(start: Reader<'_>, id: u8, place: Place) -> DecodeError {
 }
 
 /// The rules about values.
+#[inline(always)]
 pub(super) fn range_fault(property: &Property<'_>) -> Option<(&'static str, ReasonCode)> {
     let what = match *property {
         Property::PayloadFormatIndicator(2..) => "payload format indicator: above 1",
