@@ -3,6 +3,11 @@
 # Installs what it needs where it is missing (Debian packages as root; everything else below target/).
 set -uo pipefail
 cd "$(dirname "$0")"
+# The machine's own toolchain: rust-toolchain.toml is for those who have none of their own choice.
+if command -v rustup >/dev/null; then
+    RUSTUP_TOOLCHAIN="${RUSTUP_TOOLCHAIN:-$(rustup default | cut -d ' ' -f 1)}"
+    export RUSTUP_TOOLCHAIN
+fi
 export CARGO_TERM_COLOR=never CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 CARGO_INCREMENTAL=0
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 passed=0
@@ -61,6 +66,7 @@ step "lints" timeout 900 cargo clippy -q --workspace --all-targets -- -D warning
 step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --workspace --no-deps
 step "layers" layers
 step "published packages" packages
+step "dependencies" timeout 900 tests/deny.sh
 step "public API" cargo run -q --locked --manifest-path tools/public-api/Cargo.toml --target-dir "$CARGO_TARGET_DIR/tools"
 mkdir -p "$CARGO_TARGET_DIR"
 step "Rust tests" rust_tests
