@@ -48,6 +48,10 @@ mutants BASE='origin/main':
 fuzz SECONDS='60':
     tests/fuzz/run.sh {{SECONDS}}
 
+# The documentation as a site, links checked.
+site:
+    docs/site/build.sh
+
 # Instruction counts of the hot paths against the committed ones.
 instructions:
     benches/micro/instructions.py --check

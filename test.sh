@@ -80,6 +80,7 @@ step "format of C and C++" clang_format
 step "shell scripts" shell_scripts
 step "lints" timeout 900 cargo clippy -q --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --workspace --no-deps
+step "documentation site" timeout 300 docs/site/build.sh
 step "layers" layers
 step "published packages" packages
 step "dependencies" timeout 900 tests/deny.sh
