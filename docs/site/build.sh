@@ -19,7 +19,7 @@ fi
 rm -rf "$site"
 mkdir -p "$site/pages"
 cd "$root"
-git ls-files -z '*.md' 'docs/*' 'examples/*' 'include/*' 'LICENSE*' | while IFS= read -r -d '' file; do
+git ls-files -z --cached --others --exclude-standard '*.md' 'docs/*' 'examples/*' 'include/*' 'LICENSE*' | while IFS= read -r -d '' file; do
     case $file in .github/* | docs/site/* | tests/*) continue ;; esac
     [ -f "$file" ] && install -D -m 644 "$file" "$site/pages/$file"
 done
