@@ -4,6 +4,15 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 
+/// Options with a value.
+const VALUES: [&str; 28] = [
+    "chunk", "cmd", "conc", "conns", "count", "duration", "filter", "host", "kind", "label",
+    "minbatch", "mode", "password", "payload", "pid", "port", "prefix", "pubs", "qos", "rate",
+    "rounds", "runs", "size", "subs", "user", "ver", "warmup", "window",
+];
+/// Options that are given or not.
+const FLAGS: [&str; 3] = ["hold", "spin", "sub"];
+
 /// The options of a run: keys without their dashes, values as text.
 #[derive(Debug, Default)]
 pub struct Args {
@@ -11,20 +20,28 @@ pub struct Args {
 }
 
 impl Args {
-    /// Reads `--key value`, `--key=value` and `--flag`.
+    /// Reads `--key value`, `--key=value` and `--flag`; an option that there is not is an error.
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Self> {
         let mut map = HashMap::new();
-        let mut args = args.peekable();
-        while let Some(arg) = args.next() {
-            let Some(key) = arg.strip_prefix("--") else {
-                return Err(Error::new(format!("unexpected argument {arg:?}")));
+        let mut parser = lexopt::Parser::from_args(args);
+        while let Some(arg) = parser
+            .next()
+            .map_err(|error| Error::new(error.to_string()))?
+        {
+            let lexopt::Arg::Long(key) = arg else {
+                return Err(Error::new(arg.unexpected().to_string()));
             };
-            if let Some((key, value)) = key.split_once('=') {
-                map.insert(key.to_string(), value.to_string());
-                continue;
-            }
-            let value = args.next_if(|next| !next.starts_with("--"));
-            map.insert(key.to_string(), value.unwrap_or_else(|| "1".to_string()));
+            let key = key.to_owned();
+            let value = if FLAGS.contains(&key.as_str()) {
+                "1".into()
+            } else if VALUES.contains(&key.as_str()) {
+                parser
+                    .value()
+                    .map_err(|error| Error::new(error.to_string()))?
+            } else {
+                return Err(Error::new(format!("no option --{key}")));
+            };
+            map.insert(key, value.to_string_lossy().into_owned());
         }
         Ok(Self { map })
     }
@@ -67,9 +84,9 @@ impl Args {
         }
     }
 
-    /// True when the flag was given and is not `0`.
+    /// Whether the flag was given.
     pub(crate) fn flag(&self, key: &str) -> bool {
-        self.text(key).is_some_and(|value| value != "0")
+        self.map.contains_key(key)
     }
 }
 
@@ -93,17 +110,20 @@ mod tests {
 
     #[test]
     fn suffixes_flags_and_equal_signs() {
-        let a = args("--count 64k --size=4ki --hold --rate 1.5m --off 0");
+        let a = args("--count 64k --size=4ki --hold --rate 1.5m");
         assert_eq!(a.int("count", 0).unwrap(), 64_000);
         assert_eq!(a.count("size", 0).unwrap(), 4096);
         assert_eq!(a.num("rate", 0.0).unwrap(), 1.5e6);
-        assert!(a.flag("hold") && !a.flag("off") && !a.flag("absent"));
-        assert_eq!(a.int("absent", 7).unwrap(), 7);
+        assert!(a.flag("hold") && !a.flag("spin"));
+        assert_eq!(a.int("runs", 7).unwrap(), 7);
     }
 
     #[test]
     fn nonsense_is_an_error() {
-        assert!(Args::parse(["p2p".to_string()].into_iter()).is_err());
+        for text in ["p2p", "--pups 3", "--count", "-c 3"] {
+            let words = text.split_whitespace().map(str::to_string);
+            assert!(Args::parse(words).is_err(), "{text}");
+        }
         assert!(args("--count x").int("count", 1).is_err());
         assert!(args("--qos 3").qos(0).is_err());
     }

@@ -1,63 +1,46 @@
-//! One flat JSON object, written by hand: no dependency is worth its build time here.
+//! One flat JSON object: what a run reports.
 
-use std::fmt::Write as _;
+use serde_json::{Map, Number, Value};
 
-/// A flat object under construction.
-pub(crate) struct Json(String);
+/// A flat object under construction; keys stay in the order in which they came.
+pub(crate) struct Json(Map<String, Value>);
 
 impl Json {
     pub(crate) fn new() -> Self {
-        Self(String::from("{"))
+        Self(Map::new())
     }
 
-    fn key(&mut self, key: &str) {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        // Writing to a String does not fail.
-        let _ = write!(self.0, "\"{key}\":");
+    fn set(&mut self, key: &str, value: impl Into<Value>) -> &mut Self {
+        self.0.insert(key.to_owned(), value.into());
+        self
     }
 
     /// A text.
     pub(crate) fn s(&mut self, key: &str, value: &str) -> &mut Self {
-        self.key(key);
-        self.0.push('"');
-        for c in value.chars() {
-            match c {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                c if c < ' ' => {
-                    let _ = write!(self.0, "\\u{:04x}", u32::from(c));
-                }
-                c => self.0.push(c),
-            }
-        }
-        self.0.push('"');
-        self
+        self.set(key, value)
     }
 
     /// A whole number.
     pub(crate) fn u(&mut self, key: &str, value: u64) -> &mut Self {
-        self.key(key);
-        let _ = write!(self.0, "{value}");
-        self
+        self.set(key, value)
     }
 
     /// A number, with no more digits than mean something; `null` when there is none.
     pub(crate) fn f(&mut self, key: &str, value: f64) -> &mut Self {
-        self.key(key);
-        let _ = match value.abs() {
-            a if !a.is_finite() => write!(self.0, "null"),
-            a if a >= 1000.0 => write!(self.0, "{value:.0}"),
-            a if a >= 1.0 => write!(self.0, "{value:.3}"),
-            _ => write!(self.0, "{value:.6}"),
+        let rounded = match value.abs() {
+            a if a >= 1000.0 => value.round(),
+            a if a >= 1.0 => (value * 1e3).round() / 1e3,
+            _ => (value * 1e6).round() / 1e6,
         };
-        self
+        self.set(
+            key,
+            Number::from_f64(rounded).map_or(Value::Null, Value::Number),
+        )
     }
 
     /// The finished object.
-    pub(crate) fn done(&self) -> String {
-        format!("{}}}", self.0)
+    pub(crate) fn done(self) -> String {
+        Value::Object(self.0).to_string()
     }
 }
 
@@ -66,16 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_and_rounds() {
+    fn numbers_are_rounded_and_keys_stay_in_order() {
         let mut j = Json::new();
-        j.s("a", "x\"\\\n")
-            .u("b", 3)
+        j.s("b", "x\"\\\n")
+            .u("a", 3)
             .f("c", 1234.5678)
-            .f("d", 0.25)
+            .f("d", 0.12345678)
             .f("e", f64::NAN);
         assert_eq!(
             j.done(),
-            r#"{"a":"x\"\\\u000a","b":3,"c":1235,"d":0.250000,"e":null}"#
+            r#"{"b":"x\"\\\n","a":3,"c":1235.0,"d":0.123457,"e":null}"#
         );
     }
 }

@@ -87,15 +87,15 @@ impl Engine {
             dials: 0,
             sequence: Vec::new(),
             stats: Stats::default(),
-            latency: Hist::new(),
-            way: Hist::new(),
+            latency: Hist::new()?,
+            way: Hist::new()?,
             stamps: false,
             arrived_ns: 0,
             latency_on: true,
             first_received_ns: 0,
             last_received_ns: 0,
             ready: 0,
-            connect_time: Hist::new(),
+            connect_time: Hist::new()?,
             connect_failed: 0,
         })
     }

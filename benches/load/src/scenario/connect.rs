@@ -75,9 +75,9 @@ fn storm(target: &Target, e: &mut Engine, count: usize, parallel: usize, j: &mut
     let (before, _) = rss(target.pid);
     let (cpu, own) = (cpu_s(target.pid), self_cpu_s());
     let seconds = connect_repeatedly(e, 0, count);
-    let ok = e.connect_time.count as f64;
+    let ok = e.connect_time.count() as f64;
     j.s("mode", "storm")
-        .u("ok", e.connect_time.count)
+        .u("ok", e.connect_time.count())
         .u("failed", e.connect_failed);
     j.f("seconds", seconds).f("connects_per_s", ok / seconds);
     j.f(

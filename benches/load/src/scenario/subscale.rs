@@ -212,14 +212,14 @@ fn teardown(
         pid: target.pid,
     };
     measure(e, &o)?;
-    j.f("calm_max_ms", e.latency.max as f64 / 1e6);
+    j.f("calm_max_ms", e.latency.max() as f64 / 1e6);
     for at in subscribers {
         e.close(at, true);
     }
     o.warmup = 0.0;
     o.duration = 3.0;
     measure(e, &o)?;
-    j.f("teardown_max_ms", e.latency.max as f64 / 1e6);
+    j.f("teardown_max_ms", e.latency.max() as f64 / 1e6);
     let late = target.add(e, Role::Idle, 1, "after-");
     let start = now_ns();
     e.connect_all(late, 1, 120.0);
