@@ -98,7 +98,7 @@ impl Default for Limits {
             sessions: 100_000,
             packet_bytes: 16 << 20,
             topic_bytes: 65_535,
-            topic_levels: 128,
+            topic_levels: 256,
             client_id_bytes: 1024,
             subscriptions_per_client: 100_000,
             shared_subscriptions_per_client: 1_000,
@@ -229,8 +229,6 @@ pub enum Overflow {
 pub struct Lenient {
     /// Tolerate more QoS 2 messages in flight than Receive Maximum allows.
     pub receive_maximum: bool,
-    /// Let clients publish to topics that begin with `$`, but never to `$SYS`.
-    pub dollar_publish: bool,
 }
 
 /// Strictness beyond what the specification demands.
@@ -243,6 +241,9 @@ pub struct Strict {
     pub control_characters: bool,
     /// Check payloads that are marked as UTF-8.
     pub payload_format: bool,
+    /// Refuse what clients publish to topics that begin with `$`, all of them. Otherwise only `$share`
+    /// is refused, and what goes to `$SYS` is dropped.
+    pub dollar_publish: bool,
 }
 
 /// `$SYS` topics.

@@ -42,6 +42,8 @@ pub enum DropReason {
     RefusedByReceiver,
     /// No more memory may be held for clients (`limits.total_bytes`).
     MemoryFull,
+    /// A client's message or will to `$SYS`: those topics are the broker's own.
+    ReservedTopic,
 }
 
 impl DropReason {
@@ -60,6 +62,7 @@ impl DropReason {
         Self::ObserverFull,
         Self::RefusedByReceiver,
         Self::MemoryFull,
+        Self::ReservedTopic,
     ];
 
     /// Its name in counters and bindings.
@@ -78,6 +81,7 @@ impl DropReason {
             Self::ObserverFull => "observer_full",
             Self::RefusedByReceiver => "refused_by_receiver",
             Self::MemoryFull => "memory_full",
+            Self::ReservedTopic => "reserved_topic",
         }
     }
 }

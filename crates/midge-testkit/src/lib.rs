@@ -29,6 +29,7 @@
 
 mod build;
 mod client;
+pub mod differential;
 mod ledger;
 pub mod model;
 mod packet;

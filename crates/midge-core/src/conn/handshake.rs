@@ -15,7 +15,7 @@ use crate::event::DisconnectReason;
 use crate::hooks::{
     Answer, AuthReply, ClientInfo, ConnectRequest, HookSet, Refusal, Verdict, user_properties,
 };
-use crate::hub::{AttachPlan, no_memory};
+use crate::hub::{AttachPlan, Consequence, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::rate::Bucket;
 use crate::session::AttachedSettings;
@@ -157,34 +157,31 @@ impl Connection {
         {
             return Err("the client identifier is longer than 23 characters");
         }
-        self.check_control(id)?;
+        self.hub.check_control(id)?;
         Ok(id.into())
     }
 
+    /// What is said against a will. One that is dropped alone does not keep its client out.
     fn check_will(&self, connect: &Connect<'_>) -> Result<(), Refusal> {
         let Some(will) = &connect.will else {
             return Ok(());
         };
-        let config = self.hub.config();
-        if will.qos > config.mqtt.maximum_qos {
-            return Err(Refusal::new(ReasonCode::QoSNotSupported));
+        let topic_fault = |what| Refusal::new(ReasonCode::TopicNameInvalid).text(what);
+        self.hub.check_topic(will.topic).map_err(topic_fault)?;
+        let objection = self.hub.objection(&MessageRef {
+            topic: will.topic,
+            payload: will.payload,
+            backing: None,
+            qos: will.qos,
+            retain: will.retain,
+            expiry: None,
+            properties: MessageProperties::new(will.properties),
+        });
+        match objection {
+            Some(objection) if matches!(objection.answer, Consequence::Drop(_)) => Ok(()),
+            Some(objection) => Err(Refusal::new(objection.reason).text(objection.what)),
+            None => Ok(()),
         }
-        if will.retain && !config.mqtt.retain_available {
-            return Err(Refusal::new(ReasonCode::RetainNotSupported));
-        }
-        self.hub
-            .check_topic(will.topic)
-            .and_then(|()| self.check_client_topic(will.topic))
-            .and_then(|()| self.check_control(will.topic))
-            .map_err(|what| Refusal::new(ReasonCode::TopicNameInvalid).text(what))?;
-        let properties = MessageProperties::new(will.properties);
-        if config.strict.payload_format
-            && properties.payload_format == Some(1)
-            && std::str::from_utf8(will.payload).is_err()
-        {
-            return Err(Refusal::new(ReasonCode::PayloadFormatInvalid));
-        }
-        Ok(())
     }
 
     fn handshake(&self, connect: &Connect<'_>, client_id: Arc<str>, assigned: bool) -> Handshake {
@@ -264,7 +261,8 @@ impl Connection {
     }
 
     /// Whether the client may publish its will is settled before it is taken in.
-    pub(super) fn authorize_will(&mut self, handshake: Box<Handshake>) -> Step {
+    pub(super) fn authorize_will(&mut self, mut handshake: Box<Handshake>) -> Step {
+        self.drop_will(&mut handshake);
         let (Some(hooks), Some(will)) = (
             self.hub.hooks(HookSet::AUTHORIZE_PUBLISH).cloned(),
             handshake.request.will.as_ref(),
@@ -277,6 +275,19 @@ impl Connection {
             Verdict::Deny(refusal) => self.refuse(handshake.version, refusal),
             Verdict::Defer(deferred) => self.wait(deferred, Then::WillAuthorized(handshake)),
         }
+    }
+
+    /// Drops a will that is never published, under its name.
+    fn drop_will(&mut self, handshake: &mut Handshake) {
+        let request = &mut handshake.request;
+        let Some(will) = &request.will else { return };
+        let Some(objection) = self.hub.objection(&will.parts()) else {
+            return;
+        };
+        let (client_id, reason) = (&request.client.client_id, objection.drop_reason());
+        self.batch
+            .dropped(&self.hub.shared, Some(client_id), &will.topic, reason);
+        request.will = None;
     }
 
     pub(super) fn will_authorized(&mut self, handshake: Box<Handshake>, answer: Answer) -> Step {
@@ -373,26 +384,6 @@ impl Connection {
             self.batch.packet_sent();
         }
         Err(Fault::silent(DisconnectReason::Refused(refusal.reason)))
-    }
-
-    /// Topics that are the broker's own, or reserved (MQTT-4.7.2-1 and the text around it).
-    pub(super) fn check_client_topic(&self, topic: &str) -> Result<(), &'static str> {
-        let config = self.hub.config();
-        if topic.starts_with('$') {
-            let system = topic == "$SYS" || topic.starts_with("$SYS/");
-            if system || !config.lenient.dollar_publish {
-                return Err("clients may not publish to topics that begin with $");
-            }
-        }
-        Ok(())
-    }
-
-    /// Control characters are malformed where the option says so (section 1.5.4).
-    pub(super) fn check_control(&self, text: &str) -> Result<(), &'static str> {
-        if self.hub.config().strict.control_characters && text.chars().any(char::is_control) {
-            return Err("control characters");
-        }
-        Ok(())
     }
 
     pub(super) fn exchange_packet(

@@ -335,7 +335,7 @@ impl Connection {
             .as_ref()
             .filter(|_| matches!(self.phase, Phase::Connected))?;
         match rest.first()? {
-            0x30 | 0x32 | 0x34 if self.publish_bucket.is_none() => {
+            header if self.hub.shared.config.short_ways.take(*header) => {
                 let publisher = RunPublisher {
                     session,
                     link: &self.link,

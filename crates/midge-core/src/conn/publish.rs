@@ -9,7 +9,7 @@ use super::waiting::message_size;
 use super::{Connection, Fault, Step, Then};
 use crate::event::DropReason;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
-use crate::hub::{ClientPublisher, Publisher, Unpublished, no_memory};
+use crate::hub::{ClientPublisher, Consequence, Publisher, Unpublished, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::session::{AckKind, Received};
 
@@ -63,7 +63,6 @@ impl Connection {
             }
             None => publish.topic,
         };
-        self.check_publish(publish, topic)?;
         let message = MessageRef {
             topic,
             payload: publish.payload,
@@ -73,6 +72,10 @@ impl Connection {
             expiry: properties.message_expiry,
             properties,
         };
+        let objection = self.hub.objection(&message);
+        if let Some(objection) = objection.filter(|o| o.answer == Consequence::End) {
+            return Err(Fault::violation(objection.reason, objection.what));
+        }
         if publish.qos == QoS::ExactlyOnce {
             match self.check_qos2(publish.packet_id)? {
                 Received::Unknown => {}
@@ -85,13 +88,10 @@ impl Connection {
                 Received::Detached => return Ok(()),
             }
         }
-        if let Some(refusal) = self.refuse_publish(&message) {
-            if publish.qos == QoS::AtMostOnce && refusal.reason == ReasonCode::PayloadFormatInvalid
-            {
-                let what = "the payload is marked as UTF-8 and is not";
-                return Err(Fault::violation(refusal.reason, what));
-            }
-            self.refused(&message, publish.packet_id, &refusal);
+        if let Some(objection) = objection {
+            let refusal = Refusal::new(objection.reason).text(objection.what);
+            let reason = objection.drop_reason();
+            self.drop_refused(&message, publish.packet_id, reason, &refusal);
             return Ok(());
         }
         let Some(hooks) = self.hub.hooks(HookSet::AUTHORIZE_PUBLISH).cloned() else {
@@ -171,44 +171,6 @@ impl Connection {
             })
     }
 
-    /// What a client was told not to do ends the connection.
-    fn check_publish(&self, publish: &Publish<'_>, topic: &str) -> Step {
-        let config = self.hub.config();
-        if publish.qos > config.mqtt.maximum_qos {
-            let what = "QoS above Maximum QoS";
-            return Err(Fault::violation(ReasonCode::QoSNotSupported, what));
-        }
-        if publish.retain && !config.mqtt.retain_available {
-            let what = "retained messages are not supported here";
-            return Err(Fault::violation(ReasonCode::RetainNotSupported, what));
-        }
-        if topic.len() > config.limits.topic_bytes.min(config.limits.topic_levels)
-            && let Err(what) = self.hub.check_topic(topic)
-        {
-            return Err(Fault::violation(ReasonCode::TopicNameInvalid, what));
-        }
-        self.check_control(topic)
-            .map_err(|what| Fault::violation(ReasonCode::MalformedPacket, what))
-    }
-
-    /// What is answered with a refusal and leaves the connection open.
-    fn refuse_publish(&self, message: &MessageRef<'_>) -> Option<Refusal> {
-        let config = self.hub.config();
-        if message.topic.starts_with('$')
-            && let Err(what) = self.check_client_topic(message.topic)
-        {
-            return Some(Refusal::new(ReasonCode::NotAuthorized).text(what));
-        }
-        if config.strict.payload_format
-            && message.properties.payload_format == Some(1)
-            && std::str::from_utf8(message.payload).is_err()
-        {
-            let what = "the payload is marked as UTF-8 and is not";
-            return Some(Refusal::new(ReasonCode::PayloadFormatInvalid).text(what));
-        }
-        None
-    }
-
     /// Whether a QoS 2 message is new.
     fn check_qos2(&self, packet_id: u16) -> Result<Received, Fault> {
         let maximum = self.receive_maximum();
@@ -265,10 +227,20 @@ impl Connection {
         }
     }
 
-    /// A message that the client may not publish: counted, told, answered.
+    /// A message that a hook does not let the client publish.
     fn refused(&mut self, message: &MessageRef<'_>, packet_id: u16, refusal: &Refusal) {
+        self.drop_refused(message, packet_id, DropReason::NotAuthorized, refusal);
+    }
+
+    /// A message that the client may not publish: counted, told, answered.
+    fn drop_refused(
+        &mut self,
+        message: &MessageRef<'_>,
+        packet_id: u16,
+        reason: DropReason,
+        refusal: &Refusal,
+    ) {
         let client_id = self.session.as_ref().map(|session| &session.client_id);
-        let reason = DropReason::NotAuthorized;
         self.batch
             .dropped(&self.hub.shared, client_id, message.topic, reason);
         self.acknowledge_refusal(message.qos, packet_id, refusal);

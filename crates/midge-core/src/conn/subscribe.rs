@@ -102,7 +102,8 @@ impl Connection {
         if let Err(what) = self.hub.check_filter(filter.filter) {
             refuse(ReasonCode::TopicFilterInvalid, what);
         }
-        self.check_control(filter.filter)
+        self.hub
+            .check_control(filter.filter)
             .map_err(|what| Fault::violation(ReasonCode::MalformedPacket, what))?;
         Ok(grant)
     }

@@ -77,7 +77,7 @@ impl Hub {
             return Err(Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions"));
         }
 
-        let session = known.unwrap_or_else(|| Arc::new(Session::new(client_id.clone())));
+        let session = known.unwrap_or_else(|| self.new_session(client_id.clone()));
         if !session.lock().admit(&self.shared.budget, texts) {
             return Err(no_memory());
         }

@@ -5,8 +5,7 @@ use crate::sync::atomic::Ordering;
 
 use super::Hub;
 use super::host::Desk;
-use crate::event::{DropReason, EventMask};
-use crate::hooks::HookSet;
+use crate::event::DropReason;
 use crate::message::{Account, MessageRef, Origin};
 use crate::observer::{ObserverKey, Received};
 use crate::router::{SubTarget, Subscriber, Target};
@@ -38,15 +37,7 @@ impl Hub {
         message: &MessageRef<'_>,
         prepared: Option<&SharedMessage>,
     ) -> Option<usize> {
-        let asked = self.hook_set.has(HookSet::PUBLISHING)
-            || self.shared.taps.mask() & EventMask::PUBLISHED.0 != 0;
-        if asked || message.retain || message.expiry.is_some() {
-            return None;
-        }
-        let route = desk.cache.last()?;
-        if !route.inside || *route.topic != *message.topic {
-            return None;
-        }
+        let route = self.inside_route(&desk.cache, message)?;
         let router = self.router.read();
         if router.generation() != route.generation {
             return None;

@@ -14,6 +14,7 @@ mod passage;
 mod publish;
 mod recover;
 mod routes;
+mod rules;
 mod run;
 mod subscribe;
 mod teardown;
@@ -35,6 +36,7 @@ pub(crate) use life::AttachPlan;
 pub(crate) use order::Turn;
 pub(crate) use publish::{ClientPublisher, Publisher, Unpublished};
 pub(crate) use routes::RouteCache;
+pub(crate) use rules::{Consequence, ShortWays};
 pub(crate) use run::{Run, RunPublisher};
 pub(crate) use subscribe::{Grant, Subscribing, slice};
 
@@ -67,6 +69,8 @@ pub(crate) struct Settings {
     inner: Config,
     pub(crate) overflow: Overflow,
     pub(crate) decode_limits: DecodeLimits,
+    /// Which packets may leave in runs.
+    pub(crate) short_ways: ShortWays,
 }
 
 impl std::ops::Deref for Settings {
@@ -134,6 +138,7 @@ pub struct Hub {
     pub(crate) instance: u64,
     next_message: AtomicU64,
     next_client: AtomicU64,
+    next_session: AtomicU64,
     client_prefix: Box<str>,
     connect_bucket: Mutex<crate::rate::Bucket>,
     teardowns: teardown::Teardowns,
@@ -185,6 +190,7 @@ impl Hub {
             shared: Shared {
                 config: Settings {
                     decode_limits: config.limits.of_decoding(),
+                    short_ways: Self::short_ways(&config, hook_set, store.is_some()),
                     inner: config,
                     overflow,
                 },
@@ -205,6 +211,7 @@ impl Hub {
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             next_message: AtomicU64::new(1),
             next_client: AtomicU64::new(1),
+            next_session: AtomicU64::new(1),
             client_prefix: format!("midge-{instance}-").into(),
             connect_bucket: Mutex::new(connect_bucket),
             teardowns: teardown::Teardowns::default(),
@@ -355,6 +362,11 @@ impl Hub {
     /// The first of some numbers in a row.
     pub(crate) fn next_message_ids(&self, count: u64) -> u64 {
         self.next_message.fetch_add(count, Ordering::Relaxed)
+    }
+
+    fn new_session(&self, client_id: Arc<str>) -> Arc<Session> {
+        let number = self.next_session.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Session::new(client_id, number))
     }
 
     /// A client identifier that no session has (MQTT-3.1.3-6).

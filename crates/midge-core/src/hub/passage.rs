@@ -6,6 +6,7 @@ use midge_codec::{PublishFrame, QoS, Version};
 
 use super::Hub;
 use super::publish::Publisher;
+use crate::batch::Batch;
 use crate::message::{Account, MessageRef, SHARE_FROM};
 use crate::receipt::Tracker;
 use crate::session::Offering;
@@ -39,8 +40,8 @@ pub(super) struct Passage<'a> {
     pub(super) tracker: Option<Arc<Tracker>>,
     /// How many there are. To encode once for all pays from the second one on.
     pub(super) receivers: usize,
-    pub(super) v3: Vec<u8>,
-    pub(super) v5: Vec<u8>,
+    v3: Vec<u8>,
+    v5: Vec<u8>,
 }
 
 impl<'a> Passage<'a> {
@@ -62,6 +63,28 @@ impl<'a> Passage<'a> {
             v3: Vec::new(),
             v5: Vec::new(),
         }
+    }
+}
+
+impl<'a> Passage<'a> {
+    /// As [`Passage::new`], with buffers of the batch, which [`Passage::end`] gives back.
+    pub(super) fn begin(
+        message: MessageRef<'a>,
+        publisher: &'a Publisher<'a>,
+        hub: &'a Hub,
+        batch: &mut Batch,
+    ) -> Self {
+        let mut passage = Self::new(message, publisher, hub, batch.now);
+        passage.v3 = std::mem::take(&mut batch.frame_v3);
+        passage.v5 = std::mem::take(&mut batch.frame_v5);
+        passage.v3.clear();
+        passage.v5.clear();
+        passage
+    }
+
+    pub(super) fn end(self, batch: &mut Batch) {
+        batch.frame_v3 = self.v3;
+        batch.frame_v5 = self.v5;
     }
 }
 

@@ -178,12 +178,8 @@ impl Hub {
         mut receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
-        let mut passage = Passage::new(message, publisher, self, batch.now);
+        let mut passage = Passage::begin(message, publisher, self, batch);
         passage.tracker = receipt.as_ref().and_then(|receipt| receipt.tracker.clone());
-        passage.v3 = std::mem::take(&mut batch.frame_v3);
-        passage.v5 = std::mem::take(&mut batch.frame_v5);
-        passage.v3.clear();
-        passage.v5.clear();
 
         let routed = if self.asks_per_receiver() {
             self.route_filtered(&mut passage, receipt.as_deref_mut(), batch)
@@ -198,8 +194,7 @@ impl Hub {
             let message = passage.keep();
             batch.event(Event::Published { message, matched });
         }
-        batch.frame_v3 = std::mem::take(&mut passage.v3);
-        batch.frame_v5 = std::mem::take(&mut passage.v5);
+        passage.end(batch);
         routed
     }
 

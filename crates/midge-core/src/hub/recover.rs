@@ -62,7 +62,7 @@ impl Hub {
             }
         }
         for (client_id, recovered) in sessions {
-            let session = Arc::new(Session::new(client_id.clone()));
+            let session = self.new_session(client_id.clone());
             self.sessions.lock().insert(session.clone());
             self.recover_subscriptions(&session, &recovered);
             let mut state = session.lock();

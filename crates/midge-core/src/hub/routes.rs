@@ -26,6 +26,8 @@ pub(super) struct Route {
     pub(super) targets: Targets,
     /// All receivers get messages as they came, or are shared groups.
     pub(super) plain: bool,
+    /// Some receivers are shared groups.
+    pub(super) grouped: bool,
     /// Some receivers keep messages of any QoS.
     pub(super) kept: bool,
     /// All receivers are the host's own.
@@ -100,6 +102,7 @@ impl Route {
                 Target::Group(_) => true,
             }),
             plain: targets.iter().all(super::run::is_plain),
+            grouped: (targets.iter()).any(|target| matches!(target, Target::Group(_))),
             topic,
             targets: targets.into(),
         })

@@ -18,10 +18,8 @@ use super::passage::{Kept, Passage};
 use super::publish::{ClientPublisher, Publisher};
 use super::routes::{Route, RouteCache};
 use crate::batch::Batch;
-use crate::event::EventMask;
-use crate::hooks::HookSet;
 use crate::link::Link;
-use crate::message::{MessageRef, Origin, SHARE_FROM};
+use crate::message::{MessageRef, Origin, SHARE_FROM, SMALL_MESSAGE};
 use crate::observer::Observers;
 use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
 use crate::session::Session;
@@ -277,6 +275,20 @@ pub(super) fn is_plain(target: &Target) -> bool {
     )
 }
 
+/// The receivers that have not got a run.
+enum Left {
+    /// None of them was asked.
+    All,
+    /// Their places.
+    Some(Vec<usize>),
+}
+
+impl Left {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Some(left) if left.is_empty())
+    }
+}
+
 /// The publisher of a run.
 pub(crate) struct RunPublisher<'a> {
     pub(crate) session: &'a Arc<Session>,
@@ -297,27 +309,18 @@ impl Hub {
         backing: Option<&Bytes>,
         batch: &mut Batch,
     ) -> Option<(usize, u64)> {
-        let watched = self.hook_set.has(HookSet::PUBLISHING)
-            || batch.wants(EventMask::PUBLISHED.union(EventMask::DELIVERED));
-        let route = publisher
-            .routes
-            .last()
-            .filter(|route| route.plain && !watched)?;
+        let qos = QoS::from_u8(input.first()? >> 1 & 3).unwrap_or_default();
         let longest = self.config().limits.packet_bytes as usize;
-        let (version, topic) = (publisher.version, &route.topic);
-        let header = input.first().copied().unwrap_or_default();
         let router = self.router.read();
-        if router.generation() != route.generation || publisher.link.ended().is_some() {
-            return None;
-        }
+        let way = (publisher.link, qos);
+        let route = self.short_route(publisher.routes, way, &router, batch)?;
+        let (version, topic) = (publisher.version, &route.topic);
 
-        let run = if header == 0x30 {
+        let run = if qos == QoS::AtMostOnce {
             let mut run = Run::new::<Any>(input, version, topic, longest, |_| true);
             run.backing = backing;
             run
-        } else if self.shared.journal().is_some() || route.targets.is_empty() {
-            return None;
-        } else if header == 0x32 {
+        } else if qos == QoS::AtLeastOnce {
             Run::new::<Short>(input, version, topic, longest, |piece| {
                 let [a, b] = piece.packet_id.to_be_bytes();
                 batch.replies.extend_from_slice(&[0x40, 2, a, b]);
@@ -341,68 +344,119 @@ impl Hub {
         }
         batch.local.publish_received += run.packets;
         batch.local.publish_bytes_received += run.payloads;
-        if run.qos == QoS::AtMostOnce {
-            self.offer_run(publisher, &run, route, &router.observers, batch);
-        } else {
+        if run.qos != QoS::AtMostOnce {
             batch.local.packets_sent += run.packets;
-            self.offer_acknowledged_run(publisher.session, &run, route, &router.observers, batch);
+        }
+        let observers = &router.observers;
+        let whole = self.may_go_whole(&run, route);
+        if run.qos == QoS::AtMostOnce {
+            let left = match whole && !route.grouped {
+                true => self.offer_run(&run, route, batch),
+                false => Left::All,
+            };
+            self.offer_rest(publisher, &run, (route, &left), observers, batch);
+        } else if whole {
+            self.offer_acknowledged_run(publisher.session, &run, route, observers, batch);
+        } else {
+            for piece in run.pieces() {
+                let one = run.of(&piece);
+                self.offer_acknowledged_run(publisher.session, &one, route, observers, batch);
+            }
         }
         Some((run.bytes.len(), run.packets))
     }
 
-    fn offer_run(
+    /// Whether each receiver may get all of a run before the next one gets any of it: if what one
+    /// gets does not depend on what another one got before. Members of shared groups may also have a
+    /// subscription of their own, and all share the room for what waits.
+    #[inline]
+    fn may_go_whole(&self, run: &Run<'_>, route: &Route) -> bool {
+        let receivers = route.targets.len();
+        if receivers < 2 || run.packets < 2 {
+            return true;
+        }
+        let most = run.bytes.len() + run.packets as usize * SMALL_MESSAGE;
+        !route.grouped && self.shared.has_no_room(most * receivers).is_none()
+    }
+
+    /// Offers a run to each receiver; those that do not take it as a whole come back.
+    fn offer_run(&self, run: &Run<'_>, route: &Route, batch: &mut Batch) -> Left {
+        let worth_a_copy = route.targets.len() > 1 && run.bytes.len() >= SHARED_RUN;
+        let shared = run
+            .shared()
+            .or_else(|| worth_a_copy.then(|| Bytes::copy_from_slice(run.bytes)));
+        let mut left = Vec::new();
+        for (at, target) in route.targets.iter().enumerate() {
+            let taken = plain(target).is_some_and(|(session, _)| {
+                session.offer_run(run, shared.as_ref(), &self.shared, batch)
+            });
+            if !taken {
+                left.push(at);
+            }
+        }
+        Left::Some(left)
+    }
+
+    /// Offers the messages of a run one by one, each to the receivers that did not take the run, as
+    /// it is done for one that came alone.
+    fn offer_rest(
         &self,
         publisher: &RunPublisher<'_>,
         run: &Run<'_>,
-        route: &Route,
+        (route, left): (&Route, &Left),
         observers: &Observers,
         batch: &mut Batch,
     ) {
+        if left.is_empty() {
+            return;
+        }
         let publisher = Publisher::Client(ClientPublisher {
             session: publisher.session,
             link: publisher.link,
             packet_id: None,
         });
-        let worth_a_copy = route.targets.len() > 1 && run.bytes.len() >= SHARED_RUN;
-        let shared = run
-            .shared()
-            .or_else(|| worth_a_copy.then(|| Bytes::copy_from_slice(run.bytes)));
-        for target in route.targets.iter() {
-            if let Some((session, _)) = plain(target)
-                && session.offer_run(run, shared.as_ref(), &self.shared, batch)
-            {
-                continue;
+        for piece in run.pieces_of_any_length() {
+            let one = run.of(&piece);
+            let mut passage = Passage::begin(run.message(&piece), &publisher, self, batch);
+            passage.receivers = route.targets.len();
+            passage.topic = route.kept.then(|| route.topic.clone());
+            match left {
+                Left::All => {
+                    for target in route.targets.iter() {
+                        self.offer_piece(target, &one, &mut passage, observers, batch);
+                    }
+                }
+                Left::Some(left) => {
+                    for target in left.iter().filter_map(|at| route.targets.get(*at)) {
+                        self.offer(target, &mut passage, observers, None, batch);
+                    }
+                }
             }
-            if let Target::Group(group) = target {
-                self.offer_run_to_members(&publisher, run, group, observers, batch);
-                continue;
-            }
-            for piece in run.pieces_of_any_length() {
-                let mut passage = Passage::new(run.message(&piece), &publisher, self, batch.now);
-                self.offer(target, &mut passage, observers, None, batch);
-            }
+            passage.end(batch);
         }
     }
 
-    /// Each message of the run goes to another member of a shared group.
-    fn offer_run_to_members(
+    /// Offers one message to one receiver, or to the next member of a shared group: as it came, if it
+    /// takes that.
+    fn offer_piece(
         &self,
-        publisher: &Publisher<'_>,
-        run: &Run<'_>,
-        group: &Arc<Group>,
+        target: &Target,
+        one: &Run<'_>,
+        passage: &mut Passage<'_>,
         observers: &Observers,
         batch: &mut Batch,
     ) {
-        for piece in run.pieces_of_any_length() {
+        let shared = one.shared();
+        let takes = |session: &Arc<Session>, batch: &mut Batch| {
+            session.offer_run(one, shared.as_ref(), &self.shared, batch)
+        };
+        if let Target::Group(group) = target {
             let candidates = group.candidates();
-            if let Some((session, _)) = plain_member(&candidates)
-                && let one = run.of(&piece)
-                && session.offer_run(&one, one.shared().as_ref(), &self.shared, batch)
-            {
-                continue;
+            if !plain_member(&candidates).is_some_and(|(session, _)| takes(session, batch)) {
+                self.offer_members(group, &candidates, passage, observers, None, batch);
             }
-            let mut passage = Passage::new(run.message(&piece), publisher, self, batch.now);
-            self.offer_members(group, &candidates, &mut passage, observers, None, batch);
+        } else if !plain(target).is_some_and(|(session, _)| takes(session, batch)) {
+            self.offer(target, passage, observers, None, batch);
         }
     }
 

@@ -288,8 +288,9 @@ impl Router {
         }
         targets.reserve(subs.len());
         // Several filters matched: subscriptions of one session become neighbours. The sort is
-        // stable, so identifiers stay in the order of the filters.
-        subs.sort_by_key(|sub| sub.subscriber.key());
+        // stable, so identifiers stay in the order of the filters; and it is the same in each run of
+        // a script.
+        subs.sort_by_key(|sub| sub.subscriber.order());
         let mut last: Option<SubTarget> = None;
         steps::add(subs.len());
         for sub in subs {

@@ -25,6 +25,14 @@ impl Subscriber {
         }
     }
 
+    /// As [`Subscriber::key`], but it does not depend on where anything lies in memory.
+    pub(crate) fn order(&self) -> u64 {
+        match self {
+            Self::Session(session) => session.number << 1,
+            Self::Observer(key) => key.number(),
+        }
+    }
+
     pub(crate) fn same(&self, other: &Self) -> bool {
         self.key() == other.key()
     }

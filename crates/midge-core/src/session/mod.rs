@@ -44,6 +44,8 @@ pub(crate) struct Session {
     state: Mutex<State>,
     /// A hint for choosing members of shared groups without taking the lock.
     online: AtomicBool,
+    /// No other session of this hub has or had it.
+    pub(crate) number: u64,
 }
 
 /// What a subscription is.
@@ -258,9 +260,10 @@ pub(crate) struct State {
 const SESSION: usize = 2304;
 
 impl Session {
-    pub(crate) fn new(client_id: Arc<str>) -> Self {
+    pub(crate) fn new(client_id: Arc<str>, number: u64) -> Self {
         Self {
             client_id,
+            number,
             online: AtomicBool::new(false),
             state: Mutex::default(),
         }

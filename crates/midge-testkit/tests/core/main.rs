@@ -10,4 +10,5 @@ mod limits;
 mod order;
 mod positions;
 mod replies;
+mod rules;
 mod world;

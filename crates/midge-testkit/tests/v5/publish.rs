@@ -1,6 +1,7 @@
 //! Chapter 3.3: PUBLISH.
 
-use midge_testkit::{Connect, Kind, Publish, Subscribe, Will, id};
+use midge::{DropReason, Event, EventMask};
+use midge_testkit::{Connect, DEADLINE, Kind, Publish, Subscribe, Will, id};
 
 use crate::common::{Holder, broker, broker_set, props};
 
@@ -270,32 +271,91 @@ fn nn5_064_the_payload_format_is_checked_on_demand() {
 
 /// Covers: NN5-110
 #[test]
-fn nn5_110_clients_do_not_publish_to_dollar_topics() {
-    for (option, topics) in [
-        ("false", &["$SYS/x", "$foo", "$"][..]),
-        ("true", &["$SYS/x"]),
+fn nn5_110_clients_do_not_publish_to_reserved_topics() {
+    let reserved = ["$SYS", "$SYS/x", "$share", "$share/g/x"];
+    let free = [
+        "$",
+        "$foo",
+        "$foo/x",
+        "$SYSTEM",
+        "$aws/things/t/shadow/update",
+    ];
+    for (option, refused, taken) in [
+        ("false", &reserved[..], &free[..]),
+        ("true", &[&reserved[..], &free].concat(), &[]),
     ] {
-        let server = broker_set(&[("lenient.dollar_publish", option)]);
+        let server = broker_set(&[("strict.dollar_publish", option)]);
         let mut watcher = server.client("watcher");
-        watcher.request(
-            &Subscribe::new(0)
-                .filter("$SYS/x", 0)
-                .filter("$foo/#", 0)
-                .filter("$", 0),
-        );
-        let mut client = server.client("client");
-        for topic in topics {
-            for qos in 1..3 {
-                let code = client.deliver(&Publish::new(topic, "p").qos(qos, 0).retain());
-                assert!(matches!(code, 0x87 | 0x90), "{code:#04x} for {topic}");
+        let filters = ["$SYS/#", "$", "$foo/#", "$SYSTEM", "$aws/#"];
+        let subscribe = |request: Subscribe, filter| request.filter(filter, 2);
+        watcher.request(&filters.into_iter().fold(Subscribe::new(0), subscribe));
+        for version in [4, 5] {
+            let client_id = format!("client {version}");
+            let mut client = server.connect(&Connect::new(version, client_id));
+            for topic in refused {
+                for qos in 1..3 {
+                    let code = client.deliver(&Publish::new(topic, "p").qos(qos, 0).retain());
+                    // Before 5.0 a client cannot be told.
+                    let expected = if version == 5 { 0x87 } else { 0 };
+                    assert_eq!(code, expected, "{topic}, {version}");
+                }
+                client.send(Publish::new(topic, "p").retain().bytes_for(version));
             }
-            client.deliver(&Publish::new(topic, "p").retain());
+            client.expect_nothing();
+            watcher.expect_nothing();
+            for topic in taken {
+                for qos in 0..3 {
+                    client.publish(topic, "p", qos);
+                    watcher.expect_message(topic, "p");
+                }
+            }
         }
-        watcher.expect_nothing();
-        if option == "true" {
-            client.publish("$foo", "p", 1);
-            watcher.expect_message("$foo", "p");
-        }
+        // Each drop has its name, and none is silent.
+        let dropped = |reason| server.stats().dropped_by(reason);
+        let system = match option {
+            "true" => 0,
+            _ => 2 * 2 * 3,
+        };
+        let all = 2 * 3 * refused.len() as u64;
+        assert_eq!(dropped(DropReason::ReservedTopic), system);
+        assert_eq!(dropped(DropReason::NotAuthorized), all - system);
+    }
+}
+
+/// Covers: NN5-110
+#[test]
+fn nn5_110_a_will_to_the_topics_of_the_broker_is_dropped_alone() {
+    let server = broker();
+    let events = server.events_with(EventMask::DROPPED, 16);
+    let mut watcher = server.client("watcher");
+    watcher.subscribe("$SYS/#", 2);
+    let topic = "$SYS/broker/connection/bridge/state";
+    for version in [3, 4, 5] {
+        let client_id = format!("bridge {version}");
+        let will = Will::new(topic, "0").qos(1).retain();
+        let client = server.connect(&Connect::new(version, &client_id).will(will));
+        let event = events.recv_timeout(DEADLINE).expect("a drop").event;
+        let Event::Dropped {
+            client_id: who,
+            topic: of,
+            reason,
+            ..
+        } = event
+        else {
+            panic!("{event:?}");
+        };
+        assert_eq!(who.as_deref(), Some(&*client_id));
+        assert_eq!((&*of, reason), (topic, DropReason::ReservedTopic));
+        client.cut();
+    }
+    watcher.expect_nothing();
+    assert_eq!(server.stats().dropped_by(DropReason::ReservedTopic), 3);
+
+    // What is refused with PUBLISH is refused with CONNECT.
+    let strict = broker_set(&[("strict.dollar_publish", "true")]);
+    for (server, topic) in [(&server, "$share/g/x"), (&strict, topic), (&strict, "$foo")] {
+        let (_, connack) = server.answer(&Connect::v5("client").will(Will::new(topic, "w")));
+        assert_eq!(connack.code, 0x87);
     }
 }
 

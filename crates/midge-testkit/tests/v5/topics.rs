@@ -111,7 +111,7 @@ fn mqtt_4_7_1_1_wildcards_stand_where_they_may() {
 /// Covers: v5:MQTT-4.7.2-1
 #[test]
 fn mqtt_4_7_2_1_wildcards_in_front_do_not_match_dollar_topics() {
-    let server = crate::common::broker_set(&[("lenient.dollar_publish", "true")]);
+    let server = broker();
     let mut wild = server.client("wild");
     for filter in ["#", "+/x", "+/#", "$share/g/#", "$share/g/+/x"] {
         wild.subscribe(filter, 0);

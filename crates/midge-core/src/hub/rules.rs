@@ -1,0 +1,257 @@
+//! What a message may do: said once, for every way that it takes.
+//!
+//! [`Hub::objection`] is about a message of a client, whether it came with PUBLISH or as a will. What a
+//! short way leaves out is known before: [`Hub::short_ways`] says of which packets, and
+//! [`Hub::short_route`] of which topics; the topics of remembered routes have passed all rules.
+
+use midge_codec::{QoS, ReasonCode};
+
+use super::Hub;
+use super::routes::{Route, RouteCache};
+use crate::batch::Batch;
+use crate::config::Config;
+use crate::event::{DropReason, EventMask};
+use crate::hooks::HookSet;
+use crate::link::Link;
+use crate::message::MessageRef;
+use crate::router::Router;
+
+/// Why a client's message is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Objection {
+    pub(crate) reason: ReasonCode,
+    pub(crate) what: &'static str,
+    pub(crate) answer: Consequence,
+}
+
+/// What comes of an [`Objection`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consequence {
+    /// The connection ends: the client was told before that this is not supported, or it is malformed.
+    /// A CONNECT with such a will is refused.
+    End,
+    /// The message is dropped and its client told so. A CONNECT with such a will is refused.
+    Refuse,
+    /// The message is dropped under this name and its client told so. A will is dropped alone: its
+    /// client may come.
+    Drop(DropReason),
+}
+
+impl Objection {
+    fn ends(reason: ReasonCode, what: &'static str) -> Option<Self> {
+        let answer = Consequence::End;
+        Some(Self {
+            reason,
+            what,
+            answer,
+        })
+    }
+
+    /// The name under which the message is counted.
+    pub(crate) fn drop_reason(&self) -> DropReason {
+        match self.answer {
+            Consequence::Drop(reason) => reason,
+            Consequence::End | Consequence::Refuse => DropReason::NotAuthorized,
+        }
+    }
+}
+
+/// First bytes of PUBLISH packets that may leave in a run, as they came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShortWays(u8);
+
+impl ShortWays {
+    /// Whether a packet with this first byte is a PUBLISH that may leave in a run. Neither DUP nor
+    /// RETAIN.
+    #[inline]
+    pub(crate) fn take(self, header: u8) -> bool {
+        header & 0xF9 == 0x30 && self.0 >> (header >> 1 & 3) & 1 == 1
+    }
+}
+
+impl Hub {
+    /// What is said against a message that a client wants to publish, if anything. Nothing here
+    /// depends on who the client is: that is for hooks to say.
+    #[inline]
+    pub(crate) fn objection(&self, message: &MessageRef<'_>) -> Option<Objection> {
+        let config = self.config();
+        let (topic, limits) = (message.topic, &config.limits);
+        if message.qos > config.mqtt.maximum_qos {
+            // MQTT-3.2.2-11, MQTT-3.2.2-12
+            let reason = ReasonCode::QoSNotSupported;
+            return Objection::ends(reason, "QoS above Maximum QoS");
+        }
+        if message.retain && !config.mqtt.retain_available {
+            // MQTT-3.2.2-13, MQTT-3.2.2-14
+            let reason = ReasonCode::RetainNotSupported;
+            return Objection::ends(reason, "retained messages are not supported here");
+        }
+        if topic.len() > limits.topic_bytes.min(limits.topic_levels)
+            && let Err(what) = self.check_topic(topic)
+        {
+            return Objection::ends(ReasonCode::TopicNameInvalid, what);
+        }
+        let strict = &config.strict;
+        if topic.starts_with('$') || strict.control_characters || strict.payload_format {
+            return self.seldom_objection(message);
+        }
+        None
+    }
+
+    #[cold]
+    fn seldom_objection(&self, message: &MessageRef<'_>) -> Option<Objection> {
+        let strict = &self.config().strict;
+        if let Err(what) = self.check_control(message.topic) {
+            return Objection::ends(ReasonCode::MalformedPacket, what);
+        }
+        if let Some(objection) = reserved(message.topic, strict.dollar_publish) {
+            return Some(objection);
+        }
+        if strict.payload_format
+            && message.properties.payload_format == Some(1)
+            && std::str::from_utf8(message.payload).is_err()
+        {
+            // There is no acknowledgement that could tell it.
+            let answer = match message.qos {
+                QoS::AtMostOnce => Consequence::End,
+                QoS::AtLeastOnce | QoS::ExactlyOnce => Consequence::Refuse,
+            };
+            return Some(Objection {
+                reason: ReasonCode::PayloadFormatInvalid,
+                what: "the payload is marked as UTF-8 and is not",
+                answer,
+            });
+        }
+        None
+    }
+
+    /// Control characters are malformed where the option says so (section 1.5.4).
+    pub(crate) fn check_control(&self, text: &str) -> Result<(), &'static str> {
+        if self.config().strict.control_characters && text.chars().any(char::is_control) {
+            return Err("control characters");
+        }
+        Ok(())
+    }
+
+    /// Which packets may leave in runs here: those of which [`Hub::objection`] knows all, that no
+    /// hook is asked about and no rate counts, and whose fate is not stored.
+    pub(super) fn short_ways(config: &Config, hooks: HookSet, is_stored: bool) -> ShortWays {
+        if hooks.has(HookSet::PUBLISHING) || config.limits.publish_rate > 0 {
+            return ShortWays::default();
+        }
+        let highest = match is_stored {
+            true => QoS::AtMostOnce,
+            false => config.mqtt.maximum_qos,
+        };
+        ShortWays((2 << highest as u8) - 1)
+    }
+
+    /// The route on which packets of one of the [`ShortWays`] may leave in a run, if any: the one of
+    /// the message before, still valid, whose receivers take messages as they come, while nobody
+    /// wants to see them on their way. The connection still has its session.
+    #[inline]
+    pub(super) fn short_route<'a>(
+        &self,
+        routes: &'a RouteCache,
+        (link, qos): (&Link, QoS),
+        router: &Router,
+        batch: &Batch,
+    ) -> Option<&'a Route> {
+        let route = routes.last()?;
+        let watched = batch.wants(EventMask::PUBLISHED.union(EventMask::DELIVERED));
+        if !route.plain || watched || router.generation() != route.generation {
+            return None;
+        }
+        // An acknowledgement says if there is no receiver.
+        let answers = qos != QoS::AtMostOnce;
+        (link.ended().is_none() && !(answers && route.targets.is_empty())).then_some(route)
+    }
+
+    /// The route on which a message of the host stays inside, if any: see [`super::inside`].
+    #[inline]
+    pub(super) fn inside_route<'a>(
+        &self,
+        routes: &'a RouteCache,
+        message: &MessageRef<'_>,
+    ) -> Option<&'a Route> {
+        let asked = self.hook_set.has(HookSet::PUBLISHING)
+            || self.shared.taps.mask() & EventMask::PUBLISHED.0 != 0;
+        if asked || message.retain || message.expiry.is_some() {
+            return None;
+        }
+        (routes.last()).filter(|route| route.inside && *route.topic == *message.topic)
+    }
+}
+
+/// Topics that clients may not publish to (MQTT-4.7.2-1 and the text around it).
+fn reserved(topic: &str, strictly: bool) -> Option<Objection> {
+    let below = |root: &str| {
+        topic
+            .strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let (what, answer) = if strictly && topic.starts_with('$') {
+        let what = "clients may not publish to topics that begin with $";
+        (what, Consequence::Refuse)
+    } else if below("$share") {
+        let what = "clients may not publish to topics that begin with $share";
+        (what, Consequence::Refuse)
+    } else if below("$SYS") {
+        let what = "the topics that begin with $SYS are the broker's own";
+        (what, Consequence::Drop(DropReason::ReservedTopic))
+    } else {
+        return None;
+    };
+    Some(Objection {
+        reason: ReasonCode::NotAuthorized,
+        what,
+        answer,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_that_may_leave_in_runs() {
+        let taken = |config: &Config, hooks, is_stored| {
+            let ways = Hub::short_ways(config, hooks, is_stored);
+            (0..=u8::MAX)
+                .filter(|header| ways.take(*header))
+                .collect::<Vec<_>>()
+        };
+        let mut config = Config::default();
+        assert_eq!(taken(&config, HookSet::NONE, false), [0x30, 0x32, 0x34]);
+        assert_eq!(taken(&config, HookSet::NONE, true), [0x30]);
+        assert_eq!(taken(&config, HookSet::LIFE, true), [0x30]);
+        assert!(taken(&config, HookSet::PUBLISHING, false).is_empty());
+        config.mqtt.maximum_qos = QoS::AtLeastOnce;
+        assert_eq!(taken(&config, HookSet::NONE, false), [0x30, 0x32]);
+        config.mqtt.maximum_qos = QoS::AtMostOnce;
+        assert_eq!(taken(&config, HookSet::NONE, false), [0x30]);
+        config.limits.publish_rate = 1;
+        assert!(taken(&config, HookSet::NONE, false).is_empty());
+    }
+
+    #[test]
+    fn reserved_topics() {
+        let answer = |topic, strictly| reserved(topic, strictly).map(|objection| objection.answer);
+        let dropped = Some(Consequence::Drop(DropReason::ReservedTopic));
+        for (topic, loosely) in [
+            ("a/$SYS", None),
+            ("$", None),
+            ("$aws/things", None),
+            ("$SYSTEM", None),
+            ("$shared/a", None),
+            ("$SYS", dropped),
+            ("$SYS/broker/connection/x/state", dropped),
+            ("$share", Some(Consequence::Refuse)),
+            ("$share/g/a", Some(Consequence::Refuse)),
+        ] {
+            assert_eq!(answer(topic, false), loosely, "{topic}");
+            let strictly = topic.starts_with('$').then_some(Consequence::Refuse);
+            assert_eq!(answer(topic, true), strictly, "{topic}");
+        }
+    }
+}

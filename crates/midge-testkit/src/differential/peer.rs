@@ -1,0 +1,189 @@
+//! A client of a script, and its connection at the core.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use midge_core::{Connection, Hub, Link, Notify, Outbox, Tick};
+
+use crate::build::{Connect, ack, ack_code};
+use crate::packet::{Kind, Packet};
+use crate::parse::parse;
+
+/// Whoever drives a script looks by itself.
+struct Nobody;
+
+impl Notify for Nobody {
+    fn notify(&self) {}
+}
+
+/// A connection at the core.
+pub(super) struct Wire {
+    hub: Arc<Hub>,
+    link: Arc<Link>,
+    connection: Connection,
+    unread: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Wire {
+    pub(super) fn open(hub: &Arc<Hub>, now: Tick) -> Option<Self> {
+        let link = hub.accept("peer".into(), "script".into(), Arc::new(Nobody), now)?;
+        Some(Self {
+            connection: Connection::new(hub.clone(), link.clone()),
+            hub: hub.clone(),
+            link,
+            unread: Vec::new(),
+            output: Vec::new(),
+        })
+    }
+
+    /// Lets the broker read once.
+    pub(super) fn say(&mut self, bytes: &[u8], now: Tick) {
+        self.unread.extend_from_slice(bytes);
+        let mut context = Context::from_waker(Waker::noop());
+        while self.link.ended().is_none() {
+            let input = bytes::Bytes::from(std::mem::take(&mut self.unread));
+            let used = self.connection.receive(&input, Some(&input), now);
+            self.unread
+                .extend_from_slice(&input[used.min(input.len())..]);
+            while self.connection.gives_way() {
+                let _ = self.connection.poll(&mut context, now);
+            }
+            if !self.connection.is_interrupted() {
+                return;
+            }
+        }
+    }
+
+    /// Takes all output.
+    pub(super) fn read(&mut self, now: Tick) -> Vec<u8> {
+        let mut out = Outbox::default();
+        let mut bytes = Vec::new();
+        loop {
+            let leftover = self.hub.take_output(&self.link, &mut out, || now);
+            let came = !out.is_empty();
+            while !out.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 8];
+                let used = out.io_slices(&mut slices, usize::MAX);
+                let before = bytes.len();
+                for slice in &slices[..used] {
+                    bytes.extend_from_slice(slice);
+                }
+                out.advance(bytes.len() - before);
+            }
+            let again = leftover.is_some() || self.link.take_unfinished();
+            if let Some(mut batch) = leftover {
+                self.hub.finish(&mut batch);
+            }
+            if again || (came && self.hub.output_written(&self.link)) {
+                continue;
+            }
+            break;
+        }
+        self.connection.output_written();
+        self.output.extend_from_slice(&bytes);
+        bytes
+    }
+
+    pub(super) fn ended(&self) -> bool {
+        self.link.ended().is_some()
+    }
+
+    /// The transport breaks.
+    pub(super) fn close(self, now: Tick) {
+        self.hub.closed(&self.link, now);
+    }
+
+    /// The packets that were read since the last time.
+    fn packets(&mut self, version: u8) -> Vec<Packet> {
+        let mut packets = Vec::new();
+        let mut used = 0;
+        while let Ok(Some((packet, length))) = parse(&self.output[used..], version) {
+            packets.push(packet);
+            used += length;
+        }
+        self.output.drain(..used);
+        packets
+    }
+}
+
+/// A client.
+pub(super) struct Peer {
+    pub(super) connect: Connect,
+    pub(super) wire: Option<Wire>,
+    pub(super) next_id: u16,
+    /// Acknowledgements that it owes.
+    pub(super) owed: VecDeque<(Kind, u16)>,
+    /// QoS 2 messages of its own that wait for PUBREL.
+    pub(super) to_release: VecDeque<u16>,
+    pub(super) received: u64,
+}
+
+impl Peer {
+    pub(super) fn new(connect: Connect) -> Self {
+        Self {
+            connect,
+            wire: None,
+            next_id: 0,
+            owed: VecDeque::new(),
+            to_release: VecDeque::new(),
+            received: 0,
+        }
+    }
+
+    pub(super) fn fresh_id(&mut self) -> u16 {
+        self.next_id = self.next_id % 60_000 + 1;
+        self.next_id
+    }
+
+    /// What packets from the broker ask for.
+    pub(super) fn note(&mut self) {
+        let version = self.connect.version;
+        let packets = match &mut self.wire {
+            Some(wire) => wire.packets(version),
+            None => return,
+        };
+        for packet in packets {
+            match packet {
+                Packet::Publish(message) => {
+                    self.received += 1;
+                    match message.qos {
+                        1 => self.owed.push_back((Kind::Puback, message.id)),
+                        2 => self.owed.push_back((Kind::Pubrec, message.id)),
+                        _ => {}
+                    }
+                }
+                Packet::Ack(ack) => match ack.kind {
+                    Kind::Pubrec if ack.code < 0x80 => self.to_release.push_back(ack.id),
+                    Kind::Pubrel => self.owed.push_back((Kind::Pubcomp, ack.id)),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+    }
+
+    /// Some of the acknowledgements that it owes.
+    pub(super) fn acknowledge(&mut self, count: usize, refuses: bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            let Some((kind, id)) = self.owed.pop_front() else {
+                break;
+            };
+            let refusal = refuses && self.connect.version == 5 && kind != Kind::Pubcomp;
+            match refusal {
+                true => bytes.extend(ack_code(kind, id, 0x83)),
+                false => bytes.extend(ack(kind, id)),
+            }
+        }
+        bytes
+    }
+
+    /// Forgets what belongs to a connection that is gone.
+    pub(super) fn forget(&mut self) {
+        self.owed.clear();
+        self.to_release.clear();
+    }
+}
