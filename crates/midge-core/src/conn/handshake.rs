@@ -93,6 +93,7 @@ impl Connection {
 
     pub(super) fn connect(&mut self, connect: &Connect<'_>) -> Step {
         self.version = connect.version;
+        self.bridge = connect.bridge;
         let config = self.hub.config();
         if !config.mqtt.accepts(connect.version) {
             return self.refuse(

@@ -101,6 +101,8 @@ pub struct Connection {
     has_output: bool,
     interrupted: bool,
     version: Version,
+    /// It wants none of its own messages back, and the RETAIN flag as published.
+    bridge: bool,
     problem_information: bool,
     maximum_packet: u32,
     // So far for who only reads; these for who publishes.
@@ -126,6 +128,7 @@ impl Connection {
             session: None,
             info: None,
             version: Version::V311,
+            bridge: false,
             maximum_packet: u32::MAX,
             problem_information: true,
             connect_expiry_s: 0,

@@ -71,6 +71,11 @@ impl Connection {
             answer: None,
         };
         grant.options.qos = granted(grant.options.qos, mqtt.maximum_qos);
+        if self.bridge {
+            // Of what goes to a group nothing is anybody's own (MQTT-3.8.3-4).
+            grant.options.no_local = !shared;
+            grant.options.retain_as_published = true;
+        }
         let mut refuse = |reason, what: &'static str| {
             grant.answer = Some(reason);
             text.get_or_insert_with(|| what.to_owned());
