@@ -107,7 +107,8 @@ impl Broker {
         &self.inner.core.hub
     }
 
-    /// Where it listens, in the order of [`Builder::listen`].
+    /// Where it listens, in the order of [`Builder::listen`]; a host's name may stand for several
+    /// addresses.
     pub fn addrs(&self) -> &[ListenAddr] {
         &self.inner.addresses
     }

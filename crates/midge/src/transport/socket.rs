@@ -4,8 +4,10 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use socket2::SockRef;
+use midge_core::TcpSettings;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio::runtime::Handle;
@@ -29,9 +31,17 @@ const SEND_FLAGS: libc::c_int = 0;
 const UNSENT_HIGH: u32 = 256 * 1024;
 
 /// Sets the options of a connection that has come in. None is worth losing the connection for.
-pub(crate) fn prepare_tcp(stream: &TcpStream) {
+pub(crate) fn prepare_tcp(stream: &TcpStream, settings: &TcpSettings) {
     // Coalescing is the broker's own work: never wait for more.
     let _ = stream.set_nodelay(true);
+    if settings.keepalive_s > 0 {
+        let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+        let keepalive = TcpKeepalive::new()
+            .with_time(seconds(settings.keepalive_s))
+            .with_interval(seconds(settings.keepalive_interval_s))
+            .with_retries(settings.keepalive_probes.into());
+        let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_HIGH);
 }
@@ -140,15 +150,41 @@ socket_transport!(
 mod tests {
     use super::*;
 
+    async fn connection() -> TcpStream {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap()
+    }
+
     #[tokio::test]
     async fn a_connection_sends_at_once_and_keeps_little_in_the_kernel() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        prepare_tcp(&stream);
+        let stream = connection().await;
+        prepare_tcp(&stream, &TcpSettings::default());
         assert!(stream.nodelay().unwrap());
         let socket = SockRef::from(&stream);
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_HIGH);
+    }
+
+    #[tokio::test]
+    async fn the_system_asks_whether_the_other_side_is_there_unless_it_is_told_not_to() {
+        let (stream, mut settings) = (connection().await, TcpSettings::default());
+        settings.keepalive_s = 0;
+        prepare_tcp(&stream, &settings);
+        let socket = SockRef::from(&stream);
+        assert!(!socket.keepalive().unwrap());
+
+        let by_default = TcpSettings::default();
+        prepare_tcp(&stream, &by_default);
+        assert!(socket.keepalive().unwrap());
+        let seconds = |time: std::io::Result<Duration>| time.unwrap().as_secs();
+        let (time, interval) = (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval());
+        assert_eq!(seconds(time), u64::from(by_default.keepalive_s));
+        assert_eq!(
+            seconds(interval),
+            u64::from(by_default.keepalive_interval_s)
+        );
+        let probes = u32::from(by_default.keepalive_probes);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), probes);
     }
 }
