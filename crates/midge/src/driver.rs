@@ -65,7 +65,7 @@ pub(crate) struct Driver<T> {
     input: Input,
     connection: Connection,
     linger: Option<Pin<Box<Sleep>>>,
-    stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl<T: Transport> Driver<T> {
@@ -85,7 +85,7 @@ impl<T: Transport> Driver<T> {
             gave_way: false,
             unwritten: true,
             tells: false,
-            stopped: None,
+            cut: None,
         }
     }
 
@@ -270,19 +270,24 @@ impl<T: Transport> Driver<T> {
         linger.as_mut().poll(cx).is_ready()
     }
 
-    /// The broker stops; a connection that has written everything is not waited for then.
-    fn is_stopping(&mut self, cx: &mut Context<'_>) -> bool {
-        let stopping = &self.outlet.core.closing;
-        let stopped = self
-            .stopped
-            .get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
-        stopped.as_mut().poll(cx).is_ready()
+    /// The broker has stopped: nobody is waited for.
+    fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
+        let token = &self.outlet.core.cut;
+        let cut = self
+            .cut
+            .get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
+        cut.as_mut().poll(cx).is_ready()
     }
 
     fn flush_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let flushed = self.write(cx);
-        let unwritten = matches!(flushed, Flushed::Blocked | Flushed::Paused);
-        if unwritten && !self.lingered(cx) {
+        let waits = match flushed {
+            Flushed::Empty | Flushed::Failed => false,
+            Flushed::Blocked => !self.is_cut(cx),
+            // The client takes what it gets.
+            Flushed::Paused => true,
+        };
+        if waits && !self.lingered(cx) {
             return Poll::Pending;
         }
         let failed = flushed != Flushed::Empty;
@@ -306,9 +311,7 @@ impl<T: Transport> Driver<T> {
                     discarded += u32::try_from(buffer.filled().len()).unwrap_or(DISCARD);
                 }
                 Poll::Ready(_) => discarded = DISCARD,
-                Poll::Pending
-                    if !self.worth_waiting() || self.is_stopping(cx) || self.lingered(cx) =>
-                {
+                Poll::Pending if !self.worth_waiting() || self.is_cut(cx) || self.lingered(cx) => {
                     discarded = DISCARD;
                 }
                 Poll::Pending => {

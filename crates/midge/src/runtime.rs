@@ -78,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) closing: CancellationToken,
     /// Nobody is waited for any more.
     hurry: CancellationToken,
+    /// What a client does not take at once is not for it any more.
+    pub(crate) cut: CancellationToken,
     /// Everything ends, now.
     abort: CancellationToken,
     tasks: TaskTracker,
@@ -97,6 +99,7 @@ impl Core {
             runtimes,
             closing: CancellationToken::new(),
             hurry: CancellationToken::new(),
+            cut: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             deadline: Arc::default(),
@@ -231,6 +234,7 @@ impl Core {
             let drained = tokio::time::timeout(drain, settled);
             let _ = self.hurry.run_until_cancelled(drained).await;
         }
+        self.cut.cancel();
         self.hub.shut_down(self.time.now());
         self.tasks.close();
         if tokio::time::timeout(CLOSE_TIME, self.tasks.wait())
@@ -285,6 +289,7 @@ impl Core {
     /// Tells all connections to end, and lets go of everything that is not theirs.
     fn end_here(&self) {
         self.closing.cancel();
+        self.cut.cancel();
         self.tasks.close();
         self.hub.shut_down(self.time.now());
         self.let_go();

@@ -186,7 +186,7 @@ fn ipv4_and_ipv6_may_have_the_same_port() {
         let broker = (0..16).find_map(|_| {
             let port = free_port("[::]:0");
             let addresses = hosts.map(|host| format!("tcp://{host}:{port}"));
-            match start(&addresses.each_ref().map(|address| address.as_str())) {
+            match start(&addresses.each_ref().map(String::as_str)) {
                 Ok(broker) => Some(broker),
                 Err(error) => {
                     println!("{error}");

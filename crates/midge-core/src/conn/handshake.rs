@@ -12,6 +12,7 @@ use super::waiting::message_size;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::budget::Charge;
 use crate::event::DisconnectReason;
+use crate::guard::Hook;
 use crate::hooks::{
     Answer, AuthReply, ClientInfo, ConnectRequest, HookSet, Refusal, Verdict, user_properties,
 };
@@ -131,7 +132,9 @@ impl Connection {
         let Some(hooks) = self.hub.hooks(HookSet::AUTHENTICATE).cloned() else {
             return self.authenticated(handshake, Answer::Allow);
         };
-        match crate::guard::in_hook(|| hooks.authenticate(&handshake.request)) {
+        match self.hub.in_hook(Hook::Authenticate, || {
+            hooks.authenticate(&handshake.request)
+        }) {
             Verdict::Allow => self.authenticated(handshake, Answer::Allow),
             Verdict::Deny(refusal) => self.authenticated(handshake, Answer::Deny(refusal)),
             Verdict::Defer(deferred) => self.wait(deferred, Then::Authenticated(handshake)),
@@ -273,7 +276,9 @@ impl Connection {
             return self.accept(handshake);
         };
         let client = &handshake.request.client;
-        match crate::guard::in_hook(|| hooks.authorize_publish(client, &will.parts())) {
+        match self.hub.in_hook(Hook::AuthorizePublish, || {
+            hooks.authorize_publish(client, &will.parts())
+        }) {
             Verdict::Allow => self.accept(handshake),
             Verdict::Deny(refusal) => self.refuse(handshake.version, refusal),
             Verdict::Defer(deferred) => self.wait(deferred, Then::WillAuthorized(handshake)),

@@ -10,6 +10,7 @@ use midge_codec::{
 use super::handshake::granted;
 use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
 use crate::event::DisconnectReason;
+use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{Grant, Subscribing, slice};
 use crate::router::{has_wildcards, is_shared};
@@ -119,7 +120,7 @@ impl Connection {
         ) {
             while let Some(grant) = held.work.grants.get_mut(held.at) {
                 if grant.answer.is_none() {
-                    let verdict = crate::guard::in_hook(|| {
+                    let verdict = self.hub.in_hook(Hook::AuthorizeSubscribe, || {
                         hooks.authorize_subscribe(&client, &grant.filter, &grant.options)
                     });
                     match verdict {

@@ -177,7 +177,7 @@ mod tests {
         let by_default = TcpSettings::default();
         prepare_tcp(&stream, &by_default);
         assert!(socket.keepalive().unwrap());
-        let seconds = |time: std::io::Result<Duration>| time.unwrap().as_secs();
+        let seconds = |time: io::Result<Duration>| time.unwrap().as_secs();
         let (time, interval) = (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval());
         assert_eq!(seconds(time), u64::from(by_default.keepalive_s));
         assert_eq!(
