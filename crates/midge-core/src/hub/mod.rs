@@ -349,6 +349,19 @@ impl Hub {
         self.end(link, DisconnectReason::ConnectionLost, &mut batch);
     }
 
+    /// The other side closed without having sent anything: nobody was refused, and there is nothing to
+    /// tell.
+    pub fn left(&self, link: &Arc<Link>, now: Tick) {
+        let mut batch = self.begin(now);
+        // Whether it has a session and whether it has ended are decided under this lock.
+        let sessions = self.sessions.lock();
+        let ended = !link.has_session() && link.set_ended(DisconnectReason::ConnectionLost);
+        drop(sessions);
+        if ended {
+            batch.links.push(link.clone());
+        }
+    }
+
     /// A panic was caught on the way of a connection: it is counted, and the connection ends.
     pub fn caught_panic(&self, link: &Arc<Link>, now: Tick) {
         self.report_panic();

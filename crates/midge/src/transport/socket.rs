@@ -1,6 +1,7 @@
 //! TCP and Unix sockets.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio::runtime::Handle;
 
-use super::{Ends, Transport};
+use super::{Ends, Shared, Transport};
 use crate::outlet::{Flushed, Outlet, poll_until_writable};
 
 /// A host publishes on threads of its own, whose signals are its own business: a write to a closed
@@ -61,6 +62,16 @@ impl DirectWrite {
         }
     }
 
+    /// Whether something lies in the socket, be it the end or an error: looks without taking it.
+    pub(crate) fn has_unread(&self) -> bool {
+        let mut first = [MaybeUninit::uninit()];
+        let looked = match self {
+            Self::Tcp(half) => SockRef::from(half.as_ref() as &TcpStream).peek(&mut first),
+            Self::Unix(half) => SockRef::from(half.as_ref() as &UnixStream).peek(&mut first),
+        };
+        !looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Writes without waiting.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
@@ -107,7 +118,7 @@ macro_rules! socket_transport {
 
             fn ends(stream: $stream) -> Ends<Self> {
                 let (read, write) = stream.into_split();
-                (Self { read }, Some(DirectWrite::$name(write)))
+                (Self { read }, Shared::Direct(DirectWrite::$name(write)))
             }
         }
 
@@ -150,16 +161,14 @@ socket_transport!(
 mod tests {
     use super::*;
 
-    async fn connection() -> TcpStream {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap()
+    async fn connection() -> io::Result<TcpStream> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        TcpStream::connect(listener.local_addr()?).await
     }
 
     #[tokio::test]
     async fn a_connection_sends_at_once_and_keeps_little_in_the_kernel() {
-        let stream = connection().await;
+        let stream = connection().await.unwrap();
         prepare_tcp(&stream, &TcpSettings::default());
         assert!(stream.nodelay().unwrap());
         let socket = SockRef::from(&stream);
@@ -168,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_system_asks_whether_the_other_side_is_there_unless_it_is_told_not_to() {
-        let (stream, mut settings) = (connection().await, TcpSettings::default());
+        let (stream, mut settings) = (connection().await.unwrap(), TcpSettings::default());
         settings.keepalive_s = 0;
         prepare_tcp(&stream, &settings);
         let socket = SockRef::from(&stream);
