@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Ordinary clients against `midge serve`: the mosquitto commands and mqtt.js, in 3.1, 3.1.1 and 5.
+# Ordinary clients against `midge serve`: the mosquitto commands, mosquitto as a bridge, and mqtt.js, in
+# 3.1, 3.1.1 and 5.
 # (rumqttc is tested in crates/midge/tests, paho-mqtt and aiomqtt in tests/python.)
 # Installs what is missing: Debian packages as root, mqtt.js below target/.
 set -uo pipefail
@@ -22,6 +23,7 @@ die() {
 }
 
 need_command mosquitto_pub mosquitto-clients || die "cannot install mosquitto-clients"
+need_command mosquitto mosquitto || die "cannot install mosquitto"
 need_command node nodejs || die "cannot install nodejs"
 need_command npm npm || die "cannot install npm"
 (cd "$root" && cargo build -q -p midge-cli) || die "cannot build the command"
@@ -85,6 +87,7 @@ suite() {
 }
 
 suite "mosquitto_pub, mosquitto_sub, mosquitto_rr" bash "$here/mosquitto.sh"
+suite "mosquitto as a bridge" bash "$here/bridge.sh"
 suite "mqtt.js" node "$js/test.mjs"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

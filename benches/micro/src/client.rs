@@ -44,6 +44,7 @@ impl Client {
         };
         let connect = Connect {
             version,
+            bridge: false,
             clean_start: true,
             keep_alive: 0,
             properties: Properties::EMPTY,

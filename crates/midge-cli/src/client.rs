@@ -106,6 +106,7 @@ impl Client {
         });
         client.send(&Packet::Connect(Connect {
             version,
+            bridge: false,
             clean_start: true,
             keep_alive: KEEP_ALIVE,
             client_id: match (version, &*target.client_id) {

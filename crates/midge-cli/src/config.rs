@@ -25,7 +25,7 @@ impl Print {
 /// A configuration file with every option at its default.
 fn file() -> String {
     let mut text = String::from(
-        "# Where to listen: tcp://host:port (port 0 takes a free one) or unix:///path.\n\
+        "# Where to listen: tcp://host:port (port 0 takes a free one) or unix:///path?mode=0660.\n\
          listen = [\"tcp://127.0.0.1:1883\"]\n\
          # Threads of the broker.\nthreads = 1\n",
     );

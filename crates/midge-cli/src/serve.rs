@@ -18,7 +18,7 @@ use crate::{Failure, Outcome};
 /// Arguments of `midge serve`.
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// Where to listen: tcp://host:port or unix:///path; may be given more than once. Without it
+    /// Where to listen: tcp://host:port or unix:///path, with ?mode=0660 perhaps; may be given more than once. Without it
     /// and without a configuration file: tcp://127.0.0.1:1883.
     #[arg(short, long, value_name = "ADDRESS")]
     listen: Vec<String>,

@@ -98,6 +98,10 @@ pub struct SubscribeFilter<'a> {
 pub struct Connect<'a> {
     /// Protocol version.
     pub version: Version,
+    /// Whether the protocol level has the bit 0x80, with which a bridge of 3.1 or 3.1.1 asks not to
+    /// get its own messages back, and for the RETAIN flag as published. Never in 5.0, which has
+    /// subscription options for both.
+    pub bridge: bool,
     /// Clean Start, or Clean Session before 5.0.
     pub clean_start: bool,
     /// Keep Alive in seconds, 0 for none.

@@ -118,6 +118,7 @@ fn leak(properties: &[Property<'_>]) -> Properties<'static> {
 fn connects(version: Version) -> Vec<(&'static str, Packet<'static>)> {
     let plain = Connect {
         version,
+        bridge: false,
         clean_start: true,
         keep_alive: 60,
         client_id: "fuzz",

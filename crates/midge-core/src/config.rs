@@ -18,6 +18,8 @@ pub struct Config {
     pub strict: Strict,
     /// `$SYS` topics.
     pub sys: Sys,
+    /// TCP connections, for whoever accepts them.
+    pub tcp: TcpSettings,
     /// Hooks.
     pub hooks: HookSettings,
     /// What happens at shutdown.
@@ -78,8 +80,12 @@ pub struct Limits {
     pub connect_rate: u32,
     /// Longest session expiry interval in seconds; `u32::MAX` leaves it to the clients.
     pub session_expiry_s: u32,
-    /// Longest keep alive in seconds, enforced and announced as Server Keep Alive; 0 for no limit.
+    /// Longest keep alive in seconds, 0 for no limit: announced to 5.0 clients as Server Keep Alive,
+    /// and enforced without a word for others, which no packet could tell.
     pub keep_alive_s: u16,
+    /// Bytes of an incomplete packet that are a second of life to a client with a keep alive; 0: any
+    /// byte is as good as a whole packet.
+    pub arrival_rate: u32,
 }
 
 impl Limits {
@@ -119,6 +125,7 @@ impl Default for Limits {
             connect_rate: 0,
             session_expiry_s: u32::MAX,
             keep_alive_s: 0,
+            arrival_rate: 128,
         }
     }
 }
@@ -260,6 +267,29 @@ impl Default for Sys {
     }
 }
 
+/// TCP connections. The core opens none: this is for whoever does.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TcpSettings {
+    /// Seconds of silence after which the operating system asks whether the other side is still there
+    /// (`SO_KEEPALIVE`), 0 never to ask.
+    pub keepalive_s: u16,
+    /// Seconds between questions that are not answered.
+    pub keepalive_interval_s: u16,
+    /// Questions without an answer after which the connection is lost.
+    pub keepalive_probes: u8,
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self {
+            keepalive_s: 120,
+            keepalive_interval_s: 30,
+            keepalive_probes: 4,
+        }
+    }
+}
+
 /// Settings for hooks.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -280,10 +310,16 @@ impl Default for HookSettings {
 pub struct Shutdown {
     /// Whether the wills of connected clients are published when the broker stops.
     pub wills: bool,
+    /// Time in milliseconds for hooks and callbacks that still run when all else has ended; then they
+    /// are left.
+    pub patience_ms: u64,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { wills: true }
+        Self {
+            wills: true,
+            patience_ms: 10_000,
+        }
     }
 }

@@ -43,7 +43,9 @@ mod wakers;
 
 pub use batch::Batch;
 pub use budget::{Charge, Part};
-pub use config::{Config, HookSettings, Lenient, Limits, Mqtt, Overflow, Shutdown, Strict, Sys};
+pub use config::{
+    Config, HookSettings, Lenient, Limits, Mqtt, Overflow, Shutdown, Strict, Sys, TcpSettings,
+};
 pub use conn::Connection;
 pub use event::{DisconnectReason, DropReason, Event, EventMask, Observed};
 pub use guard::is_in_hook;

@@ -15,6 +15,13 @@ use crate::time::{Tick, TimerKey};
 pub trait Notify: Send + Sync {
     /// There is output to take with [`crate::Hub::take_output`], or the link has ended.
     fn notify(&self);
+
+    /// Whether something that the client has sent may lie there unread, or read and not handled. A
+    /// client is not called silent for that: whoever says so calls [`crate::Hub::judge`] as soon as it
+    /// has been handled. Called with no lock held.
+    fn is_behind(&self) -> bool {
+        false
+    }
 }
 
 /// See `Link::held`.
@@ -150,6 +157,12 @@ impl Link {
 
     pub(crate) fn received(&self, now: Tick) {
         self.last_received.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Part of a packet has come that is worth so many milliseconds of life, up to this moment.
+    pub(crate) fn received_part(&self, ms: u64, now: Tick) {
+        let last = self.last_received.load(Ordering::Relaxed);
+        self.received(Tick(last).after_ms(ms).min(now));
     }
 
     pub(crate) fn set_silence(&self, ms: u64) {

@@ -26,6 +26,7 @@ pub(crate) struct Counters {
     pub(crate) queued_messages: AtomicI64,
     pub(crate) refused: AtomicU64,
     pub(crate) panics: AtomicU64,
+    pub(crate) left_running: AtomicU64,
     pub(crate) dropped: [AtomicU64; DropReason::ALL.len()],
 }
 
@@ -164,6 +165,9 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Panics that were caught.
     pub panics: u64,
+    /// Hooks and callbacks that still ran when nobody waited for them any longer: at a stop, or at the
+    /// end of a callback.
+    pub left_running: u64,
     /// Memory that is held for clients.
     pub memory: MemoryStats,
     pub(crate) dropped: [u64; DropReason::ALL.len()],
@@ -224,6 +228,7 @@ impl Counters {
             bytes_received: count(&self.bytes_received),
             bytes_sent: count(&self.bytes_sent),
             panics: count(&self.panics),
+            left_running: count(&self.left_running),
             memory: MemoryStats::default(),
             dropped,
         }

@@ -36,6 +36,7 @@ impl Client {
         };
         client.send(&Packet::Connect(Connect {
             version: Version::V5,
+            bridge: false,
             clean_start: true,
             keep_alive: 0,
             properties: Properties::EMPTY,

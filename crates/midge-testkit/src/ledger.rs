@@ -139,7 +139,8 @@ impl Ledger {
 
     fn note_connect(&mut self, body: &mut Reader<'_>) -> Result<(), String> {
         body.binary()?;
-        self.version = body.u8()?;
+        // A bridge of 3.1 or 3.1.1 adds a bit.
+        self.version = body.u8()? & 0x7f;
         let flags = body.u8()?;
         body.u16()?;
         let props = if self.version == 5 {

@@ -21,7 +21,7 @@ use crate::listen::ListenAddr;
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
 use crate::outgoing::Outgoing;
 use crate::runtime::{Core, Later};
-use crate::stop::Stop;
+use crate::stop::{Stop, Stopped};
 use crate::threads::Background;
 use crate::transport::{MemoryStream, Unix, memory_pair};
 
@@ -30,8 +30,8 @@ const EVENT_CAPACITY: usize = 4096;
 
 /// A running broker. A cheap handle: clone it and use it from any thread.
 ///
-/// When the last one is dropped, the broker stops at once. On threads of its own that is waited for,
-/// some seconds at most; on a runtime of the host ([`Builder::runtime`]), which may stand still, the
+/// When the last one is dropped, the broker stops at once. On threads of its own that is waited for, as
+/// [`Broker::stop`] does; on a runtime of the host ([`Builder::runtime`]), which may stand still, the
 /// clients are disconnected and everything is let go of, and what remains to be written is left to
 /// the runtime. [`Broker::stop`] waits, and says what could not be waited for.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ pub(crate) struct Inner {
     pub(crate) background: Option<Background>,
     pub(crate) addresses: Vec<ListenAddr>,
     pub(crate) mover: Mover,
-    pub(crate) stopped: Mutex<bool>,
+    pub(crate) stopped: Mutex<Stopped>,
 }
 
 impl Broker {
@@ -107,7 +107,8 @@ impl Broker {
         &self.inner.core.hub
     }
 
-    /// Where it listens, in the order of [`Builder::listen`].
+    /// Where it listens, in the order of [`Builder::listen`]; a host's name may stand for several
+    /// addresses.
     pub fn addrs(&self) -> &[ListenAddr] {
         &self.inner.addresses
     }
@@ -256,7 +257,7 @@ impl Broker {
         let now = self.inner.core.now();
         self.hub()
             .observe_messages(filters, options.qos, options.retained, queue.clone(), now)
-            .map(|handle| Subscription::new(handle, queue))
+            .map(|handle| Subscription::new(handle, queue, Arc::downgrade(self.hub())))
             .map_err(FilterError::new)
     }
 
@@ -413,8 +414,13 @@ impl Broker {
     }
 
     /// Stops the broker. When this returns its threads and tasks have ended and its ports are free.
-    /// Blocks the calling thread, for as long as the drain may take and 10 seconds more at most;
-    /// stopping again is nothing, but [`Stop::Now`] cuts a drain short that is under way.
+    /// Blocks the calling thread: [`Stop::Now`] for no longer than it takes to tell everybody,
+    /// [`Stop::Drain`] for as long as it says at most. Who does not read what he is sent holds up
+    /// neither. Stopping again is nothing, but [`Stop::Now`] cuts a drain short that is under way.
+    ///
+    /// A hook of the host that does not return is waited for `shutdown.patience_ms` longer, 10 seconds
+    /// by default. Then it is left, with the threads that it keeps; its name is in a warning of
+    /// `tracing`, it is counted in [`Stats::left_running`], and the broker is not waited for again.
     ///
     /// # Errors
     /// Called on a thread of the broker itself (a hook, a task on its runtime): it has been told to
@@ -430,15 +436,31 @@ impl Broker {
         self.inner.core.hurry();
     }
 
-    /// Stops a broker from asynchronous code, without blocking its thread.
-    pub async fn stop_async(&self, how: Stop) {
-        let ended = self.inner.core.end_soon(how.drain(), || ());
-        // An error means that the host has ended its runtime: then all tasks are gone too.
-        let _ = ended.await;
-        *self.inner.stopped.lock() = true;
-        if let Some(background) = &self.inner.background {
-            background.end();
+    /// Stops a broker from asynchronous code, without blocking its thread; also from a task on the
+    /// broker's own runtime. As [`Broker::stop`] it waits for a limited time; a thread of its own
+    /// does that.
+    ///
+    /// # Errors
+    /// Something has not ended in time, as for [`Broker::stop`]; or it was called in a hook.
+    pub async fn stop_async(&self, how: Stop) -> Result<(), StopError> {
+        if midge_core::is_in_hook() {
+            return self.stop(how);
         }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let broker = self.clone();
+        let stopping = std::thread::Builder::new()
+            .name("midge-stop".into())
+            .spawn(move || {
+                let _ = tell.send(broker.inner.stop(how));
+            });
+        if stopping.is_err() {
+            // No resources: without a limit then.
+            let ended = self.inner.core.end_soon(how.drain(), || ());
+            // An error means that the host has ended its runtime: then all tasks are gone too.
+            let _ = ended.await;
+            return Ok(());
+        }
+        told.await.unwrap_or(Err(StopError::Unfinished))
     }
 }
 

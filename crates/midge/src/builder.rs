@@ -6,10 +6,10 @@ use std::sync::Arc;
 use midge_core::{Config, Hooks, Hub, Limits, Store};
 use tokio::runtime::Handle;
 
+use crate::bind::{Bound, bind_all};
 use crate::broker::{Broker, WeakBroker};
 use crate::clock::{Clock, TimeSource};
 use crate::error::{OptionError, StartError};
-use crate::listen::bind;
 use crate::options;
 use crate::runtime::Core;
 use crate::threads::{Background, Runtimes};
@@ -56,8 +56,16 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Adds a listener: `tcp://host:port` (port 0 takes a free one) or `unix:///path`. Without any,
+    /// Adds a listener: `tcp://host:port`, or `unix:///path` with the permissions of the socket's file
+    /// perhaps, `unix:///path?mode=0660`; else the process's umask decides on them. Without any,
     /// clients connect in memory only.
+    ///
+    /// Port 0 takes a free one. A host that is a name gets a listener on each of its addresses that
+    /// this machine has, all on one port. `[::]` takes IPv4, too, if the operating system has it so,
+    /// unless an IPv4 address with the same port is listed.
+    ///
+    /// The file of a Unix socket that nobody listens on any more is replaced, and removed at the end
+    /// if it is still this broker's.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push(address.into());
         self
@@ -195,17 +203,9 @@ impl Builder {
             }));
         }
 
-        let mut bound = Vec::with_capacity(self.listen.len());
-        let mut addresses = Vec::with_capacity(self.listen.len());
-        for address in &self.listen {
-            let listener = bind(address)?;
-            let real = listener.address().map_err(|source| StartError::Bind {
-                address: address.clone(),
-                source,
-            })?;
-            addresses.push(real);
-            bound.push(listener);
-        }
+        let bound = bind_all(&self.listen)?;
+        let addresses = bound.iter().map(Bound::address).collect::<Result<_, _>>();
+        let addresses = addresses.map_err(StartError::Runtime)?;
         let background = match &self.runtime {
             Some(_) => None,
             None => Some(

@@ -35,6 +35,10 @@ impl TimeSource {
         }
     }
 
+    pub(crate) fn is_manual(&self) -> bool {
+        matches!(self, Self::Manual(_))
+    }
+
     pub(crate) fn now(&self) -> Tick {
         match self {
             Self::System(start) => Tick::default().after(start.elapsed()),

@@ -62,10 +62,14 @@ pub(crate) struct Driver<T> {
     unwritten: bool,
     /// To tell those who have to be told, for all connections of this thread.
     tells: bool,
+    /// Something was read.
+    heard: bool,
+    /// Bytes read since the client was found to be overdue.
+    overdue: u32,
     input: Input,
     connection: Connection,
     linger: Option<Pin<Box<Sleep>>>,
-    stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl<T: Transport> Driver<T> {
@@ -85,7 +89,9 @@ impl<T: Transport> Driver<T> {
             gave_way: false,
             unwritten: true,
             tells: false,
-            stopped: None,
+            heard: false,
+            overdue: 0,
+            cut: None,
         }
     }
 
@@ -138,7 +144,15 @@ impl<T: Transport> Driver<T> {
                 return Poll::Pending;
             }
             self.gave_way = false;
-            ready!(self.connection.poll(cx, self.outlet.core.now()));
+            if self
+                .connection
+                .poll(cx, self.outlet.core.now())
+                .is_pending()
+            {
+                // A hook has not answered; what the client has sent behind it does not count.
+                self.judge();
+                return Poll::Pending;
+            }
             self.input.resume(Sink {
                 connection: &mut self.connection,
                 core: &self.outlet.core,
@@ -146,6 +160,13 @@ impl<T: Transport> Driver<T> {
             return Poll::Ready(());
         }
         if flushed != Flushed::Empty && !self.may_answer() {
+            if self.outlet.is_overdue() {
+                // Its packets are not read, so they cannot count.
+                if self.outlet.took() {
+                    self.connection.is_taking(self.outlet.core.now());
+                }
+                self.judge();
+            }
             return Poll::Pending;
         }
         if self.reads >= READ_BUDGET {
@@ -167,7 +188,14 @@ impl<T: Transport> Driver<T> {
         }
 
         match self.input.poll_read(cx, self.transport.reader(), to) {
-            Poll::Ready(Ok(Read { count: 1.., bulk })) => {
+            Poll::Ready(Ok(Read {
+                count: count @ 1..,
+                bulk,
+            })) => {
+                self.heard = true;
+                if self.outlet.is_overdue() {
+                    self.note_overdue(count);
+                }
                 if bulk || self.connection.is_interrupted() {
                     self.reads = READ_BUDGET;
                 }
@@ -180,6 +208,10 @@ impl<T: Transport> Driver<T> {
             Poll::Ready(_) => self.lost(),
             Poll::Pending => {
                 self.reads = 0;
+                // The runtime may not know yet that something lies there: then it wakes this task.
+                if self.outlet.is_overdue() && !self.outlet.has_unread() {
+                    self.judge();
+                }
                 return Poll::Pending;
             }
         }
@@ -197,6 +229,23 @@ impl<T: Transport> Driver<T> {
             }
         }
         Poll::Ready(())
+    }
+
+    /// All that the client had sent when its time was up has been handled.
+    fn judge(&mut self) {
+        self.outlet.judge(self.connection.link());
+        self.overdue = 0;
+    }
+
+    /// A client whose time is up does not gain any by sending without a pause: after the bytes of the
+    /// longest packet there was a whole one among them, or nothing that counts.
+    #[cold]
+    fn note_overdue(&mut self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.overdue = self.overdue.saturating_add(count);
+        if self.overdue >= self.outlet.core.hub.config().limits.packet_bytes {
+            self.judge();
+        }
     }
 
     /// Whether there is room for more answers to a client that does not take the last ones.
@@ -243,10 +292,12 @@ impl<T: Transport> Driver<T> {
     fn lost(&mut self) {
         self.stage = Stage::Closing(DISCARD);
         self.input = Input::new();
-        self.outlet
-            .core
-            .hub
-            .lost(self.connection.link(), self.outlet.core.now());
+        let core = &self.outlet.core;
+        if self.heard {
+            core.hub.lost(self.connection.link(), core.now());
+        } else {
+            core.hub.left(self.connection.link(), core.now());
+        }
     }
 
     /// Whether the client is to be waited for before the socket is closed, because it may not have
@@ -270,19 +321,24 @@ impl<T: Transport> Driver<T> {
         linger.as_mut().poll(cx).is_ready()
     }
 
-    /// The broker stops; a connection that has written everything is not waited for then.
-    fn is_stopping(&mut self, cx: &mut Context<'_>) -> bool {
-        let stopping = &self.outlet.core.closing;
-        let stopped = self
-            .stopped
-            .get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
-        stopped.as_mut().poll(cx).is_ready()
+    /// The broker has stopped: nobody is waited for.
+    fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
+        let token = &self.outlet.core.cut;
+        let cut = self
+            .cut
+            .get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
+        cut.as_mut().poll(cx).is_ready()
     }
 
     fn flush_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let flushed = self.write(cx);
-        let unwritten = matches!(flushed, Flushed::Blocked | Flushed::Paused);
-        if unwritten && !self.lingered(cx) {
+        let waits = match flushed {
+            Flushed::Empty | Flushed::Failed => false,
+            Flushed::Blocked => !self.is_cut(cx),
+            // The client takes what it gets.
+            Flushed::Paused => true,
+        };
+        if waits && !self.lingered(cx) {
             return Poll::Pending;
         }
         let failed = flushed != Flushed::Empty;
@@ -306,9 +362,7 @@ impl<T: Transport> Driver<T> {
                     discarded += u32::try_from(buffer.filled().len()).unwrap_or(DISCARD);
                 }
                 Poll::Ready(_) => discarded = DISCARD,
-                Poll::Pending
-                    if !self.worth_waiting() || self.is_stopping(cx) || self.lingered(cx) =>
-                {
+                Poll::Pending if !self.worth_waiting() || self.is_cut(cx) || self.lingered(cx) => {
                     discarded = DISCARD;
                 }
                 Poll::Pending => {
@@ -326,9 +380,14 @@ impl<T: Transport> Future for Driver<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let driver = &mut *self;
+        driver.outlet.begin_turn();
         // A panic ends this connection and no other.
         match catch_unwind(AssertUnwindSafe(|| driver.drive(cx))) {
-            Ok(done) => done,
+            Ok(done) => {
+                let unhandled = driver.connection.is_interrupted();
+                driver.outlet.end_turn(unhandled);
+                done
+            }
             Err(_) => {
                 self.outlet
                     .core

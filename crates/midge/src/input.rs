@@ -240,12 +240,15 @@ impl Input {
             drop(begun);
             let bytes = scratch.as_ref().get(filled).unwrap_or_default();
             self.set_packet(to.connection.missing(bytes).unwrap_or(0));
-            if bulk {
+            let used = if bulk {
                 let lent = scratch.lend(&to.core.hub);
                 let bytes = lent.get(filled).unwrap_or_default();
-                self.handle(to, bytes, Some(&lent));
+                self.handle(to, bytes, Some(&lent))
             } else {
-                self.handle(to, bytes, None);
+                self.handle(to, bytes, None)
+            };
+            if used == 0 {
+                to.connection.arriving(count, to.core.now());
             }
         }
         Poll::Ready(Ok(Read { count, bulk }))
@@ -286,17 +289,19 @@ impl Input {
             self.handle(to, &bytes, Some(&bytes).filter(|_| fits));
         } else {
             self.stash = Stash::Large(large);
+            to.connection.arriving(count, to.core.now());
         }
         let bulk = count >= LARGE_BULK;
         Poll::Ready(Ok(Read { count, bulk }))
     }
 
-    /// Feeds bytes to the connection and keeps what is left.
-    fn handle(&mut self, to: &mut Sink<'_>, bytes: &[u8], backing: Option<&Bytes>) {
+    /// Feeds bytes to the connection and keeps what is left. How many were used.
+    fn handle(&mut self, to: &mut Sink<'_>, bytes: &[u8], backing: Option<&Bytes>) -> usize {
         let now = to.core.now();
         let used = to.connection.receive_quietly(bytes, backing, now);
         let rest = bytes.get(used..).unwrap_or_default();
         self.stash = Stash::of(rest, to);
+        used
     }
 
     /// Goes on with packets that were read before a hook deferred its answer, or before many hooks

@@ -62,6 +62,8 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
+mod bind;
 mod broker;
 mod builder;
 mod clock;
@@ -104,7 +106,8 @@ pub use midge_core::{
     HookSettings, Hooks, Interception, Lenient, Limits, MemoryStats, MemoryStore,
     Message as KeptMessage, MessageRef, Mqtt, Observed, Origin, Outcome, Overflow, OwnedMessage,
     PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView,
-    SharedMessage, Shutdown, Stats, Store, Strict, SubscriptionView, Sys, Tick, Verdict,
+    SharedMessage, Shutdown, Stats, Store, Strict, SubscriptionView, Sys, TcpSettings, Tick,
+    Verdict,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};

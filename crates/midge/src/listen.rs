@@ -1,14 +1,15 @@
-//! Listeners: addresses, binding, accepting.
+//! Listeners: where they are, and accepting.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::error::StartError;
+use crate::bind::Bound;
 use crate::runtime::Core;
 use crate::transport::{Tcp, Unix, prepare_tcp};
 
@@ -16,6 +17,8 @@ use crate::transport::{Tcp, Unix, prepare_tcp};
 const ACCEPTS: u32 = 16;
 /// Pause after an error of accept (no descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time after which an error of accept that goes on is told again.
+const REMINDER: Duration = Duration::from_secs(60);
 
 /// Where a broker listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,81 +39,9 @@ impl fmt::Display for ListenAddr {
     }
 }
 
-/// A bound listener that does not accept yet.
-pub(crate) enum Bound {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener, SocketFile),
-}
-
-/// The file of a Unix socket; removed with the listener.
-pub(crate) struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Binds a listener. Port 0 takes a free port.
-pub(crate) fn bind(address: &str) -> Result<Bound, StartError> {
-    let failed = |source| StartError::Bind {
-        address: address.to_owned(),
-        source,
-    };
-    let unreadable = |what| StartError::Address {
-        address: address.to_owned(),
-        what,
-    };
-    let Some((scheme, rest)) = address.split_once("://") else {
-        return Err(unreadable("expected tcp://host:port or unix:///path"));
-    };
-    match scheme {
-        "tcp" | "mqtt" => {
-            let addresses = rest
-                .to_socket_addrs()
-                .map_err(|_| unreadable("expected host:port, with port 0 for a free one"))?;
-            let addresses: Vec<SocketAddr> = addresses.collect();
-            let listener = std::net::TcpListener::bind(&addresses[..]).map_err(failed)?;
-            listener.set_nonblocking(true).map_err(failed)?;
-            Ok(Bound::Tcp(listener))
-        }
-        "unix" => {
-            let path = Path::new(rest);
-            if rest.is_empty() {
-                return Err(unreadable("expected unix:///path"));
-            }
-            remove_stale(path);
-            let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
-            let file = SocketFile(path.to_owned());
-            listener.set_nonblocking(true).map_err(failed)?;
-            Ok(Bound::Unix(listener, file))
-        }
-        _ => Err(unreadable(
-            "unknown scheme; this build has tcp:// and unix://",
-        )),
-    }
-}
-
-/// Removes the socket file that a process which is gone has left behind. One that still answers
-/// stays, and binding fails.
-fn remove_stale(path: &Path) {
-    use std::os::unix::fs::FileTypeExt;
-    let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
 impl Bound {
-    pub(crate) fn address(&self) -> Result<ListenAddr, std::io::Error> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().map(ListenAddr::Tcp),
-            Self::Unix(_, file) => Ok(ListenAddr::Unix(file.0.clone())),
-        }
-    }
-
     /// Accepts until the broker stops. To be called on the runtime.
-    pub(crate) async fn serve(self, core: Arc<Core>) -> std::io::Result<()> {
+    pub(crate) async fn serve(self, core: Arc<Core>) -> io::Result<()> {
         let name: Arc<str> = self.address()?.to_string().into();
         let mut turn = Turn::default();
         match self {
@@ -118,7 +49,7 @@ impl Bound {
                 let listener = TcpListener::from_std(listener)?;
                 while let Some(accepted) = core.until_closing(listener.accept()).await {
                     let taken = accepted.and_then(|(stream, peer)| {
-                        prepare_tcp(&stream);
+                        prepare_tcp(&stream, &core.hub.config().tcp);
                         let home = core.runtimes.emptiest();
                         let ends = Tcp::new(stream, &home.runtime)?;
                         core.connect(home, ends, peer.to_string().into(), name.clone());
@@ -127,8 +58,10 @@ impl Bound {
                     turn.end(taken, &core, &name).await;
                 }
             }
-            Self::Unix(listener, _file) => {
+            Self::Unix(file, listener) => {
                 let listener = UnixListener::from_std(listener)?;
+                // Also if this task is cut: the file goes before the listener.
+                let _file = file;
                 while let Some(accepted) = core.until_closing(listener.accept()).await {
                     let taken = accepted.and_then(|(stream, _)| {
                         let home = core.runtimes.emptiest();
@@ -146,18 +79,97 @@ impl Bound {
 
 /// Gives way now and then, so that many who come at once do not hold up those who are there.
 #[derive(Default)]
-struct Turn(u32);
+struct Turn {
+    accepted: u32,
+    trouble: Trouble,
+}
 
 impl Turn {
-    async fn end(&mut self, taken: std::io::Result<()>, core: &Core, name: &str) {
-        if let Err(error) = taken {
-            tracing::warn!(listener = name, %error, "accept failed");
-            core.until_closing(tokio::time::sleep(ACCEPT_PAUSE)).await;
-            return;
+    async fn end(&mut self, taken: io::Result<()>, core: &Core, name: &str) {
+        match taken {
+            Ok(()) => {
+                if let Some(times) = self.trouble.over() {
+                    tracing::warn!(listener = name, times, "accepting again after errors");
+                }
+                self.accepted = self.accepted.wrapping_add(1);
+                if self.accepted.is_multiple_of(ACCEPTS) {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Err(error) if is_of_one_connection(&error) => {
+                tracing::debug!(listener = name, %error, "a connection was gone when it was accepted");
+                tokio::task::yield_now().await;
+            }
+            Err(error) => {
+                match self.trouble.again(Instant::now()) {
+                    Some(1) => tracing::warn!(listener = name, %error, "accept failed"),
+                    Some(times) => {
+                        tracing::warn!(listener = name, %error, times, "accept still fails");
+                    }
+                    None => {}
+                }
+                core.until_closing(tokio::time::sleep(ACCEPT_PAUSE)).await;
+            }
         }
-        self.0 = self.0.wrapping_add(1);
-        if self.0.is_multiple_of(ACCEPTS) {
-            tokio::task::yield_now().await;
-        }
+    }
+}
+
+/// Whether an error concerns nobody but the connection that would have been accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}
+
+/// An error that comes again and again, such as that no descriptor is left: told once, then seldom,
+/// with how often it came.
+#[derive(Default)]
+struct Trouble {
+    times: u64,
+    told: Option<Instant>,
+}
+
+impl Trouble {
+    /// It came again: how often it has come, if that is to be told.
+    fn again(&mut self, now: Instant) -> Option<u64> {
+        self.times += 1;
+        let is_due = (self.told).is_none_or(|told| now.duration_since(told) >= REMINDER);
+        is_due.then(|| {
+            self.told = Some(now);
+            self.times
+        })
+    }
+
+    /// It is over: how often it came, if it came at all.
+    fn over(&mut self) -> Option<u64> {
+        self.told.take()?;
+        Some(std::mem::take(&mut self.times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_goes_on_is_told_seldom_and_with_its_number() {
+        let mut trouble = Trouble::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(trouble.over(), None);
+        let told: Vec<_> = (0..130).filter_map(|s| trouble.again(at(s))).collect();
+        assert_eq!(told, [1, 61, 121]);
+        assert_eq!(trouble.over(), Some(130));
+        assert_eq!(trouble.over(), None);
+        assert_eq!(trouble.again(at(131)), Some(1));
+    }
+
+    #[test]
+    fn who_hung_up_before_he_was_accepted_is_no_trouble() {
+        let of_one = |code| is_of_one_connection(&io::Error::from_raw_os_error(code));
+        assert!(of_one(libc::ECONNABORTED) && of_one(libc::EINTR));
+        assert!(!of_one(libc::EMFILE) && !of_one(libc::ENFILE) && !of_one(libc::ENOBUFS));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
@@ -13,8 +14,9 @@ use midge_codec::{Properties, QoS};
 pub use midge_core::Pushed;
 use midge_core::{
     Closed, Hub, Observed, ObserverHandle, Origin, Queue, QueueLimits, QueueOverflow, Received,
-    RecvError, Tick, Waiting,
+    RecvError, Shutdown, Tick, Waiting,
 };
+use parking_lot::Mutex;
 
 /// A message as the host receives it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -249,15 +251,17 @@ macro_rules! receiver {
 pub struct Subscription {
     handle: ObserverHandle,
     queue: Arc<Queue<Received>>,
+    hub: Weak<Hub>,
     /// As a stream.
     waiting: Waiting,
 }
 
 impl Subscription {
-    pub(crate) fn new(handle: ObserverHandle, queue: Arc<Queue<Received>>) -> Self {
+    pub(crate) fn new(handle: ObserverHandle, queue: Arc<Queue<Received>>, hub: Weak<Hub>) -> Self {
         Self {
             handle,
             queue,
+            hub,
             waiting: Waiting::default(),
         }
     }
@@ -273,14 +277,23 @@ impl Subscription {
     /// No thread could be started.
     pub fn on_message(
         self,
-        mut callback: impl FnMut(Message) + Send + 'static,
+        callback: impl FnMut(Message) + Send + 'static,
     ) -> std::io::Result<Callback> {
         let queue = self.queue().clone();
+        let hub = self.hub.clone();
+        let patience = match hub.upgrade() {
+            Some(hub) => hub.config().shutdown.patience_ms,
+            None => Shutdown::default().patience_ms,
+        };
+        let (lives, alive) = mpsc::channel::<()>();
         let thread = thread::Builder::new()
             .name("midge-callback".into())
             .spawn({
                 let queue = queue.clone();
                 move || {
+                    // Until all else is gone.
+                    let _lives = lives;
+                    let mut callback = callback;
                     while let Ok(inner) = queue.recv_timeout(None) {
                         callback(Message { inner });
                     }
@@ -289,7 +302,9 @@ impl Subscription {
         Ok(Callback {
             subscription: Some(self),
             queue,
-            thread: Some(thread),
+            hub,
+            thread: Some((thread, Mutex::new(alive))),
+            patience: Duration::from_millis(patience),
         })
     }
 }
@@ -351,11 +366,16 @@ impl Feed {
 }
 
 /// A callback of the host. When it has been dropped the callback does not run any more: dropping
-/// waits for a call that is under way, unless it happens inside that call.
+/// waits for a call that is under way, unless it happens inside that call. One that does not return
+/// for `shutdown.patience_ms`, 10 seconds by default, is left: it is named in a warning of `tracing`
+/// and counted in [`Stats::left_running`](crate::Stats::left_running).
 pub struct Callback {
     subscription: Option<Subscription>,
     queue: Arc<Queue<Received>>,
-    thread: Option<JoinHandle<()>>,
+    hub: Weak<Hub>,
+    /// The thread has the other end of the channel until it has done everything.
+    thread: Option<(JoinHandle<()>, Mutex<Receiver<()>>)>,
+    patience: Duration,
 }
 
 impl Callback {
@@ -367,13 +387,26 @@ impl Callback {
 
 impl Drop for Callback {
     fn drop(&mut self) {
+        let name = format!("{:?}", self.subscription);
         self.subscription = None;
         while let Ok(Some(_)) = self.queue.try_recv() {}
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-        {
-            let _ = thread.join();
+        let Some((thread, alive)) = self.thread.take() else {
+            return;
+        };
+        if thread.thread().id() == thread::current().id() {
+            return;
         }
+        if alive.into_inner().recv_timeout(self.patience) == Err(RecvTimeoutError::Disconnected) {
+            let _ = thread.join();
+            return;
+        }
+        if let Some(hub) = self.hub.upgrade() {
+            hub.report_left(1);
+        }
+        tracing::warn!(
+            subscription = name,
+            "a callback that does not return is left"
+        );
     }
 }
 

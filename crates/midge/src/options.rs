@@ -148,7 +148,9 @@ const TABLE: &[OptionInfo] = &[
     option!(int "limits.session_expiry_s", limits.session_expiry_s: u32, 0.., "0 to 4294967295; the largest is no limit",
         "Longest session expiry interval, in seconds; a 5.0 client that asks for more is told in CONNACK."),
     option!(int "limits.keep_alive_s", limits.keep_alive_s: u16, 0.., "0 to 65535; 0 is no limit",
-        "Longest keep alive of 5.0 clients, in seconds, announced as Server Keep Alive."),
+        "Longest keep alive of a client, in seconds; one that asks for more, or for none, gets this one. 5.0 clients are told so with Server Keep Alive. Others cannot be told: they have to send something, PINGREQ if nothing else, within one and a half times this."),
+    option!(int "limits.arrival_rate", limits.arrival_rate: u32, 0.., "0 or more; 0: any byte counts as much as a packet",
+        "Bytes a second at which a packet has to arrive to count as a sign of life before it is complete: so many bytes of it are a second of keep alive. A client that sends more slowly is ended after one and a half keep alives, as one that is silent."),
     OptionInfo {
         key: "overflow.session",
         kind: OptionKind::Text,
@@ -252,10 +254,18 @@ const TABLE: &[OptionInfo] = &[
         "Refuse what clients publish to topics that begin with $; otherwise $share alone, and $SYS is dropped."),
     option!(int "sys.interval_s", sys.interval_s: u32, 0..=86_400, "0 to 86400; 0 is never",
         "Seconds between updates of the $SYS topics."),
+    option!(int "tcp.keepalive_s", tcp.keepalive_s: u16, 0..=32_767, "0 to 32767; 0 is never",
+        "Seconds of silence of a TCP connection after which the operating system asks whether the other side is still there (SO_KEEPALIVE), so that one without keep alive that has vanished does not stay for ever."),
+    option!(int "tcp.keepalive_interval_s", tcp.keepalive_interval_s: u16, 1..=32_767, "1 to 32767",
+        "Seconds between such questions that are not answered."),
+    option!(int "tcp.keepalive_probes", tcp.keepalive_probes: u8, 1..=127, "1 to 127",
+        "Such questions without an answer after which the connection is lost."),
     option!(int "hooks.timeout_ms", hooks.timeout_ms: u64, 1..=3_600_000, "1 to 3600000",
         "Time for a deferred answer of a hook, in milliseconds; then the answer is no."),
     option!(bool "shutdown.wills", shutdown.wills,
         "Whether the wills of connected clients are published when the broker stops."),
+    option!(int "shutdown.patience_ms", shutdown.patience_ms: u64, 0..=3_600_000, "0 to 3600000",
+        "Time for hooks and callbacks that still run when all else has ended, in milliseconds. Then they are left, named in a warning and counted."),
 ];
 
 /// All options, in the order of the documentation.

@@ -2,6 +2,7 @@
 //! thread; the connection's driver is woken only when the socket is full.
 
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
@@ -9,7 +10,7 @@ use midge_core::{Batch, DisconnectReason, Link, Notify, Outbox};
 use parking_lot::Mutex;
 
 use crate::runtime::Core;
-use crate::transport::DirectWrite;
+use crate::transport::{DirectWrite, Shared};
 
 /// Slices of one vectored write.
 const SLICES: usize = 32;
@@ -29,16 +30,22 @@ pub(crate) struct Outlet {
     state: Mutex<State>,
     /// The driver's task.
     waker: OnceLock<Waker>,
+    /// The driver reads or handles something, or has something to handle.
+    busy: AtomicBool,
+    /// The driver is to have the client judged when it has read what is there.
+    overdue: AtomicBool,
 }
 
 struct State {
     /// The connection; gone when its driver has ended.
     link: Option<Arc<Link>>,
-    /// `None`: the driver writes.
-    direct: Option<DirectWrite>,
+    /// Gone when the driver has ended.
+    shared: Option<Shared>,
     out: Outbox,
     /// The driver goes on, when the socket takes more or others have had their turn.
     waits: bool,
+    /// A client that had stopped taking what it gets has taken some.
+    took: bool,
     failed: bool,
 }
 
@@ -76,19 +83,63 @@ pub(crate) enum Flushed {
 }
 
 impl Outlet {
-    pub(crate) fn new(core: Arc<Core>, direct: Option<DirectWrite>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, shared: Shared) -> Self {
         let state = State {
             link: None,
-            direct,
+            shared: Some(shared),
             out: Outbox::default(),
             waits: false,
+            took: false,
             failed: false,
         };
         Self {
             core,
             state: Mutex::new(state),
             waker: OnceLock::new(),
+            busy: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
         }
+    }
+
+    /// The driver begins a turn. Whatever it takes out of the socket it takes after this.
+    pub(crate) fn begin_turn(&self) {
+        self.busy.store(true, Ordering::Release);
+    }
+
+    /// The driver ends its turn; whether something that was read is still to be handled.
+    pub(crate) fn end_turn(&self, unhandled: bool) {
+        self.busy.store(unhandled, Ordering::Release);
+    }
+
+    /// Whether the client is to be judged when what lies there has been read.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
+    /// Has the client judged, if that is to be done.
+    pub(crate) fn judge(&self, link: &Arc<Link>) {
+        if !self.is_overdue() || !self.overdue.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        // A manual clock may have moved on meanwhile, over a deadline that this arms.
+        loop {
+            let now = self.core.now();
+            self.core.hub.judge(link, now);
+            if !self.core.time.is_manual() || self.core.now() == now {
+                return;
+            }
+        }
+    }
+
+    /// Whether the client has sent something that was not read yet.
+    pub(crate) fn has_unread(&self) -> bool {
+        let shared = &self.state.lock().shared;
+        shared.as_ref().is_some_and(Shared::has_unread)
+    }
+
+    /// Whether the client has taken something of what it did not take before, since the last time.
+    pub(crate) fn took(&self) -> bool {
+        std::mem::take(&mut self.state.lock().took)
     }
 
     pub(crate) fn bind(&self, link: Arc<Link>) {
@@ -98,7 +149,7 @@ impl Outlet {
     /// Lets go of the connection and its socket, however many still know this outlet.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
-        let gone = (state.link.take(), state.direct.take());
+        let gone = (state.link.take(), state.shared.take());
         state.failed = true;
         state.out.release();
         drop(state);
@@ -160,7 +211,7 @@ impl Outlet {
     }
 
     fn write_directly(&self, state: &mut State, leftovers: &mut Leftovers) -> Flushed {
-        match &state.direct {
+        match state.shared.as_ref().and_then(Shared::direct) {
             Some(_) => self.write_out(state, DirectWrite::try_write_to, leftovers),
             None if state.failed => Flushed::Failed,
             None => {
@@ -181,7 +232,7 @@ impl Outlet {
         leftovers: &mut Leftovers,
     ) -> Flushed {
         let mut written = 0;
-        state.waits = false;
+        let had_stopped = std::mem::take(&mut state.waits);
         let result = loop {
             if state.failed {
                 state.out.release();
@@ -213,9 +264,10 @@ impl Outlet {
                 state.waits = true;
                 break Flushed::Paused;
             }
+            let direct = state.shared.as_ref().and_then(Shared::direct);
             let result = match state.out.single() {
-                Some(all) => write(state.direct.as_ref(), &[IoSlice::new(all)]),
-                None => write_vectored(&state.out, |slices| write(state.direct.as_ref(), slices)),
+                Some(all) => write(direct, &[IoSlice::new(all)]),
+                None => write_vectored(&state.out, |slices| write(direct, slices)),
             };
             match result {
                 Ok(0) => state.failed = true,
@@ -233,6 +285,7 @@ impl Outlet {
         };
         if written > 0 {
             self.core.hub.count_written(written as u64);
+            state.took |= had_stopped;
         }
         if state.waits {
             return self.hold(state, result, leftovers);
@@ -290,6 +343,19 @@ impl Notify for Outlet {
         if wakes && let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        // In this order: what is not in the socket any more was taken out by a driver that is busy
+        // with it, or has finished with it.
+        let behind = self.has_unread() || self.busy.load(Ordering::Acquire);
+        if behind {
+            self.overdue.store(true, Ordering::Release);
+            if let Some(waker) = self.waker.get() {
+                waker.wake_by_ref();
+            }
+        }
+        behind
     }
 }
 

@@ -26,6 +26,13 @@ use crate::transport::{Ends, Transport};
 /// Time for connections to get their last bytes out before they are cut.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
+/// Who wakes up so many milliseconds later than it should has not run in between, and mostly nobody
+/// has: the process or its machine was paused, or somebody kept the thread.
+const PAUSED_MS: u64 = 1000;
+/// Then everybody gets this time to say what he has to say before deadlines are looked at: clients
+/// that lie in the backlog of a listener, threads that answer hooks.
+const CATCH_UP: Duration = Duration::from_millis(500);
+
 /// Has work done soon on a thread of the broker, with nothing locked. For whoever is called where
 /// he must not call the broker, such as when the last owner of a payload lets go of it. Cheap to
 /// clone, and without influence on the broker's life.
@@ -78,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) closing: CancellationToken,
     /// Nobody is waited for any more.
     hurry: CancellationToken,
+    /// What a client does not take at once is not for it any more.
+    pub(crate) cut: CancellationToken,
     /// Everything ends, now.
     abort: CancellationToken,
     tasks: TaskTracker,
@@ -97,6 +106,7 @@ impl Core {
             runtimes,
             closing: CancellationToken::new(),
             hurry: CancellationToken::new(),
+            cut: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             deadline: Arc::default(),
@@ -142,11 +152,11 @@ impl Core {
     pub(crate) fn connect<T: Transport>(
         self: &Arc<Self>,
         home: &Arc<Home>,
-        (transport, direct): Ends<T>,
+        (transport, shared): Ends<T>,
         peer: Arc<str>,
         listener: Arc<str>,
     ) -> bool {
-        let outlet = Arc::new(Outlet::new(self.clone(), direct));
+        let outlet = Arc::new(Outlet::new(self.clone(), shared));
         let accepted = self
             .hub
             .accept(peer, listener, outlet.clone(), self.time.now());
@@ -175,17 +185,25 @@ impl Core {
     /// Fires deadlines as they come, by the system's clock.
     async fn keep_deadlines(self: Arc<Self>) {
         let ended = self.closing.clone();
+        let mut expected = self.time.now();
         while !ended.is_cancelled() {
             let now = self.time.now();
+            if expected.until(now) >= PAUSED_MS {
+                expected = now.after(CATCH_UP);
+                self.until_closing(tokio::time::sleep(CATCH_UP)).await;
+                continue;
+            }
             let wait = match self.hub.next_deadline() {
                 Some(at) if at <= now => {
                     self.hub.fire_some(now);
+                    expected = now;
                     tokio::task::yield_now().await;
                     continue;
                 }
                 Some(at) => Duration::from_millis(now.until(at)),
                 None => Duration::from_secs(3600),
             };
+            expected = now.after(wait);
             let changed = self.deadline.notified();
             let _ = self
                 .until_closing(tokio::time::timeout(wait, changed))
@@ -231,6 +249,7 @@ impl Core {
             let drained = tokio::time::timeout(drain, settled);
             let _ = self.hurry.run_until_cancelled(drained).await;
         }
+        self.cut.cancel();
         self.hub.shut_down(self.time.now());
         self.tasks.close();
         if tokio::time::timeout(CLOSE_TIME, self.tasks.wait())
@@ -285,6 +304,7 @@ impl Core {
     /// Tells all connections to end, and lets go of everything that is not theirs.
     fn end_here(&self) {
         self.closing.cancel();
+        self.cut.cancel();
         self.tasks.close();
         self.hub.shut_down(self.time.now());
         self.let_go();

@@ -26,17 +26,12 @@ impl Stop {
     }
 }
 
-/// How long the end of all tasks is waited for, beyond the time to drain. They take three seconds at
-/// most, unless a hook does not return or no thread drives the runtime.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of tasks is waited for that no hook keeps from ending: they have nothing to wait
+/// for, but somebody has to run them.
+const ENDING: Duration = Duration::from_secs(10);
 
 impl Inner {
     pub(crate) fn stop(&self, how: Stop) -> Result<(), StopError> {
-        let patience = how.drain().unwrap_or_default().checked_add(PATIENCE);
-        self.stop_within(how, patience)
-    }
-
-    fn stop_within(&self, how: Stop, patience: Option<Duration>) -> Result<(), StopError> {
         if how == Stop::Now {
             self.core.hurry();
         }
@@ -56,37 +51,82 @@ impl Inner {
         }
 
         let mut stopped = self.stopped.lock();
-        if !*stopped {
+        if !stopped.ended {
             let (done, wait) = mpsc::sync_channel::<()>(1);
             drop(self.core.end_soon(how.drain(), move || drop(done)));
-            let ended = match patience {
-                Some(patience) => wait.recv_timeout(patience),
+            // Who was left is not waited for again.
+            let patience = match stopped.left {
+                true => Duration::ZERO,
+                false => self.patience(),
+            };
+            let mut ended = match how.drain().unwrap_or_default().checked_add(patience) {
+                Some(limit) => wait.recv_timeout(limit),
                 None => wait.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
+            if ended == Err(RecvTimeoutError::Timeout) && !self.core.hub.is_in_hooks() {
+                ended = wait.recv_timeout(ENDING);
+            }
             if ended == Err(RecvTimeoutError::Timeout) {
+                if !std::mem::replace(&mut stopped.left, true) {
+                    self.tell_what_is_left();
+                }
                 return Err(StopError::Unfinished);
             }
-            *stopped = true;
+            stopped.ended = true;
         }
-        if let Some(background) = &self.background {
-            background.end();
-            background.join();
+        let Some(background) = &self.background else {
+            return Ok(());
+        };
+        background.end();
+        if background.join(self.patience(), ENDING) {
+            return Ok(());
         }
-        Ok(())
+        self.core.hub.report_left(1);
+        tracing::warn!("a broker thread does not end: what is run at its end does not return");
+        Err(StopError::Unfinished)
     }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.core.hub.config().shutdown.patience_ms)
+    }
+
+    /// Names and counts what has kept the broker from ending.
+    fn tell_what_is_left(&self) {
+        let hub = &self.core.hub;
+        let running = hub.running_hooks();
+        hub.report_left(running.iter().map(|(_, calls)| calls).sum());
+        if running.is_empty() {
+            tracing::warn!(
+                "the broker has not ended in time: no thread drives the runtime of the host, or something that it calls does not return"
+            );
+        }
+        for (hook, calls) in running {
+            tracing::warn!(
+                hook,
+                calls,
+                "the broker has not ended in time: a hook that does not return is left"
+            );
+        }
+    }
+}
+
+/// How far the end of a broker has come.
+#[derive(Debug, Default)]
+pub(crate) struct Stopped {
+    /// All tasks have ended.
+    pub(crate) ended: bool,
+    /// Something did not, and was left.
+    left: bool,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.background.is_none() {
-            if !*self.stopped.get_mut() {
-                self.core.hurry();
-                self.core.end_without_waiting();
-            }
-        } else if self.stop(Stop::Now) == Err(StopError::Unfinished) {
-            tracing::warn!(
-                "a broker was dropped whose threads have not ended: a hook that does not return"
-            );
+        if self.background.is_some() {
+            // What does not end has been told of.
+            let _ = self.stop(Stop::Now);
+        } else if !self.stopped.get_mut().ended {
+            self.core.hurry();
+            self.core.end_without_waiting();
         }
     }
 }
@@ -121,25 +161,140 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_hook_that_does_not_return_is_not_waited_for_without_end() {
+    /// A broker with a client whose hook does not return before it is told to.
+    fn stuck(patience: &str) -> (Broker, Sender<()>) {
         let ((inside, is_inside), (go, told)) = (channel(), channel());
         let hooks = Stuck {
             inside,
             go: Mutex::new(told),
         };
-        let broker = Broker::builder().hooks(hooks).start().unwrap();
+        let builder = Broker::builder().hooks(hooks);
+        let builder = builder.set("shutdown.patience_ms", patience).unwrap();
+        let broker = builder.start().unwrap();
         let mut client = UnixStream::from(broker.connect_fd().unwrap());
         client
             .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c")
             .unwrap();
         is_inside.recv().unwrap();
-        for how in [Stop::Drain(Duration::MAX), Stop::Now] {
-            let stopped = broker.inner.stop_within(how, Some(Duration::ZERO));
-            assert_eq!(stopped, Err(StopError::Unfinished));
+        (broker, go)
+    }
+
+    #[test]
+    fn a_hook_that_does_not_return_is_left_and_counted_once() {
+        let (broker, go) = stuck("1");
+        assert_eq!(broker.core().hub.running_hooks(), [("authenticate", 1)]);
+        for how in [Stop::Now, Stop::Drain(Duration::ZERO), Stop::Now] {
+            assert_eq!(broker.stop(how), Err(StopError::Unfinished));
+            assert_eq!(broker.stats().left_running, 1);
         }
+        // It ends when the hook returns after all.
+        let events = broker.events();
         go.send(()).unwrap();
+        while events.recv().is_ok() {}
         assert_eq!(broker.stop(Stop::Now), Ok(()));
+        assert!(broker.core().hub.running_hooks().is_empty());
+    }
+
+    /// A broker on a runtime whose clock moves only when nothing else is left to do, and a subscriber
+    /// that takes nothing of what waits for it.
+    fn full() -> (tokio::runtime::Runtime, Broker, UnixStream) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let builder = Broker::builder().runtime(runtime.handle().clone());
+        let broker = builder.start().unwrap();
+        let mut client = UnixStream::from(broker.connect_fd().unwrap());
+        let subscribe = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c\x82\x06\0\x01\0\x01t\0";
+        client.write_all(subscribe).unwrap();
+        runtime.block_on(async {
+            while broker.stats().subscriptions == 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+        for _ in 0..8 {
+            broker.publish("t", vec![0; 1 << 20]).unwrap();
+        }
+        assert!(!broker.core().hub.is_settled());
+        (runtime, broker, client)
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_holds_up_no_stop() {
+        let limit = Duration::from_secs(5);
+        for (drain, takes) in [(None, Duration::ZERO), (Some(limit), limit)] {
+            let (runtime, broker, client) = full();
+            let took = runtime.block_on(async {
+                let begin = tokio::time::Instant::now();
+                broker.core().shut_down(drain).await;
+                begin.elapsed()
+            });
+            // The clock knows nothing smaller.
+            assert!(took >= takes && took <= takes + Duration::from_millis(1));
+            drop((broker, client));
+        }
+    }
+
+    #[test]
+    fn who_was_refused_before_is_not_waited_for_either() {
+        let (runtime, broker, client) = full();
+        let took = runtime.block_on(async {
+            assert!(broker.disconnect("c", midge_codec::ReasonCode::AdministrativeAction));
+            // Its driver waits for the client now.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            let begin = tokio::time::Instant::now();
+            broker.core().shut_down(None).await;
+            begin.elapsed()
+        });
+        assert_eq!(took, Duration::ZERO);
+        drop((broker, client));
+    }
+
+    #[test]
+    fn what_is_run_at_the_end_of_a_thread_is_left_if_it_does_not_return() {
+        let (go, told) = channel::<()>();
+        let told = Mutex::new(told);
+        let builder = Broker::builder().on_thread(
+            || (),
+            move || {
+                let _ = told.lock().unwrap().recv();
+            },
+        );
+        let builder = builder.set("shutdown.patience_ms", "1").unwrap();
+        let broker = builder.start().unwrap();
+        assert_eq!(broker.stop(Stop::Now), Err(StopError::Unfinished));
+        assert_eq!(broker.stats().left_running, 1);
+        drop(go);
+    }
+
+    #[test]
+    fn a_callback_that_does_not_return_is_left_when_it_is_dropped() {
+        let ((inside, is_inside), (go, told)) = (channel(), channel::<()>());
+        let builder = Broker::builder().set("shutdown.patience_ms", "1").unwrap();
+        let broker = builder.start().unwrap();
+        let callback = broker.subscribe("t").unwrap().on_message(move |_| {
+            inside.send(()).unwrap();
+            let _ = told.recv();
+        });
+        let callback = callback.unwrap();
+        broker.publish("t", "x").unwrap();
+        is_inside.recv().unwrap();
+        drop(callback);
+        assert_eq!(broker.stats().left_running, 1);
+        drop(go);
+        assert!(is_inside.recv().is_err());
         assert_eq!(broker.stop(Stop::Now), Ok(()));
+    }
+
+    #[test]
+    fn a_broker_that_was_left_is_not_waited_for_when_it_is_dropped() {
+        let (broker, go) = stuck("0");
+        assert_eq!(broker.stop(Stop::Now), Err(StopError::Unfinished));
+        // With a hook that never returns this would not come to its end.
+        drop(broker);
+        drop(go);
     }
 }

@@ -6,7 +6,10 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle, ThreadId};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -76,6 +79,10 @@ pub(crate) struct Background {
     runtimes: Runtimes,
     end: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Each thread has the other end until it has done everything.
+    alive: Mutex<Receiver<()>>,
+    /// Threads that run what the host wants run at their end.
+    leaving: Arc<AtomicUsize>,
     ids: Vec<ThreadId>,
 }
 
@@ -85,6 +92,7 @@ impl Background {
         let (first, handle) = Own::new()?;
         let (others, handles): (Vec<Own>, Vec<Handle>) =
             (1..count).map(|_| Own::new()).collect::<io::Result<_>>()?;
+        let (lives, alive) = mpsc::channel::<()>();
         let mut background = Self {
             runtimes: Runtimes {
                 first: Home::new(handle),
@@ -92,20 +100,26 @@ impl Background {
             },
             end: CancellationToken::new(),
             threads: Mutex::default(),
+            alive: Mutex::new(alive),
+            leaving: Arc::default(),
             ids: Vec::with_capacity(count),
         };
         for (number, runtime) in std::iter::once(first).chain(others).enumerate() {
             let (end, hooks) = (background.end.clone(), hooks.clone());
+            let (lives, leaving) = (lives.clone(), background.leaving.clone());
             let thread = thread::Builder::new()
                 .name(format!("midge-{number}"))
                 .spawn(move || {
+                    let _lives = lives;
                     hooks.started();
                     runtime.run(&end);
+                    leaving.fetch_add(1, Ordering::Relaxed);
                     hooks.stopped();
+                    leaving.fetch_sub(1, Ordering::Relaxed);
                 })
                 .inspect_err(|_| {
                     background.end();
-                    background.join();
+                    background.join_all();
                 })?;
             background.ids.push(thread.thread().id());
             background.threads.get_mut().push(thread);
@@ -132,8 +146,23 @@ impl Background {
         self.end.clone()
     }
 
-    /// Waits for the end of all threads.
-    pub(crate) fn join(&self) {
+    /// Waits for the end of all threads: so long for what the host wants run there, and for `ending`
+    /// if it is not that. Whether they have ended.
+    pub(crate) fn join(&self, patience: Duration, ending: Duration) -> bool {
+        let alive = self.alive.lock();
+        let mut ended = alive.recv_timeout(patience);
+        if ended == Err(RecvTimeoutError::Timeout) && self.leaving.load(Ordering::Relaxed) == 0 {
+            ended = alive.recv_timeout(ending);
+        }
+        drop(alive);
+        let has_ended = ended == Err(RecvTimeoutError::Disconnected);
+        if has_ended {
+            self.join_all();
+        }
+        has_ended
+    }
+
+    fn join_all(&self) {
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a broker thread panicked");

@@ -83,7 +83,7 @@ fn a_small_message_overtakes_a_flood() {
             let broker = builder.start().unwrap();
             let most = flood(&broker, payload).await;
             assert!(most <= reads * READ, "{most} bytes of a flood of {payload}");
-            broker.stop_async(Stop::Now).await;
+            broker.stop_async(Stop::Now).await.unwrap();
         }
     });
 }

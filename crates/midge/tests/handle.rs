@@ -364,7 +364,7 @@ fn the_callers_runtime_can_be_used() {
         let seen = broker.subscribe("t").unwrap();
         let (message, _) = tokio::join!(seen.recv_async(), async { broker.publish("t", "x") });
         assert_eq!(message.unwrap().topic(), "t");
-        broker.stop_async(Stop::Now).await;
+        broker.stop_async(Stop::Now).await.unwrap();
     });
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }

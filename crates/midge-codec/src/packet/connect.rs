@@ -16,6 +16,9 @@ const WILL: u8 = 0x04;
 const CLEAN_START: u8 = 0x02;
 const RESERVED: u8 = 0x01;
 
+/// What a bridge adds to its protocol level before 5.0, to say that it is none of the clients.
+const BRIDGE: u8 = 0x80;
+
 impl Version {
     /// Version that a CONNECT with this protocol name and level asks for. No other pairs are
     /// taken (MQTT-3.1.2-1, MQTT-3.1.2-2).
@@ -51,7 +54,7 @@ pub fn connect_protocol<'a>(raw: &RawPacket<'a>) -> Option<(&'a [u8], u8)> {
 
 pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect<'_>, DecodeError> {
     let mut reader = raw.reader();
-    let version = read_version(&mut reader)?;
+    let (version, bridge) = read_version(&mut reader)?;
     // A 3.1 client may set bits that 3.1.1 reserved later, here and in the connect flags.
     if version != Version::V31 {
         raw.expect_flags(0)?;
@@ -95,6 +98,7 @@ pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect
     reader.finish("CONNECT: bytes behind the end")?; // MQTT-3.1.2-16, MQTT-3.1.2-18
     Ok(Connect {
         version,
+        bridge,
         clean_start: flags & CLEAN_START != 0,
         keep_alive,
         client_id,
@@ -105,16 +109,19 @@ pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect
     })
 }
 
-fn read_version(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
+/// The version, and whether a bridge asks for it.
+fn read_version(reader: &mut Reader<'_>) -> Result<(Version, bool), DecodeError> {
     let start = *reader;
     let name = reader.binary("protocol name: missing or cut off")?;
     let level = reader.u8("protocol level: missing")?;
-    match Version::from_protocol(name, level) {
-        Some(version) => Ok(version),
-        None if std::str::from_utf8(name).is_err() || name.contains(&0) => {
+    let bridge = level & BRIDGE != 0;
+    match Version::from_protocol(name, level & !BRIDGE) {
+        // A bridge of 5.0 has subscription options for what the bit stands for.
+        Some(version) if !bridge || version != Version::V5 => Ok((version, bridge)),
+        _ if std::str::from_utf8(name).is_err() || name.contains(&0) => {
             Err(start.malformed("protocol name: ill-formed"))
         }
-        None => Err(start.error(
+        _ => Err(start.error(
             "protocol name or level: unknown",
             ReasonCode::UnsupportedProtocolVersion,
         )),
@@ -183,7 +190,9 @@ fn flags(connect: &Connect<'_>) -> u8 {
 
 pub(crate) fn len(connect: &Connect<'_>) -> Result<usize, EncodeError> {
     let version = connect.version;
-    if version != Version::V5 && connect.password.is_some() && connect.username.is_none() {
+    let password_alone = connect.password.is_some() && connect.username.is_none();
+    let v5 = version == Version::V5;
+    if !v5 && password_alone || v5 && connect.bridge {
         return Err(EncodeError::NotInVersion);
     }
     let mut len = field_len(version.protocol().0.as_bytes())?
@@ -208,6 +217,11 @@ pub(crate) fn put(connect: &Connect<'_>, out: &mut Vec<u8>) {
     let version = connect.version;
     let (name, level) = version.protocol();
     put_field(out, name.as_bytes());
+    let level = if connect.bridge {
+        level | BRIDGE
+    } else {
+        level
+    };
     out.extend([level, flags(connect)]);
     out.extend(connect.keep_alive.to_be_bytes());
     put_properties(connect.properties, version, out);
@@ -266,6 +280,7 @@ mod tests {
             let connect = accepted(&bytes);
             let expected = Connect {
                 version,
+                bridge: false,
                 clean_start: true,
                 keep_alive: 60,
                 client_id: "me",
@@ -297,6 +312,7 @@ mod tests {
         let connect = accepted(&bytes);
         let expected = Connect {
             version: Version::V5,
+            bridge: false,
             clean_start: true,
             keep_alive: 10,
             client_id: "id",
@@ -325,6 +341,9 @@ mod tests {
             ("MQIsdp", 4),
             ("MQIsdp", 5),
             ("MQTT", 3),
+            ("MQTT", 0x83),
+            ("MQIsdp", 0x84),
+            ("MQTT", 0x85),
         ] {
             let mut body = Vec::new();
             put_field(&mut body, name.as_bytes());
@@ -342,7 +361,7 @@ mod tests {
 
     #[test]
     fn mqtt_3_1_2_2_protocol_version() {
-        for level in [0, 1, 2, 6, 0x84, 0x85, 255] {
+        for level in [0, 1, 2, 6, 0x83, 0x85, 255] {
             let mut body = b"\x00\x04MQTT\x00\x02\x00\x00\x00\x00\x01a".to_vec();
             body[6] = level;
             let bytes = packet(0x10, &body);
@@ -350,6 +369,24 @@ mod tests {
             assert_eq!(reason, ReasonCode::UnsupportedProtocolVersion, "{level}");
             let raw = split(&bytes, 100).expect("well formed").expect("whole");
             assert_eq!(connect_protocol(&raw), Some((&b"MQTT"[..], level)));
+        }
+    }
+
+    #[test]
+    fn the_bit_of_a_bridge() {
+        for version in V3 {
+            let mut bytes = connect(version, CLEAN_START, b"\x00\x02me");
+            let level = 4 + version.protocol().0.len();
+            bytes[level] |= BRIDGE;
+            let bridge = accepted(&bytes);
+            assert_eq!((bridge.version, bridge.bridge), (version, true));
+            assert_eq!(write(&Packet::Connect(bridge), version), Ok(bytes.clone()));
+            let v5 = Connect {
+                version: Version::V5,
+                ..bridge
+            };
+            let refused = Err(EncodeError::NotInVersion);
+            assert_eq!(write(&Packet::Connect(v5), Version::V5), refused);
         }
     }
 

@@ -184,7 +184,7 @@ fn connect(version: Version) -> BoxedStrategy<Packet<'static>> {
             properties,
         });
     (
-        any::<bool>(),
+        (any::<bool>(), any::<bool>()),
         any::<u16>(),
         text(),
         properties(version, Place::Connect),
@@ -193,10 +193,19 @@ fn connect(version: Version) -> BoxedStrategy<Packet<'static>> {
         option::of(binary()),
     )
         .prop_map(
-            move |(clean_start, keep_alive, client_id, properties, will, username, password)| {
+            move |(
+                (bridge, clean_start),
+                keep_alive,
+                client_id,
+                properties,
+                will,
+                username,
+                password,
+            )| {
                 let may = version == Version::V5 || username.is_some();
                 Packet::Connect(Connect {
                     version,
+                    bridge: bridge && version != Version::V5,
                     clean_start,
                     keep_alive,
                     client_id,

@@ -8,6 +8,7 @@ use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacke
 use super::handshake::Handshake;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::event::DisconnectReason;
+use crate::guard::Hook;
 use crate::hooks::{Answer, AuthReply, AuthStep, ClientInfo, EnhancedVerdict, HookSet, Refusal};
 use crate::hub::no_memory;
 
@@ -61,7 +62,10 @@ impl Connection {
             return self.refuse(handshake.version, refusal);
         };
         let step = step(&handshake.request.client, &method, data, first, false);
-        match crate::guard::in_hook(|| hooks.enhanced_auth(&step)) {
+        match self
+            .hub
+            .in_hook(Hook::EnhancedAuth, || hooks.enhanced_auth(&step))
+        {
             EnhancedVerdict::Now(reply) => self.enhanced_answer(handshake, Answer::Auth(reply)),
             EnhancedVerdict::Defer(deferred) => {
                 self.wait(deferred, Then::EnhancedAnswer(handshake))
@@ -155,7 +159,10 @@ impl Connection {
             .authentication_data()
             .map(Bytes::copy_from_slice);
         let step = step(&client, &method, data, first, true);
-        match crate::guard::in_hook(|| hooks.enhanced_auth(&step)) {
+        match self
+            .hub
+            .in_hook(Hook::EnhancedAuth, || hooks.enhanced_auth(&step))
+        {
             EnhancedVerdict::Now(reply) => self.re_authenticated(Answer::Auth(reply)),
             EnhancedVerdict::Defer(deferred) => self.wait(deferred, Then::ReAuthenticated),
         }

@@ -134,15 +134,16 @@ pub(super) fn encode_refusal(
 }
 
 /// The answer to a CONNECT that cannot be read: a 5.0 client is told why, an unknown version is
-/// told so, all else gets silence (MQTT-3.1.4-1 of 3.1.1).
+/// told so, all else gets silence (MQTT-3.1.4-1 of 3.1.1). A client of 3.1 or 3.1.1 that asked for
+/// more than this broker knows, such as a bridge, tries again with less when it gets the answer in
+/// its own form.
 pub(super) fn refusal_for_unreadable(error: &DecodeError, body: &[u8], out: &mut Vec<u8>) -> bool {
-    let [0, 4, b'M', b'Q', b'T', b'T', level, ..] = body else {
-        return false;
-    };
-    let version = if *level >= 5 {
-        Version::V5
-    } else {
-        Version::V311
+    let version = match body {
+        [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', _, ..] => Version::V31,
+        // Without the bit of a bridge.
+        [0, 4, b'M', b'Q', b'T', b'T', level, ..] if level & 0x7F < 5 => Version::V311,
+        [0, 4, b'M', b'Q', b'T', b'T', _, ..] => Version::V5,
+        _ => return false,
     };
     let unknown = error.reason == ReasonCode::UnsupportedProtocolVersion;
     if !unknown && version != Version::V5 {

@@ -12,6 +12,7 @@ use super::waiting::message_size;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::budget::Charge;
 use crate::event::DisconnectReason;
+use crate::guard::Hook;
 use crate::hooks::{
     Answer, AuthReply, ClientInfo, ConnectRequest, HookSet, Refusal, Verdict, user_properties,
 };
@@ -93,6 +94,7 @@ impl Connection {
 
     pub(super) fn connect(&mut self, connect: &Connect<'_>) -> Step {
         self.version = connect.version;
+        self.bridge = connect.bridge;
         let config = self.hub.config();
         if !config.mqtt.accepts(connect.version) {
             return self.refuse(
@@ -130,7 +132,9 @@ impl Connection {
         let Some(hooks) = self.hub.hooks(HookSet::AUTHENTICATE).cloned() else {
             return self.authenticated(handshake, Answer::Allow);
         };
-        match crate::guard::in_hook(|| hooks.authenticate(&handshake.request)) {
+        match self.hub.in_hook(Hook::Authenticate, || {
+            hooks.authenticate(&handshake.request)
+        }) {
             Verdict::Allow => self.authenticated(handshake, Answer::Allow),
             Verdict::Deny(refusal) => self.authenticated(handshake, Answer::Deny(refusal)),
             Verdict::Defer(deferred) => self.wait(deferred, Then::Authenticated(handshake)),
@@ -270,7 +274,9 @@ impl Connection {
             return self.accept(handshake);
         };
         let client = &handshake.request.client;
-        match crate::guard::in_hook(|| hooks.authorize_publish(client, &will.parts())) {
+        match self.hub.in_hook(Hook::AuthorizePublish, || {
+            hooks.authorize_publish(client, &will.parts())
+        }) {
             Verdict::Allow => self.accept(handshake),
             Verdict::Deny(refusal) => self.refuse(handshake.version, refusal),
             Verdict::Defer(deferred) => self.wait(deferred, Then::WillAuthorized(handshake)),
@@ -305,8 +311,9 @@ impl Connection {
         let cap = config.limits.session_expiry_s;
         // Before 5.0 "never" is all a client can ask for, and the cap cannot be told.
         let expiry_s = handshake.expiry_s.min(cap);
-        let keep_alive = match (handshake.version, config.limits.keep_alive_s) {
-            (Version::V5, cap @ 1..) if !(1..=cap).contains(&handshake.request.keep_alive) => cap,
+        // Who has no word for it before 5.0 is held to it all the same.
+        let keep_alive = match config.limits.keep_alive_s {
+            cap @ 1.. if !(1..=cap).contains(&handshake.request.keep_alive) => cap,
             _ => handshake.request.keep_alive,
         };
         let window = handshake.receive_maximum.min(config.limits.inflight).max(1);

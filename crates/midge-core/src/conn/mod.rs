@@ -101,6 +101,8 @@ pub struct Connection {
     has_output: bool,
     interrupted: bool,
     version: Version,
+    /// It wants none of its own messages back, and the RETAIN flag as published.
+    bridge: bool,
     problem_information: bool,
     maximum_packet: u32,
     // So far for who only reads; these for who publishes.
@@ -108,6 +110,8 @@ pub struct Connection {
     publish_bucket: Option<Box<Bucket>>,
     info: Option<Arc<ClientInfo>>,
     silence_ms: u64,
+    /// Thousandths of bytes of incomplete packets that were no whole millisecond of life.
+    arrived: u32,
     #[allow(clippy::box_collection)] // few connections have any
     aliases: Option<Box<HashMap<u16, Arc<str>>>>,
     re_authentication: Option<Box<ReAuthentication>>,
@@ -126,6 +130,7 @@ impl Connection {
             session: None,
             info: None,
             version: Version::V311,
+            bridge: false,
             maximum_packet: u32::MAX,
             problem_information: true,
             connect_expiry_s: 0,
@@ -135,6 +140,7 @@ impl Connection {
             re_authentication: None,
             waiting: None,
             silence_ms: 0,
+            arrived: 0,
             unwritten_replies: 0,
             has_output: false,
             interrupted: false,
@@ -193,6 +199,31 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// So many bytes have come of a packet that is not complete: a sign of life, if they come fast
+    /// enough. It is not for who has not been accepted yet: CONNECT is short, and its time is not the
+    /// client's to extend.
+    pub fn arriving(&mut self, bytes: usize, now: Tick) {
+        if self.session.is_none() {
+            return;
+        }
+        let rate = u64::from(self.hub.config().limits.arrival_rate);
+        let arrived = (bytes as u64).saturating_mul(1000) + u64::from(self.arrived);
+        let Some(ms) = arrived.checked_div(rate) else {
+            self.link.received(now);
+            return;
+        };
+        self.arrived = u32::try_from(arrived % rate).unwrap_or(u32::MAX);
+        self.link.received_part(ms, now);
+    }
+
+    /// The client takes what waits for it, while nothing is read from it because it takes that slowly:
+    /// a sign of life, since none of its packets can be.
+    pub fn is_taking(&self, now: Tick) {
+        if self.session.is_some() {
+            self.link.received(now);
+        }
     }
 
     /// Handles all whole packets at the start of `input` and gives the number of bytes that were

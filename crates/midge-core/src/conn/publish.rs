@@ -8,6 +8,7 @@ use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Ver
 use super::waiting::message_size;
 use super::{Connection, Fault, Step, Then};
 use crate::event::DropReason;
+use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{ClientPublisher, Consequence, Publisher, Unpublished, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
@@ -101,7 +102,9 @@ impl Connection {
         let Some(client) = &self.info else {
             return Ok(());
         };
-        match crate::guard::in_hook(|| hooks.authorize_publish(client, &message)) {
+        match self.hub.in_hook(Hook::AuthorizePublish, || {
+            hooks.authorize_publish(client, &message)
+        }) {
             Verdict::Allow => self.route(&message, publish.packet_id),
             Verdict::Deny(refusal) => self.refused(&message, publish.packet_id, &refusal),
             Verdict::Defer(deferred) => {

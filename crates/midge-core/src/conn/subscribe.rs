@@ -10,6 +10,7 @@ use midge_codec::{
 use super::handshake::granted;
 use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
 use crate::event::DisconnectReason;
+use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{Grant, Subscribing, slice};
 use crate::router::{has_wildcards, is_shared};
@@ -71,6 +72,11 @@ impl Connection {
             answer: None,
         };
         grant.options.qos = granted(grant.options.qos, mqtt.maximum_qos);
+        if self.bridge {
+            // Of what goes to a group nothing is anybody's own (MQTT-3.8.3-4).
+            grant.options.no_local = !shared;
+            grant.options.retain_as_published = true;
+        }
         let mut refuse = |reason, what: &'static str| {
             grant.answer = Some(reason);
             text.get_or_insert_with(|| what.to_owned());
@@ -115,7 +121,7 @@ impl Connection {
         ) {
             while let Some(grant) = held.work.grants.get_mut(held.at) {
                 if grant.answer.is_none() {
-                    let verdict = crate::guard::in_hook(|| {
+                    let verdict = self.hub.in_hook(Hook::AuthorizeSubscribe, || {
                         hooks.authorize_subscribe(&client, &grant.filter, &grant.options)
                     });
                     match verdict {

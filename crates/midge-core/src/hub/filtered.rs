@@ -11,6 +11,7 @@ use super::passage::{Kept, Passage};
 use super::publish::Unpublished;
 use crate::batch::Batch;
 use crate::event::DropReason;
+use crate::guard::Hook;
 use crate::hooks::{DeliveryVerdict, HookSet};
 use crate::message::OwnedMessage;
 use crate::observer::Observers;
@@ -232,7 +233,9 @@ impl Hub {
         offering: &mut O,
     ) -> DeliveryVerdict {
         if let Some(hooks) = self.hooks(HookSet::AUTHORIZE_RECEIVE)
-            && !crate::guard::in_hook(|| hooks.authorize_receive(client_id, &offering.parts()))
+            && !self.in_hook(Hook::AuthorizeReceive, || {
+                hooks.authorize_receive(client_id, &offering.parts())
+            })
         {
             return DeliveryVerdict::Drop;
         }
@@ -241,7 +244,7 @@ impl Hub {
         };
 
         let message = offering.keep();
-        let verdict = crate::guard::in_hook(|| {
+        let verdict = self.in_hook(Hook::InterceptDelivery, || {
             hooks.intercept_delivery(client_id, &message, qos.min(message.qos()))
         });
         match verdict {
@@ -259,8 +262,11 @@ impl Hub {
         let Some(hooks) = self.hooks(HookSet::AUTHORIZE_RECEIVE) else {
             return true;
         };
-        let ask =
-            || crate::guard::in_hook(|| hooks.authorize_receive(client_id, &message.parts(now)));
+        let ask = || {
+            self.in_hook(Hook::AuthorizeReceive, || {
+                hooks.authorize_receive(client_id, &message.parts(now))
+            })
+        };
 
         self.contain(ask).unwrap_or(false)
     }

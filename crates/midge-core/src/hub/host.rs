@@ -9,6 +9,7 @@ use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::batch::Batch;
 use crate::event::DropReason;
+use crate::guard::Hook;
 use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
 use crate::message::{MessageRef, Origin, OwnedMessage};
 use crate::observer::{Observer, ObserverKey, Received, Sink};
@@ -334,7 +335,9 @@ impl Hub {
             return Ok(());
         };
         let client = self.info_of(client_id);
-        let refusal = match crate::guard::in_hook(|| hooks.authorize_publish(&client, message)) {
+        let refusal = match self.in_hook(Hook::AuthorizePublish, || {
+            hooks.authorize_publish(&client, message)
+        }) {
             Verdict::Allow => return Ok(()),
             Verdict::Deny(refusal) => refusal,
             Verdict::Defer(deferred) => {

@@ -43,6 +43,7 @@ pub(crate) use subscribe::{Grant, Subscribing, slice};
 use crate::budget::{Budget, Part};
 use crate::config::{Config, Overflow};
 use crate::event::{DisconnectReason, DropReason, Event, EventMask, Observed, Taps};
+use crate::guard::{Hook, Running};
 use crate::hooks::{ClientInfo, HookSet, Hooks};
 use crate::link::{Link, Notify};
 use crate::queue::Queue;
@@ -126,6 +127,7 @@ pub struct Hub {
     pub(crate) shared: Shared,
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     pub(crate) hook_set: HookSet,
+    running: Running,
     sessions: Mutex<Sessions>,
     /// Connections that have no session yet, by address.
     fresh: Mutex<HashMap<usize, Arc<Link>, Hashing>>,
@@ -201,6 +203,7 @@ impl Hub {
             },
             hooks,
             hook_set,
+            running: Running::default(),
             sessions: Mutex::default(),
             fresh: Mutex::default(),
             router: RwLock::new(Router::new(&budget)),
@@ -243,6 +246,29 @@ impl Hub {
         } else {
             None
         }
+    }
+
+    /// Runs a hook, and knows that it does.
+    pub(crate) fn in_hook<T>(&self, hook: Hook, run: impl FnOnce() -> T) -> T {
+        self.running.call(hook, run)
+    }
+
+    /// The hooks that have not returned, by name, and how many calls of each.
+    pub fn running_hooks(&self) -> Vec<(&'static str, u32)> {
+        self.running.names()
+    }
+
+    /// Whether any hook has not returned.
+    pub fn is_in_hooks(&self) -> bool {
+        !self.running.names().is_empty()
+    }
+
+    /// Counts hooks and callbacks that are not waited for any longer.
+    pub fn report_left(&self, count: u32) {
+        let counters = &self.shared.counters;
+        counters
+            .left_running
+            .fetch_add(count.into(), Ordering::Relaxed);
     }
 
     /// Accepts a connection. `notify` is called whenever there is something to do for it.
@@ -328,6 +354,19 @@ impl Hub {
         let mut batch = self.begin(now);
 
         self.end(link, DisconnectReason::ConnectionLost, &mut batch);
+    }
+
+    /// The other side closed without having sent anything: nobody was refused, and there is nothing to
+    /// tell.
+    pub fn left(&self, link: &Arc<Link>, now: Tick) {
+        let mut batch = self.begin(now);
+        // Whether it has a session and whether it has ended are decided under this lock.
+        let sessions = self.sessions.lock();
+        let ended = !link.has_session() && link.set_ended(DisconnectReason::ConnectionLost);
+        drop(sessions);
+        if ended {
+            batch.links.push(link.clone());
+        }
     }
 
     /// A panic was caught on the way of a connection: it is counted, and the connection ends.

@@ -9,6 +9,7 @@ use super::passage::Passage;
 use super::routes::RouteCache;
 use crate::batch::Batch;
 use crate::event::{DropReason, Event, EventMask};
+use crate::guard::Hook;
 use crate::hooks::{HookSet, Interception, Refusal};
 use crate::link::Link;
 use crate::message::{MessageRef, Origin, OwnedMessage};
@@ -86,7 +87,9 @@ impl Hub {
             return self.route(publisher, message, cache, receipt, batch);
         };
 
-        match crate::guard::in_hook(|| hooks.intercept_publish(&publisher.origin(), &message)) {
+        match self.in_hook(Hook::InterceptPublish, || {
+            hooks.intercept_publish(&publisher.origin(), &message)
+        }) {
             Interception::Forward => self.route(publisher, message, cache, receipt, batch),
             Interception::Replace(other) => {
                 let other = *other;

@@ -92,10 +92,28 @@ impl Hub {
     }
 
     /// A connection may have been silent for too long (MQTT-3.1.2-22); packets only note when they
-    /// came, so mostly it has not, and the deadline moves on.
+    /// came, so mostly it has not, and the deadline moves on. What lies unread is read first.
     fn check_silence(&self, link: &Arc<Link>, batch: &mut Batch) {
         // Another thread may have armed the next deadline since this one was taken out.
         self.unwatch(link);
+        let is_due = |at: Tick| at <= batch.now;
+        if link.silent_at().is_some_and(is_due) && link.notify.is_behind() {
+            return;
+        }
+        self.judge_silence(link, batch);
+    }
+
+    /// Everything has been handled that a client had sent when its time was up: it is ended if that
+    /// was nothing that counts. To be called after [`Notify::is_behind`](crate::Notify::is_behind) has
+    /// said yes.
+    pub fn judge(&self, link: &Arc<Link>, now: Tick) {
+        let mut batch = self.begin(now);
+        self.unwatch(link);
+        self.judge_silence(link, &mut batch);
+    }
+
+    fn judge_silence(&self, link: &Arc<Link>, batch: &mut Batch) {
+        // Also what was handled since it was found due.
         match link.silent_at() {
             Some(at) if at <= batch.now => {
                 let reason = if link.has_session() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{After, Hub};
 use crate::batch::{Batch, Detour};
 use crate::event::{DropReason, Event, EventMask};
+use crate::guard::Hook;
 use crate::hooks::{HookSet, Hooks};
 use crate::link::Link;
 use crate::session::{Delivery, Session};
@@ -183,13 +184,19 @@ impl Hub {
                 info,
                 session_present,
             } => {
-                self.tell(|hooks| hooks.connected(&info, session_present));
+                self.tell(Hook::Connected, |hooks| {
+                    hooks.connected(&info, session_present);
+                });
             }
             After::Disconnected { info, reason } => {
-                self.tell(|hooks| hooks.disconnected(&info, &reason));
+                self.tell(Hook::Disconnected, |hooks| {
+                    hooks.disconnected(&info, &reason);
+                });
             }
             After::SessionStarted(client_id) => {
-                self.tell(|hooks| hooks.session_started(&client_id));
+                self.tell(Hook::SessionStarted, |hooks| {
+                    hooks.session_started(&client_id);
+                });
             }
             After::SessionEnded(client_id) => {
                 if batch.wants(EventMask::SESSION_ENDED) {
@@ -197,15 +204,15 @@ impl Hub {
                         client_id: client_id.clone(),
                     });
                 }
-                self.tell(|hooks| hooks.session_ended(&client_id));
+                self.tell(Hook::SessionEnded, |hooks| hooks.session_ended(&client_id));
             }
         }
     }
 
     /// Tells the hooks what has happened.
-    fn tell(&self, what: impl FnOnce(&dyn Hooks)) {
+    fn tell(&self, hook: Hook, what: impl FnOnce(&dyn Hooks)) {
         if let Some(hooks) = self.hooks(HookSet::LIFE) {
-            crate::guard::in_hook(|| what(&**hooks));
+            self.in_hook(hook, || what(&**hooks));
         }
     }
 

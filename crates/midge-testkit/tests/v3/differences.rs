@@ -1,9 +1,9 @@
 //! What is different for MQTT 3.1 clients.
 
 use midge::{ClientInfo, HookSet, Hooks, SubscriptionOptions, Verdict};
-use midge_testkit::{Connect, Kind, Publish, Subscribe, Will, Wire, ack, packet};
+use midge_testkit::{Client, Connect, Kind, Publish, Subscribe, Will, Wire, ack, packet};
 
-use crate::common::{broker, broker_set, broker_with};
+use crate::common::{Server, broker, broker_set, broker_with};
 use crate::{ILL_FORMED, NUL, client, watcher};
 
 fn v31(client_id: &str) -> Connect {
@@ -21,11 +21,7 @@ fn v31_01_name_and_level_belong_together() {
     server.say(bytes).expect_connack();
     for (name, level) in [("MQTT", 3), ("MQIsdp", 4), ("MQIsdp", 5), ("MQIsdp", 2)] {
         let mut client = server.say(v31("client").bytes_with_protocol(name, level));
-        let answer = client.read_all();
-        assert!(
-            answer.is_empty() || answer == [0x20, 2, 0, 1],
-            "{name} {level}: {answer:02x?}"
-        );
+        assert_eq!(client.read_all(), [0x20, 2, 0, 1], "{name} {level}");
     }
 }
 
@@ -286,18 +282,60 @@ fn v31_17_malformed_packets_end_the_connection() {
     }
 }
 
+/// A connection whose protocol level has the bit of a bridge.
+fn bridge(server: &Server, version: u8, client_id: &str) -> Client {
+    let connect = Connect::new(version, client_id);
+    let bytes = connect.bytes_with_protocol(connect.name.clone(), version | 0x80);
+    server.say(bytes)
+}
+
 /// Covers: V31-18
 #[test]
-fn v31_18_the_bridge_bit_is_not_supported() {
+fn v31_18_a_bridge_gets_nothing_of_its_own_and_the_retain_flag_as_published() {
     let server = broker();
-    for (version, level) in [(3, 0x83), (4, 0x84), (5, 0x85)] {
-        let connect = Connect::new(version, "bridge");
-        let name = connect.name.clone();
-        let mut client = server.say(connect.bytes_with_protocol(name, level));
-        let answer = client.read_all();
-        let right =
-            answer.is_empty() || answer == [0x20, 2, 0, 1] || answer == [0x20, 3, 0, 0x84, 0];
-        assert!(right, "{level:#x}: {answer:02x?}");
+    let mut other = server.client("other");
+    for version in [3, 4] {
+        let mut bridge = bridge(&server, version, "bridge");
+        assert_eq!(bridge.expect_connack().code, 0);
+        bridge.subscribe("#", 1);
+        bridge.publish("t", "of its own", 1);
+        bridge.expect_nothing();
+        for retain in [true, false] {
+            let publish = Publish::new("t", "x").qos(1, 1);
+            let publish = if retain { publish.retain() } else { publish };
+            other.send(publish.bytes());
+            other.expect_ack(Kind::Puback, 1);
+            let message = bridge.expect_message("t", "x");
+            assert_eq!(message.retain, retain);
+            bridge.acknowledge(&message);
+        }
+        // What goes to a group is for whoever of it gets it.
+        bridge.unsubscribe(&["#"]);
+        bridge.subscribe("$share/group/t", 0);
+        bridge.publish("t", "shared", 0);
+        bridge.expect_message("t", "shared");
+        server.clear_retained("#");
+    }
+}
+
+/// Covers: V31-18
+#[test]
+fn v31_18_a_bridge_is_told_in_two_bytes_what_is_not_spoken() {
+    let only_5 = broker_set(&[("mqtt.versions", "5")]);
+    let server = broker();
+    for version in [3, 4] {
+        let answer = bridge(&only_5, version, "bridge").read_all();
+        assert_eq!(answer, [0x20, 2, 0, 1], "{version}");
+    }
+    // Names and levels that do not belong together.
+    for (name, level) in [
+        ("MQTT", 0x83),
+        ("MQIsdp", 0x84),
+        ("MQIsdp", 0x85),
+        ("MQIsdp", 4),
+    ] {
+        let connect = Connect::new(4, "bridge").bytes_with_protocol(name, level);
+        assert_eq!(server.say(connect).read_all(), [0x20, 2, 0, 1], "{name}");
     }
     assert!(server.sessions().is_empty());
 }

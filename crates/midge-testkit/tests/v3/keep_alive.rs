@@ -1,9 +1,9 @@
 //! Keep alive, ping, and the end of a connection.
 
 use midge::ReasonCode;
-use midge_testkit::{Kind, Publish, Subscribe, Will, ack};
+use midge_testkit::{Connect, Kind, Publish, Subscribe, Will, ack};
 
-use crate::common::broker;
+use crate::common::{broker, broker_set};
 use crate::{client, v311, watcher};
 
 /// Covers: v3:MQTT-3.1.2-24, v3:MQTT-3.1.2-8
@@ -31,6 +31,27 @@ fn mqtt311_3_1_2_24_without_keep_alive_silence_is_no_end() {
     let mut silent = server.connect(&v311("silent").keep_alive(0));
     server.pass(10_000_000);
     silent.expect_nothing();
+}
+
+/// Covers: v3:MQTT-3.1.2-24
+#[test]
+fn mqtt311_3_1_2_24_the_brokers_limit_holds_for_who_cannot_be_told() {
+    let server = broker_set(&[("limits.keep_alive_s", "2")]);
+    for version in [3, 4] {
+        for asked in [0, 3, 60, 65_535] {
+            let connect = Connect::new(version, "silent").keep_alive(asked);
+            let mut silent = server.connect(&connect);
+            server.pass_ms(2_900);
+            silent.expect_nothing();
+            server.pass_ms(3_001);
+            silent.expect_closed();
+        }
+        let mut shorter = server.connect(&Connect::new(version, "shorter").keep_alive(1));
+        server.pass_ms(1_499);
+        shorter.expect_nothing();
+        server.pass_ms(1_501);
+        shorter.expect_closed();
+    }
 }
 
 /// Covers: v3:MQTT-3.1.2-24

@@ -57,7 +57,7 @@ fn mqtt_3_1_2_22_any_packet_of_the_client_starts_the_interval_anew() {
 
 /// Covers: v5:MQTT-3.1.2-22
 #[test]
-fn mqtt_3_1_2_22_only_whole_packets_of_the_client_count() {
+fn mqtt_3_1_2_22_a_few_bytes_of_a_packet_do_not_count() {
     let server = broker();
     let mut publisher = server.client("publisher");
     let mut client = server.connect(&Connect::v5("client").keep_alive(2));

@@ -3,19 +3,47 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use super::{Ends, Transport};
+use super::{Ends, Shared, Transport};
 use crate::outlet::{Flushed, Outlet};
 
 /// Bytes that one direction of an in-memory connection holds.
 const CAPACITY: usize = 64 * 1024;
 
+/// What has gone into an in-memory connection on the way to the broker, and what came out of it.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    written: AtomicU64,
+    read: AtomicU64,
+}
+
+impl Unread {
+    pub(crate) fn any(&self) -> bool {
+        self.written.load(Ordering::Acquire) != self.read.load(Ordering::Acquire)
+    }
+
+    /// The client sends no more: like something that is never read, until the driver finds out.
+    fn end(&self) {
+        self.written.store(u64::MAX, Ordering::Release);
+    }
+}
+
 /// The client's end of an in-memory connection: a byte stream that speaks MQTT, on any runtime.
 #[derive(Debug)]
-pub struct MemoryStream(DuplexStream);
+pub struct MemoryStream {
+    stream: DuplexStream,
+    unread: Arc<Unread>,
+}
+
+impl Drop for MemoryStream {
+    fn drop(&mut self) {
+        self.unread.end();
+    }
+}
 
 impl AsyncRead for MemoryStream {
     fn poll_read(
@@ -23,7 +51,7 @@ impl AsyncRead for MemoryStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
@@ -33,37 +61,73 @@ impl AsyncWrite for MemoryStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = written {
+            (self.unread.written).fetch_add(count as u64, Ordering::Release);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        self.unread.end();
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
 /// The broker's end of an in-memory connection.
-pub(crate) struct Memory(DuplexStream);
+pub(crate) struct Memory(Counted);
+
+/// A stream that counts what is read.
+pub(crate) struct Counted {
+    stream: DuplexStream,
+    unread: Arc<Unread>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let count = buf.filled().len() - before;
+        if count > 0 {
+            (self.unread.read).fetch_add(count as u64, Ordering::Release);
+        }
+        read
+    }
+}
 
 /// Both ends.
 pub(crate) fn memory_pair() -> (MemoryStream, Ends<Memory>) {
     let (client, broker) = tokio::io::duplex(CAPACITY);
-    (MemoryStream(client), (Memory(broker), None))
+    let unread = Arc::<Unread>::default();
+    let client = MemoryStream {
+        stream: client,
+        unread: unread.clone(),
+    };
+    let broker = Memory(Counted {
+        stream: broker,
+        unread: unread.clone(),
+    });
+    (client, (broker, Shared::Counted(unread)))
 }
 
 impl Transport for Memory {
-    type Read = DuplexStream;
+    type Read = Counted;
 
-    fn reader(&mut self) -> &mut DuplexStream {
+    fn reader(&mut self) -> &mut Counted {
         &mut self.0
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, outlet: &Arc<Outlet>) -> Poll<Flushed> {
         let flushed = outlet.flush_with(|slices| {
-            match Pin::new(&mut self.0).poll_write_vectored(cx, slices) {
+            match Pin::new(&mut self.0.stream).poll_write_vectored(cx, slices) {
                 Poll::Ready(result) => result,
                 Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
             }
@@ -75,7 +139,7 @@ impl Transport for Memory {
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.0).poll_flush(cx))?;
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.0.stream).poll_flush(cx))?;
+        Pin::new(&mut self.0.stream).poll_shutdown(cx)
     }
 }

@@ -13,12 +13,37 @@ use tokio::io::AsyncRead;
 use crate::outlet::{Flushed, Outlet};
 
 pub use memory::MemoryStream;
-pub(crate) use memory::memory_pair;
+pub(crate) use memory::{Unread, memory_pair};
 pub(crate) use socket::{DirectWrite, Tcp, Unix, prepare_tcp};
 
-/// A new connection: what its driver keeps, and the half that anybody may write to directly, on any
-/// thread, if it has one.
-pub(crate) type Ends<T> = (T, Option<DirectWrite>);
+/// A new connection: what its driver keeps, and what anybody may use, on any thread.
+pub(crate) type Ends<T> = (T, Shared);
+
+/// What anybody may use of a connection.
+pub(crate) enum Shared {
+    /// A socket, which can be written to directly.
+    Direct(DirectWrite),
+    /// Only its driver writes to it; how much of it was read is known.
+    Counted(Arc<Unread>),
+}
+
+impl Shared {
+    /// Whether the other side has sent something that was not read yet, its end included.
+    pub(crate) fn has_unread(&self) -> bool {
+        match self {
+            Self::Direct(direct) => direct.has_unread(),
+            Self::Counted(unread) => unread.any(),
+        }
+    }
+
+    /// The half to write to directly.
+    pub(crate) fn direct(&self) -> Option<&DirectWrite> {
+        match self {
+            Self::Direct(direct) => Some(direct),
+            Self::Counted(_) => None,
+        }
+    }
+}
 
 /// One connection's bytes, as the driver sees them.
 pub(crate) trait Transport: Send + Unpin + 'static {

@@ -1,16 +1,19 @@
 //! TCP and Unix sockets.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use socket2::SockRef;
+use midge_core::TcpSettings;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio::runtime::Handle;
 
-use super::{Ends, Transport};
+use super::{Ends, Shared, Transport};
 use crate::outlet::{Flushed, Outlet, poll_until_writable};
 
 /// A host publishes on threads of its own, whose signals are its own business: a write to a closed
@@ -29,9 +32,17 @@ const SEND_FLAGS: libc::c_int = 0;
 const UNSENT_HIGH: u32 = 256 * 1024;
 
 /// Sets the options of a connection that has come in. None is worth losing the connection for.
-pub(crate) fn prepare_tcp(stream: &TcpStream) {
+pub(crate) fn prepare_tcp(stream: &TcpStream, settings: &TcpSettings) {
     // Coalescing is the broker's own work: never wait for more.
     let _ = stream.set_nodelay(true);
+    if settings.keepalive_s > 0 {
+        let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+        let keepalive = TcpKeepalive::new()
+            .with_time(seconds(settings.keepalive_s))
+            .with_interval(seconds(settings.keepalive_interval_s))
+            .with_retries(settings.keepalive_probes.into());
+        let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_HIGH);
 }
@@ -49,6 +60,16 @@ impl DirectWrite {
             Some(direct) => direct.try_write(slices),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// Whether something lies in the socket, be it the end or an error: looks without taking it.
+    pub(crate) fn has_unread(&self) -> bool {
+        let mut first = [MaybeUninit::uninit()];
+        let looked = match self {
+            Self::Tcp(half) => SockRef::from(half.as_ref() as &TcpStream).peek(&mut first),
+            Self::Unix(half) => SockRef::from(half.as_ref() as &UnixStream).peek(&mut first),
+        };
+        !looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Writes without waiting.
@@ -97,7 +118,7 @@ macro_rules! socket_transport {
 
             fn ends(stream: $stream) -> Ends<Self> {
                 let (read, write) = stream.into_split();
-                (Self { read }, Some(DirectWrite::$name(write)))
+                (Self { read }, Shared::Direct(DirectWrite::$name(write)))
             }
         }
 
@@ -140,15 +161,39 @@ socket_transport!(
 mod tests {
     use super::*;
 
+    async fn connection() -> io::Result<TcpStream> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        TcpStream::connect(listener.local_addr()?).await
+    }
+
     #[tokio::test]
     async fn a_connection_sends_at_once_and_keeps_little_in_the_kernel() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        prepare_tcp(&stream);
+        let stream = connection().await.unwrap();
+        prepare_tcp(&stream, &TcpSettings::default());
         assert!(stream.nodelay().unwrap());
         let socket = SockRef::from(&stream);
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_HIGH);
+    }
+
+    #[tokio::test]
+    async fn the_system_asks_whether_the_other_side_is_there_unless_it_is_told_not_to() {
+        let (stream, mut settings) = (connection().await.unwrap(), TcpSettings::default());
+        settings.keepalive_s = 0;
+        prepare_tcp(&stream, &settings);
+        let socket = SockRef::from(&stream);
+        assert!(!socket.keepalive().unwrap());
+
+        let by_default = TcpSettings::default();
+        prepare_tcp(&stream, &by_default);
+        assert!(socket.keepalive().unwrap());
+        let seconds = |time: io::Result<Duration>| time.unwrap().as_secs();
+        let (time, interval) = (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval());
+        assert_eq!(seconds(time), u64::from(by_default.keepalive_s));
+        assert_eq!(
+            seconds(interval),
+            u64::from(by_default.keepalive_interval_s)
+        );
+        let probes = u32::from(by_default.keepalive_probes);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), probes);
     }
 }
