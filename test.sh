@@ -2,7 +2,7 @@
 # Runs everything: formatting, lints, documentation, tests of every language, interoperability.
 # Installs what it needs where it is missing (Debian packages as root; everything else below target/).
 set -uo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$0")" || exit
 export CARGO_TERM_COLOR=never CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 CARGO_INCREMENTAL=0
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 passed=0
@@ -32,6 +32,20 @@ need_packages() {
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; } >/dev/null
 }
 
+# Formatting of C and C++; include/midge.h is what cbindgen makes of it.
+clang_format() {
+    local files
+    mapfile -t files < <(git ls-files '*.c' '*.h' '*.cpp' '*.hpp' ':!include/midge.h')
+    [ ${#files[@]} -gt 0 ] && clang-format --dry-run -Werror "${files[@]}"
+}
+
+# Every shell script, whatever its name.
+shell_scripts() {
+    local files
+    mapfile -t files < <(git grep -lE '^#!.*\b(ba|da)?sh\b')
+    [ ${#files[@]} -gt 0 ] && shellcheck -x "${files[@]}"
+}
+
 # The core knows no runtime and does no IO; the codec depends on nothing of ours.
 layers() {
     ! cargo tree -q -p midge-core -e normal --prefix none | grep -E '^(tokio|mio|async-std|smol|socket2) ' &&
@@ -40,14 +54,14 @@ layers() {
 
 # What is published alone stands alone: licences, a readme, nothing that is missing.
 packages() {
-    local package file listed missing=0
+    local package file listed status=0
     for package in midge-codec midge-core midge midge-cli; do
         listed=$(cargo package --list --quiet --allow-dirty --package "$package") || return 1
         for file in LICENSE-APACHE LICENSE-MIT README.md; do
-            grep -qx "$file" <<<"$listed" || { echo "$package: no $file"; missing=1; }
+            grep -qx "$file" <<<"$listed" || { echo "$package: no $file"; status=1; }
         done
     done
-    return "$missing"
+    return "$status"
 }
 
 rust_tests() {
@@ -55,8 +69,10 @@ rust_tests() {
     return "${PIPESTATUS[0]}"
 }
 
-step "packages" need_packages mosquitto-clients valgrind pkg-config cmake abigail-tools gcc g++ clang
+step "packages" need_packages mosquitto-clients valgrind pkg-config cmake abigail-tools gcc g++ clang clang-format shellcheck
 step "format" cargo fmt --all --check
+step "format of C and C++" clang_format
+step "shell scripts" shell_scripts
 step "lints" timeout 900 cargo clippy -q --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --workspace --no-deps
 step "layers" layers

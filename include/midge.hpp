@@ -179,7 +179,8 @@ public:
     return result;
   }
   /// Makes one; the payload is copied.
-  static result<message> create(const char *topic, std::string_view payload, std::uint8_t qos = 0, bool retain = false) {
+  static result<message> create(const char *topic, std::string_view payload, std::uint8_t qos = 0,
+                                bool retain = false) {
     midge_publish_args args = MIDGE_PUBLISH_ARGS_INIT;
     args.topic = topic;
     args.payload = payload.data();
@@ -369,7 +370,8 @@ public:
     std::vector<const midge_message *> raw(16);
     std::size_t count = 0;
     for (;;) {
-      if (auto s = midge_broker_retained(b_.get(), filter, raw.data(), raw.size(), &count); s != MIDGE_OK) return error(s);
+      if (auto s = midge_broker_retained(b_.get(), filter, raw.data(), raw.size(), &count); s != MIDGE_OK)
+        return error(s);
       std::vector<message> all;
       for (std::size_t n = 0; n < count && n < raw.size(); ++n) all.push_back(message::adopt(raw[n]));
       if (count <= raw.size()) return all;

@@ -15,16 +15,16 @@
 
 enum { BEDS = 4, SAMPLES = 50, LOW = 90 };
 
-#define TRY(call)                                                          \
-  do {                                                                     \
-    midge_status status_ = (call);                                         \
-    if (status_ != MIDGE_OK) {                                             \
-      midge_error_info info_;                                              \
-      info_.struct_size = sizeof info_;                                    \
-      midge_last_error(&info_);                                            \
+#define TRY(call)                                                                        \
+  do {                                                                                   \
+    midge_status status_ = (call);                                                       \
+    if (status_ != MIDGE_OK) {                                                           \
+      midge_error_info info_;                                                            \
+      info_.struct_size = sizeof info_;                                                  \
+      midge_last_error(&info_);                                                          \
       fprintf(stderr, "%s: %s: %s\n", #call, midge_status_name(status_), info_.message); \
-      exit(1);                                                             \
-    }                                                                      \
+      exit(1);                                                                           \
+    }                                                                                    \
   } while (0)
 
 /* ---- access control: monitor "bed-7" may publish below "bed/7/" and nowhere else ---------------- */
@@ -135,8 +135,8 @@ int main(int argc, char **argv) {
   TRY(midge_broker_start(config, &broker));
   midge_config_free(config);
 
-  TRY(midge_queue_new(broker, MIDGE_EV_ALL & ~(MIDGE_EV_PUBLISH | MIDGE_EV_DELIVER), 256, 0,
-                      MIDGE_OVERFLOW_DROP_OLDEST, &events));
+  TRY(midge_queue_new(broker, MIDGE_EV_ALL & ~(MIDGE_EV_PUBLISH | MIDGE_EV_DELIVER), 256, 0, MIDGE_OVERFLOW_DROP_OLDEST,
+                      &events));
   TRY(midge_queue_dispatch(events, log_event, log, close_log));
   TRY(midge_queue_new(broker, 0, 4096, 1 << 20, MIDGE_OVERFLOW_DROP_OLDEST, &vitals));
   TRY(midge_client_new(broker, "gateway", vitals, &gateway));

@@ -10,13 +10,13 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define TRY(call)                                                                    \
-  do {                                                                               \
-    midge_status status_ = (call);                                                   \
-    if (status_ != MIDGE_OK) {                                                       \
-      fprintf(stderr, "%s: %s\n", #call, midge_status_name(status_));                \
-      exit(1);                                                                       \
-    }                                                                                \
+#define TRY(call)                                                     \
+  do {                                                                \
+    midge_status status_ = (call);                                    \
+    if (status_ != MIDGE_OK) {                                        \
+      fprintf(stderr, "%s: %s\n", #call, midge_status_name(status_)); \
+      exit(1);                                                        \
+    }                                                                 \
   } while (0)
 
 /* All that waits, without blocking. Level-triggered: what is left is announced again. */

@@ -23,8 +23,7 @@ int main(void) {
   midge_status status;
 
   if ((status = midge_config_new(&config)) != MIDGE_OK) return failed("config", status);
-  if ((status = midge_config_set(config, "listen", "tcp://127.0.0.1:0")) != MIDGE_OK)
-    return failed("listen", status);
+  if ((status = midge_config_set(config, "listen", "tcp://127.0.0.1:0")) != MIDGE_OK) return failed("listen", status);
   status = midge_broker_start(config, &broker);
   midge_config_free(config);
   if (status != MIDGE_OK) return failed("start", status);
@@ -34,8 +33,7 @@ int main(void) {
       (status = midge_client_new(broker, NULL, queue, &client)) != MIDGE_OK ||
       (status = midge_client_subscribe(client, "ward/+/spo2", 1, 0)) != MIDGE_OK)
     return failed("subscribe", status);
-  if ((status = midge_publish(broker, "ward/7/spo2", "97", 2, 1, false)) != MIDGE_OK)
-    return failed("publish", status);
+  if ((status = midge_publish(broker, "ward/7/spo2", "97", 2, 1, false)) != MIDGE_OK) return failed("publish", status);
   while (midge_queue_next(queue, 1000, &event) == MIDGE_OK) {
     midge_bytes payload = midge_message_payload(event.message);
     printf("%.*s = %.*s\n", (int)event.topic.len, (const char *)event.topic.ptr, (int)payload.len,

@@ -65,8 +65,7 @@ int main(void) {
   if (midge_config_new(&config) != MIDGE_OK || midge_config_set(config, "sys.interval_s", "0") != MIDGE_OK ||
       midge_broker_start(config, &broker) != MIDGE_OK || midge_queue_new(broker, 0, 64, 0, 0, &queue) != MIDGE_OK ||
       midge_client_new(broker, NULL, queue, &client) != MIDGE_OK ||
-      midge_client_subscribe(client, "ward/+/spo2", 0, 0) != MIDGE_OK ||
-      midge_message_new(&args, &message) != MIDGE_OK)
+      midge_client_subscribe(client, "ward/+/spo2", 0, 0) != MIDGE_OK || midge_message_new(&args, &message) != MIDGE_OK)
     return 1;
   if (!round_trips(broker, queue, message, payload)) return 2;
   long before = allocations;

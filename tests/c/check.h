@@ -20,14 +20,14 @@
 
 static int passed, failed;
 
-#define CHECK(condition)                                          \
-  do {                                                            \
-    if (condition) {                                              \
-      passed++;                                                   \
-    } else {                                                      \
-      failed++;                                                   \
-      printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);      \
-    }                                                             \
+#define CHECK(condition)                                     \
+  do {                                                       \
+    if (condition) {                                         \
+      passed++;                                              \
+    } else {                                                 \
+      failed++;                                              \
+      printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+    }                                                        \
   } while (0)
 
 #define OK(call) CHECK((call) == MIDGE_OK)

@@ -10,8 +10,8 @@ static void properties_arrive(void) {
   midge_queue q = queue_of(b, 0);
   midge_client c = {0};
   midge_event event = MIDGE_EVENT_INIT;
-  midge_bytes props[] = {{(const uint8_t *)"unit", 4}, {(const uint8_t *)"%", 1},
-                         {(const uint8_t *)"bed", 3},  {(const uint8_t *)"7", 1}};
+  midge_bytes props[] = {
+      {(const uint8_t *)"unit", 4}, {(const uint8_t *)"%", 1}, {(const uint8_t *)"bed", 3}, {(const uint8_t *)"7", 1}};
   midge_publish_args args = MIDGE_PUBLISH_ARGS_INIT;
   midge_bytes key = {0}, value = {0};
   uint64_t number = 0;

@@ -89,7 +89,8 @@ static void threads_take_no_signals(void) {
   DIR *files = opendir("/proc/self/fd");
   while ((task = readdir(files)) != NULL) {
     int fd = atoi(task->d_name);
-    if (fd < (int)sizeof inherited && !inherited[fd] && fd != dirfd(files)) CHECK((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+    if (fd < (int)sizeof inherited && !inherited[fd] && fd != dirfd(files))
+      CHECK((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
   }
   closedir(files);
   OK(midge_broker_free(broker));
@@ -232,9 +233,7 @@ static int reach(midge_broker broker, int transport, uint16_t port, const char *
       fd = socket(AF_INET, SOCK_STREAM, 0);
       CHECK(connect(fd, (struct sockaddr *)&tcp, sizeof tcp) == 0);
       break;
-    default:
-      fd = socket(AF_UNIX, SOCK_STREAM, 0);
-      CHECK(connect(fd, (struct sockaddr *)&local, sizeof local) == 0);
+    default: fd = socket(AF_UNIX, SOCK_STREAM, 0); CHECK(connect(fd, (struct sockaddr *)&local, sizeof local) == 0);
   }
   return fd;
 }
@@ -263,7 +262,8 @@ static void keep(void *unused) { (void)unused; }
 /* SIGPIPE has its default action here: every way to write to a connection that is gone, plain and
  * vectored, on every transport. The connection is gone once the broker has tried. */
 static void clients_that_leave_do_not_kill_the_host(void) {
-  static const unsigned char hello[] = "\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01" "c\x82\x06\0\x01\0\x01t\0";
+  static const unsigned char hello[] = "\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01"
+                                       "c\x82\x06\0\x01\0\x01t\0";
   static char payload[20000]; /* large enough to be shared, and so written by writev() */
   struct sigaction action;
   sigaction(SIGPIPE, NULL, &action);

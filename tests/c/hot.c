@@ -59,7 +59,8 @@ int main(int argc, char **argv) {
   }
   double took = now() - begin;
   midge_message_unref(prepared);
-  printf("first publish after %.2f ms, first CONNACK after %.2f ms; %ld messages, %.0f ns each, %.2f million a second\n",
-         first * 1e3, connack * 1e3, received, took * 1e9 / (double)received, (double)received / took / 1e6);
+  printf(
+      "first publish after %.2f ms, first CONNACK after %.2f ms; %ld messages, %.0f ns each, %.2f million a second\n",
+      first * 1e3, connack * 1e3, received, took * 1e9 / (double)received, (double)received / took / 1e6);
   return midge_broker_free(broker) == MIDGE_OK ? 0 : 1;
 }

@@ -72,7 +72,12 @@ for suite in "gcc g++" "clang clang++"; do
 done
 
 # The programs, linked in every way. A program must leave standard error alone.
-quiet() { timeout 300 "$@" 2>"$out/stderr" && [ ! -s "$out/stderr" ] || { cat "$out/stderr"; return 1; }; }
+quiet() {
+    timeout 300 "$@" 2>"$out/stderr"
+    local status=$?
+    cat "$out/stderr"
+    [ "$status" -eq 0 ] && [ ! -s "$out/stderr" ]
+}
 c=(gcc -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror -pthread)
 if has pkg-config; then
     read -ra pkg_shared <<<"$(pkg-config --cflags --libs midge)"
@@ -151,13 +156,13 @@ check "run two Rust libraries" quiet "$out/two"
 if has cargo-cinstall; then check "cargo cinstall" cargo_c; else skip cargo-c; fi
 
 # Memory.
-sanitize=(-fsanitize=address,undefined -fno-sanitize-recover=all)
+sanitize=("-fsanitize=address,undefined" -fno-sanitize-recover=all)
 # The tools do find a leak and a write behind the end: those of a program that has both.
 check "link leak" "${c[@]}" "$root/tests/c/leak.c" "${pkg_shared[@]}" -o "$out/leak"
 check "link leak sanitizers" "${c[@]}" "${sanitize[@]}" "$root/tests/c/leak.c" "${pkg_shared[@]}" -o "$out/leak-asan"
 finds() { ! timeout 60 "$@" && grep -qE 'definitely lost|LeakSanitizer|heap-buffer-overflow|Invalid write' "$out/log"; }
 if has valgrind; then
-    grind=(timeout 600 valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect)
+    grind=(timeout 600 valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full "--errors-for-leak-kinds=definite,indirect")
     for mistake in leak write; do check "valgrind finds a $mistake" finds "${grind[@]}" "$out/leak" "$mistake"; done
     for program in broker misuse garbage contract; do check "valgrind $program" "${grind[@]}" "$out/$program"; done
     check "valgrind guest" "${grind[@]}" "$out/guest" 20
@@ -189,7 +194,7 @@ says() {
     local expected=$1
     shift
     echo "$expected" >"$out/input"
-    cat "$out/input" | timeout 60 "$@" >"$out/said" 2>&1
+    timeout 60 "$@" < <(cat "$out/input") >"$out/said" 2>&1
     grep -q "$expected" "$out/said" || { cat "$out/said"; return 1; }
 }
 check "run minimal" says "ward/7/spo2 = 97" "$out/minimal-example"

@@ -99,13 +99,15 @@ static void hooks_and_dispatch() {
   auto queue = midge::queue::create(broker).value();
   auto client = midge::client::create(broker, queue).value();
   client.subscribe("new").value();
-  queue.dispatch([&got, text = std::string(100, 'x')](const midge_event &event) {
-    ++got;
-    if (midge::view(event.topic) != "new") got = -100;
+  queue
+      .dispatch([&got, text = std::string(100, 'x')](const midge_event &event) {
+        ++got;
+        if (midge::view(event.topic) != "new") got = -100;
 #if defined(__cpp_exceptions)
-    throw text;
+        throw text;
 #endif
-  }).value();
+      })
+      .value();
   CHECK(broker.publish("old", "x"));
   CHECK(broker.publish("drop", "x").status() == MIDGE_E_DENIED);
 #if defined(__cpp_exceptions)

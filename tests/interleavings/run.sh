@@ -57,11 +57,11 @@ if [ -n "$replay" ]; then
 fi
 
 if [ -z "$long" ]; then
-    explore $name
+    explore ${name:+"$name"}
     exit
 fi
 export MIDGE_ITERATIONS="${MIDGE_ITERATIONS:-2000}"
 for ((round = 1; ; round++)); do
     echo "== round $round, $MIDGE_ITERATIONS schedules of each scheduler"
-    explore $name
+    explore ${name:+"$name"}
 done

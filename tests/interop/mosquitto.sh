@@ -26,7 +26,6 @@ subscribe() { timeout $limit mosquitto_sub -h "$MQTT_HOST" -p "$MQTT_PORT" "$@";
 live=
 watch() {
     exec {live}< <(exec stdbuf -oL timeout $limit mosquitto_sub -h "$MQTT_HOST" -p "$MQTT_PORT" -d "$@" 2>&1)
-    watcher=$!
     local line
     while read -r -t $limit -u "$live" line; do
         [[ $line == Subscribed* ]] && return 0
@@ -163,9 +162,11 @@ check "response" "tea time" "$(cat "$scratch/answer")"
 done_watching
 
 # A shared subscription gives each message to one of its members.
-watch -V mqttv5 -q 1 -C 3 -t '$share/team/job' -F 'M %p'
+# shellcheck disable=SC2016 # the topic begins with a dollar sign
+team='$share/team/job'
+watch -V mqttv5 -q 1 -C 3 -t "$team" -F 'M %p'
 first=$live
-watch -V mqttv5 -q 1 -C 3 -t '$share/team/job' -F 'M %p'
+watch -V mqttv5 -q 1 -C 3 -t "$team" -F 'M %p'
 second=$live
 seq 6 | publish -V mqttv5 -q 1 -t job -l
 got=$(
@@ -202,8 +203,10 @@ mosquitto_pub --unix "$MQTT_SOCKET" -q 2 -r -t socket -m "over a socket"
 check "Unix socket" "over a socket" "$(timeout $limit mosquitto_sub --unix "$MQTT_SOCKET" -t socket -C 1)"
 
 # What monitoring reads.
+# shellcheck disable=SC2016 # the topic begins with a dollar sign
 check '$SYS' "midge version" "$(subscribe -t '$SYS/broker/version' -C 1 | cut -d' ' -f1,2)"
 publish -r -t marker/broker/version -m seen
+# shellcheck disable=SC2016 # as above
 check 'no $SYS behind a wildcard' "marker/broker/version seen" \
     "$(subscribe -t '+/broker/version' -C 1 -v)"
 

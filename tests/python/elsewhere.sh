@@ -24,7 +24,9 @@ environment paho1 python3 paho-mqtt==1.6.1
 (cd / && timeout 120 "$venv/bin/python" -W error::ResourceWarning "$here/old_paho.py")
 
 known=$(python3 -c 'import sys; print(sys.version_info[:2])')
-for python in $(ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3 /usr/bin/python3.[0-9]* /usr/local/bin/python3.[0-9]* 2>/dev/null | grep -v config); do
+for python in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3 /usr/bin/python3.[0-9]* /usr/local/bin/python3.[0-9]*; do
+    case $python in *config) continue ;; esac
+    [ -x "$python" ] || continue
     version=$("$python" -c 'import sys; print(sys.version_info[:2] if sys.version_info >= (3, 11) and sys.implementation.name == "cpython" else "")' 2>/dev/null) || continue
     case $known in *"$version"*) continue ;; esac
     known="$known $version"

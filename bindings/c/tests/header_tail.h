@@ -17,15 +17,12 @@
 #define MIDGE_WAIT_FOREVER (-1)
 
 /** Version of this header as a number; compare it with midge_version_number(). */
-#define MIDGE_VERSION_NUMBER \
-  (MIDGE_VERSION_MAJOR * 1000000 + MIDGE_VERSION_MINOR * 1000 + MIDGE_VERSION_PATCH)
+#define MIDGE_VERSION_NUMBER (MIDGE_VERSION_MAJOR * 1000000 + MIDGE_VERSION_MINOR * 1000 + MIDGE_VERSION_PATCH)
 
 /** Start values of structures. */
 #define MIDGE_PUBLISH_ARGS_INIT \
-  { (uint32_t)sizeof(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, \
-    { NULL, 0 }, NULL, 0 }
+  { (uint32_t)sizeof(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, {NULL, 0}, NULL, 0 }
 #define MIDGE_EVENT_INIT \
-  { (uint32_t)sizeof(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, { NULL, 0 }, { NULL, 0 }, \
-    { NULL, 0 }, { NULL, 0 }, NULL }
+  { (uint32_t)sizeof(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL }
 #define MIDGE_HOOKS_INIT \
   { (uint32_t)sizeof(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
