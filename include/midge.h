@@ -1294,7 +1294,7 @@ midge_status midge_broker_start(const struct midge_config *config,
  * another one with drain_ms 0 cuts its time short. May be called from a callback.
  *
  * @param drain_ms  milliseconds; 0 stops at once, negative counts as 0
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED, MIDGE_E_IO (no thread could be started)
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
  * @since 0.1
  */
 MIDGE_API midge_status midge_broker_stop(struct midge_broker b, int32_t drain_ms);
@@ -1313,12 +1313,14 @@ MIDGE_API midge_status midge_broker_join(struct midge_broker b, int32_t timeout_
 /**
  * Stops a broker at once, waits for its end and frees the handle. From a callback it does not
  * wait: the rest happens in the background. In a forked child it does nothing. The null handle is
- * nothing.
+ * nothing. Like midge_broker_stop() it starts no thread, so that it may be called in a destructor at
+ * exit() or dlclose().
  *
- * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED, MIDGE_E_IO (nothing is freed then)
+ * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
  * @since 0.1
  */
-MIDGE_API midge_status midge_broker_free(struct midge_broker b);
+MIDGE_API
+midge_status midge_broker_free(struct midge_broker b);
 
 /**
  * Where a broker listens: a URL like "mqtt://127.0.0.1:40213" or "unix:///run/midge.sock".

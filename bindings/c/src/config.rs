@@ -71,6 +71,11 @@ impl midge_config {
         })
     }
 
+    /// How many threads the broker gets.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// A builder with these settings, but without the hooks.
     pub(crate) fn builder(&self) -> Builder {
         let options = self.options.clone();

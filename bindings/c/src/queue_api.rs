@@ -7,7 +7,7 @@ use crate::callback::{self, User};
 use crate::event::{self, MIDGE_EV_ALL, MIDGE_EV_MESSAGE, midge_event};
 use crate::ffi::{self, enter, midge_free_fn};
 use crate::queue::{
-    Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject,
+    Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject, closed,
     midge_queue,
 };
 use crate::status::{Fault, midge_status};
@@ -139,9 +139,10 @@ pub unsafe extern "C" fn midge_queue_dispatch(
             return Err(Fault::invalid("on_event is NULL"));
         };
         let queue = QUEUES.find(q.id)?;
+        let broker = queue.owner.upgrade().ok_or_else(closed)?;
         let user = User::new(user, user_free);
         let owner = user.clone();
-        let started = queue.start_dispatch(move |entry| {
+        let started = queue.start_dispatch(&broker.life, move |entry| {
             event::with(entry, |event| {
                 // SAFETY: the host gave this function to be called like this, on any thread.
                 callback::run(|| unsafe { function(owner.pointer, event) });
