@@ -110,6 +110,7 @@ impl Life {
 
 pub(crate) struct BrokerObject {
     pub(crate) broker: Broker,
+    pub(crate) is_clock_manual: bool,
     pub(crate) life: Arc<Life>,
     /// Strong, so that the end of each dispatch thread can be waited for.
     queues: Mutex<Vec<Arc<QueueObject>>>,
@@ -159,6 +160,7 @@ impl BrokerObject {
         }
         Ok(Arc::new(Self {
             broker,
+            is_clock_manual: config.is_clock_manual(),
             life,
             queues: Mutex::default(),
         }))
@@ -173,15 +175,20 @@ impl BrokerObject {
         }
     }
 
+    /// Refuses what a broker that stops does not do any more. From the moment on at which a stop was
+    /// asked for, however far it has come.
+    pub(crate) fn check_running(&self) -> Result<(), Fault> {
+        match self.stage() {
+            Stage::Running => Ok(()),
+            _ => Err(Fault::new(MIDGE_E_STATE, "the broker stops")),
+        }
+    }
+
     /// A queue that ends with the broker.
     pub(crate) fn attach(&self, queue: &Arc<QueueObject>) -> Result<(), Fault> {
         self.queues.lock().push(queue.clone());
         // Afterwards, so that a stop that has not seen the queue yet is seen here.
-        if self.stage() != Stage::Running {
-            self.detach(queue);
-            return Err(Fault::new(MIDGE_E_STATE, "the broker stops"));
-        }
-        Ok(())
+        self.check_running().inspect_err(|_| self.detach(queue))
     }
 
     /// Forgets a queue that was freed.

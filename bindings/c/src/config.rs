@@ -76,6 +76,10 @@ impl midge_config {
         self.threads
     }
 
+    pub(crate) fn is_clock_manual(&self) -> bool {
+        self.clock == Clock::Manual
+    }
+
     /// A builder with these settings, but without the hooks.
     pub(crate) fn builder(&self) -> Builder {
         let options = self.options.clone();

@@ -1,6 +1,7 @@
 //! Queues: pull, descriptor, dispatch.
 
 use std::ffi::c_void;
+use std::time::Duration;
 
 use crate::broker_handle::{BROKERS, midge_broker};
 use crate::callback::{self, User};
@@ -73,7 +74,7 @@ pub unsafe extern "C" fn midge_queue_new(
 
 /// [blocking unless timeout_ms is 0] Takes the next event.
 ///
-/// @param timeout_ms  milliseconds to wait, 0 not to wait, MIDGE_WAIT_FOREVER without limit
+/// @param timeout_ms  milliseconds to wait, 0 and less not to wait, MIDGE_WAIT_FOREVER without limit
 /// @param ev          an event that is empty or was cleared; written only with MIDGE_OK. Then call
 ///                    midge_event_clear().
 /// @return MIDGE_OK, MIDGE_E_TIMEOUT (nothing came, or midge_queue_wake() was called),
@@ -90,10 +91,11 @@ pub unsafe extern "C" fn midge_queue_next(
     enter(|| {
         event::check_out(ev)?;
         let queue = QUEUES.find(q.id)?;
-        if timeout_ms != 0 {
+        let timeout = ffi::timeout(timeout_ms);
+        if timeout != Some(Duration::ZERO) {
             ffi::may_block("midge_queue_next")?;
         }
-        let entry = queue.pull(ffi::timeout(timeout_ms))?;
+        let entry = queue.pull(timeout)?;
         // SAFETY: checked above.
         unsafe { event::write(entry, ev) };
         Ok(())
