@@ -27,8 +27,8 @@
  * 10 fork()    In the child of a process that has used the library every call gives MIDGE_E_FORKED
  *              and frees nothing; exec is fine. Out of memory aborts.
  *
- * Timeouts are in milliseconds: 0 does not wait, MIDGE_WAIT_FOREVER waits without limit. Texts are
- * UTF-8. Structures that begin with struct_size grow at their end only: set it to sizeof.
+ * Timeouts are in milliseconds: 0 and less does not wait, MIDGE_WAIT_FOREVER waits without limit.
+ * Texts are UTF-8. Structures that begin with struct_size grow at their end only: set it to sizeof.
  */
 
 #ifndef MIDGE_H
@@ -52,8 +52,8 @@
 #define MIDGE_MUST_USE
 #endif
 
-/** For timeouts: without limit. */
-#define MIDGE_WAIT_FOREVER (-1)
+/** For timeouts: without limit. Any other negative timeout is one that is over. */
+#define MIDGE_WAIT_FOREVER INT32_MIN
 
 /** Version of this header as a number; compare it with midge_version_number(). */
 #define MIDGE_VERSION_NUMBER (MIDGE_VERSION_MAJOR * 1000000 + MIDGE_VERSION_MINOR * 1000 + MIDGE_VERSION_PATCH)
@@ -1193,10 +1193,11 @@ midge_status midge_broker_wait_subscribers(struct midge_broker b,
 
 /**
  * [blocking] Moves the clock of a broker with "clock" set to "manual": everything that comes due
- * happens in order, before this returns. Without effect on the system's clock. For tests.
+ * happens in order, before this returns. For tests.
  *
- * @param ms  milliseconds
- * @return MIDGE_OK, MIDGE_E_REENTRANT, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @param ms  milliseconds; the clock stops at its end, 584 million years after the start
+ * @return MIDGE_OK, MIDGE_E_STATE (the broker goes by the system's clock), MIDGE_E_REENTRANT,
+ *         MIDGE_E_INVALID, MIDGE_E_CLOSED
  * @since 0.1
  */
 MIDGE_API midge_status midge_broker_advance(struct midge_broker b, uint64_t ms);
@@ -1294,7 +1295,7 @@ midge_status midge_broker_start(const struct midge_config *config,
  * another one with drain_ms 0 cuts its time short. May be called from a callback.
  *
  * @param drain_ms  milliseconds; 0 stops at once, negative counts as 0
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED, MIDGE_E_IO (no thread could be started)
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
  * @since 0.1
  */
 MIDGE_API midge_status midge_broker_stop(struct midge_broker b, int32_t drain_ms);
@@ -1313,12 +1314,14 @@ MIDGE_API midge_status midge_broker_join(struct midge_broker b, int32_t timeout_
 /**
  * Stops a broker at once, waits for its end and frees the handle. From a callback it does not
  * wait: the rest happens in the background. In a forked child it does nothing. The null handle is
- * nothing.
+ * nothing. Like midge_broker_stop() it starts no thread, so that it may be called in a destructor at
+ * exit() or dlclose().
  *
- * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED, MIDGE_E_IO (nothing is freed then)
+ * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
  * @since 0.1
  */
-MIDGE_API midge_status midge_broker_free(struct midge_broker b);
+MIDGE_API
+midge_status midge_broker_free(struct midge_broker b);
 
 /**
  * Where a broker listens: a URL like "mqtt://127.0.0.1:40213" or "unix:///run/midge.sock".
@@ -1487,7 +1490,7 @@ midge_status midge_queue_new(struct midge_broker b,
 /**
  * [blocking unless timeout_ms is 0] Takes the next event.
  *
- * @param timeout_ms  milliseconds to wait, 0 not to wait, MIDGE_WAIT_FOREVER without limit
+ * @param timeout_ms  milliseconds to wait, 0 and less not to wait, MIDGE_WAIT_FOREVER without limit
  * @param ev          an event that is empty or was cleared; written only with MIDGE_OK. Then call
  *                    midge_event_clear().
  * @return MIDGE_OK, MIDGE_E_TIMEOUT (nothing came, or midge_queue_wake() was called),

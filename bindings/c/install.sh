@@ -1,53 +1,172 @@
 #!/usr/bin/env bash
 # Builds and installs the C library: headers, shared and static library, pkg-config and CMake files.
-#   PREFIX   where it will live                       /usr/local
-#   LIBDIR   below the prefix                         lib
-#   DESTDIR  put in front of the prefix, for packages
-#   PROFILE  release or dev                           release
+#   install.sh             builds and installs
+#   install.sh uninstall   removes what an installation with the same settings has written
+# Settings come from the environment:
+#   PREFIX    where it will live                                  /usr/local
+#   LIBDIR    below the prefix                                    lib
+#   DESTDIR   put in front of the prefix, for packages
+#   PROFILE   release or dev, or another profile of cargo         release
+#   CARGO_BUILD_TARGET    the target, if it is not this machine
+#   CROSS_COMPILE         what the names of its tools begin with, such as aarch64-linux-gnu-
+#   CC LD AR NM OBJCOPY   its tools, one by one; LD is GNU ld
+# CARGO_TARGET_DIR, RUSTFLAGS and the other variables of cargo work as usual.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-lib}
 profile=${PROFILE:-release}
-target=${CARGO_TARGET_DIR:-$root/target}
-case $profile in dev) built=$target/debug ;; *) built=$target/$profile ;; esac
+to=${DESTDIR:-}$prefix
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -1)
+# Before 1.0 each minor version is an interface of its own; build.rs says the same.
+major=${version%%.*}
 minor=${version#*.}
 minor=${minor%%.*}
+if [ "$major" -eq 0 ]; then interface=0.$minor; else interface=$major; fi
 
-# Builds, and asks what a program that links the static library needs besides. The compiler says so
-# only when it links, so the answer is kept beside the library.
-asked=$built/midge-native-static-libs
-build() {
-    local said
-    said=$(cd "$root" && cargo rustc -q -p midge-c --lib --profile "$profile" -- --print native-static-libs 2>&1) ||
-        { printf '%s\n' "$said" >&2; return 1; }
-    said=$(sed -n 's/^note: native-static-libs: //p' <<<"$said" | tail -1)
-    [ -z "$said" ] || printf '%s\n' "$said" >"$asked"
+say() { printf 'install.sh: %s\n' "$*"; }
+fail() {
+    printf 'install.sh: %s\n' "$*" >&2
+    exit 1
 }
-build
-[ -s "$asked" ] || { touch "$root/bindings/c/src/lib.rs" && build; }
-private=$(cat "$asked")
 
-to=${DESTDIR:-}$prefix
-mkdir -p "$to/include" "$to/$libdir/pkgconfig" "$to/$libdir/cmake/midge"
-install -m 644 "$root/include/midge.h" "$root/include/midge.hpp" "$to/include/"
-install -m 755 "$built/libmidge.so" "$to/$libdir/libmidge.so.$version"
-ln -sf "libmidge.so.$version" "$to/$libdir/libmidge.so.0"
-ln -sf libmidge.so.0 "$to/$libdir/libmidge.so"
+uninstall() {
+    local file found=
+    for file in "$to/include/midge.h" "$to/include/midge.hpp" "$to/$libdir/libmidge.a" "$to/$libdir/libmidge.so" \
+        "$to/$libdir/libmidge.so.$interface" "$to/$libdir/libmidge.so.$version" "$to/$libdir/pkgconfig/midge.pc" \
+        "$to/$libdir/cmake/midge/midge-config.cmake" "$to/$libdir/cmake/midge/midge-config-version.cmake"; do
+        [ -e "$file" ] || [ -L "$file" ] || continue
+        rm -f "$file"
+        found=1
+        say "removed $file"
+    done
+    [ ! -d "$to/$libdir/cmake/midge" ] || rmdir --ignore-fail-on-non-empty "$to/$libdir/cmake/midge"
+    [ -n "$found" ] || say "nothing is installed in $to"
+}
 
-# One object with nothing global but midge_*, so that it links next to another Rust library.
+case ${1:-install} in
+    install) ;;
+    uninstall)
+        uninstall
+        exit
+        ;;
+    *)
+        sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+        exit 2
+        ;;
+esac
+
+host=$(rustc -vV | sed -n 's/^host: //p')
+target=${CARGO_BUILD_TARGET:-$host}
+
+# The tools of the target: those that are named, else those with its prefix, else those of the host
+# if it has the same processor.
+cross=${CROSS_COMPILE:-}
+if [ -z "$cross" ] && [ "${target%%-*}" != "${host%%-*}" ]; then
+    # aarch64-unknown-linux-gnu is aarch64-linux-gnu for compilers; some have names of their own.
+    IFS=- read -r cpu _ system <<<"$target"
+    case $cpu in armv7* | thumbv7*) cpu=arm ;; i[3-6]86) cpu=i686 ;; riscv64*) cpu=riscv64 ;; esac
+    cross=$cpu-$system-
+fi
+tool() {
+    local named=$1 name
+    shift
+    for name in ${named:+"$named"} "$@"; do
+        # A variable may carry arguments, too.
+        if command -v "${name%% *}" >/dev/null; then
+            printf '%s\n' "$name"
+            return
+        fi
+        [ "$name" != "$named" ] || break
+    done
+    fail "${named:-$1} is not there: the target $target needs tools of its own (CROSS_COMPILE, CC, LD, AR, NM, OBJCOPY)"
+}
+ld=$(tool "${LD:-}" "${cross}ld.bfd" "${cross}ld")
+ar=$(tool "${AR:-}" "${cross}ar")
+nm=$(tool "${NM:-}" "${cross}nm")
+objcopy=$(tool "${OBJCOPY:-}" "${cross}objcopy")
+
+# Cargo links with the same compiler, unless it has been told about the target itself.
+variable=${target^^}
+variable=CARGO_TARGET_${variable//[-.]/_}_LINKER
+if [ -n "${CARGO_BUILD_TARGET:-}" ]; then
+    linker=${CC:-}
+    if [ -z "$linker" ] && [ -n "$cross" ]; then linker=${cross}gcc; fi
+    if [ -n "$linker" ] && [ -z "${!variable:-}" ]; then export "$variable=$linker"; fi
+fi
+
+# Where it was built stays out of what is built. Flags of whoever calls come first.
+registry=${CARGO_HOME:-$HOME/.cargo}
+remaps=("--remap-path-prefix=$root=midge" "--remap-path-prefix=$registry=cargo"
+    "--remap-path-prefix=$(rustc --print sysroot)=rust")
+[ -z "${CARGO_TARGET_DIR:-}" ] || remaps+=("--remap-path-prefix=$CARGO_TARGET_DIR=target")
+flags=()
+if [ -n "${CARGO_ENCODED_RUSTFLAGS:-}" ]; then
+    export CARGO_ENCODED_RUSTFLAGS
+    for remap in "${remaps[@]}"; do CARGO_ENCODED_RUSTFLAGS+=$'\x1f'$remap; done
+elif [ -n "${RUSTFLAGS:-}" ]; then
+    CARGO_ENCODED_RUSTFLAGS=
+    for flag in $RUSTFLAGS; do CARGO_ENCODED_RUSTFLAGS+=$flag$'\x1f'; done
+    for remap in "${remaps[@]}"; do CARGO_ENCODED_RUSTFLAGS+=$remap$'\x1f'; done
+    export CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS%$'\x1f'}
+else
+    # Joined with the flags of configuration files.
+    list=$(printf '"%s",' "${remaps[@]}")
+    flags=(--config "build.rustflags=[${list%,}]")
+fi
+
+# Builds, and takes what cargo says that it has built, wherever that is. The compiler says on the way
+# what a program needs besides to link the static library; cargo repeats that if nothing is to be done.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-nm -D --defined-only "$built/libmidge.so" | awk '$3 ~ /^midge_/ {print $3}' >"$work/symbols"
+build() {
+    cd "$root"
+    cargo "${flags[@]}" rustc -p midge-c --lib --profile "$profile" --message-format=json-render-diagnostics \
+        -- --print native-static-libs 2>&1 >"$work/built" | tee "$work/said" >&2
+}
+say "building midge $version for $target, profile $profile; the first time takes some minutes"
+begun=$SECONDS
+(build) || fail "the build has failed"
+say "built in $((SECONDS - begun)) s"
+artefact() {
+    local files
+    files=$(grep '"reason":"compiler-artifact".*"staticlib".*"name":"midge"' "$work/built" | sed 's/.*"filenames":\[\([^]]*\)\].*/\1/')
+    tr ',' '\n' <<<"$files" | tr -d '"' | grep "/libmidge\.$1\$" || true
+}
+static=$(artefact a)
+shared=$(artefact so)
+[ -f "$static" ] || fail "cargo has built no libmidge.a for $target"
+
+# The unwinder is left to the compiler that links: it takes libgcc_s, or libgcc_eh for -static.
+private=$(sed -n 's/^note: native-static-libs: //p' "$work/said" | tail -1)
+[ -n "$private" ] || fail "the compiler has not said what the static library needs"
+private=$(tr ' ' '\n' <<<"$private" | grep -vx -e -lgcc_s -e -lgcc_eh | tr '\n' ' ' || true)
+private=${private% }
+
+# One object with nothing global but midge_*, so that it links next to another Rust library. Sections
+# leave their groups: a linker keeps one group of each name, and what was made local in another copy
+# would then point to nothing, as the personality routine of panics.
+symbols=$root/bindings/c/symbols.txt
 undefined=()
-while read -r symbol; do undefined+=(-u "$symbol"); done <"$work/symbols"
-ld -r "${undefined[@]}" -o "$work/all.o" "$built/libmidge.a"
+while read -r symbol; do undefined+=(-u "$symbol"); done <"$symbols"
+$ld -r --force-group-allocation "${undefined[@]}" -o "$work/all.o" "$static"
 # The compiler's intermediate code, where it is embedded, is only for its own linker.
-objcopy --keep-global-symbols="$work/symbols" --remove-section=.llvmbc --remove-section=.llvmcmd \
+$objcopy --keep-global-symbols="$symbols" --remove-section=.llvmbc --remove-section=.llvmcmd \
     "$work/all.o" "$work/midge.o"
-rm -f "$to/$libdir/libmidge.a"
-ar rcs "$to/$libdir/libmidge.a" "$work/midge.o"
+given=$($nm -g --defined-only "$work/midge.o" | awk '{print $NF}' | LC_ALL=C sort)
+[ "$given" = "$(LC_ALL=C sort "$symbols")" ] || fail "$nm finds other symbols in the static library than symbols.txt has"
+$ar rcsD "$work/libmidge.a" "$work/midge.o"
+
+mkdir -p "$to/include" "$to/$libdir/pkgconfig" "$to/$libdir/cmake/midge"
+install -m 644 "$root/include/midge.h" "$root/include/midge.hpp" "$to/include/"
+install -m 644 "$work/libmidge.a" "$to/$libdir/"
+if [ -f "$shared" ]; then
+    install -m 755 "$shared" "$to/$libdir/libmidge.so.$version"
+    ln -sf "libmidge.so.$version" "$to/$libdir/libmidge.so.$interface"
+    ln -sf "libmidge.so.$interface" "$to/$libdir/libmidge.so"
+else
+    say "$target has no shared libraries: the static one is installed"
+fi
 
 # The way from the library folder up to the prefix.
 up=..
@@ -56,8 +175,39 @@ for ((n = 0; n < ${#slashes}; n++)); do up=../$up; done
 fill() {
     sed -e "s|@UP@|$1|g" -e "s|@LIBDIR@|$libdir|g" -e "s|@VERSION@|$version|g" -e "s|@MINOR@|$minor|g" \
         -e "s|@PRIVATE@|$private|g" -e "s|@PRIVATE_LIST@|${private// /;}|g" \
-        -e "s|@SHARED@|libmidge.so.$version|g" "$root/bindings/c/package/$2.in" >"$3/$2"
+        -e "s|@SHARED@|libmidge.so.$version|g" -e "s|@SONAME@|libmidge.so.$interface|g" \
+        "$root/bindings/c/package/$2.in" >"$3/$2"
 }
 fill "../$up" midge.pc "$to/$libdir/pkgconfig"
 fill "$up" midge-config.cmake "$to/$libdir/cmake/midge"
 fill "$up" midge-config-version.cmake "$to/$libdir/cmake/midge"
+say "installed midge $version in $to"
+
+# What is still to be done by hand, on this machine; a package or another target is somebody else's.
+[ -z "${DESTDIR:-}" ] && [ "$target" = "$host" ] || exit 0
+folder=$(cd "$to/$libdir" && pwd)
+PATH=$PATH:/sbin:/usr/sbin
+listed=$(ldconfig -N -X -v 2>/dev/null | sed -n 's/^\(\/[^:]*\):.*/\1/p' || true)
+if [ -f "$shared" ]; then
+    if ! grep -qxF "$folder" <<<"$listed"; then
+        say "the loader does not look into $folder. One of:"
+        echo "    link programs with  -Wl,-rpath,$folder"
+        echo "    export LD_LIBRARY_PATH=$folder"
+        echo "    echo $folder >/etc/ld.so.conf.d/midge.conf && ldconfig    (as root)"
+    elif ! ldconfig -p | grep -qF "$folder/libmidge.so.$interface"; then
+        say "the loader does not know the library yet. As root:"
+        echo "    ldconfig"
+    fi
+fi
+found=$(pkg-config --variable=pcfiledir midge 2>/dev/null || true)
+if [ -z "$found" ] || [ "$(cd "$found" && pwd -P)" != "$(cd "$folder/pkgconfig" && pwd -P)" ]; then
+    say "for pkg-config:"
+    echo "    export PKG_CONFIG_PATH=$folder/pkgconfig"
+fi
+case $prefix in
+    /usr | /usr/local) ;;
+    *)
+        say "for CMake:"
+        echo "    cmake -DCMAKE_PREFIX_PATH=$prefix ..."
+        ;;
+esac

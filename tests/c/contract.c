@@ -466,6 +466,93 @@ static void readers_are_woken(void) {
   OK(midge_broker_free(b));
 }
 
+/* ---- what is refused says why ----------------------------------------------------------------- */
+
+static int says(midge_status got, midge_status wanted, const char *part) {
+  if (got == wanted && strstr(last_message(), part) != NULL) return 1;
+  printf("%s: %s\n", midge_status_name(got), last_message());
+  return 0;
+}
+
+static void errors_name_the_argument(void) {
+  static const char large[70000];
+  midge_publish_args args = MIDGE_PUBLISH_ARGS_INIT;
+  midge_message *message = NULL;
+  midge_queue q;
+  midge_client c;
+  midge_config *config = new_config();
+  OK(midge_config_set(config, "limits.packet_bytes", "65536"));
+  midge_broker b = start_with(config);
+  q = queue_of(b, 0);
+  OK(midge_client_new(b, "me", q, &c));
+  CHECK(says(midge_publish(b, "a/+", "x", 1, 0, false), MIDGE_E_INVALID, "topic: "));
+  CHECK(says(midge_publish(b, "a", large, sizeof large, 0, false), MIDGE_E_LIMIT, "payload: "));
+  CHECK(says(midge_broker_set_retained(b, "#", "x", 1), MIDGE_E_INVALID, "topic: "));
+  CHECK(says(midge_broker_set_retained(b, "a", large, sizeof large), MIDGE_E_LIMIT, "payload: "));
+  args.topic = "a/+";
+  CHECK(says(midge_publish_ex(b, &args, NULL), MIDGE_E_INVALID, "args.topic: "));
+  CHECK(says(midge_client_publish(c, &args, NULL), MIDGE_E_INVALID, "args.topic: "));
+  OK(midge_message_new(&args, &message));
+  CHECK(says(midge_publish_message(b, message, NULL), MIDGE_E_INVALID, "m: topic: "));
+  midge_message_unref(message);
+  args.topic = "a";
+  args.payload = large;
+  args.payload_len = sizeof large;
+  CHECK(says(midge_publish_ex(b, &args, NULL), MIDGE_E_LIMIT, "args.payload: "));
+  CHECK(says(midge_client_publish(c, &args, NULL), MIDGE_E_LIMIT, "args.payload: "));
+  OK(midge_message_new(&args, &message));
+  CHECK(says(midge_publish_message(b, message, NULL), MIDGE_E_LIMIT, "m: payload: "));
+  midge_message_unref(message);
+  CHECK(says(midge_client_subscribe(c, "a/#/b", 0, 0), MIDGE_E_INVALID, "filter: "));
+  OK(midge_broker_free(b));
+}
+
+static void time_has_ends(void) {
+  midge_event event = MIDGE_EVENT_INIT;
+  midge_config *config = new_config();
+  midge_broker b = start();
+  midge_queue q = queue_of(b, 0);
+  /* Over is over: what is in the past is not waited for, and the sentinel is not hit by chance. */
+  for (int32_t past = -1; past > -4000; past -= 997) {
+    CHECK(midge_queue_next(q, past, &event) == MIDGE_E_TIMEOUT);
+    CHECK(midge_broker_join(b, past) == MIDGE_E_TIMEOUT);
+    CHECK(midge_broker_wait_subscribers(b, "a", 1, past) == MIDGE_E_TIMEOUT);
+  }
+  CHECK(midge_queue_next(q, MIDGE_WAIT_FOREVER + 1, &event) == MIDGE_E_TIMEOUT);
+  CHECK(says(midge_broker_advance(b, 1), MIDGE_E_STATE, "system's clock"));
+  OK(midge_broker_free(b));
+  OK(midge_config_set(config, "clock", "manual"));
+  b = start_with(config);
+  int fd = dial(b, "c");
+  CHECK(got(fd, CONNACK("\x00")));
+  for (int n = 0; n < 3; n++) OK(midge_broker_advance(b, UINT64_MAX));
+  OK(midge_publish(b, "a", "x", 1, 0, true));
+  OK(midge_broker_free(b));
+  close(fd);
+}
+
+/* From the call of stop on every function that a broker which stops refuses says so: not that a limit
+ * was met, and nothing of what lies below. Before the end has come and afterwards. */
+static void what_stops_says_so(void) {
+  for (int joined = 0; joined < 2; joined++) {
+    for (int round = 0; round < 50; round++) {
+      midge_broker b = start();
+      midge_queue q = {0};
+      int32_t fd = -1;
+      OK(midge_broker_stop(b, 0));
+      if (joined) OK(midge_broker_join(b, MIDGE_WAIT_FOREVER));
+      CHECK(says(midge_broker_connect_fd(b, &fd), MIDGE_E_STATE, "the broker stops"));
+      CHECK(says(midge_queue_new(b, 0, 1, 0, 0, &q), MIDGE_E_STATE, "the broker stops"));
+      /* Messages are taken until the engine has got that far: a drain may need them. */
+      midge_status published = midge_publish(b, "a", "x", 1, 0, false);
+      CHECK((!joined && published == MIDGE_OK) || says(published, MIDGE_E_STATE, "stopped"));
+      midge_status retained = midge_broker_set_retained(b, "a", "x", 1);
+      CHECK((!joined && retained == MIDGE_OK) || says(retained, MIDGE_E_STATE, "stopped"));
+      OK(midge_broker_free(b));
+    }
+  }
+}
+
 int main(void) {
   properties_arrive();
   hooks_decide();
@@ -477,5 +564,8 @@ int main(void) {
   dispatch(FREE_QUEUE);
   dispatch(FREE_BROKER);
   readers_are_woken();
+  errors_name_the_argument();
+  time_has_ends();
+  what_stops_says_so();
   return result();
 }

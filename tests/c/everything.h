@@ -55,7 +55,7 @@ __attribute__((unused)) static int everything(midge_broker b, int inside) {
   close(fd);
   EXPECT(midge_broker_advance(second, 1), inside ? blocked : MIDGE_OK);
   EXPECT(midge_broker_stop(second, 0), MIDGE_OK);
-  EXPECT(midge_broker_join(second, -1), inside ? blocked : MIDGE_OK);
+  EXPECT(midge_broker_join(second, MIDGE_WAIT_FOREVER), inside ? blocked : MIDGE_OK);
   EXPECT(midge_broker_free(second), MIDGE_OK);
 
   EXPECT(midge_queue_new(b, 0, 16, 0, MIDGE_OVERFLOW_DROP_OLDEST, &q), MIDGE_OK);

@@ -27,8 +27,27 @@ skip() {
 }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-DESTDIR="$out/root" PREFIX=/opt/midge PROFILE=dev "$root/bindings/c/install.sh" || exit 1
+# Built as for another target: with the tools of that target only, and from where cargo puts it. A
+# library that an earlier build has left elsewhere is not what was asked for.
+host=$(rustc -vV | sed -n 's/^host: //p')
+mkdir "$out/tools"
+for tool in ld ar nm objcopy gcc; do
+    printf '#!/bin/sh\necho %s >>"%s"\nexec "%s" "$@"\n' "$tool" "$out/used" "$(command -v "$tool")" >"$out/tools/other-$tool"
+    printf '#!/bin/sh\necho "the host'"'"'s %s was called" >&2\nexit 1\n' "$tool" >"$out/tools/$tool"
+done
+cp "$out/tools/ld" "$out/tools/ld.bfd"
+rm "$out/tools/gcc"
+chmod +x "$out"/tools/*
+# The compiler looks for its own linker on the search path last.
+crossed=(env "PATH=$out/tools:$PATH" "COMPILER_PATH=$(dirname "$(command -v ld)")" "CARGO_BUILD_TARGET=$host" CROSS_COMPILE=other-)
+DESTDIR="$out/root" PREFIX=/opt/midge PROFILE=dev "${crossed[@]}" "$root/bindings/c/install.sh" || exit 1
+for tool in ld ar nm objcopy; do check "the target's $tool" grep -qx "$tool" "$out/used"; done
 lib=$out/root/opt/midge/lib
+check "what was built for the target is installed" cmp "$target/$host/debug/libmidge.so" "$lib/libmidge.so"
+unknown_tool() {
+    ! CARGO_BUILD_TARGET=mips64-unknown-linux-gnuabi64 "$root/bindings/c/install.sh" && grep -q 'mips64-linux-gnuabi64-ld.* is not there' "$out/log"
+}
+check "a target without tools is refused" unknown_tool
 include=$out/root/opt/midge/include
 export LD_LIBRARY_PATH=$lib PKG_CONFIG_PATH=$lib/pkgconfig
 
@@ -39,8 +58,19 @@ declared() { grep -o 'midge_[a-z_]*(' "$include/midge.h" | grep -v '_fn(' | tr -
 check "every symbol is declared" declared
 localised() { ! nm "$lib/libmidge.a" | grep -E ' [A-TV-Z] ' | grep -vE ' U | midge_'; }
 check "static symbols" localised
-soname() { readelf -d "$lib/libmidge.so" | grep -q 'SONAME.*libmidge.so.0' && readelf -d "$lib/libmidge.so" | grep -q NODELETE; }
+ungrouped() { readelf -gW "$lib/libmidge.a" | grep -q 'There are no section groups'; }
+check "static sections stand in no group" ungrouped
+# Before 1.0 each minor version is an interface of its own, for the loader and for CMake.
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -1)
+IFS=. read -r major minor _ <<<"$version"
+if [ "$major" -eq 0 ]; then interface=0.$minor; else interface=$major; fi
+soname() { readelf -d "$lib/libmidge.so" | grep -q "SONAME.*\[libmidge.so.$interface\]" && readelf -d "$lib/libmidge.so" | grep -q NODELETE; }
 check "soname and nodelete" soname
+named() { grep -qF "IMPORTED_SONAME \"libmidge.so.$interface\"" "$lib/cmake/midge/midge-config.cmake" && [ -e "$lib/libmidge.so.$interface" ]; }
+check "soname of the CMake package" named
+# Nothing says where it was built.
+pathless() { ! grep -aFq -e "$1" "$lib/libmidge.so" "$lib/libmidge.a"; }
+for path in "$root" "$target" "${CARGO_HOME:-$HOME/.cargo}" "$HOME" "$(rustc --print sysroot)"; do check "no path $path" pathless "$path/"; done
 documented() {
     local symbol missing=0
     while read -r symbol; do grep -q "\`$symbol\`" "$root/docs/c.md" || { echo "$symbol"; missing=1; }; done <"$root/bindings/c/symbols.txt"
@@ -131,12 +161,25 @@ if has cmake; then
     configure() { cmake -S "$root/tests/c/consumer" -B "$out/cmake" "-DSOURCES=$root" "-DCMAKE_PREFIX_PATH=$out/root/opt/midge"; }
     check "cmake configure" configure
     check "cmake build" cmake --build "$out/cmake" -j 2
-    for program in c_shared c_static cpp_static; do check "run cmake $program" quiet "$out/cmake/$program"; done
+    for program in c_shared c_static c_alone cpp_static; do check "run cmake $program" quiet "$out/cmake/$program"; done
+    # Which versions the package says it fits.
+    fits() {
+        local wanted=$1 count major=0 minor=0
+        count=$(tr -dc . <<<"$wanted" | wc -c)
+        IFS=. read -r major minor _ <<<"$wanted.0"
+        # shellcheck disable=SC2016 # a variable of CMake
+        printf 'include("%s")\nmessage("fits ${PACKAGE_VERSION_COMPATIBLE}")\n' "$lib/cmake/midge/midge-config-version.cmake" >"$out/fits.cmake"
+        cmake "-DPACKAGE_FIND_VERSION=$wanted" "-DPACKAGE_FIND_VERSION_MAJOR=$major" "-DPACKAGE_FIND_VERSION_MINOR=$minor" \
+            "-DPACKAGE_FIND_VERSION_COUNT=$((count + 1))" -P "$out/fits.cmake" 2>&1 | grep -qx "fits $2"
+    }
+    for wanted in "$interface" "$version" "$major"; do check "cmake: $version fits $wanted" fits "$wanted" TRUE; done
+    for wanted in "$major.$((minor + 1))" "$((major + 1))" "$major.$minor.999"; do check "cmake: $version does not fit $wanted" fits "$wanted" FALSE; done
 else
     skip cmake
 fi
 check "link unload" "${c[@]}" "$root/tests/c/unload.c" "-I$include" -ldl -o "$out/unload"
-check "run unload" quiet "$out/unload" "$lib/libmidge.so"
+check "link plugin" "${c[@]}" -shared -fPIC "$root/tests/c/plugin.c" "-I$include" "-L$lib" -lmidge -o "$out/plugin.so"
+check "run unload" quiet "$out/unload" "$lib/libmidge.so" "$out/plugin.so"
 check "link allocations" "${c[@]}" "$root/tests/c/allocations.c" "-I$include" "-L$lib" -lmidge -rdynamic -o "$out/allocations"
 check "run allocations" quiet "$out/allocations"
 # What midge.pc and the CMake package name is what the compiler says.
@@ -144,14 +187,59 @@ natives() {
     local said
     said=$(cd "$root" && touch bindings/c/src/lib.rs && cargo rustc -q -p midge-c --lib -- --print native-static-libs 2>&1 |
         sed -n 's/^note: native-static-libs: //p' | tail -1)
+    # The unwinder is the business of whoever links: -lgcc_s, or -lgcc_eh for -static.
+    said=${said//-lgcc_s /}
     [ -n "$said" ] && [ "$said" = "$(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")" ] &&
         grep -qF -- "${said// /;}" "$lib/cmake/midge/midge-config.cmake"
 }
 check "libraries that the static one needs" natives
 other() { rustc --crate-type staticlib --edition 2024 -o "$out/libother.a" "$root/tests/c/other.rs"; }
 check "another Rust library" other
-check "link two Rust libraries" "${c[@]}" "$root/tests/c/two.c" "$out/libother.a" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/two"
-check "run two Rust libraries" quiet "$out/two"
+# With each linker, as position-independent program and as fixed one, in either order.
+two() {
+    local linker=$1 kind=$2 first=$3 second=$4
+    "${c[@]}" "-fuse-ld=$linker" "-f$kind" "-$kind" "$root/tests/c/two.c" "-I$include" "$first" "$second" "${needs[@]}" -o "$out/two" &&
+        quiet "$out/two"
+}
+read -ra needs <<<"$(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")"
+for linker in bfd gold lld mold; do
+    for kind in pie no-pie; do
+        check "two Rust libraries, $linker, $kind" two "$linker" "$kind" "$lib/libmidge.a" "$out/libother.a"
+        check "two Rust libraries, $linker, $kind, other order" two "$linker" "$kind" "$out/libother.a" "$lib/libmidge.a"
+    done
+done
+# A program without shared libraries: nothing but what the package says is needed.
+for alone in "gcc -static" "gcc -static-pie" "clang -static"; do
+    check "link $alone" sh -c "$alone -w -pthread '$root/tests/c/two.c' '$out/libother.a' \$(pkg-config --static --cflags --libs midge) -o '$out/alone'"
+    check "run $alone" quiet "$out/alone"
+done
+
+# Installed for this machine, where nothing is set up for it: what the script says at its end is what is
+# missing, and what it has installed it removes.
+told() {
+    PREFIX=$out/here PROFILE=dev "${crossed[@]}" "$root/bindings/c/install.sh" >"$out/told" 2>"$out/progress" || return 1
+    cat "$out/told"
+    grep -q 'building midge' "$out/told" && grep -q 'built in [0-9]* s' "$out/told" && grep -q Finished "$out/progress" || return 1
+    local rpath flags
+    rpath=$(sed -n 's/^    link programs with  *//p' "$out/told")
+    (
+        unset LD_LIBRARY_PATH PKG_CONFIG_PATH
+        eval "$(grep '^    export PKG_CONFIG_PATH=' "$out/told")"
+        read -ra flags <<<"$(pkg-config --cflags --libs midge)"
+        gcc "$out/quick.c" "${flags[@]}" -o "$out/quick-here" && gcc "$out/quick.c" "${flags[@]}" "$rpath" -o "$out/quick-rpath" &&
+            ! "$out/quick-here" </dev/null 2>/dev/null && "$out/quick-rpath" </dev/null || exit 1
+        eval "$(grep '^    export LD_LIBRARY_PATH=' "$out/told")"
+        "$out/quick-here" </dev/null
+    )
+}
+quick_start() { awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' "$1" >"$out/quick.c" && gcc -Wall -Wextra -Werror "$out/quick.c" "${pkg_shared[@]}" -o "$out/quick"; }
+check "quick start of README.md" quick_start "$root/README.md"
+check "what install.sh says at its end is enough" told
+gone() {
+    PREFIX=$out/here "$root/bindings/c/install.sh" uninstall && [ -z "$(find "$out/here" ! -type d)" ] && [ ! -e "$out/here/lib/cmake/midge" ] &&
+        PREFIX=$out/here "$root/bindings/c/install.sh" uninstall | grep -q 'nothing is installed'
+}
+check "install.sh uninstall" gone
 
 # Memory.
 sanitize=("-fsanitize=address,undefined" -fno-sanitize-recover=all)
@@ -183,7 +271,6 @@ for source in "$root"/examples/c/*.c; do
     check "build $(basename "$source")" gcc -Wall -Wextra -Werror -pthread "$source" "${pkg_shared[@]}" -o "$out/$(basename "$source" .c)-example"
 done
 # The quick starts of the README and of docs/c.md are programs.
-quick_start() { awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' "$1" >"$out/quick.c" && gcc -Wall -Wextra -Werror "$out/quick.c" "${pkg_shared[@]}" -o "$out/quick"; }
 check "quick start of docs/c.md" quick_start "$root/docs/c.md"
 check "quick start of README.md" quick_start "$root/README.md"
 check "run the quick start" quiet "$out/quick"
@@ -205,12 +292,10 @@ check "bedside wrote its events" grep -q "client=bed-1 .*connection_lost" "$out/
 DESTDIR="$out/release" PREFIX=/opt/midge "$root/bindings/c/install.sh" || exit 1
 lib=$out/release/opt/midge/lib
 export LD_LIBRARY_PATH=$lib
-needs=$(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")
 hot=(gcc -O2 -Wall -Wextra -Werror "$root/tests/c/hot.c" "-I$include")
 check "link hot" "${hot[@]}" "-L$lib" -lmidge -o "$out/hot"
 check "run hot" quiet "$out/hot" 10048
-# shellcheck disable=SC2086 # several words
-check "link hot static" "${hot[@]}" "$lib/libmidge.a" $needs -s -o "$out/hot-static"
+check "link hot static" "${hot[@]}" "$lib/libmidge.a" "${needs[@]}" -s -o "$out/hot-static"
 check "run hot static" quiet "$out/hot-static" 10048
 small() { [ "$(stat -c %s "$out/hot-static")" -lt 3000000 ]; }
 check "a stripped static program is below 3 MB" small

@@ -1,5 +1,7 @@
 /* The library is loaded at run time, used, closed while a broker runs, and used again: it stays, so
- * that its threads keep the ground under their feet. Run with the path of libmidge.so. */
+ * that its threads keep the ground under their feet. Then a plugin (plugin.c) is unloaded whose
+ * destructor frees a broker, while the loader is locked. Run with the paths of libmidge.so and the
+ * plugin. */
 #include <midge.h>
 
 #include <dlfcn.h>
@@ -8,7 +10,7 @@
 #define FIND(name) __extension__ __typeof__(name) *name##_ = (__typeof__(name) *)dlsym(library, #name)
 
 int main(int argc, char **argv) {
-  void *library = argc > 1 ? dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) : NULL;
+  void *library = argc > 2 ? dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) : NULL;
   if (library == NULL) {
     printf("%s\n", dlerror());
     return 1;
@@ -28,6 +30,19 @@ int main(int argc, char **argv) {
   if (midge_broker_free_(broker) != MIDGE_OK) return 6;
   midge_config_free_(config);
   dlclose(again);
+  for (int round = 0; round < 4; round++) {
+    library = dlopen(argv[2], RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) {
+      printf("%s\n", dlerror());
+      return 7;
+    }
+    __extension__ void (*plugin_work)(void) = (void (*)(void))dlsym(library, "plugin_work");
+    if (plugin_work == NULL) return 8;
+    plugin_work();
+    /* The last one is left to exit(). */
+    if (round == 3) break;
+    if (dlclose(library) != 0 || dlopen(argv[2], RTLD_NOW | RTLD_NOLOAD) != NULL) return 9;
+  }
   puts("loaded and kept");
   return 0;
 }

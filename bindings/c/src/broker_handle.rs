@@ -1,7 +1,6 @@
 //! What stands behind a broker handle.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use broker::{Broker, StartError, Stop};
@@ -34,13 +33,85 @@ pub(crate) enum Stage {
     Stopping = 2,
 }
 
+/// What has to end before the broker has. Nothing but this is waited for, so that a wait can have a
+/// limit; threads are joined when they have no more to do than to return.
+pub(crate) struct Life {
+    state: Mutex<LifeState>,
+    changed: Condvar,
+}
+
+struct LifeState {
+    stopping: bool,
+    /// Connections, listeners and other tasks of the engine have ended.
+    engine_ended: bool,
+    /// Threads of the engine that have not come to their end.
+    engine_threads: usize,
+    /// Dispatch threads that have not come to their end.
+    dispatch_threads: usize,
+    /// Callbacks of hooks are under way, or may be.
+    hooks: bool,
+}
+
+impl LifeState {
+    fn has_ended(&self) -> bool {
+        self.engine_ended && self.engine_threads == 0 && self.dispatch_threads == 0 && !self.hooks
+    }
+}
+
+impl Life {
+    fn new(engine_threads: usize, hooks: bool) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(LifeState {
+                stopping: false,
+                engine_ended: false,
+                engine_threads,
+                dispatch_threads: 0,
+                hooks,
+            }),
+            changed: Condvar::new(),
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut LifeState) -> T) -> T {
+        let mut state = self.state.lock();
+        let result = change(&mut state);
+        self.changed.notify_all();
+        result
+    }
+
+    /// A dispatch thread is about to be started.
+    pub(crate) fn dispatch_begins(&self) {
+        self.change(|state| state.dispatch_threads += 1);
+    }
+
+    /// A dispatch thread has called back for the last time, or was not started after all.
+    pub(crate) fn dispatch_ends(&self) {
+        self.change(|state| state.dispatch_threads -= 1);
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> Result<(), Fault> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.state.lock();
+        while !state.has_ended() {
+            match deadline {
+                None => self.changed.wait(&mut state),
+                Some(deadline) => {
+                    let timed_out = self.changed.wait_until(&mut state, deadline).timed_out();
+                    if timed_out && !state.has_ended() {
+                        let what = "the broker has not stopped in time";
+                        return Err(Fault::new(MIDGE_E_TIMEOUT, what));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 pub(crate) struct BrokerObject {
     pub(crate) broker: Broker,
-    hooks: Option<Arc<CHooks>>,
-    stage: Mutex<Stage>,
-    ended: Condvar,
-    /// Held by whoever joins, so that everybody waits until the thread is really gone.
-    stopper: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) is_clock_manual: bool,
+    pub(crate) life: Arc<Life>,
     /// Strong, so that the end of each dispatch thread can be waited for.
     queues: Mutex<Vec<Arc<QueueObject>>>,
 }
@@ -48,18 +119,37 @@ pub(crate) struct BrokerObject {
 impl BrokerObject {
     pub(crate) fn start(config: &midge_config) -> Result<Arc<Self>, Fault> {
         let mut builder = config.builder();
-        let hooks = config
-            .hooks
-            .as_ref()
-            .map(|table| Arc::new(CHooks::new(table)));
+        let life = Life::new(config.threads(), config.hooks.is_some());
+        let hooks = config.hooks.as_ref().map(|table| {
+            let life = life.clone();
+            let closed = move || life.change(|state| state.hooks = false);
+            Arc::new(CHooks::new(table, closed))
+        });
         if let Some(hooks) = &hooks {
             builder = builder.shared_hooks(hooks.clone());
-            let (start, stop) = (hooks.clone(), hooks.clone());
-            builder = builder.on_thread(
-                move || start.thread_started(),
-                move || stop.thread_stopped(),
-            );
         }
+        let (start, stop, ending) = (hooks.clone(), hooks.clone(), life.clone());
+        builder = builder.on_thread(
+            move || {
+                process::prepare_thread();
+                if let Some(hooks) = &start {
+                    hooks.thread_started();
+                }
+            },
+            move || {
+                if let Some(hooks) = &stop {
+                    hooks.thread_stopped();
+                }
+                let left = ending.change(|state| {
+                    state.engine_threads -= 1;
+                    state.engine_threads
+                });
+                // Nobody but the host can publish now, which a stopped broker refuses.
+                if let (0, Some(hooks)) = (left, &stop) {
+                    hooks.close();
+                }
+            },
+        );
         let broker = {
             // The broker's threads inherit this.
             let _blocked = SignalsBlocked::new();
@@ -70,27 +160,35 @@ impl BrokerObject {
         }
         Ok(Arc::new(Self {
             broker,
-            hooks,
-            stage: Mutex::new(Stage::Running),
-            ended: Condvar::new(),
-            stopper: Mutex::new(None),
+            is_clock_manual: config.is_clock_manual(),
+            life,
             queues: Mutex::default(),
         }))
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        *self.stage.lock()
+        let state = self.life.state.lock();
+        match (state.stopping, state.has_ended()) {
+            (false, _) => Stage::Running,
+            (true, false) => Stage::Stopping,
+            (true, true) => Stage::Ended,
+        }
+    }
+
+    /// Refuses what a broker that stops does not do any more. From the moment on at which a stop was
+    /// asked for, however far it has come.
+    pub(crate) fn check_running(&self) -> Result<(), Fault> {
+        match self.stage() {
+            Stage::Running => Ok(()),
+            _ => Err(Fault::new(MIDGE_E_STATE, "the broker stops")),
+        }
     }
 
     /// A queue that ends with the broker.
     pub(crate) fn attach(&self, queue: &Arc<QueueObject>) -> Result<(), Fault> {
         self.queues.lock().push(queue.clone());
         // Afterwards, so that a stop that has not seen the queue yet is seen here.
-        if self.stage() != Stage::Running {
-            self.detach(queue);
-            return Err(Fault::new(MIDGE_E_STATE, "the broker stops"));
-        }
-        Ok(())
+        self.check_running().inspect_err(|_| self.detach(queue))
     }
 
     /// Forgets a queue that was freed.
@@ -100,64 +198,42 @@ impl BrokerObject {
             .retain(|other| !Arc::ptr_eq(other, queue));
     }
 
-    pub(crate) fn begin_stop(self: &Arc<Self>, drain_ms: i32) -> Result<(), Fault> {
-        let mut stage = self.stage.lock();
-        if *stage != Stage::Running {
+    /// Begins to stop. No thread is started for that: it may be called where that would never end,
+    /// such as from a destructor while the loader is busy.
+    pub(crate) fn begin_stop(self: &Arc<Self>, drain_ms: i32) {
+        let first = self
+            .life
+            .change(|state| !std::mem::replace(&mut state.stopping, true));
+        if !first {
             if drain_ms <= 0 {
                 self.broker.hurry();
             }
-            return Ok(());
+            return;
         }
         let how = match u64::try_from(drain_ms) {
             Ok(ms @ 1..) => Stop::Drain(Duration::from_millis(ms)),
             _ => Stop::Now,
         };
         let object = self.clone();
-        let thread = process::spawn("midge-stop", move || object.stop(how))
-            .map_err(|error| Fault::io("cannot start the thread that stops the broker", &error))?;
-        // Under the lock: who sees the end finds the thread, too.
-        *self.stopper.lock() = Some(thread);
-        *stage = Stage::Stopping;
-        Ok(())
-    }
-
-    fn stop(&self, how: Stop) {
-        // Not a thread of the broker, so there is no error.
-        let _ = self.broker.stop(how);
-        let queues = std::mem::take(&mut *self.queues.lock());
-        for queue in &queues {
-            queue.close();
-        }
-        for queue in &queues {
-            queue.join_dispatch();
-        }
-        if let Some(hooks) = &self.hooks {
-            hooks.close();
-        }
-        *self.stage.lock() = Stage::Ended;
-        self.ended.notify_all();
+        self.broker.stop_soon(how, move || {
+            let queues = object.queues.lock().clone();
+            for queue in &queues {
+                queue.close();
+            }
+            object.life.change(|state| state.engine_ended = true);
+        });
     }
 
     pub(crate) fn join(&self, timeout: Option<Duration>) -> Result<(), Fault> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut stage = self.stage.lock();
-        while *stage != Stage::Ended {
-            match deadline {
-                None => self.ended.wait(&mut stage),
-                Some(deadline) => {
-                    let timed_out = self.ended.wait_until(&mut stage, deadline).timed_out();
-                    if timed_out && *stage != Stage::Ended {
-                        let what = "the broker has not stopped in time";
-                        return Err(Fault::new(MIDGE_E_TIMEOUT, what));
-                    }
-                }
-            }
+        self.life.wait(timeout)?;
+        // They have done everything; what is left is to return. Not a thread of the broker, so there
+        // is no error.
+        let _ = self.broker.stop(Stop::Now);
+        let queues = self.queues.lock().clone();
+        for queue in &queues {
+            queue.join_dispatch();
         }
-        drop(stage);
-        let mut stopper = self.stopper.lock();
-        if let Some(thread) = stopper.take() {
-            let _ = thread.join();
-        }
+        self.queues.lock().clear();
         Ok(())
     }
 }

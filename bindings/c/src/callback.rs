@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::sync::{Arc, OnceLock};
 
 use broker::Later;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::ffi::midge_free_fn;
 use crate::later;
@@ -75,15 +75,16 @@ impl Drop for User {
     }
 }
 
-/// Lets callbacks in until it is closed, and knows when the last one has left.
+/// Lets callbacks in until it is closed, and says when the last one has left.
 pub(crate) struct Gate {
     state: Mutex<State>,
-    left: Condvar,
 }
 
 struct State {
     user: Option<Arc<User>>,
     inside: usize,
+    is_closed: bool,
+    closed: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// A callback under way.
@@ -93,33 +94,47 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Gate {
-    pub(crate) fn new(user: Arc<User>) -> Self {
+    /// `closed` is called once, when the gate was closed, the last callback has left and the host's
+    /// pointer was let go of.
+    pub(crate) fn new(user: Arc<User>, closed: impl FnOnce() + Send + 'static) -> Self {
         Self {
             state: Mutex::new(State {
                 user: Some(user),
                 inside: 0,
+                is_closed: false,
+                closed: Some(Box::new(closed)),
             }),
-            left: Condvar::new(),
         }
     }
 
     /// Lets a callback begin; `None` after the gate was closed.
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
         let mut state = self.state.lock();
+        if state.is_closed {
+            return None;
+        }
         let user = state.user.as_ref()?.pointer;
         state.inside += 1;
         Some(Pass { gate: self, user })
     }
 
-    /// Lets no more callbacks begin, waits for those under way, and lets go of the host's pointer.
+    /// Lets no more callbacks begin. The last one under way, or this, lets go of the host's pointer.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
-        let user = state.user.take();
-        while state.inside > 0 {
-            self.left.wait(&mut state);
+        state.is_closed = true;
+        Self::let_go_if_empty(state);
+    }
+
+    fn let_go_if_empty(mut state: MutexGuard<'_, State>) {
+        if !state.is_closed || state.inside > 0 {
+            return;
         }
+        let (user, closed) = (state.user.take(), state.closed.take());
         drop(state);
         drop(user);
+        if let Some(closed) = closed {
+            closed();
+        }
     }
 }
 
@@ -127,8 +142,6 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.state.lock();
         state.inside -= 1;
-        if state.inside == 0 {
-            self.gate.left.notify_all();
-        }
+        Gate::let_go_if_empty(state);
     }
 }

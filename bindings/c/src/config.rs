@@ -71,6 +71,15 @@ impl midge_config {
         })
     }
 
+    /// How many threads the broker gets.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    pub(crate) fn is_clock_manual(&self) -> bool {
+        self.clock == Clock::Manual
+    }
+
     /// A builder with these settings, but without the hooks.
     pub(crate) fn builder(&self) -> Builder {
         let options = self.options.clone();

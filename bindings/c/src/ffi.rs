@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::callback;
 use crate::later::Scope;
@@ -264,9 +265,12 @@ pub(crate) unsafe fn write_text(
     Ok(())
 }
 
-/// A timeout in milliseconds as C gives it: negative is for ever.
-pub(crate) fn timeout(ms: i32) -> Option<std::time::Duration> {
-    u64::try_from(ms).ok().map(std::time::Duration::from_millis)
+/// MIDGE_WAIT_FOREVER of `header_tail.h`: no difference of two moments comes to that by chance.
+pub(crate) const FOREVER: i32 = i32::MIN;
+
+/// A timeout in milliseconds as C gives it. One that is negative is over already.
+pub(crate) fn timeout(ms: i32) -> Option<Duration> {
+    (ms != FOREVER).then(|| Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -277,6 +281,15 @@ mod tests {
     #[test]
     fn a_panic_stays_inside() {
         assert_eq!(enter(|| panic!("injected")), MIDGE_E_PANIC);
+    }
+
+    #[test]
+    fn only_the_sentinel_is_for_ever() {
+        assert_eq!(timeout(FOREVER), None);
+        for past in [-1, -1000, i32::MIN + 1] {
+            assert_eq!(timeout(past), Some(Duration::ZERO));
+        }
+        assert_eq!(timeout(7), Some(Duration::from_millis(7)));
     }
 
     #[test]

@@ -186,10 +186,11 @@ unsafe impl Send for CHooks {}
 unsafe impl Sync for CHooks {}
 
 impl CHooks {
-    pub(crate) fn new(table: &Arc<HookTable>) -> Self {
+    /// `closed` is called when no callback is under way or will be, and the host's pointer was let go.
+    pub(crate) fn new(table: &Arc<HookTable>, closed: impl FnOnce() + Send + 'static) -> Self {
         Self {
             raw: table.raw,
-            gate: Gate::new(table.user.clone()),
+            gate: Gate::new(table.user.clone(), closed),
             later: OnceLock::new(),
             pending: Mutex::default(),
         }
@@ -200,7 +201,7 @@ impl CHooks {
         let _ = self.later.set(broker.later());
     }
 
-    /// Ends all callbacks, for good.
+    /// Lets no more callbacks begin, for good. Never waits.
     pub(crate) fn close(&self) {
         self.gate.close();
         for id in std::mem::take(&mut *self.pending.lock()) {

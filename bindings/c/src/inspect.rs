@@ -235,16 +235,21 @@ pub unsafe extern "C" fn midge_broker_wait_subscribers(
 }
 
 /// [blocking] Moves the clock of a broker with "clock" set to "manual": everything that comes due
-/// happens in order, before this returns. Without effect on the system's clock. For tests.
+/// happens in order, before this returns. For tests.
 ///
-/// @param ms  milliseconds
-/// @return MIDGE_OK, MIDGE_E_REENTRANT, MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// @param ms  milliseconds; the clock stops at its end, 584 million years after the start
+/// @return MIDGE_OK, MIDGE_E_STATE (the broker goes by the system's clock), MIDGE_E_REENTRANT,
+///         MIDGE_E_INVALID, MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub extern "C" fn midge_broker_advance(b: midge_broker, ms: u64) -> midge_status {
     enter(|| {
         ffi::may_block("midge_broker_advance")?;
         let object = BROKERS.find(b.id)?;
+        if !object.is_clock_manual {
+            let what = "the broker goes by the system's clock: set \"clock\" to \"manual\"";
+            return Err(Fault::new(MIDGE_E_STATE, what));
+        }
         object.broker.clock().advance(Duration::from_millis(ms));
         Ok(())
     })
@@ -366,9 +371,9 @@ pub unsafe extern "C" fn midge_broker_set_retained(
         let set = object.broker.set_retained(topic, payload.to_vec());
         set.map_err(|error| match error {
             broker::PublishError::Refused(_) => {
-                Fault::new(MIDGE_E_LIMIT, "the retained store is full")
+                Fault::new(MIDGE_E_LIMIT, "payload: the retained store is full")
             }
-            error => publish::fault(&error),
+            error => publish::fault(&error, ""),
         })
     })
 }
@@ -407,12 +412,19 @@ pub unsafe extern "C" fn midge_broker_connect_fd(b: midge_broker, fd: *mut i32) 
     enter(|| {
         ffi::not_null(fd, "fd")?;
         let object = BROKERS.find(b.id)?;
-        if object.broker.is_stopped() {
-            return Err(Fault::new(MIDGE_E_STATE, "the broker stops"));
-        }
-        let socket = object.broker.connect_fd().map_err(|error| match error {
-            ConnectError::Io(source) => Fault::io("cannot make a socket pair", &source),
-            _ => Fault::new(MIDGE_E_LIMIT, "the broker takes no more connections"),
+        object.check_running()?;
+        let socket = object.broker.connect_fd().map_err(|error| {
+            // Whatever has failed, if it stops by now that is why.
+            if let Err(stops) = object.check_running() {
+                return stops;
+            }
+            match error {
+                ConnectError::Io(source) => Fault::io("cannot make a socket pair", &source),
+                _ => Fault::new(
+                    MIDGE_E_LIMIT,
+                    "the broker takes no more connections: limits.connections or limits.connect_rate",
+                ),
+            }
         })?;
         // SAFETY: not NULL, so writable.
         unsafe { ffi::write(fd, socket.into_raw_fd()) };

@@ -30,6 +30,11 @@ thread_local! {
     static WAITING: RefCell<Vec<Freed>> = const { RefCell::new(Vec::new()) };
 }
 
+/// For [`crate::process::prepare_thread`].
+pub(crate) fn prepare_thread() {
+    let _ = WAITING.try_with(|_| ());
+}
+
 /// A thread inside the library, above all locks. At the end of the outermost one the host gets back
 /// what was let go of meanwhile.
 pub(crate) struct Scope;

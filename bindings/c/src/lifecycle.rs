@@ -41,11 +41,14 @@ pub unsafe extern "C" fn midge_broker_start(
 /// another one with drain_ms 0 cuts its time short. May be called from a callback.
 ///
 /// @param drain_ms  milliseconds; 0 stops at once, negative counts as 0
-/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED, MIDGE_E_IO (no thread could be started)
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub extern "C" fn midge_broker_stop(b: midge_broker, drain_ms: i32) -> midge_status {
-    enter(|| BROKERS.find(b.id)?.begin_stop(drain_ms))
+    enter(|| {
+        BROKERS.find(b.id)?.begin_stop(drain_ms);
+        Ok(())
+    })
 }
 
 /// [blocking] Waits until a broker has stopped: no thread of it runs, its ports are free, no
@@ -65,9 +68,10 @@ pub extern "C" fn midge_broker_join(b: midge_broker, timeout_ms: i32) -> midge_s
 
 /// Stops a broker at once, waits for its end and frees the handle. From a callback it does not
 /// wait: the rest happens in the background. In a forked child it does nothing. The null handle is
-/// nothing.
+/// nothing. Like midge_broker_stop() it starts no thread, so that it may be called in a destructor at
+/// exit() or dlclose().
 ///
-/// @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED, MIDGE_E_IO (nothing is freed then)
+/// @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub extern "C" fn midge_broker_free(b: midge_broker) -> midge_status {
@@ -75,7 +79,7 @@ pub extern "C" fn midge_broker_free(b: midge_broker) -> midge_status {
         if b.id == 0 {
             return Ok(());
         }
-        BROKERS.find(b.id)?.begin_stop(0)?;
+        BROKERS.find(b.id)?.begin_stop(0);
         let Some(object) = BROKERS.remove(b.id)? else {
             return Ok(());
         };

@@ -28,6 +28,11 @@ thread_local! {
     static POOL: RefCell<Vec<Arc<midge_message>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// For [`crate::process::prepare_thread`].
+pub(crate) fn prepare_thread() {
+    let _ = POOL.try_with(|_| ());
+}
+
 enum Body {
     /// In the pool.
     Empty,

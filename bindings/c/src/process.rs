@@ -65,6 +65,13 @@ impl Drop for SignalsBlocked {
     }
 }
 
+/// What each thread of the library does first, as [`broker::prepare_thread`] says.
+pub(crate) fn prepare_thread() {
+    broker::prepare_thread();
+    crate::later::prepare_thread();
+    crate::message::prepare_thread();
+}
+
 /// Starts a thread of the library, with all signals blocked.
 pub(crate) fn spawn(
     name: &str,
@@ -73,5 +80,8 @@ pub(crate) fn spawn(
     let _blocked = SignalsBlocked::new();
     std::thread::Builder::new()
         .name(name.to_owned())
-        .spawn(body)
+        .spawn(move || {
+            prepare_thread();
+            body();
+        })
 }

@@ -265,7 +265,8 @@ pub(crate) fn message_for_callback(message: &MessageRef<'_>) -> OwnedMessage {
     owned
 }
 
-pub(crate) fn fault(error: &PublishError) -> Fault {
+/// `at` is what stands before the names of arguments, such as `args.`.
+pub(crate) fn fault(error: &PublishError, at: &str) -> Fault {
     let status = match error {
         PublishError::TooLarge => MIDGE_E_LIMIT,
         PublishError::Refused(_) => MIDGE_E_DENIED,
@@ -273,7 +274,13 @@ pub(crate) fn fault(error: &PublishError) -> Fault {
         PublishError::Stopped => MIDGE_E_STATE,
         _ => MIDGE_E_INVALID,
     };
-    Fault::new(status, error.to_string())
+    let message = match error {
+        PublishError::InvalidTopic(_) => format!("{at}topic: {error}"),
+        PublishError::TooLarge => format!("{at}payload: {error}"),
+        PublishError::InvalidProperty(_) => format!("{at}properties: {error}"),
+        _ => error.to_string(),
+    };
+    Fault::new(status, message)
 }
 
 /// Publishes, as the host or in the name of a client; the number of receivers.
@@ -287,7 +294,7 @@ pub(crate) fn publish(
         let receipt = object.broker.publish_ref(message, client_id, false);
         receipt
             .map(|receipt| receipt.matched())
-            .map_err(|error| fault(&error))
+            .map_err(|error| fault(&error, "args."))
     };
     match args.payload() {
         Payload::Copied(payload) => {
@@ -336,7 +343,7 @@ pub unsafe extern "C" fn midge_publish(
         message.qos = self::qos(qos, "qos")?;
         message.retain = retain;
         let receipt = object.broker.publish_ref(message, None, false);
-        receipt.map(drop).map_err(|error| fault(&error))
+        receipt.map(drop).map_err(|error| fault(&error, ""))
     })
 }
 
@@ -366,7 +373,7 @@ pub unsafe extern "C" fn midge_publish_message(
                 object.broker.publish_ref(copy.parts(), None, false)
             }
         };
-        let receivers = receipt.map_err(|error| fault(&error))?.matched();
+        let receivers = receipt.map_err(|error| fault(&error, "m: "))?.matched();
         // SAFETY: the host's variable, or NULL.
         unsafe { ffi::write(matched, u32::try_from(receivers).unwrap_or(u32::MAX)) };
         Ok(())

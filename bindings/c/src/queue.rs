@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use broker::{Events, Feed, Pushed};
 use parking_lot::{Condvar, Mutex};
 
-use crate::broker_handle::BrokerObject;
+use crate::broker_handle::{BrokerObject, Life};
 use crate::inject;
 use crate::later::Scope;
 use crate::ready_fd::ReadyFd;
@@ -433,7 +433,8 @@ impl QueueObject {
     /// Starts the thread that takes everything and gives it to `deliver`.
     pub(crate) fn start_dispatch(
         self: &Arc<Self>,
-        mut deliver: impl FnMut(Entry) + Send + 'static,
+        life: &Arc<Life>,
+        deliver: impl FnMut(Entry) + Send + 'static,
     ) -> Result<(), Fault> {
         let mut dispatch = self.dispatch.lock();
         let mut state = self.state.lock();
@@ -444,8 +445,11 @@ impl QueueObject {
             let what = "the queue has a dispatch thread already";
             return Err(Fault::new(MIDGE_E_STATE, what));
         }
-        let queue = self.clone();
+        let (queue, ending) = (self.clone(), Ending::new(life));
         let body = move || {
+            let _ending = ending;
+            // Let go of before the end is told.
+            let mut deliver = deliver;
             loop {
                 match queue.next(None) {
                     Ok(entry) => {
@@ -504,7 +508,23 @@ impl QueueObject {
     }
 }
 
-fn closed() -> Fault {
+/// A dispatch thread that the end of its broker waits for, until this is dropped.
+struct Ending(Arc<Life>);
+
+impl Ending {
+    fn new(life: &Arc<Life>) -> Self {
+        life.dispatch_begins();
+        Self(life.clone())
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.dispatch_ends();
+    }
+}
+
+pub(crate) fn closed() -> Fault {
     Fault::new(
         MIDGE_E_CLOSED,
         "the broker has stopped and the queue is empty",

@@ -1,13 +1,14 @@
 //! Queues: pull, descriptor, dispatch.
 
 use std::ffi::c_void;
+use std::time::Duration;
 
 use crate::broker_handle::{BROKERS, midge_broker};
 use crate::callback::{self, User};
 use crate::event::{self, MIDGE_EV_ALL, MIDGE_EV_MESSAGE, midge_event};
 use crate::ffi::{self, enter, midge_free_fn};
 use crate::queue::{
-    Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject,
+    Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject, closed,
     midge_queue,
 };
 use crate::status::{Fault, midge_status};
@@ -73,7 +74,7 @@ pub unsafe extern "C" fn midge_queue_new(
 
 /// [blocking unless timeout_ms is 0] Takes the next event.
 ///
-/// @param timeout_ms  milliseconds to wait, 0 not to wait, MIDGE_WAIT_FOREVER without limit
+/// @param timeout_ms  milliseconds to wait, 0 and less not to wait, MIDGE_WAIT_FOREVER without limit
 /// @param ev          an event that is empty or was cleared; written only with MIDGE_OK. Then call
 ///                    midge_event_clear().
 /// @return MIDGE_OK, MIDGE_E_TIMEOUT (nothing came, or midge_queue_wake() was called),
@@ -90,10 +91,11 @@ pub unsafe extern "C" fn midge_queue_next(
     enter(|| {
         event::check_out(ev)?;
         let queue = QUEUES.find(q.id)?;
-        if timeout_ms != 0 {
+        let timeout = ffi::timeout(timeout_ms);
+        if timeout != Some(Duration::ZERO) {
             ffi::may_block("midge_queue_next")?;
         }
-        let entry = queue.pull(ffi::timeout(timeout_ms))?;
+        let entry = queue.pull(timeout)?;
         // SAFETY: checked above.
         unsafe { event::write(entry, ev) };
         Ok(())
@@ -139,9 +141,10 @@ pub unsafe extern "C" fn midge_queue_dispatch(
             return Err(Fault::invalid("on_event is NULL"));
         };
         let queue = QUEUES.find(q.id)?;
+        let broker = queue.owner.upgrade().ok_or_else(closed)?;
         let user = User::new(user, user_free);
         let owner = user.clone();
-        let started = queue.start_dispatch(move |entry| {
+        let started = queue.start_dispatch(&broker.life, move |entry| {
             event::with(entry, |event| {
                 // SAFETY: the host gave this function to be called like this, on any thread.
                 callback::run(|| unsafe { function(owner.pointer, event) });

@@ -27,6 +27,6 @@
  * 10 fork()    In the child of a process that has used the library every call gives MIDGE_E_FORKED
  *              and frees nothing; exec is fine. Out of memory aborts.
  *
- * Timeouts are in milliseconds: 0 does not wait, MIDGE_WAIT_FOREVER waits without limit. Texts are
- * UTF-8. Structures that begin with struct_size grow at their end only: set it to sizeof.
+ * Timeouts are in milliseconds: 0 and less does not wait, MIDGE_WAIT_FOREVER waits without limit.
+ * Texts are UTF-8. Structures that begin with struct_size grow at their end only: set it to sizeof.
  */

@@ -13,8 +13,8 @@
 #define MIDGE_MUST_USE
 #endif
 
-/** For timeouts: without limit. */
-#define MIDGE_WAIT_FOREVER (-1)
+/** For timeouts: without limit. Any other negative timeout is one that is over. */
+#define MIDGE_WAIT_FOREVER INT32_MIN
 
 /** Version of this header as a number; compare it with midge_version_number(). */
 #define MIDGE_VERSION_NUMBER (MIDGE_VERSION_MAJOR * 1000000 + MIDGE_VERSION_MINOR * 1000 + MIDGE_VERSION_PATCH)

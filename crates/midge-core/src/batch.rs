@@ -242,6 +242,11 @@ thread_local! {
     static POOL: RefCell<Vec<Box<Batch>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// For [`crate::prepare_thread`].
+pub(crate) fn prepare_thread() {
+    let _ = POOL.try_with(|_| ());
+}
+
 static IDLE: Batch = Batch::new();
 
 /// A batch that exists only while it is used, so that an idle connection does not own one.

@@ -38,6 +38,7 @@ pub mod steps;
 mod store;
 mod sync;
 mod sys;
+mod thread;
 mod time;
 mod wakers;
 
@@ -68,4 +69,5 @@ pub use store::{
     MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,
     StoredSubscription, StoredWill,
 };
+pub use thread::prepare_thread;
 pub use time::Tick;

@@ -21,6 +21,11 @@ thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// For [`crate::prepare_thread`].
+pub(crate) fn prepare_thread() {
+    let _ = POOL.try_with(|_| ());
+}
+
 fn take_buffer() -> Vec<u8> {
     POOL.try_with(|pool| pool.borrow_mut().pop())
         .ok()

@@ -52,6 +52,11 @@ thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
 }
 
+/// For [`crate::prepare_thread`].
+pub(crate) fn prepare_thread() {
+    let _ = POOL.try_with(|_| ());
+}
+
 /// Memory that a thread keeps for itself, two bundles at most: one could fill and empty again and
 /// again.
 struct Pool {

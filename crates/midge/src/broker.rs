@@ -430,6 +430,13 @@ impl Broker {
         self.inner.stop(how)
     }
 
+    /// Begins to stop, and returns at once. No thread is started for it: `then` is called once all
+    /// tasks have ended, on a thread of the broker, which ends afterwards (without its runtime, on
+    /// this one). It must not block. [`Broker::stop`] waits for the threads.
+    pub fn stop_soon(&self, how: Stop, then: impl FnOnce() + Send + 'static) {
+        self.inner.stop_soon(how, then);
+    }
+
     /// Cuts the time short that a drain which is under way has left. Nothing otherwise; never
     /// blocks.
     pub fn hurry(&self) {

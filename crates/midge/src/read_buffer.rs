@@ -94,6 +94,12 @@ thread_local! {
     static MISSED: Cell<u32> = const { Cell::new(PATIENCE) };
 }
 
+/// Has the thread make its buffers, as [`midge_core::prepare_thread`] does with those of the core.
+pub(crate) fn prepare_thread() {
+    let _ = OWN.try_with(|_| ());
+    let _ = LONG_BUFFER.try_with(|_| ());
+}
+
 /// The read buffer in use. It may go along with what was read, to receivers; its last owner gives
 /// it back.
 pub(crate) struct ReadBuffer {

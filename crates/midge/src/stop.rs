@@ -3,8 +3,11 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::broker::Inner;
 use crate::error::StopError;
+use crate::threads::Background;
 
 /// How a broker stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,18 @@ impl Stop {
 const ENDING: Duration = Duration::from_secs(10);
 
 impl Inner {
+    pub(crate) fn stop_soon(&self, how: Stop, then: impl FnOnce() + Send + 'static) {
+        if how == Stop::Now {
+            self.core.hurry();
+        }
+        let end = self.background.as_ref().map(Background::ender);
+        drop(self.core.end_soon(how.drain(), move || {
+            // Whatever becomes of `then`, the threads end.
+            let _end = end.map(CancellationToken::drop_guard);
+            then();
+        }));
+    }
+
     pub(crate) fn stop(&self, how: Stop) -> Result<(), StopError> {
         if how == Stop::Now {
             self.core.hurry();

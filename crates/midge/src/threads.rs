@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +111,7 @@ impl Background {
                 .name(format!("midge-{number}"))
                 .spawn(move || {
                     let _lives = lives;
+                    prepare_thread();
                     hooks.started();
                     runtime.run(&end);
                     leaving.fetch_add(1, Ordering::Relaxed);
@@ -171,6 +172,18 @@ impl Background {
     }
 }
 
+/// Has the calling thread make now what it keeps for itself and has a destructor, which is registered
+/// at its first use. The system's loader may have to take a lock for that, and a host may end its
+/// broker while it holds it, in a destructor. So a thread that a broker's end waits for must not meet
+/// that lock then: a thread of the broker's own, or one that a binding adds.
+pub fn prepare_thread() {
+    midge_core::prepare_thread();
+    crate::read_buffer::prepare_thread();
+
+    // The first wait registers what a thread that waits for a lock needs.
+    let _ = Condvar::new().wait_for(&mut Mutex::new(()).lock(), Duration::ZERO);
+}
+
 /// A runtime for one thread.
 struct Own(Option<Runtime>);
 
@@ -184,6 +197,9 @@ impl Own {
     /// Runs everything on the calling thread until the end.
     fn run(mut self, end: &CancellationToken) {
         if let Some(runtime) = self.0.take() {
+            // As in `prepare_thread`: the runtime's own end waits with what this makes.
+            runtime.handle().block_on(async {});
+
             // All tasks are waited for before the end.
             runtime.block_on(end.cancelled());
         }

@@ -161,6 +161,11 @@ crate::sync::thread_local! {
     static DESK: RefCell<Option<Box<Desk>>> = const { RefCell::new(None) };
 }
 
+/// For [`crate::prepare_thread`].
+pub(crate) fn prepare_thread() {
+    let _ = DESK.try_with(|_| ());
+}
+
 /// The thread's desk, taken because a hook or a notified reader may publish meanwhile, too. It is
 /// given back at the end, unless something panicked.
 struct OwnDesk(Option<Box<Desk>>);

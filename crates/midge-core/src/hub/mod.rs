@@ -29,6 +29,7 @@ use hashbrown::HashMap;
 use midge_codec::{DecodeLimits, ReasonCode};
 
 pub(crate) use account::no_memory;
+pub(crate) use host::prepare_thread;
 pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;
