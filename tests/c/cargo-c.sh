@@ -14,7 +14,7 @@ command -v cargo-cinstall >/dev/null || {
 
 cd "$root"
 cargo cinstall -p midge-c --destdir="$out" --prefix=/usr --libdir=lib
-readelf -d "$out/usr/lib/libmidge.so.0.1" | grep -q 'SONAME.*libmidge.so.0\]'
+readelf -d "$out/usr/lib/libmidge.so.0.1" | grep -q 'SONAME.*libmidge.so.0.1\]'
 rustc --crate-type staticlib --edition 2024 -o "$out/libother.a" tests/c/other.rs
 gcc tests/c/two.c "$out/libother.a" "-I$out/usr/include" "-L$out/usr/lib" -lmidge -o "$out/two"
 LD_LIBRARY_PATH="$out/usr/lib" "$out/two"
