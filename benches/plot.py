@@ -27,13 +27,38 @@ except ImportError:
 
 # File, title, figure, beginnings of the scenarios' names.
 CHARTS = [
-    ("throughput", "Messages per second, broker on one core", "recv_per_s", ("p2p 10 pairs q", "fan", "shared")),
-    ("cpu", "CPU time of the broker per message, microseconds", "broker_cpu_us_per_msg", ("p2p", "fan", "shared")),
+    (
+        "throughput",
+        "Messages per second, broker on one core",
+        "recv_per_s",
+        ("p2p 10 pairs q", "fan", "shared"),
+    ),
+    (
+        "cpu",
+        "CPU time of the broker per message, microseconds",
+        "broker_cpu_us_per_msg",
+        ("p2p", "fan", "shared"),
+    ),
     ("latency-p50", "Median latency, microseconds", "lat_p50_us", ("latency", "pingpong")),
-    ("latency-p99", "99th percentile of latency, microseconds", "lat_p99_us", ("latency", "pingpong")),
-    ("memory-connection", "Memory per idle connection with one subscription, bytes", "bytes_per_conn_subscribed", ("hold",)),
+    (
+        "latency-p99",
+        "99th percentile of latency, microseconds",
+        "lat_p99_us",
+        ("latency", "pingpong"),
+    ),
+    (
+        "memory-connection",
+        "Memory per idle connection with one subscription, bytes",
+        "bytes_per_conn_subscribed",
+        ("hold",),
+    ),
     ("memory-subscription", "Memory per subscription, bytes", "bytes_per_sub", ("subs",)),
-    ("memory-retained", "Memory per retained message of 64 bytes", "bytes_per_retained", ("retained",)),
+    (
+        "memory-retained",
+        "Memory per retained message of 64 bytes",
+        "bytes_per_retained",
+        ("retained",),
+    ),
     ("memory-queued", "Memory per queued message of 16 bytes", "bytes_per_queued", ("offline",)),
 ]
 # midge stands out, the bound recedes, peers keep their colour in every chart.
@@ -59,7 +84,9 @@ def chart(rows, brokers, title, key, scenarios, path):
                 places.append(place + (index - (len(brokers) - 1) / 2) * bar)
                 values.append(value)
         if values:
-            bars = axes.barh(places, values, bar * 0.92, label=broker, color=colour(broker, brokers))
+            bars = axes.barh(
+                places, values, bar * 0.92, label=broker, color=colour(broker, brokers)
+            )
             axes.bar_label(bars, [metrics.number(value) for value in values], fontsize=6, padding=2)
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.02)
@@ -69,7 +96,13 @@ def chart(rows, brokers, title, key, scenarios, path):
     axes.set_title(f"{title} ({'more' if more else 'less'} is better)", fontsize=9)
     axes.tick_params(axis="x", labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), fontsize=7, frameon=False, ncols=len(brokers), loc="lower center")
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        fontsize=7,
+        frameon=False,
+        ncols=len(brokers),
+        loc="lower center",
+    )
     figure.tight_layout(rect=(0, 0.25 / height, 1, 1))
     # No date and fixed identifiers: the same rows give the same file.
     figure.savefig(path, metadata={"Date": None})
@@ -78,12 +111,16 @@ def chart(rows, brokers, title, key, scenarios, path):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("rows", nargs="+", help="files of driver/ab.py --out")
     p.add_argument("--out", default=str(HERE / "results"), help="folder for the charts")
     options = p.parse_args()
     pyplot.rcParams["svg.hashsalt"] = "midge"
-    rows = [json.loads(line) for file in options.rows for line in Path(file).read_text().splitlines()]
+    rows = [
+        json.loads(line) for file in options.rows for line in Path(file).read_text().splitlines()
+    ]
     rows = [row for row in rows if "error" not in row]
     brokers = list(dict.fromkeys(row["broker"] for row in rows))
     brokers.sort(key=lambda name: (name == "limit", name != "midge"))

@@ -20,6 +20,7 @@ Standard library only; 127.0.0.1 only.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -114,7 +115,9 @@ class Broker:
             return self.process.pid
         for _ in range(100):
             found = subprocess.run(
-                ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+                ["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
+                capture_output=True,
+                text=True,
             ).stdout.split()
             if found:
                 return int(found[-1])
@@ -195,19 +198,20 @@ def pin(cpu):
 def run_plan(options, brokers, plan, wanted):
     runner = Runner(options)
     names = list(brokers)
-    out = open(options.out, "a" if options.append else "w") if options.out else None
-    for scenario in plan:
-        rows, failures = [], dict.fromkeys(names, 0)
-        for round_ in range(min(options.rounds, scenario.get("max_rounds", options.rounds))):
-            for row in runner.round(brokers, scenario, round_, failures):
-                failures[row["broker"]] += "error" in row
-                rows.append(row)
-                if out:
-                    print(json.dumps(row), file=out, flush=True)
-        if rows:
-            print(metrics.report(rows, options.ref, names, wanted), flush=True)
-    if out:
-        out.close()
+    with contextlib.ExitStack() as files:
+        out = None
+        if options.out:
+            out = files.enter_context(Path(options.out).open("a" if options.append else "w"))
+        for scenario in plan:
+            rows, failures = [], dict.fromkeys(names, 0)
+            for round_ in range(min(options.rounds, scenario.get("max_rounds", options.rounds))):
+                for row in runner.round(brokers, scenario, round_, failures):
+                    failures[row["broker"]] += "error" in row
+                    rows.append(row)
+                    if out:
+                        print(json.dumps(row), file=out, flush=True)
+            if rows:
+                print(metrics.report(rows, options.ref, names, wanted), flush=True)
 
 
 def own_autogroup(nice):
@@ -264,7 +268,11 @@ def main():
     options = parse()
     wanted = options.metrics.split(",") if options.metrics else None
     if options.report:
-        rows = [json.loads(line) for file in options.report.split(",") for line in open(file)]
+        rows = [
+            json.loads(line)
+            for file in options.report.split(",")
+            for line in Path(file).read_text().splitlines()
+        ]
         rows = [row for row in rows if re.search(options.only or "", row["name"])]
         rows = [row for row in rows if re.fullmatch(options.broker or ".*", row["broker"])]
         names = list(dict.fromkeys(row["broker"] for row in rows))

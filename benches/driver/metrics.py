@@ -121,7 +121,11 @@ def table(name, rows, reference, order, wanted=None):
                 continue
             cell = number(value)
             ratio = paired_ratio(mine, reference_rows, key)
-            if METRICS[key].more_is_better is not None and broker != reference and ratio is not None:
+            if (
+                METRICS[key].more_is_better is not None
+                and broker != reference
+                and ratio is not None
+            ):
                 cell += f" ({number(ratio)})"
             cells.append(cell)
         note = f" ({len(failed)} failed)" if failed else ""
@@ -147,7 +151,9 @@ def summary(rows, key, order):
     for name in dict.fromkeys(row["name"] for row in good):
         cells = []
         for broker in brokers:
-            value = median([row for row in good if (row["name"], row["broker"]) == (name, broker)], key)
+            value = median(
+                [row for row in good if (row["name"], row["broker"]) == (name, broker)], key
+            )
             cells.append("-" if value is None else number(value))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

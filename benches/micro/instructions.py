@@ -41,7 +41,14 @@ def executed(binary, name, count):
     """Instructions of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", binary, name, str(count)],
+            [
+                "valgrind",
+                "--tool=callgrind",
+                f"--callgrind-out-file={folder}/out",
+                binary,
+                name,
+                str(count),
+            ],
             capture_output=True,
             text=True,
             check=True,
@@ -50,7 +57,9 @@ def executed(binary, name, count):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--save", action="store_true")
     p.add_argument("--check", action="store_true")
     p.add_argument("--only", default=".*")

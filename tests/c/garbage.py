@@ -11,40 +11,105 @@ forked child instead. A function or a parameter that this script does not know i
 
 import re
 import sys
+from pathlib import Path
 
-header = open(sys.argv[1]).read()
-symbols = open(sys.argv[2]).read().split()
+header = Path(sys.argv[1]).read_text()
+symbols = Path(sys.argv[2]).read_text().split()
 
-HANDLES = {"midge_broker": "s.b", "midge_queue": "s.q", "midge_client": "s.c", "midge_decision": "s.d"}
+HANDLES = {
+    "midge_broker": "s.b",
+    "midge_queue": "s.q",
+    "midge_client": "s.c",
+    "midge_decision": "s.d",
+}
 STRUCTS = ["midge_publish_args", "midge_event", "midge_stats", "midge_hooks", "midge_error_info"]
 READ_STRUCTS = ["midge_publish_args", "midge_hooks"]  # what is beyond their known part must be zero
 # Right values, by name, or by function and name.
 RIGHT = {
-    "key": '"limits.inflight"', "value": '"7"', "path": '"/nowhere"', "client_id": '"x"', "filter": '"a/b"',
-    "topic": '"a/b"', "name": '"tcp"', "payload": '"x"', "len": "1", "cap": "1", "buf": "s.text", "qos": "0",
-    "tag": "0", "reason": "0x98", "verdict": "0", "timeout_ms": "0", "n": "1", "ms": "1", "drain_ms": "0",
-    "listener": "0", "id": "3", "index": "0", "retain": "false", "mask": "0", "max_events": "4", "max_bytes": "0",
-    "overflow": "0", "on_event": "ignore", "user": "NULL", "user_free": "NULL", "status": "0", "m": "s.m",
-    "args": "(midge_publish_args *)s.room", "h": "(midge_hooks *)s.room", "ev": "(midge_event *)s.room",
-    "config": "s.config", "need": "&s.size", "count": "&s.size", "removed": "&s.size", "matched": "&s.matched",
-    "port": "&s.port", "fd": "&s.fd", "val": "&s.bytes", "num": "&s.number",
+    "key": '"limits.inflight"',
+    "value": '"7"',
+    "path": '"/nowhere"',
+    "client_id": '"x"',
+    "filter": '"a/b"',
+    "topic": '"a/b"',
+    "name": '"tcp"',
+    "payload": '"x"',
+    "len": "1",
+    "cap": "1",
+    "buf": "s.text",
+    "qos": "0",
+    "tag": "0",
+    "reason": "0x98",
+    "verdict": "0",
+    "timeout_ms": "0",
+    "n": "1",
+    "ms": "1",
+    "drain_ms": "0",
+    "listener": "0",
+    "id": "3",
+    "index": "0",
+    "retain": "false",
+    "mask": "0",
+    "max_events": "4",
+    "max_bytes": "0",
+    "overflow": "0",
+    "on_event": "ignore",
+    "user": "NULL",
+    "user_free": "NULL",
+    "status": "0",
+    "m": "s.m",
+    "args": "(midge_publish_args *)s.room",
+    "h": "(midge_hooks *)s.room",
+    "ev": "(midge_event *)s.room",
+    "config": "s.config",
+    "need": "&s.size",
+    "count": "&s.size",
+    "removed": "&s.size",
+    "matched": "&s.matched",
+    "port": "&s.port",
+    "fd": "&s.fd",
+    "val": "&s.bytes",
+    "num": "&s.number",
 }
 RIGHT_OF = {
-    ("midge_config_set_int", "value"): "7", ("midge_config_get", "cap"): "sizeof s.text",
-    ("midge_broker_addr", "cap"): "sizeof s.text", ("midge_message_prop", "key"): "&s.bytes",
-    ("midge_message_origin", "client_id"): "&s.bytes", ("midge_broker_retained", "out"): "s.list",
-    ("midge_broker_stats", "out"): "(midge_stats *)s.room", ("midge_last_error", "out"): "(midge_error_info *)s.room",
-    ("midge_config_new", "out"): "&s.made", ("midge_config_clone", "out"): "&s.made",
-    ("midge_broker_start", "out"): "&s.b2", ("midge_message_new", "out"): "&s.m2",
-    ("midge_client_new", "out"): "&s.c2", ("midge_queue_new", "out"): "&s.q2",
+    ("midge_config_set_int", "value"): "7",
+    ("midge_config_get", "cap"): "sizeof s.text",
+    ("midge_broker_addr", "cap"): "sizeof s.text",
+    ("midge_message_prop", "key"): "&s.bytes",
+    ("midge_message_origin", "client_id"): "&s.bytes",
+    ("midge_broker_retained", "out"): "s.list",
+    ("midge_broker_stats", "out"): "(midge_stats *)s.room",
+    ("midge_last_error", "out"): "(midge_error_info *)s.room",
+    ("midge_config_new", "out"): "&s.made",
+    ("midge_config_clone", "out"): "&s.made",
+    ("midge_broker_start", "out"): "&s.b2",
+    ("midge_message_new", "out"): "&s.m2",
+    ("midge_client_new", "out"): "&s.c2",
+    ("midge_queue_new", "out"): "&s.q2",
 }
 WRONG = {
-    "qos": ["3", "255"], "overflow": ["7", "-1"], "mask": ["1u << 13", "1u << 31"], "max_events": ["0"],
-    "reason": ["0", "0x7f", "0xff"], "verdict": ["MIDGE_E_WOULD_BLOCK"],
+    "qos": ["3", "255"],
+    "overflow": ["7", "-1"],
+    "mask": ["1u << 13", "1u << 31"],
+    "max_events": ["0"],
+    "reason": ["0", "0x7f", "0xff"],
+    "verdict": ["MIDGE_E_WOULD_BLOCK"],
 }
 NO_LIMITS = {
-    "tag", "timeout_ms", "n", "ms", "drain_ms", "listener", "id", "index", "retain", "max_bytes", "status",
-    "user", "cap", "value",
+    "tag",
+    "timeout_ms",
+    "n",
+    "ms",
+    "drain_ms",
+    "listener",
+    "id",
+    "index",
+    "retain",
+    "max_bytes",
+    "status",
+    "user",
+    "cap",
+    "value",
 }
 TOPICS = {"filter": ['""', '"a/#/b"'], "topic": ['""', '"a/#"']}
 
@@ -159,7 +224,10 @@ int main(int argc, char **argv) {
   return result();
 }"""
 
-declaration = re.compile(r"/\*\*((?:(?!\*/).)*)\*/\s*MIDGE_API\s+(?:MIDGE_MUST_USE\s+)?([^;]*?)(midge_\w+)\(([^;]*)\);", re.S)
+declaration = re.compile(
+    r"/\*\*((?:(?!\*/).)*)\*/\s*MIDGE_API\s+(?:MIDGE_MUST_USE\s+)?([^;]*?)(midge_\w+)\(([^;]*)\);",
+    re.S,
+)
 functions = {}
 for doc, result, name, rest in declaration.findall(header):
     doc = re.sub(r"\n \* ?", "\n", doc)
@@ -214,8 +282,11 @@ def call(name, changed=None, value=None):
 
 
 INIT = {
-    "midge_publish_args": "MIDGE_PUBLISH_ARGS_INIT", "midge_event": "MIDGE_EVENT_INIT", "midge_hooks": "MIDGE_HOOKS_INIT",
-    "midge_stats": "{0}", "midge_error_info": "{0}",
+    "midge_publish_args": "MIDGE_PUBLISH_ARGS_INIT",
+    "midge_event": "MIDGE_EVENT_INIT",
+    "midge_hooks": "MIDGE_HOOKS_INIT",
+    "midge_stats": "{0}",
+    "midge_error_info": "{0}",
 }
 
 
@@ -237,7 +308,9 @@ def case(name, code, wanted, argument=None, size=None, beyond=False):
                 setup += "memset((char *)s.room + sizeof v, 1, 8); "
     quoted = code.replace("\\", "\\\\").replace('"', '\\"')
     if functions[name][1] != "midge_status":
-        emit(f"  {{ struct set s = good(broker); {setup}(void){code}; CHECK(!!\"{name} returns\"); {freed(name, code)}clean(&s); }}")
+        emit(
+            f'  {{ struct set s = good(broker); {setup}(void){code}; CHECK(!!"{name} returns"); {freed(name, code)}clean(&s); }}'
+        )
         return
     named = '"' + "".join(f"{status} " for status in sorted(statuses(name))) + '"'
     argument = f'"{argument}"' if argument else "NULL"
@@ -245,7 +318,9 @@ def case(name, code, wanted, argument=None, size=None, beyond=False):
         check = f'documented({here()}, got, "{quoted}", {named});'
     else:
         check = f'expect({here()}, got, {wanted}, "{quoted}", {argument}); documented({here()}, got, "{quoted}", {named});'
-    emit(f"  {{ struct set s = good(broker); {setup}midge_status got = {code}; {check} {freed(name, code)}clean(&s); }}")
+    emit(
+        f"  {{ struct set s = good(broker); {setup}midge_status got = {code}; {check} {freed(name, code)}clean(&s); }}"
+    )
 
 
 def freed(name, code):
@@ -275,7 +350,12 @@ for name, (doc, result, parameters) in functions.items():
         if kind in HANDLES:
             wanted = "MIDGE_OK" if name.endswith("_free") else "MIDGE_E_INVALID"
             case(name, call(name, parameter, f"({kind}){{0}}"), wanted)
-            for other in ["0xdeadbeefcafeu", "UINT64_MAX", "s.b.id" if kind != "midge_broker" else "s.q.id", "s.q.id" if kind == "midge_client" else "s.c.id"]:
+            for other in [
+                "0xdeadbeefcafeu",
+                "UINT64_MAX",
+                "s.b.id" if kind != "midge_broker" else "s.q.id",
+                "s.q.id" if kind == "midge_client" else "s.c.id",
+            ]:
                 case(name, call(name, parameter, f"({kind}){{{other}}}"), "MIDGE_E_CLOSED")
             if kind in ("midge_queue", "midge_client"):
                 short = HANDLES[kind]
@@ -285,21 +365,33 @@ for name, (doc, result, parameters) in functions.items():
         if "*" in kind or parameter in ("on_event", "user_free"):
             if parameter == "user":
                 continue
-            optional = "may be NULL" in about(doc, parameter) and "may be NULL if" not in " ".join(about(doc, parameter).split())
-            case(name, call(name, parameter, "NULL"), None if optional else "MIDGE_E_INVALID", None if optional or name == "midge_last_error" else parameter)
+            optional = "may be NULL" in about(doc, parameter) and "may be NULL if" not in " ".join(
+                about(doc, parameter).split()
+            )
+            case(
+                name,
+                call(name, parameter, "NULL"),
+                None if optional else "MIDGE_E_INVALID",
+                None if optional or name == "midge_last_error" else parameter,
+            )
             if texts and status:
                 case(name, call(name, parameter, r'"\xff\xfe"'), "MIDGE_E_INVALID", parameter)
             for wrong in TOPICS.get(parameter, []):
                 if name != "midge_client_unsubscribe":
                     case(name, call(name, parameter, wrong), "MIDGE_E_INVALID", parameter)
-            if struct_of(kind):
-                if name != "midge_event_clear":
-                    for size in ["0", "3", "7", "5000", "UINT32_MAX"]:
-                        case(name, call(name), "MIDGE_E_ABI", None if name == "midge_last_error" else parameter, size)
-                    for size in ["sizeof v", "sizeof v + 64"]:
-                        case(name, call(name), None, size=size)
-                    if struct_of(kind) in READ_STRUCTS:
-                        case(name, call(name), "MIDGE_E_ABI", parameter, "sizeof v + 64", beyond=True)
+            if struct_of(kind) and name != "midge_event_clear":
+                for size in ["0", "3", "7", "5000", "UINT32_MAX"]:
+                    case(
+                        name,
+                        call(name),
+                        "MIDGE_E_ABI",
+                        None if name == "midge_last_error" else parameter,
+                        size,
+                    )
+                for size in ["sizeof v", "sizeof v + 64"]:
+                    case(name, call(name), None, size=size)
+                if struct_of(kind) in READ_STRUCTS:
+                    case(name, call(name), "MIDGE_E_ABI", parameter, "sizeof v + 64", beyond=True)
             continue
         if parameter == "len":
             case(name, call(name, parameter, "SIZE_MAX"), "MIDGE_E_INVALID", "payload")
@@ -307,10 +399,16 @@ for name, (doc, result, parameters) in functions.items():
         if parameter in WRONG and status:
             for wrong in WRONG[parameter]:
                 case(name, call(name, parameter, wrong), "MIDGE_E_INVALID", parameter)
-        elif parameter not in NO_LIMITS and not (parameter in WRONG):
+        elif parameter not in NO_LIMITS and parameter not in WRONG:
             sys.exit(f"{name} has a parameter that is not known here: {parameter}")
     # And once as it should be.
-    case(name, call(name) if name not in ("midge_broker_free", "midge_broker_stop") else f"{name}((midge_broker){{0}}{', 0' if 'stop' in name else ''})", None)
+    case(
+        name,
+        call(name)
+        if name not in ("midge_broker_free", "midge_broker_stop")
+        else f"{name}((midge_broker){{0}}{', 0' if 'stop' in name else ''})",
+        None,
+    )
 emit("}")
 emit("")
 emit("/* The line of the first call that does not say MIDGE_E_FORKED, or 0. */")

@@ -2,8 +2,9 @@
 
 import threading
 
-import midge
 import paho.mqtt.client as paho
+
+import midge
 
 VERSIONS = {"3.1.1": paho.MQTTv311, "5.0": paho.MQTTv5}
 

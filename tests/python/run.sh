@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it into an environment of its own, outside the source tree, and tests
-# what is installed. Arguments go to pytest.
+# Checks all Python of the repository with ruff; then builds the wheel, installs it into an environment
+# of its own, outside the source tree, and tests what is installed. Arguments go to pytest.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -13,6 +13,8 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   "$venv/bin/pip" install -q --disable-pip-version-check -r "$root/tests/python/requirements.txt"
   echo "$wanted" >"$stamp"
 fi
+"$venv/bin/ruff" check -q --no-cache "$root"
+"$venv/bin/ruff" format -q --check --no-cache "$root"
 rm -rf "$target/wheels"
 (cd "$root/python" && CARGO_TARGET_DIR=$target "$venv/bin/maturin" build -q --profile dev --out "$target/wheels")
 "$venv/bin/pip" install -q --disable-pip-version-check --force-reinstall --no-deps "$target"/wheels/midge-*.whl

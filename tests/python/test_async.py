@@ -4,10 +4,11 @@ import asyncio
 import threading
 
 import anyio
-import midge
 import pytest
 import trio
 import uvloop
+
+import midge
 from midge import Broker, ExpectationError
 
 

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 
-import midge
 import pytest
+
+import midge
 from midge import ANY, Broker, Message, Properties
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s"
@@ -366,11 +367,11 @@ def test_an_address_that_is_none():
 
 
 def test_settings_that_are_right():
-    with Broker(protocols=["5.0"], limits_inflight=10, options={"sys.interval_s": 0}) as broker:
-        with broker.socket() as sock:
-            sock.settimeout(10)
-            sock.sendall(CONNECT)
-            assert sock.recv(4) == b"\x20\x02\x00\x01"
+    settings = {"protocols": ["5.0"], "limits_inflight": 10, "options": {"sys.interval_s": 0}}
+    with Broker(**settings) as broker, broker.socket() as sock:
+        sock.settimeout(10)
+        sock.sendall(CONNECT)
+        assert sock.recv(4) == b"\x20\x02\x00\x01"
 
 
 def test_calls_that_are_wrong():

@@ -7,6 +7,7 @@ import aiomqtt
 import gmqtt
 import paho.mqtt.client as paho
 import pytest
+
 from midge import Broker
 
 

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 
-import midge
 import pytest
+
+import midge
 
 NAMES = {
     "midge": [os.path.join(os.path.dirname(sys.executable), "midge")],

@@ -4,6 +4,7 @@ import re
 import threading
 
 import pytest
+
 from midge import Broker, ExpectationError, Matcher, Message
 
 
@@ -90,7 +91,7 @@ def test_sequences(broker):
     assert broker.expect("x")
     broker.publish("b")
     broker.publish("a")
-    with pytest.raises(ExpectationError, match="1 of 2 messages came in order.*missing: 'b'"):
+    with pytest.raises(ExpectationError, match=r"1 of 2 messages came in order.*missing: 'b'"):
         broker.expect_sequence("a", Matcher("b"), timeout=0)
     assert broker.expect_sequence() == []
 

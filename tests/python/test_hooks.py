@@ -3,8 +3,9 @@
 import logging
 import threading
 
-import midge
 import pytest
+
+import midge
 from midge import Broker, ConnectInfo, Message, Refuse
 
 

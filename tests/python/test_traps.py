@@ -1,5 +1,6 @@
 """What goes wrong with native code in Python: exit, fork, signals, leaks, threads."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -8,8 +9,9 @@ import subprocess
 import sys
 import threading
 
-import midge
 import pytest
+
+import midge
 from midge import Broker
 
 
@@ -289,10 +291,8 @@ def test_starts_and_stops_from_many_threads():
         try:
             for _ in range(20):
                 broker.start()
-                try:
+                with contextlib.suppress(midge.StoppedError):
                     broker.publish("t")
-                except midge.StoppedError:
-                    pass
                 broker.stop()
         except BaseException as error:
             failures.append(error)
