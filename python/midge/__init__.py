@@ -24,12 +24,15 @@ from midge._errors import (
 from midge._expect import Matcher
 from midge._log import Log, MessageLog
 from midge._midge import Event, Message, Properties, Receipt, __version__
+from midge._options import Options, Settings
 from midge._pull import EventStream, Subscription
+from midge._threads import Failure
 from midge._types import (
     ANY,
     AclRequest,
     ClientInfo,
     ConnectInfo,
+    ReceiveRequest,
     Refuse,
     SessionInfo,
     Stats,
@@ -49,6 +52,7 @@ __all__ = [
     "Event",
     "EventStream",
     "ExpectationError",
+    "Failure",
     "ForkedError",
     "InternalError",
     "Log",
@@ -56,12 +60,15 @@ __all__ = [
     "Message",
     "MessageLog",
     "MidgeError",
+    "Options",
     "Properties",
     "Receipt",
+    "ReceiveRequest",
     "Refuse",
     "RefusedError",
     "Registration",
     "SessionInfo",
+    "Settings",
     "StartError",
     "Stats",
     "StoppedError",

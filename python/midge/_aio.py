@@ -6,12 +6,15 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from midge import _midge
+from midge._config import seconds
 from midge._expect import Matchable, Matcher, Where, wait_async
 from midge._types import ANY, ClientInfo
 from midge._wait import in_thread, pause
 
 if TYPE_CHECKING:
     from midge._broker import Broker
+
+__tracebackhide__ = True
 
 
 class AsyncView:
@@ -23,6 +26,7 @@ class AsyncView:
 
     async def start(self) -> Broker:
         """Starts the broker."""
+        self._broker._adopt_loop()
         return await in_thread(self._broker.start)
 
     async def stop(self, *, timeout: float = 0.0) -> None:
@@ -30,7 +34,8 @@ class AsyncView:
         await in_thread(lambda: self._broker.stop(timeout=timeout))
 
     async def restart(self, *, clean: bool = False) -> Broker:
-        """Stops and starts again on the same port."""
+        """Stops and starts again on the same port, while clients on this loop can go on."""
+        self._broker._adopt_loop()
         return await in_thread(lambda: self._broker.restart(clean=clean))
 
     @overload
@@ -88,7 +93,7 @@ class AsyncView:
     ) -> list[_midge.Message]:
         """Messages that come in this order."""
         broker = self._broker
-        wanted = [Matcher.of(matcher) for matcher in matchers]
+        wanted = broker._wanted(matchers)
         condition = broker._expected_sequence(wanted)
         found = await wait_async(broker._running(), condition, broker._time(timeout))
         return broker._found_sequence(found, wanted, timeout)
@@ -100,9 +105,25 @@ class AsyncView:
         broker = self._broker
         condition = broker._unexpected(Matcher(filter))
         await self.settle(timeout)
-        found = await wait_async(broker._running(), condition, within)
+        found = await wait_async(broker._running(), condition, seconds("within", within) or 0.0)
         broker._none(found)
 
+    @overload
+    async def wait_client(
+        self,
+        client_id: object = ANY,
+        *,
+        connected: Literal[True] = True,
+        timeout: float | None = None,
+    ) -> ClientInfo: ...
+    @overload
+    async def wait_client(
+        self, client_id: object = ANY, *, connected: Literal[False], timeout: float | None = None
+    ) -> None: ...
+    @overload
+    async def wait_client(
+        self, client_id: object = ANY, *, connected: bool, timeout: float | None = None
+    ) -> ClientInfo | None: ...
     async def wait_client(
         self, client_id: object = ANY, *, connected: bool = True, timeout: float | None = None
     ) -> ClientInfo | None:

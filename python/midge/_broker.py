@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket as _socket
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, overload
 
 from midge import _midge, _threads
 from midge._aio import AsyncView
-from midge._config import check_options, check_protocols, whole
-from midge._errors import ConfigError, ForkedError, StoppedError
+from midge._config import check_host, check_options, check_protocols, resolve, seconds, whole
+from midge._errors import ConfigError, ForkedError, StartError, StoppedError
 from midge._expect import jsonable
-from midge._hooks import Acl, Auth, HookSet, Intercept
+from midge._hooks import Acl, Auth, HookSet, Intercept, Pool, Receive, is_coroutine_function
 from midge._log import RECORD_BYTES, RECORDED, Log, MessageLog, Recorder
-from midge._pull import EventStream, Subscription
+from midge._loop import running_loop
+from midge._pull import EventStream, Pull, Subscription, Unique
+from midge._run import Run
 from midge._types import ClientInfo, SessionInfo, Stats, SubscriptionInfo
 from midge._wait import in_thread
 from midge._waits import Waits
 
 if TYPE_CHECKING:
-    import socket as _socket
+    from typing import Unpack
+
+    from midge._options import Options
+
+__tracebackhide__ = True
 
 Payload: TypeAlias = "bytes | bytearray | memoryview | str"
 OnMessage: TypeAlias = "Callable[[_midge.Message], object]"
+P = TypeVar("P", bound=Pull[Any])
 
 _MISSING: Any = object()
 
@@ -58,42 +68,56 @@ class Clock:
         return self._broker._running().now()
 
 
-class Registration:
+class Registration(Unique):
     """A callback. It does not run any more once :meth:`close` has returned."""
 
-    def __init__(self, queue: _midge.Subscription, call: OnMessage) -> None:
-        self._queue = queue
+    def __init__(self, pull: Subscription, call: OnMessage, failures: _threads.Failures) -> None:
+        self._pull = pull
         self._open = True
+        self._who = f"the callback {getattr(call, '__qualname__', call)!s}"
+        self._failures = failures
 
         def serve() -> None:
-            for first in Subscription(queue):
+            for first in pull:
                 # What has come meanwhile is taken at once: that is much faster.
                 for message in [first, *self._waiting()]:
                     if not self._open:
                         return
                     try:
-                        call(message)
-                    except Exception:
-                        _log_failure(call)
+                        self._answered(call(message))
+                    except BaseException as error:
+                        failures.report(self._who, error)
 
-        self._thread = _threads.PullThread("midge-callback", queue, serve)
+        self._thread = _threads.PullThread("midge-callback", pull, serve)
+
+    @staticmethod
+    def _answered(result: object) -> None:
+        if hasattr(result, "__await__"):
+            with contextlib.suppress(AttributeError):
+                result.close()  # type: ignore[attr-defined]
+            raise TypeError("the callback gave a coroutine, which nobody awaits")
 
     @property
     def lost(self) -> int:
         """Messages dropped because the callback was too slow."""
-        return self._queue.lost
+        return self._pull.lost
 
     def close(self) -> None:
-        """Ends it; waits for a call that is under way, unless this is that call."""
+        """Ends it; waits for a call that is under way, 10 seconds at most, unless this is that
+        call."""
         self._open = False
-        self._queue.close()
+        self._pull.close()
         while self._waiting():
             pass
-        self._thread.end()
+        self._end()
+
+    def _end(self) -> None:
+        if not self._thread.end():
+            self._failures.left(self._who)
 
     def _waiting(self) -> list[_midge.Message]:
         try:
-            return self._queue.drain(256)
+            return self._pull.drain(256)
         except StoppedError:
             return []
 
@@ -104,17 +128,14 @@ class Registration:
         self.close()
 
 
-def _log_failure(call: OnMessage) -> None:
-    import logging
-
-    logging.getLogger("midge").exception("the callback %r failed", call)
-
-
-class Broker(Waits):
+class Broker(Unique, Waits):
     """A complete MQTT 5.0, 3.1.1 and 3.1 broker in this process.
 
     Every method may be called from any thread. Port 0 takes a free port; with ``port=None`` it
     listens on none: then clients come in by ``unix_path`` or :meth:`socket`.
+
+    Hooks (``auth``, ``acl``, ``intercept``, ``receive``) are answered by up to ``hooks_threads``
+    threads, which may run them at the same time; ``auth`` and ``acl`` may be coroutines.
 
     Every option of ``docs/configuration.md`` is a keyword, with an underscore for its dot
     (``limits_inflight=10``), or goes by its key into ``options``.
@@ -136,34 +157,39 @@ class Broker(Waits):
         auth: Auth | None = None,
         acl: Acl | None = None,
         intercept: Intercept | None = None,
+        receive: Receive | None = None,
+        hooks_threads: int = 8,
         options: Mapping[str, object] | None = None,
         record: int = 10_000,
         clock: Literal["system", "manual"] = "system",
         threads: int = 1,
         timeout: float = 2.0,
-        **keywords: bool | int | str,
+        **keywords: Unpack[Options],
     ) -> None:
-        if not isinstance(host, str) or not host:
-            raise ConfigError(f"host: an address or a name, not {host!r}")
         if clock not in ("system", "manual"):
             raise ConfigError(f'clock: "system" or "manual", not {clock!r}')
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0:
             raise ConfigError(f"timeout: a number of seconds, 0 or more, not {timeout!r}")
-        self._bind_host = host
+        self._bind_host = check_host(host)
         self._bind_port = None if port is None else whole("port", port, 0, 65535)
         self._unix_path = None if unix_path is None else os.path.abspath(unix_path)
         self._options = check_protocols(protocols) + check_options(options, keywords)
-        self._hooks = HookSet(auth, acl, intercept)
+        self._failures = _threads.Failures()
+        hooks_threads = whole("hooks_threads", hooks_threads, 1, 1024)
+        self._hooks = HookSet(auth, acl, intercept, receive, hooks_threads, self._failures)
         self._manual = clock == "manual"
         self._threads = whole("threads", threads, 1, 1024)
         self.timeout = float(timeout)
         self._recorder = Recorder(whole("record", record, 0, sys.maxsize))
+        # For a few statements at a time: nobody waits for anything with it.
         self._life = threading.RLock()
+        self._restarting = threading.Lock()
+        self._run: Run | None = None
         self._native: _midge.Broker | None = None
-        self._store = _midge.Store()
-        self._questions: _midge.Hooks | None = None
-        self._answering: _threads.PullThread | None = None
+        self._kept = _midge.Kept()
         self._callbacks: list[Registration] = []
+        self._pulls: weakref.WeakSet[Pull[Any]] = weakref.WeakSet()
+        self._addresses: list[object] = []
         self._url = ""
 
     # Life
@@ -171,75 +197,180 @@ class Broker(Waits):
     def start(self) -> Self:
         """Starts the broker; it listens when this returns. Does nothing if it runs.
 
-        Raises :class:`BindError` for an address that is taken.
+        Raises :class:`BindError` for an address that is taken, or a host that has none.
         """
+        return self._start([])
+
+    def _start(self, pulls: Sequence[Pull[Any]]) -> Self:
         self._check_fork()
-        with self._life:
-            if self._native is not None and self._native.running:
+        self._adopt_loop()
+        while True:
+            with self._life:
+                if self._run is None:
+                    run = self._run = Run(Pool(self._hooks) if self._hooks else None)
+                    break
+                run = self._run
+            # What another thread does with it comes to its end first.
+            if run.is_answering():
+                if run.stopping:
+                    raise StoppedError("the broker is being stopped by another thread")
                 return self
-            listen = []
-            if self._bind_port is not None:
-                host = f"[{self._bind_host}]" if ":" in self._bind_host else self._bind_host
-                listen.append(f"tcp://{host}:{self._bind_port}")
-            if self._unix_path is not None:
-                listen.append(f"unix://{self._unix_path}")
-            questions = self._hooks.native() if self._hooks else None
-            kinds = RECORDED if self._recorder.limit else []
-            record = (kinds, max(self._recorder.limit, 1), RECORD_BYTES)
-            native, recorded = _midge.start(
-                listen, self._options, self._manual, self._threads, record, questions, self._store
+            run.starting.wait()
+            if run.stopping:
+                run.ended.wait()
+            elif run.native is not None:
+                return self
+        try:
+            self._begin(run, pulls)
+        except BaseException:
+            # Interrupted, perhaps: nothing may be left that runs.
+            self._end(run, 0.0)
+            raise
+        finally:
+            run.starting.set()
+        return self
+
+    def _adopt_loop(self) -> None:
+        """Hooks that are coroutines run on the event loop of whoever starts the broker."""
+        if loop := running_loop():
+            self._hooks.loop = loop
+        elif self._hooks.needs_loop and self._hooks.loop is None:
+            raise StartError(
+                "auth, acl: coroutines need an event loop; start the broker with `async with` "
+                "or `await broker.aio.start()`"
             )
-            if questions is not None:
-                hooks = self._hooks
-                self._questions = questions
-                self._answering = _threads.PullThread(
-                    "midge-hooks", questions, lambda: hooks.serve(questions)
-                )
-            self._native = native
-            self._url = native.url
-            if native.port:
-                # From now on it is this port, for a restart.
-                self._bind_port = native.port
-            self._recorder.attach(recorded)
+
+    def _begin(self, run: Run, pulls: Sequence[Pull[Any]]) -> None:
+        listen = []
+        if self._bind_port is not None:
+            host = f"[{self._bind_host}]" if ":" in self._bind_host else self._bind_host
+            listen.append(f"tcp://{host}:{self._bind_port}")
+        if self._unix_path is not None:
+            listen.append(f"unix://{self._unix_path}")
+        messages = [pull for pull in pulls if isinstance(pull, Subscription)]
+        events = [pull for pull in pulls if isinstance(pull, EventStream)]
+        kinds = RECORDED if self._recorder.limit else []
+        try:
+            run.native, recorded, subscriptions, watches = _midge.start(
+                listen,
+                self._options,
+                self._manual,
+                self._threads,
+                (kinds, max(self._recorder.limit, 1), RECORD_BYTES),
+                None if run.pool is None else run.pool.questions,
+                self._kept,
+                [pull._again for pull in messages],
+                [pull._again for pull in events],
+            )
+        except (ConfigError, StartError):
+            if self._bind_port is not None:
+                resolve(self._bind_host, listen[0])
+            raise
+        self._native = native = run.native
+        self._url = native.url
+        if native.port:
+            # From now on it is this port, for a restart.
+            self._bind_port = native.port
+        self._addresses = native.addresses()
+        self._recorder.attach(recorded)
+        for subscription, queue in zip(messages, subscriptions, strict=True):
+            subscription._move(queue)
+        for stream, watch in zip(events, watches, strict=True):
+            stream._move(watch)
+        with self._life:
             _threads.running.add(self)
-            return self
 
     def stop(self, *, timeout: float = 0.0) -> None:
         """Stops the broker: its threads have ended and its ports are free when this returns.
 
         Connected clients get up to ``timeout`` seconds to take and acknowledge what waits for
-        them. Does nothing if the broker does not run.
+        them. A hook or a callback that does not return is waited for, 10 seconds at most; then it
+        is left behind with a ``RuntimeWarning``. Does nothing if the broker does not run. Called in
+        a hook while another thread stops the broker, it returns at once.
         """
         self._check_fork()
+        timeout = seconds("timeout", timeout) or 0.0
+        self._finish(timeout)
+        self._end_callbacks()
+
+    def _end_callbacks(self) -> None:
+        """Ends the callbacks when they have seen what waits for them."""
         with self._life:
-            if self._native is None:
-                return
-            if self._questions is not None and self._questions.is_answering():
-                # This is a hook: it cannot answer what is asked while it waits here.
-                self._questions.close()
-            self._native.stop(timeout)
-            _threads.running.discard(self)
-            if self._answering is not None:
-                self._answering.end()
-                self._answering = self._questions = None
             callbacks, self._callbacks = self._callbacks, []
-            self._recorder.pull()
         for callback in callbacks:
-            callback._thread.end()
+            callback._end()
+
+    def _finish(self, timeout: float) -> None:
+        """Ends the present run, or waits until another thread has done that."""
+        while True:
+            with self._life:
+                run = self._run
+                if run is None:
+                    return
+                is_first = run.starting.is_set() and not run.stopping
+                if is_first:
+                    run.stopping = True
+            if is_first:
+                self._end(run, timeout)
+                return
+            if run.is_answering():
+                return
+            run.starting.wait()
+            if run.stopping:
+                run.ended.wait()
+                return
+
+    def _end(self, run: Run, timeout: float) -> None:
+        run.stopping = True
+        try:
+            run.end(timeout)
+        finally:
+            self._recorder.pull()
+            with self._life:
+                _threads.running.discard(self)
+                if self._run is run:
+                    self._run = None
+            run.ended.set()
 
     def restart(self, *, clean: bool = False) -> Self:
         """Stops and starts again on the same port. Sessions and retained messages are kept, unless
-        ``clean``; the log is kept always."""
+        ``clean``; the log, callbacks, subscriptions and event streams of this program are kept
+        always, and notice nothing but the pause."""
         self._check_fork()
-        with self._life:
-            self.stop()
+        run = self._run
+        answering = run is not None and run.is_answering()
+        if not self._restarting.acquire(blocking=not answering):
+            raise StoppedError("the broker is being restarted by another thread")
+        pulls: list[Pull[Any]] = []
+        try:
+            with self._life:
+                if self.running:
+                    pulls = [pull for pull in self._pulls if not pull._closed]
+            for pull in pulls:
+                pull._hold()
+            self._finish(0.0)
             if clean:
-                self._store = _midge.Store()
-            return self.start()
+                self._kept = _midge.Kept()
+            return self._start(pulls)
+        finally:
+            for pull in pulls:
+                if pull._moving:
+                    pull._move(None)
+            self._restarting.release()
 
     def reset(self) -> None:
-        """Disconnects every client and forgets all sessions, retained messages and the log. The
-        port stays."""
+        """Makes the broker as good as new, on the same port: every client is disconnected;
+        sessions, retained messages, the log and failures are forgotten; callbacks, subscriptions
+        and event streams of this program are closed. One that was stopped is started again."""
+        self._check_fork()
+        self._end_callbacks()
+        with self._life:
+            pulls = list(self._pulls)
+        for pull in pulls:
+            pull.close()
+        if not self.running:
+            self._kept = _midge.Kept()
+            self.start()
         native = self._running()
         # A client that comes again at once is sent away again, but not for ever.
         for _ in range(10):
@@ -249,6 +380,7 @@ class Broker(Waits):
                 native.clear_session(session["client_id"])
         native.clear_retained("#")
         self._recorder.clear()
+        self._failures.clear()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -284,14 +416,6 @@ class Broker(Waits):
         self._check_fork()
         return self._native
 
-    def _addresses(self) -> set[object]:
-        addresses: set[object] = set()
-        if self.port:
-            addresses.add((self._bind_host, self.port))
-        if self._unix_path is not None:
-            addresses.add(self._unix_path)
-        return addresses
-
     # Where it is
 
     @property
@@ -325,8 +449,6 @@ class Broker(Waits):
 
     def socket(self) -> _socket.socket:
         """A connected socket that speaks MQTT, without a port. The caller closes it."""
-        import socket as _socket
-
         return _socket.socket(fileno=self._running().connect_fd())
 
     @property
@@ -373,19 +495,29 @@ class Broker(Waits):
             except TypeError:
                 kind = type(payload).__name__
                 raise TypeError(f"payload: bytes, str or a buffer, not {kind}") from None
+        if as_client is not None and self._hooks.needs_loop:
+            self._check_loop()
         return self._running().publish(topic, payload, qos, retain, properties, as_client, to)
 
+    def _check_loop(self) -> None:
+        loop = self._hooks.loop
+        if loop is not None and loop.is_current():
+            raise RuntimeError(
+                "as_client: the hook that is asked is a coroutine of this very event loop, which "
+                "would wait for itself; publish on another thread"
+            )
+
     def disconnect(self, client_id: str, reason: int = 0x98) -> bool:
-        """Disconnects a client, with an MQTT 5 reason code; its will is published. Returns whether
-        it was connected."""
-        return self._running().disconnect(client_id, reason)
+        """Disconnects a client, with an MQTT 5 reason code of 0x80 or above; its will is published.
+        Returns whether it was connected."""
+        return self._running().disconnect(client_id, whole("reason", reason, 0x80, 0xFF))
 
     def clear_session(self, client_id: str) -> bool:
         """Ends a session and its connection. Returns whether there was one."""
         return self._running().clear_session(client_id)
 
     def clear_retained(self, filter: str = "#") -> int:
-        """Removes retained messages; how many they were."""
+        """Removes the retained messages that match a filter; how many they were."""
         return self._running().clear_retained(filter)
 
     # Observe
@@ -397,13 +529,26 @@ class Broker(Waits):
         ``retained`` is false; ``maxsize`` messages wait at most, then the oldest is dropped."""
         if not filters:
             raise ValueError("filters: at least one topic filter")
+        return self._subscribe(filters, qos, maxsize, retained)
+
+    def _subscribe(
+        self, filters: Sequence[str], qos: int, maxsize: int, retained: bool
+    ) -> Subscription:
         maxsize = whole("maxsize", maxsize, 1, sys.maxsize)
-        return Subscription(self._running().subscribe(list(filters), qos, maxsize, retained))
+        queue = self._running().subscribe(list(filters), qos, maxsize, retained)
+        return self._known(Subscription(queue, (list(filters), qos, maxsize), maxsize))
+
+    def _known(self, pull: P) -> P:
+        """Remembers what a restart keeps and a reset closes."""
+        with self._life:
+            self._pulls.add(pull)
+        return pull
 
     def watch(self, *names: str, maxsize: int = 4096) -> EventStream:
         """What happens from now on: the events of these names, or all."""
         maxsize = whole("maxsize", maxsize, 1, sys.maxsize)
-        return EventStream(self._running().events(list(names), maxsize))
+        queue = self._running().events(list(names), maxsize)
+        return self._known(EventStream(queue, (list(names), maxsize), maxsize))
 
     @overload
     def on_message(
@@ -417,13 +562,20 @@ class Broker(Waits):
         self, filter: str, fn: OnMessage | None = None, *, qos: int = 2, maxsize: int = 1024
     ) -> Registration | Callable[[OnMessage], Registration]:
         """Calls ``fn`` for each message, in order, on a daemon thread of its own. It may use the
-        broker. Without ``fn`` it is a decorator."""
+        broker. Without ``fn`` it is a decorator. What it raises is in :attr:`failures` and goes to
+        :func:`threading.excepthook`; the next message is handed to it all the same."""
         if fn is None:
             return lambda fn: self.on_message(filter, fn, qos=qos, maxsize=maxsize)
         if not callable(fn):
             raise TypeError(f"fn: a callable, not {type(fn).__name__}")
-        queue = self._running().subscribe([filter], qos, maxsize, True)
-        registration = Registration(queue, fn)
+        if is_coroutine_function(fn):
+            raise TypeError(
+                "fn: a plain function, not a coroutine; in asynchronous code use "
+                "`async for message in broker.subscribe(...)`"
+            )
+        registration = Registration(
+            self._subscribe([filter], qos, maxsize, True), fn, self._failures
+        )
         with self._life:
             self._callbacks = [known for known in self._callbacks if not known._thread.ended]
             self._callbacks.append(registration)
@@ -431,19 +583,22 @@ class Broker(Waits):
 
     @property
     def messages(self) -> MessageLog:
-        """Everything that was published since the start, oldest first, ``record`` at most."""
+        """What was published since the start, oldest first: as much as ``record`` events and 64 MiB
+        of payloads leave of it."""
         self._check_fork()
-        self._recorder.pull()
-        with self._recorder.lock:
-            return MessageLog(self._recorder.messages)
+        return MessageLog(self._recorder.messages())
 
     @property
     def events(self) -> Log[_midge.Event]:
-        """What happened since the start, oldest first, ``record`` at most."""
+        """What happened since the start, oldest first: ``record`` events at most, which carry 64 MiB
+        of payloads at most."""
         self._check_fork()
-        self._recorder.pull()
-        with self._recorder.lock:
-            return Log(self._recorder.events)
+        return Log(self._recorder.events())
+
+    @property
+    def failures(self) -> list[_threads.Failure]:
+        """What callbacks and hooks have raised since the start, oldest first, 100 at most."""
+        return self._failures.all()
 
     def _check_fork(self) -> None:
         # Before any lock: in a forked child another thread of the parent may hold it for ever.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 
 from midge import _midge
-from midge._errors import ConfigError
+from midge._errors import BindError, ConfigError
+
+__tracebackhide__ = True
 
 _KEYWORDS = (
     "host",
@@ -16,6 +20,8 @@ _KEYWORDS = (
     "auth",
     "acl",
     "intercept",
+    "receive",
+    "hooks_threads",
     "options",
     "record",
     "clock",
@@ -42,10 +48,10 @@ def check_options(
     for keyword, value in keywords.items():
         key = _table().get(keyword)
         if key is None:
-            import difflib
-
-            near = difflib.get_close_matches(keyword, [*_KEYWORDS, *_table()], 1, 0)
-            raise ConfigError(f"unknown keyword {keyword!r}; did you mean {near[0]!r}?")
+            near = difflib.get_close_matches(keyword, [*_KEYWORDS, *_table()], 1, 0.5)
+            rest = f"{', '.join(_KEYWORDS)}, and the options of docs/configuration.md"
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {rest}"
+            raise ConfigError(f"unknown keyword {keyword!r}; {hint}")
         pairs.append((key, value))
     checked = []
     for key, value in pairs:
@@ -65,6 +71,31 @@ def _text(key: object, value: object) -> str:
     raise ConfigError(f"{key}: a bool, an int or a str, not {type(value).__name__}")
 
 
+def check_host(host: object) -> str:
+    """An address or a name, without a port."""
+    if not isinstance(host, str) or not host:
+        raise ConfigError(f"host: an address or a name, not {host!r}")
+    if ":" in host:
+        try:
+            socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+        except OSError:
+            raise ConfigError(
+                f"host: an address or a name without a port or a scheme, not {host!r}; "
+                "port= is an argument of its own"
+            ) from None
+    elif any(character.isspace() or character in "/[]" for character in host):
+        raise ConfigError(f"host: an address or a name, not {host!r}")
+    return host
+
+
+def resolve(host: str, address: str) -> None:
+    """Raises a :class:`BindError` if a host has no address."""
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise BindError(error.errno, f"host: {error.strerror}", address) from None
+
+
 def check_protocols(protocols: Sequence[str] | None) -> list[tuple[str, str]]:
     """The accepted versions of MQTT as an option."""
     if protocols is None:
@@ -78,6 +109,17 @@ def check_protocols(protocols: Sequence[str] | None) -> list[tuple[str, str]]:
     if not versions:
         raise ConfigError('protocols: at least one of "3.1", "3.1.1" and "5.0"')
     return [("mqtt.versions", ",".join(versions))]
+
+
+def seconds(name: str, value: float | None) -> float | None:
+    """A number of seconds, or ``None``. What lies in the past is now."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: a number of seconds or None, not {value!r}")
+    if value != value:
+        raise ValueError(f"{name}: a number of seconds or None, not {value!r}")
+    return max(float(value), 0.0)
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import json as _json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +13,8 @@ from midge import _midge
 from midge._log import Recorder
 from midge._types import ANY
 from midge._wait import readable
+
+__tracebackhide__ = True
 
 T = TypeVar("T")
 Where: TypeAlias = Callable[[_midge.Message], object]
@@ -88,7 +92,9 @@ class Matcher:
             payload = payload.encode()
         elif isinstance(payload, (bytearray, memoryview)):
             payload = bytes(payload)
-        _midge.topic_matches(filter, "t")  # raises if it is not a filter
+        _midge.check_filter(filter)
+        if where is not None and not callable(where):
+            raise TypeError(f"where: a callable, not {type(where).__name__}")
         self.filter = filter
         self.payload = payload
         self.json = json
@@ -99,7 +105,8 @@ class Matcher:
 
     @classmethod
     def of(cls, what: Matchable) -> Matcher:
-        """A matcher from a filter, ``(filter, payload)`` or a message."""
+        """A matcher from a filter, ``(filter, payload)``, a message or a matcher, which it gives
+        back."""
         match what:
             case Matcher():
                 return what
@@ -129,7 +136,7 @@ class Matcher:
         wrong = []
         if not self.on_topic(message):
             wrong.append("topic")
-        if not self._payload_fits(message.payload):
+        if self.payload is not ANY and not self._payload_fits(message):
             wrong.append("payload")
         if self.json is not ANY and not self._json_fits(message):
             wrong.append("json")
@@ -144,12 +151,15 @@ class Matcher:
             wrong.append("where")
         return wrong
 
-    def _payload_fits(self, payload: bytes) -> bool:
+    def _payload_fits(self, message: _midge.Message) -> bool:
+        if isinstance(self.payload, bytes):
+            return message.has_payload(self.payload)
         if isinstance(self.payload, re.Pattern):
+            payload = message.payload
             if isinstance(self.payload.pattern, str):
                 return self.payload.search(payload.decode(errors="replace")) is not None
             return self.payload.search(payload) is not None
-        return bool(self.payload == payload)
+        return bool(self.payload == message.payload)
 
     def _json_fits(self, message: _midge.Message) -> bool:
         try:
@@ -199,20 +209,15 @@ def find_sequence(recorder: Recorder, matchers: Sequence[Matcher]) -> Callable[[
 
 def unexpected(recorder: Recorder, matcher: Matcher) -> _midge.Message | None:
     """The first message that nobody expected."""
-    recorder.pull()
-    with recorder.lock:
-        for message in recorder.unseen:
-            if not matcher.misses(message):
-                return message
+    for message in recorder.unseen():
+        if not matcher.misses(message):
+            return message
     return None
 
 
 def nearest(recorder: Recorder, matcher: Matcher) -> list[str]:
     """What came closest, in lines for people."""
-    import difflib
-
-    with recorder.lock:
-        unseen, used = list(recorder.unseen), list(recorder.used)
+    unseen, used = recorder.unseen(), recorder.used()
     lines = []
 
     def distance(message: _midge.Message) -> tuple[bool, int, float]:
@@ -241,6 +246,4 @@ def nearest(recorder: Recorder, matcher: Matcher) -> list[str]:
 
 def jsonable(value: object) -> bytes:
     """A value as JSON for a payload."""
-    import json
-
-    return json.dumps(value).encode()
+    return _json.dumps(value).encode()

@@ -1,33 +1,56 @@
 """Hooks: Python callables that the broker asks by way of a queue.
 
-A daemon thread takes the questions and answers them. Whatever goes wrong, and no answer within
-``hooks.timeout_ms``, is a no.
+Daemon threads take the questions and answer them; a coroutine is handed on to the event loop of the
+application. Whatever goes wrong, and no answer within ``hooks.timeout_ms`` after a question was
+taken up, is a no.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+import functools
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
 from midge import _midge
 from midge._errors import ConfigError
-from midge._types import AclRequest, ConnectInfo, Refuse
+from midge._loop import Loop
+from midge._threads import Failures, PullThread
+from midge._types import AclRequest, ConnectInfo, ReceiveRequest, Refuse
 
-Auth: TypeAlias = "Mapping[str, str] | Callable[[ConnectInfo], bool | Refuse | None]"
-Acl: TypeAlias = "Callable[[AclRequest], bool | Refuse | None]"
+__tracebackhide__ = True
+
+Verdict: TypeAlias = "bool | Refuse | None"
+Auth: TypeAlias = "Mapping[str, str] | Callable[[ConnectInfo], Verdict | Awaitable[Verdict]]"
+Acl: TypeAlias = "Callable[[AclRequest], Verdict | Awaitable[Verdict]]"
+Receive: TypeAlias = "Callable[[ReceiveRequest], bool | None]"
 Intercept: TypeAlias = "Callable[[_midge.Message], _midge.Message | bool | Refuse | None]"
 
 _BAD_PASSWORD = 0x86
 _NOT_AUTHORIZED = 0x87
+_CO_COROUTINE = 0x80
 
 
 class HookSet:
     """The callables of one broker."""
 
-    def __init__(self, auth: Auth | None, acl: Acl | None, intercept: Intercept | None) -> None:
-        for name, hook in (("acl", acl), ("intercept", intercept)):
+    def __init__(
+        self,
+        auth: Auth | None,
+        acl: Acl | None,
+        intercept: Intercept | None,
+        receive: Receive | None,
+        threads: int,
+        failures: Failures,
+    ) -> None:
+        for name, hook in (("acl", acl), ("intercept", intercept), ("receive", receive)):
             if hook is not None and not callable(hook):
                 raise ConfigError(f"{name}: a callable, not {type(hook).__name__}")
+        for name, hook in (("intercept", intercept), ("receive", receive)):
+            if is_coroutine_function(hook):
+                raise ConfigError(
+                    f"{name}: a plain function, not a coroutine: the broker itself waits for it"
+                )
         if isinstance(auth, Mapping):
             auth = _passwords(dict(auth))
         elif auth is not None and not callable(auth):
@@ -38,38 +61,83 @@ class HookSet:
         self.auth = auth
         self.acl = acl
         self.intercept = intercept
+        self.receive = receive
+        self.threads = threads
+        self.failures = failures
+        self.loop: Loop | None = None
+        self.needs_loop = is_coroutine_function(auth) or is_coroutine_function(acl)
 
     def __bool__(self) -> bool:
-        return any((self.auth, self.acl, self.intercept))
+        return any((self.auth, self.acl, self.intercept, self.receive))
 
     def native(self) -> _midge.Hooks:
         """The queue of questions for one run of the broker."""
-        return _midge.Hooks(self.auth is not None, self.acl is not None, self.intercept is not None)
+        return _midge.Hooks(
+            self.auth is not None,
+            self.acl is not None,
+            self.intercept is not None,
+            self.receive is not None,
+            self.threads,
+        )
 
-    def serve(self, questions: _midge.Hooks) -> None:
-        """Answers until there are no more questions."""
-        while (request := questions.get()) is not None:
+    def serve(self, questions: _midge.Hooks, reserved: bool) -> None:
+        """Answers on the calling thread until it is told to end."""
+        while (request := questions.get(reserved)) is not None:
             try:
-                self._answer(request)
-            except Exception:
-                import logging
-
-                log = logging.getLogger("midge")
-                log.exception("the hook for %s of %r failed", request.kind, request.client_id)
-                request.deny(_NOT_AUTHORIZED, "the hook failed")
+                self._answer(request, questions.limit)
+            except BaseException as error:
+                self._failed(request, error)
             # Kept until the next question it would hold its message and password.
             del request
 
-    def _answer(self, request: _midge.Request) -> None:
+    def _failed(self, request: _midge.Request, error: BaseException) -> None:
+        # Before the answer: whoever is told of the no finds the reason.
+        name = {"connect": "auth", "publish": "acl", "subscribe": "acl"}.get(request.kind)
+        who = f"the hook {name or request.kind} for {request.client_id!r}"
+        self.failures.report(who, error)
+        request.deny(_NOT_AUTHORIZED, "the hook failed")
+
+    def _answer(self, request: _midge.Request, limit: float) -> None:
         match request.kind:
             case "connect" if self.auth is not None:
-                _decide(request, self.auth(_connect_info(request)), _BAD_PASSWORD)
+                self._decide(request, self.auth(_connect_info(request)), _BAD_PASSWORD, limit)
             case "publish" | "subscribe" if self.acl is not None:
-                _decide(request, self.acl(_acl_request(request)), _NOT_AUTHORIZED)
+                self._decide(request, self.acl(_acl_request(request)), _NOT_AUTHORIZED, limit)
             case "intercept" if self.intercept is not None and request.message is not None:
                 self._intercept(request, request.message)
+            case "receive" if self.receive is not None and request.message is not None:
+                asked = ReceiveRequest(request.client_id or "", request.message)
+                _say(request, self.receive(asked), _NOT_AUTHORIZED)
             case _:
                 request.deny(_NOT_AUTHORIZED, None)
+
+    def _decide(self, request: _midge.Request, verdict: Any, reason: int, limit: float) -> None:
+        if not hasattr(verdict, "__await__"):
+            _say(request, verdict, reason)
+            return
+        loop = self.loop
+        if loop is None:
+            _give_up(verdict)
+            raise TypeError(
+                "the hook is a coroutine, and no event loop ran where the broker was started"
+            )
+
+        async def run() -> None:
+            try:
+                _say(request, await verdict, reason)
+            except Exception as error:
+                self._failed(request, error)
+            except BaseException:
+                # Cancelled: time is up, or the loop ends.
+                request.deny(_NOT_AUTHORIZED, "no answer from the hook in time")
+                raise
+
+        request.hand_on()
+        try:
+            loop.spawn(run, limit)
+        except RuntimeError:
+            _give_up(verdict)
+            raise
 
     def _intercept(self, request: _midge.Request, message: _midge.Message) -> None:
         assert self.intercept is not None
@@ -86,13 +154,70 @@ class HookSet:
                 else:
                     request.replace(other)
             case other:
+                _give_up(other)
                 raise TypeError(
                     "intercept: answer with None, a Message, False or Refuse, "
                     f"not {type(other).__name__}"
                 )
 
 
-def _decide(request: _midge.Request, verdict: object, reason: int) -> None:
+class Pool:
+    """The threads that answer for one run of a broker: each is started when a question would have
+    to wait without it, and one whose hook does not return in its time is replaced."""
+
+    def __init__(self, hooks: HookSet) -> None:
+        self.questions = questions = hooks.native()
+        self._failures = hooks.failures
+        self._loop = hooks.loop
+        self._workers: list[PullThread] = []
+        workers = self._workers
+
+        def supervise() -> None:
+            while (reserved := questions.supervise()) is not None:
+                # Those that were replaced have ended by now, or will.
+                workers[:] = [worker for worker in workers if not worker.ended]
+                serve = functools.partial(hooks.serve, questions, reserved)
+                try:
+                    workers.append(PullThread("midge-hooks", questions, serve))
+                except RuntimeError:
+                    questions.did_not_come(reserved)
+
+        self._supervisor = PullThread("midge-hooks-watch", questions, supervise)
+
+    def end(self) -> None:
+        """Ends the threads, and waits for hooks that are running. Called on one of them, it does
+        not wait for that one."""
+        self.questions.close()
+        if self._loop is not None:
+            self._loop.cancel()
+        try:
+            self._supervisor.end()
+        finally:
+            stuck = [worker for worker in self._workers if not worker.end()]
+        for _ in stuck:
+            self._failures.left("a hook")
+
+
+def is_coroutine_function(call: object) -> bool:
+    """Whether calling it gives a coroutine."""
+    while isinstance(call, functools.partial):
+        call = call.func
+    for function in (call, vars(type(call)).get("__call__")):
+        function = getattr(function, "__func__", function)
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_flags & _CO_COROUTINE:
+            return True
+    return False
+
+
+def _give_up(awaitable: object) -> None:
+    """Lets go of a coroutine that nobody is going to await."""
+    close = getattr(awaitable, "close", None)
+    if callable(close) and hasattr(awaitable, "__await__"):
+        close()
+
+
+def _say(request: _midge.Request, verdict: object, reason: int) -> None:
     if verdict is True:
         request.allow()
     elif isinstance(verdict, Refuse):
@@ -100,6 +225,7 @@ def _decide(request: _midge.Request, verdict: object, reason: int) -> None:
     elif verdict is False or verdict is None:
         request.deny(reason, None)
     else:
+        _give_up(verdict)
         raise TypeError(f"answer with True, False or Refuse, not {type(verdict).__name__}")
 
 
@@ -107,8 +233,6 @@ def _passwords(known: dict[str, str]) -> Callable[[ConnectInfo], bool]:
     for name, password in known.items():
         if not isinstance(name, str) or not isinstance(password, str):
             raise ConfigError("auth: user names and passwords are str")
-
-    import hmac
 
     def check(client: ConnectInfo) -> bool:
         expected = known.get(client.username or "")
@@ -141,4 +265,5 @@ def _acl_request(request: _midge.Request) -> AclRequest:
         topic=request.topic or "",
         qos=request.qos,
         retain=request.retain,
+        group=request.group,
     )

@@ -5,16 +5,21 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 from midge import _midge
 from midge._errors import StoppedError
+
+__tracebackhide__ = True
 
 T = TypeVar("T")
 Choose: TypeAlias = "Callable[[Sequence[_midge.Message]], list[int] | None]"
 
 # The messages in the log count with their payload towards this bound.
 RECORD_BYTES = 64 << 20
+
+# Payloads up to this length are kept as bytes of Python once they were asked for.
+_COPIED_ONCE = 4096
 
 RECORDED = [
     "connected",
@@ -41,8 +46,8 @@ class Log(Sequence[T]):
     @overload
     def __getitem__(self, index: int) -> T: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> T | Self:
         if isinstance(index, slice):
             return type(self)(self._items[index])
         return self._items[index]
@@ -97,65 +102,130 @@ def _same(message: _midge.Message, other: object) -> bool:
         topic, payload = other
         if isinstance(payload, str):
             payload = payload.encode()
-        return bool(topic == message.topic and payload == message.payload)
+        if topic != message.topic:
+            return False
+        if isinstance(payload, bytes):
+            return message.has_payload(payload)
+        return bool(payload == message.payload)
     return message == other
 
 
+# What an event takes besides a payload.
+_EVENT_BYTES = 1024
+
+
 class Recorder:
-    """Takes in what the broker recorded, when somebody looks. Bounded on both sides."""
+    """Takes in what the broker recorded, when somebody looks: ``limit`` events at most, with
+    ``RECORD_BYTES`` of payloads at most. A message is in it once, however often it is asked for.
+
+    No code of users runs while it is locked, but for what the collection of garbage ends.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.lost = 0
-        self.lock = threading.Lock()
-        self.events: deque[_midge.Event] = deque(maxlen=limit)
-        self.messages: deque[_midge.Message] = deque(maxlen=limit)
-        # What no expectation has used up yet.
-        self.unseen: deque[_midge.Message] = deque(maxlen=limit)
-        self.used: deque[_midge.Message] = deque(maxlen=100)
+        self._lock = threading.RLock()
+        self._busy = False
+        self._bytes = 0
+        self._events: deque[_midge.Event] = deque()
+        # Messages that no expectation has used up, and those that one has, by identity.
+        self._unseen: dict[int, _midge.Message] = {}
+        self._used: dict[int, _midge.Message] = {}
         self._queue: _midge.Events | None = None
+        self._lost_before = 0
 
     def attach(self, queue: _midge.Events) -> None:
         """From now on what comes from here is added."""
         self.pull()
-        with self.lock:
+        with self._lock:
             self._queue = queue
+            self._lost_before = self.lost
 
     def pull(self) -> None:
         """Takes in what has come since the last time."""
-        with self.lock:
-            self._pull()
+        with self._lock:
+            # Garbage that is collected inside may look here, too.
+            if self._queue is None or self._busy:
+                return
+            self._busy = True
+            try:
+                self._pull(self._queue)
+            finally:
+                self._busy = False
 
-    def _pull(self) -> None:
-        if self._queue is None:
-            return
+    def _pull(self, queue: _midge.Events) -> None:
         try:
-            events = self._queue.drain(self.limit)
+            events = queue.drain(self.limit)
         except StoppedError:
             return
         for event in events:
-            self.events.append(event)
-            if event.message is not None:
-                self.messages.append(event.message)
-                self.unseen.append(event.message)
-        self.lost = self._queue.lost
+            self._events.append(event)
+            self._bytes += _EVENT_BYTES
+            if (message := event.message) is not None:
+                self._bytes += _cost(message)
+                self._unseen[id(message)] = message
+        while len(self._events) > self.limit or (
+            len(self._events) > 1 and self._bytes > RECORD_BYTES
+        ):
+            self._forget_oldest()
+        self.lost = self._lost_before + queue.lost
+
+    def _forget_oldest(self) -> None:
+        event = self._events.popleft()
+        self._bytes -= _EVENT_BYTES
+        if (message := event.message) is not None:
+            self._bytes -= _cost(message)
+            self._unseen.pop(id(message), None)
+            self._used.pop(id(message), None)
+        self._lost_before += 1
 
     def clear(self) -> None:
         """Forgets everything that has come so far."""
-        with self.lock:
-            self._pull()
-            for log in (self.events, self.messages, self.unseen, self.used):
-                log.clear()
+        with self._lock:
+            self.pull()
+            gone = (self._events, self._unseen, self._used)
+            self._events, self._unseen, self._used = deque(), {}, {}
+            self._bytes = 0
+        del gone
+
+    def events(self) -> list[_midge.Event]:
+        """What happened, oldest first."""
+        with self._lock:
+            self.pull()
+            return list(self._events)
+
+    def messages(self) -> list[_midge.Message]:
+        """What was published, oldest first."""
+        return [event.message for event in self.events() if event.message is not None]
+
+    def unseen(self) -> list[_midge.Message]:
+        """What no expectation has used up, oldest first."""
+        with self._lock:
+            self.pull()
+            return list(self._unseen.values())
+
+    def used(self) -> list[_midge.Message]:
+        """What expectations have used up, in that order."""
+        with self._lock:
+            return list(self._used.values())
 
     def take(self, choose: Choose) -> list[_midge.Message] | None:
-        """Uses up the messages whose places ``choose`` gives."""
-        with self.lock:
-            self._pull()
-            places = choose(self.unseen)
+        """Uses up the messages whose places ``choose`` gives. It runs with nothing locked, and
+        again if another expectation was quicker."""
+        while True:
+            unseen = self.unseen()
+            places = choose(unseen)
             if places is None:
                 return None
-            taken = [self.unseen[place] for place in places]
-            for place in sorted(places, reverse=True):
-                del self.unseen[place]
-            self.used.extend(taken)
-            return taken
+            taken = [unseen[place] for place in places]
+            with self._lock:
+                if all(self._unseen.get(id(message)) is message for message in taken):
+                    for message in taken:
+                        self._used[id(message)] = self._unseen.pop(id(message))
+                    return taken
+
+
+def _cost(message: _midge.Message) -> int:
+    """Bytes that a message takes: a short payload may be there twice, as bytes of Python."""
+    length = len(message)
+    return 2 * length if length <= _COPIED_ONCE else length

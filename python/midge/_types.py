@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from midge._midge import Message
+
 
 class _Any:
     """Equal to everything."""
@@ -105,8 +107,11 @@ class Refuse:
     __match_args__ = ("reason", "text")
 
     def __init__(self, reason: int = 0x87, text: str | None = None) -> None:
-        if not 0x80 <= reason <= 0xFF:
-            raise ValueError(f"reason: a reason code of 0x80 or above, not {reason:#04x}")
+        if isinstance(reason, bool) or not isinstance(reason, int) or not 0x80 <= reason <= 0xFF:
+            shown = f"{reason:#04x}" if isinstance(reason, int) else repr(reason)
+            raise ValueError(f"reason: a reason code of 0x80 or above, not {shown}")
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"text: a str or None, not {type(text).__name__}")
         self.reason = reason
         self.text = text
 
@@ -132,7 +137,8 @@ class ConnectInfo(NamedTuple):
 
 
 class AclRequest(NamedTuple):
-    """A client that asks to publish to a topic, or to subscribe to a filter."""
+    """A client that asks to publish to a topic, or to subscribe to a filter. ``topic`` is that topic
+    or filter; of a shared subscription it is what stands behind the group, which is in ``group``."""
 
     action: Literal["publish", "subscribe"]
     client_id: str
@@ -141,3 +147,38 @@ class AclRequest(NamedTuple):
     topic: str
     qos: int
     retain: bool
+    group: str | None = None
+
+    def reaches(self, filter: str) -> bool:
+        """Whether it is about any topic that ``filter`` matches. A subscription to ``#``,
+        ``+/pump`` or ``secret/#`` reaches ``"secret/#"``, though only one of them begins with it.
+
+        >>> import midge
+        >>> ask = midge.AclRequest("subscribe", "c", None, "", "+/pump", 0, False)
+        >>> ask.reaches("secret/#"), ask.reaches("public/lamp")
+        (True, False)
+        """
+        return overlap(self.topic, filter)
+
+
+class ReceiveRequest(NamedTuple):
+    """A client that is about to receive a message, because of whichever subscription."""
+
+    client_id: str
+    message: Message
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two filters match a topic in common (sections 4.7.1 and 4.7.2)."""
+    left, right = one.split("/"), other.split("/")
+    for at, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b and at == 0 and "$" in (a[:1], b[:1]):
+            return False  # MQTT-4.7.2-1: no leading wildcard matches it
+        if "#" in (a, b):
+            return True
+        if a != b and "+" not in (a, b):
+            return False
+    if len(left) == len(right):
+        return True
+    longer = left if len(left) > len(right) else right
+    return longer[min(len(left), len(right)) :] == ["#"]

@@ -1,15 +1,18 @@
 """Waiting for a descriptor on whatever event loop runs: asyncio, uvloop, trio, anyio on either.
 
-Nothing is bound to a loop before it waits, and nothing is left on it afterwards. Modules that take
-long to import are imported when they are needed.
+Nothing is bound to a loop before it waits, and nothing is left on it afterwards. Event loops are
+imported by whoever runs one.
 """
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+
+__tracebackhide__ = True
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _trio() -> Any:
+def trio_of_this_task() -> Any:
     """The module ``trio`` if the caller is one of its tasks."""
     trio = sys.modules.get("trio")
     if trio is None:
@@ -31,7 +34,7 @@ def _trio() -> Any:
 
 async def readable(descriptor: int, timeout: float | None) -> bool:
     """Waits until a descriptor is readable; ``False`` after ``timeout`` seconds."""
-    if trio := _trio():
+    if trio := trio_of_this_task():
         with trio.move_on_after(float("inf") if timeout is None else max(timeout, 0.0)):
             await trio.lowlevel.wait_readable(descriptor)
             return True
@@ -57,7 +60,7 @@ async def readable(descriptor: int, timeout: float | None) -> bool:
 
 async def pause(seconds: float) -> None:
     """Lets other tasks run."""
-    if trio := _trio():
+    if trio := trio_of_this_task():
         await trio.sleep(seconds)
     else:
         import asyncio
@@ -67,8 +70,6 @@ async def pause(seconds: float) -> None:
 
 async def in_thread(call: Callable[[], T]) -> T:
     """Runs something that blocks on a thread of its own."""
-    import socket
-
     ours, theirs = socket.socketpair()
     outcome: list[tuple[T | None, BaseException | None]] = []
 

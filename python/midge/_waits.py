@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from midge import _midge
+from midge._config import seconds, whole
 from midge._errors import ConfigError, ExpectationError
 from midge._expect import (
     Condition,
@@ -21,6 +24,8 @@ from midge._types import ANY, ClientInfo
 
 if TYPE_CHECKING:
     from midge._log import Recorder
+
+__tracebackhide__ = True
 
 _PUBLISHED = ("published",)
 _CLIENTS = ("connected", "disconnected")
@@ -42,7 +47,8 @@ class Waits:
         raise NotImplementedError
 
     def _time(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else timeout
+        time = seconds("timeout", timeout)
+        return self.timeout if time is None else time
 
     def _recording(self) -> Recorder:
         self._running()
@@ -114,8 +120,7 @@ class Waits:
         return self._found(found, matcher, count, timeout)
 
     def _expected(self, matcher: Matcher, count: int) -> Condition[list[_midge.Message]]:
-        if count < 1:
-            raise ValueError(f"count: 1 or more, not {count}")
+        whole("count", count, 1, sys.maxsize)
         return Condition(_PUBLISHED, find(self._recording(), matcher, count))
 
     def _found(
@@ -136,9 +141,14 @@ class Waits:
     ) -> list[_midge.Message]:
         """Messages that come in this order; others may lie between them. Each matcher is a filter,
         ``(filter, payload)``, a message or a :class:`Matcher`."""
-        wanted = [Matcher.of(matcher) for matcher in matchers]
+        wanted = self._wanted(matchers)
         found = wait(self._running(), self._expected_sequence(wanted), self._time(timeout))
         return self._found_sequence(found, wanted, timeout)
+
+    def _wanted(self, matchers: Sequence[Matchable]) -> list[Matcher]:
+        if not matchers:
+            raise ValueError("matchers: at least one topic filter, pair, Message or Matcher")
+        return [Matcher.of(matcher) for matcher in matchers]
 
     def _expected_sequence(self, wanted: list[Matcher]) -> Condition[list[_midge.Message]]:
         return Condition(_PUBLISHED, find_sequence(self._recording(), wanted))
@@ -148,8 +158,7 @@ class Waits:
     ) -> list[_midge.Message]:
         if found is not None:
             return found
-        with self._recorder.lock:
-            unseen = list(self._recorder.unseen)
+        unseen = self._recorder.unseen()
         reached = 0
         for message in unseen:
             if reached < len(wanted) and not wanted[reached].misses(message):
@@ -168,7 +177,7 @@ class Waits:
         matcher = Matcher(filter)
         condition = self._unexpected(matcher)
         self.settle(timeout)
-        self._none(wait(self._running(), condition, within))
+        self._none(wait(self._running(), condition, seconds("within", within) or 0.0))
 
     def _unexpected(self, matcher: Matcher) -> Condition[_midge.Message]:
         recorder = self._recording()
@@ -180,10 +189,27 @@ class Waits:
 
     # Clients
 
+    @overload
+    def wait_client(
+        self,
+        client_id: object = ANY,
+        *,
+        connected: Literal[True] = True,
+        timeout: float | None = None,
+    ) -> ClientInfo: ...
+    @overload
+    def wait_client(
+        self, client_id: object = ANY, *, connected: Literal[False], timeout: float | None = None
+    ) -> None: ...
+    @overload
+    def wait_client(
+        self, client_id: object = ANY, *, connected: bool, timeout: float | None = None
+    ) -> ClientInfo | None: ...
     def wait_client(
         self, client_id: object = ANY, *, connected: bool = True, timeout: float | None = None
     ) -> ClientInfo | None:
-        """Waits until a client is connected, or is not connected (any more)."""
+        """Waits until a client is connected, or is not connected (any more). The client, or
+        ``None``."""
         condition = self._client(client_id, connected)
         found = wait(self._running(), condition, self._time(timeout))
         return self._client_found(found, client_id, connected, timeout)
@@ -210,9 +236,7 @@ class Waits:
         what = "did not connect" if connected else "is still connected"
         lines = [f"{who} {what} within {self._time(timeout):g} s"]
         lines.append(f"connected: {', '.join(map(repr, self.clients)) or 'nobody'}")
-        self._recorder.pull()
-        with self._recorder.lock:
-            told = [e for e in self._recorder.events if e.name in ("refused", "disconnected")]
+        told = [e for e in self._recorder.events() if e.name in ("refused", "disconnected")]
         lines.extend(f"  {event}" for event in told[-5:])
         raise ExpectationError("\n".join(lines))
 
@@ -226,6 +250,8 @@ class Waits:
             raise self._no_subscription(filter, client, timeout)
 
     def _subscription(self, filter: str, client: object) -> Condition[bool]:
+        _midge.check_filter(filter)
+
         def check() -> bool | None:
             for row in self._running().subscriptions():
                 have = row["filter"]

@@ -6,15 +6,21 @@ Nothing of the broker is imported until a fixture runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
-    from midge import Broker, Event
+    from typing import Unpack
 
-_BROKERS: pytest.StashKey[list[Broker]] = pytest.StashKey()
+    from midge import Broker, Event, Failure, Settings
+
+__tracebackhide__ = True
+
+_EVIDENCE: pytest.StashKey[list[_Evidence]] = pytest.StashKey()
+_SESSION: pytest.StashKey[list[Broker]] = pytest.StashKey()
 
 # What `--midge-strict` does not let pass.
 _TROUBLE = {
@@ -54,7 +60,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--midge-strict",
         action="store_true",
-        help="a protocol error, a dropped message or a lost connection fails the test",
+        help="a protocol error, a dropped message, a lost connection or an exception of a callback or "
+        "hook fails the test",
     )
     group.addoption(
         "--midge-keep",
@@ -77,8 +84,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "mqtt_broker(**keywords): settings of the mqtt_broker fixture, as for midge.Broker",
+        "mqtt_broker(**keywords): settings of the mqtt_broker fixture, as for midge.Broker; the "
+        "nearest one wins for each keyword",
     )
+    config.stash[_SESSION] = []
     reuse = config.getini("midge_reuse")
     if reuse not in ("fresh", "session"):
         raise pytest.UsageError(f'midge_reuse: "fresh" or "session", not {reuse!r}')
@@ -101,10 +110,18 @@ def _scaled(seconds: float) -> float:
 
 
 @pytest.fixture(scope="session")
-def mqtt_broker_options() -> Mapping[str, Any]:
+def mqtt_broker_options() -> Settings:
     """Settings of every broker of the run, as keywords of midge.Broker; override it in
     conftest.py."""
     return {}
+
+
+class BrokerFactory(Protocol):
+    """Starts a broker with keywords of midge.Broker."""
+
+    def __call__(self, **keywords: Unpack[Settings]) -> Broker:
+        """The broker; it ends with the test."""
+        ...
 
 
 def _start(
@@ -116,60 +133,145 @@ def _start(
     return Broker(**{"timeout": timeout, **options, **keywords}).start()
 
 
-def _watch(request: pytest.FixtureRequest, broker: Broker) -> None:
+class _Evidence:
+    """What a broker has seen in one test. A broker of the run has seen other tests before."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.begin()
+
+    def begin(self) -> None:
+        """The test begins now."""
+        before = self.broker.events
+        self._first: Event | None = before[-1] if before else None
+        self._shown: Event | None = self._first
+        self._is_shown = False
+        failures = self.broker.failures
+        self._failure = failures[-1] if failures else None
+        self._kept: tuple[list[Event], list[Failure]] | None = None
+
+    def freeze(self) -> None:
+        """The broker is about to forget."""
+        self._kept = (list(self.broker.events), self._failures())
+
+    def _after(self, last: Event | None) -> list[Event]:
+        events = list(self.broker.events) if self._kept is None else self._kept[0]
+        for place, event in enumerate(events):
+            if event is last:
+                return events[place + 1 :]
+        return events
+
+    def show(self, limit: int) -> str | None:
+        """The lines of a report, each event once."""
+        events = self._after(self._shown)
+        if self._is_shown and not events:
+            return None
+        self._is_shown = True
+        lines = [repr(self.broker)]
+        if len(events) > limit:
+            lines.append(f"... {len(events) - limit} earlier events; --midge-log-limit shows more")
+        # Not events[-limit:], because -0 would be all of them.
+        lines.extend(str(event) for event in events[max(len(events) - limit, 0) :])
+        if events:
+            self._shown = events[-1]
+        return "\n".join(lines)
+
+    def _failures(self) -> list[Failure]:
+        failures = self.broker.failures
+        for place, failure in enumerate(failures):
+            if failure is self._failure:
+                return failures[place + 1 :]
+        return failures
+
+    def failures(self) -> list[str]:
+        """What callbacks and hooks have raised in the test."""
+        failures = self._failures() if self._kept is None else self._kept[1]
+        return [f"{failure.who}:\n{failure.text}" for failure in failures]
+
+    def trouble(self) -> list[str]:
+        """What `--midge-strict` does not let pass."""
+        return [str(event) for event in self._after(self._first) if _is_trouble(event)]
+
+
+def _evidence(item: pytest.Item) -> list[_Evidence]:
+    return item.stash.setdefault(_EVIDENCE, [])
+
+
+def _watch(item: pytest.Item, broker: Broker) -> _Evidence:
     """The reports of this test tell what happened in the broker."""
-    request.node.stash.setdefault(_BROKERS, []).append(broker)
+    for known in _evidence(item):
+        if known.broker is broker:
+            return known
+    evidence = _Evidence(broker)
+    _evidence(item).append(evidence)
+    return evidence
 
 
 def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
-    marker = request.node.get_closest_marker("mqtt_broker")
-    if marker is None:
-        return {}
-    if marker.args:
-        raise pytest.UsageError("mqtt_broker: the marker takes keywords, as midge.Broker does")
-    return dict(marker.kwargs)
+    """The keywords of the markers, those of the test before those of its class and module, and
+    those of an indirect parameter before them."""
+    keywords: dict[str, Any] = {}
+    for marker in request.node.iter_markers("mqtt_broker"):
+        if marker.args:
+            raise pytest.UsageError("mqtt_broker: the marker takes keywords, as midge.Broker does")
+        keywords = {**marker.kwargs, **keywords}
+    param = getattr(request, "param", {})
+    if not isinstance(param, Mapping):
+        raise pytest.UsageError(
+            "mqtt_broker: indirect parameters are mappings of keywords, as for midge.Broker, "
+            f"not {param!r}"
+        )
+    return {**keywords, **param}
 
 
 @pytest.fixture
 def mqtt_broker_factory(
-    request: pytest.FixtureRequest, mqtt_broker_options: Mapping[str, Any]
-) -> Iterator[Callable[..., Broker]]:
+    request: pytest.FixtureRequest, mqtt_broker_options: Settings
+) -> Iterator[BrokerFactory]:
     """Starts brokers that end with the test."""
     started: list[Broker] = []
 
-    def start(**keywords: Any) -> Broker:
+    def start(**keywords: Unpack[Settings]) -> Broker:
         broker = _start(request.config, mqtt_broker_options, keywords)
         started.append(broker)
-        _watch(request, broker)
+        _watch(request.node, broker)
         return broker
 
     yield start
-    trouble = [line for broker in started for line in _end(request, broker)]
     for broker in started:
-        broker.stop()
-    _complain(request, trouble)
+        _keep(request, broker)
+    # All of them, also if one does not stop.
+    errors = []
+    for broker in started:
+        try:
+            broker.stop()
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 @pytest.fixture
 def mqtt_broker(request: pytest.FixtureRequest) -> Broker:
     """A broker for this test: fresh, on a free port, with the settings of the marker
-    ``@pytest.mark.mqtt_broker(...)``."""
+    ``@pytest.mark.mqtt_broker(...)``, or of ``parametrize("mqtt_broker", [{...}], indirect=True)``."""
     marked = _marked(request)
     if request.config.getini("midge_reuse") == "session" and not marked:
         reset: Broker = request.getfixturevalue("mqtt_broker_reset")
         return reset
-    factory = request.getfixturevalue("mqtt_broker_factory")
-    broker: Broker = factory(**marked)
-    return broker
+    factory: BrokerFactory = request.getfixturevalue("mqtt_broker_factory")
+    return factory(**marked)
 
 
 @pytest.fixture(scope="session")
 def mqtt_broker_session(
-    request: pytest.FixtureRequest, mqtt_broker_options: Mapping[str, Any]
+    request: pytest.FixtureRequest, mqtt_broker_options: Settings
 ) -> Iterator[Broker]:
     """One broker for the run, for applications that live as long (one in each worker of xdist)."""
     broker = _start(request.config, mqtt_broker_options, {})
+    request.config.stash[_SESSION].append(broker)
     yield broker
+    request.config.stash[_SESSION].remove(broker)
     broker.stop()
 
 
@@ -179,31 +281,24 @@ def mqtt_broker_reset(
 ) -> Iterator[Broker]:
     """The broker of the run, emptied before and after the test."""
     mqtt_broker_session.reset()
-    _watch(request, mqtt_broker_session)
+    evidence = _watch(request.node, mqtt_broker_session)
+    evidence.begin()
     yield mqtt_broker_session
-    trouble = _end(request, mqtt_broker_session)
+    _keep(request, mqtt_broker_session)
+    mqtt_broker_session._end_callbacks()
+    evidence.freeze()
     mqtt_broker_session.reset()
-    _complain(request, trouble)
 
 
 _FAILED: pytest.StashKey[bool] = pytest.StashKey()
 
 
-def _end(request: pytest.FixtureRequest, broker: Broker) -> list[str]:
-    """What the end of a test finds wrong, before the broker goes."""
+def _keep(request: pytest.FixtureRequest, broker: Broker) -> None:
+    """Leaves the broker of a failed test running, if that is wanted."""
     if request.config.getoption("--midge-keep") and request.node.stash.get(_FAILED, False):
         capture = request.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture else _nothing():
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
             input(f"\n{broker.url} is left running; Enter goes on: ")
-    if not request.config.getoption("--midge-strict"):
-        return []
-    return [str(event) for event in broker.events if _is_trouble(event)]
-
-
-def _nothing() -> Any:
-    import contextlib
-
-    return contextlib.nullcontext()
 
 
 def _is_trouble(event: Event) -> bool:
@@ -212,36 +307,56 @@ def _is_trouble(event: Event) -> bool:
     return event.name in ("disconnected", "refused") and event.reason in _TROUBLE
 
 
-def _complain(request: pytest.FixtureRequest, trouble: list[str]) -> None:
-    if trouble:
-        pytest.fail("--midge-strict:\n" + "\n".join(trouble), pytrace=False)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    _watch_session(item)
+    try:
+        return (yield)
+    finally:
+        _watch_session(item)
+
+
+def _watch_session(item: pytest.Item) -> None:
+    """What happens in the broker of the run is evidence for the tests that use it."""
+    if {"mqtt_broker_session", "mqtt_broker_reset"} & set(getattr(item, "fixturenames", ())):
+        for broker in item.config.stash[_SESSION]:
+            _watch(item, broker)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    try:
+        result = yield
+    finally:
+        failures = [text for evidence in _evidence(item) for text in evidence.failures()]
+        if failures:
+            item.add_report_section("teardown", "failures mqtt", "\n".join(failures))
+    if item.config.getoption("--midge-strict"):
+        trouble = [line for evidence in _evidence(item) for line in evidence.trouble()]
+        if trouble or failures:
+            pytest.fail("\n".join(["--midge-strict:", *trouble, *failures]), pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    failed = call.excinfo is not None and not call.excinfo.errisinstance(
+        (pytest.skip.Exception, pytest.xfail.Exception)
+    )
+    wanted = item.config.getoption("--midge-log")
+    if wanted == "all" or (wanted == "fail" and failed):
+        for evidence in _evidence(item):
+            text = evidence.show(item.config.getoption("--midge-log-limit"))
+            if text is not None:
+                item.add_report_section(call.when, "log mqtt", text)
     report = yield
     if report.when == "call":
         item.stash[_FAILED] = report.failed
-    brokers = item.stash.get(_BROKERS, [])
-    wanted = item.config.getoption("--midge-log")
-    shown = wanted == "all" or (wanted == "fail" and report.failed)
-    if brokers and shown and report.when == "call":
-        for broker in brokers:
-            lines = _lines(broker, item.config.getoption("--midge-log-limit"))
-            report.sections.append(("Captured log mqtt", "\n".join(lines)))
     if report.when == "teardown":
-        item.stash[_BROKERS] = []
+        item.stash[_EVIDENCE] = []
     return report
-
-
-def _lines(broker: Broker, limit: int) -> list[str]:
-    events = broker.events
-    lines = [repr(broker)]
-    if len(events) > limit:
-        lines.append(f"... {len(events) - limit} earlier events; --midge-log-limit shows more")
-    # Not events[-limit:], because -0 would be all of them.
-    lines.extend(str(event) for event in events[max(len(events) - limit, 0) :])
-    return lines
 
 
 def pytest_assertrepr_compare(

@@ -61,6 +61,14 @@ class Device:
 
 
 @pytest.fixture
+def told(monkeypatch):
+    """What threads have raised, which would fail the test."""
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_value))
+    return raised
+
+
+@pytest.fixture
 def device():
     """Connects paho clients, which end with the test."""
     made = []

@@ -232,7 +232,7 @@ def test_subscriptions_of_the_program():
     assert list(fresh) == []
 
 
-def test_on_message():
+def test_on_message(told):
     with Broker() as broker:
         came, done = [], threading.Event()
 
@@ -252,6 +252,9 @@ def test_on_message():
         broker.expect("answers", "x")
         broker.expect_none("answers")
         assert came == ["a/1", "a/2"]
+        (failure,) = broker.failures
+        assert "answer" in failure.who and "RuntimeError: asked for" in failure.text
+        assert [str(error) for error in told] == ["asked for"]
 
 
 def test_views(device):
@@ -362,8 +365,9 @@ def test_settings_that_are_wrong(keywords, text):
 
 
 def test_an_address_that_is_none():
-    with pytest.raises(midge.ConfigError, match="cannot listen on"):
-        Broker(host="no such host").start()
+    with pytest.raises(midge.BindError, match=r"tcp://nowhere\.invalid") as caught:
+        Broker(host="nowhere.invalid").start()
+    assert "host" in caught.value.strerror and caught.value.filename == "tcp://nowhere.invalid:0"
 
 
 def test_settings_that_are_right():

@@ -1,7 +1,9 @@
 """Hooks: Python callables that the broker asks."""
 
-import logging
+import asyncio
+import contextlib
 import threading
+import time
 
 import pytest
 
@@ -42,7 +44,7 @@ def test_an_authenticator(device):
     assert "'p'" not in repr(seen[0]) and seen[0].peer.startswith("127.0.0.1:")
 
 
-def test_what_goes_wrong_is_a_no(device, caplog):
+def test_what_goes_wrong_is_a_no(device, told):
     def auth(client):
         match client.client_id:
             case "raises":
@@ -52,10 +54,14 @@ def test_what_goes_wrong_is_a_no(device, caplog):
             case "nonsense":
                 return "yes"
 
-    caplog.set_level(logging.CRITICAL, "midge")
     with Broker(auth=auth) as broker:
         for name in ("raises", "none", "nonsense"):
             assert not device(broker, name).connected
+        assert [failure.who for failure in broker.failures] == [
+            "the hook auth for 'raises'",
+            "the hook auth for 'nonsense'",
+        ]
+    assert [type(error) for error in told] == [RuntimeError, TypeError]
 
 
 def test_no_answer_in_time_is_a_no(device):
@@ -98,7 +104,7 @@ def test_access_control(device):
         broker.publish("own/2", as_client="device")
 
 
-def test_interception(device):
+def test_interception(device, told):
     def intercept(message):
         match message:
             case Message("drop"):
@@ -122,12 +128,9 @@ def test_interception(device):
         assert broker.publish("drop").matched == 1
         with pytest.raises(midge.RefusedError, match="Quota exceeded"):
             broker.publish("refuse")
-        logging.getLogger("midge").disabled = True
-        try:
-            with pytest.raises(midge.RefusedError):
-                broker.publish("fail")
-        finally:
-            logging.getLogger("midge").disabled = False
+        with pytest.raises(midge.RefusedError):
+            broker.publish("fail")
+        assert [str(error) for error in told] == ["asked for"]
         assert broker.stats.dropped["refused_by_hook"] == 5
 
 
@@ -180,7 +183,9 @@ def test_stop_from_inside_a_hook():
         ended.set()
 
     broker = Broker(intercept=intercept).start()
-    broker.publish("t")
+    # What the hook was asked has no answer when the broker is gone.
+    with pytest.raises(midge.RefusedError):
+        broker.publish("t")
     assert ended.wait(10) and not broker.running
 
 
@@ -192,3 +197,354 @@ def test_a_broker_with_hooks_goes_away_without_stop():
     with pytest.warns(ResourceWarning, match="unclosed"):
         assert serve()
     assert not [thread for thread in threading.enumerate() if thread.name == "midge-hooks"]
+
+
+def test_a_slow_hook_makes_only_its_asker_wait(device):
+    """The time limit runs from when a question is taken up, and one hook that hangs leaves the
+    others their threads."""
+    release = threading.Event()
+    inside = threading.Event()
+
+    def acl(request):
+        if request.client_id == "slow":
+            inside.set()
+            return release.wait(30)
+        return True
+
+    with Broker(acl=acl) as broker:
+        slow, quick = device(broker, "slow"), device(broker, "quick")
+        slow.client.publish("t", "slow", 1)
+        assert inside.wait(10)
+        for number in range(20):
+            quick.client.publish("t", str(number), 1).wait_for_publish(10)
+        broker.expect("t", client="quick", count=20)
+        release.set()
+        broker.expect("t", "slow")
+
+
+def test_a_hook_that_hangs_is_replaced_and_its_time_is_its_own():
+    """One thread, hooks that hang before it: what waits for its turn longer than the limit is
+    answered all the same."""
+    release, asked = threading.Event(), []
+    first = threading.Event()
+
+    def auth(client):
+        asked.append(client.client_id)
+        first.set()
+        return release.wait(30) if client.client_id.startswith("slow") else True
+
+    connect = b"\x10\x12\x00\x04MQTT\x04\x02\x00\x00\x00\x06"
+    with Broker(auth=auth, hooks_threads=1, hooks_timeout_ms=100) as broker:
+        clients = {name: broker.socket() for name in ("slow-0", "slow-1", "slow-2", "quick1")}
+        for name, client in clients.items():
+            client.settimeout(20)
+            client.sendall(connect + name.encode())
+            assert first.wait(10)
+        for name, client in clients.items():
+            code = 0 if name == "quick1" else 5
+            assert client.recv(4) == bytes((0x20, 2, 0, code))
+            client.close()
+        assert sorted(asked) == sorted(clients)
+        release.set()
+
+
+def test_hooks_run_side_by_side():
+    """Eight threads by default: eight hooks that wait for each other come to an end."""
+    together = threading.Barrier(8)
+
+    def auth(client):
+        together.wait(10)
+        return True
+
+    connect = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x00\x00\x04"
+    with Broker(auth=auth) as broker:
+        clients = [broker.socket() for _ in range(8 * 25)]
+        for number, client in enumerate(clients):
+            client.settimeout(20)
+            client.sendall(connect + f"{number:04}".encode())
+        for client in clients:
+            assert client.recv(4) == b"\x20\x02\x00\x00"
+            client.close()
+        assert broker.stats.refused == 0
+
+
+def test_one_hook_after_the_other(device):
+    """With one thread they never overlap."""
+    inside, most = [], []
+
+    def acl(request):
+        inside.append(request)
+        most.append(len(inside))
+        inside.remove(request)
+        return True
+
+    with Broker(acl=acl, hooks_threads=1) as broker:
+        clients = [device(broker, f"c{n}") for n in range(4)]
+        for turn in range(10):
+            for client in clients:
+                client.client.publish("t", str(turn), 1)
+        broker.expect("t", count=40)
+        assert max(most) == 1 and broker.failures == []
+
+
+def test_an_interceptor_does_not_wait_for_slow_authenticators(device):
+    """What holds up the broker itself has a thread of its own."""
+    release = threading.Event()
+    waiting = threading.Semaphore(0)
+
+    def auth(client):
+        if client.client_id == "b":
+            waiting.release()
+            return release.wait(30)
+        return True
+
+    with Broker(auth=auth, intercept=lambda message: None, hooks_threads=1) as broker:
+        one = device(broker, "a")
+        connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01b"
+        with broker.socket() as other:
+            other.sendall(connect)
+            assert waiting.acquire(timeout=10)
+            one.client.publish("t", "x", 1).wait_for_publish(10)
+            broker.expect("t", "x")
+            release.set()
+            broker.wait_client("b")
+
+
+def test_stop_in_a_hook_while_another_thread_stops():
+    inside, ended = threading.Event(), threading.Event()
+
+    def auth(client):
+        inside.set()
+        # Until the other thread is at it.
+        while broker.running:
+            time.sleep(0)
+        broker.stop()
+        ended.set()
+        return True
+
+    broker = Broker(auth=auth).start()
+    with broker.socket() as sock:
+        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+        assert inside.wait(10)
+        broker.stop()
+    assert ended.wait(10) and not broker.running and broker.failures == []
+
+
+def test_start_and_restart_in_a_hook_that_is_being_stopped(told):
+    inside, raised = threading.Event(), []
+
+    def auth(client):
+        inside.set()
+        while broker.running:
+            time.sleep(0)
+        for call in (broker.start, broker.restart):
+            with contextlib.suppress(midge.StoppedError):
+                call()
+                raised.append(call)
+        return True
+
+    broker = Broker(auth=auth).start()
+    with broker.socket() as sock:
+        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+        assert inside.wait(10)
+        broker.stop()
+    assert raised == [] and told == []
+
+
+def test_a_hook_that_never_returns_is_left_behind(monkeypatch):
+    monkeypatch.setattr("midge._threads.PATIENCE", 0.1)
+    release, inside = threading.Event(), threading.Event()
+
+    def auth(client):
+        inside.set()
+        return release.wait(30)
+
+    broker = Broker(auth=auth).start()
+    with broker.socket() as sock:
+        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+        assert inside.wait(10)
+        with pytest.warns(RuntimeWarning, match="a hook did not return within"):
+            broker.stop()
+    assert "left behind" in broker.failures[0].text
+    release.set()
+
+
+def coroutine_hooks(seen):
+    async def auth(client):
+        seen.append(("auth", threading.current_thread()))
+        return client.client_id != "banned"
+
+    async def acl(request):
+        seen.append(("acl", threading.current_thread()))
+        return Refuse(0x87, "not there") if request.topic == "secret" else True
+
+    return {"auth": auth, "acl": acl}
+
+
+async def use_coroutine_hooks():
+    seen = []
+    async with Broker(**coroutine_hooks(seen)) as broker:
+        with broker.socket() as sock, broker.socket() as banned:
+            sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+            await broker.aio.wait_client("s")
+            sock.sendall(b"\x82\x06\x00\x01\x00\x01u\x01\x30\x03\x00\x01t")
+            await broker.aio.wait_subscription("u")
+            await broker.aio.expect("t", client="s")
+            banned.sendall(b"\x10\x12\x00\x04MQTT\x04\x02\x00\x00\x00\x06banned")
+            watch = broker.watch("refused")
+            while not [event for event in broker.events if event.name == "refused"]:
+                await watch.aget(10)
+            with pytest.raises(RuntimeError, match="event loop"):
+                broker.publish("t", as_client="s")
+    assert {name for name, _ in seen} == {"auth", "acl"}
+    assert {thread for _, thread in seen} == {threading.current_thread()}
+
+
+def test_coroutine_hooks_run_on_the_loop_of_the_application():
+    import trio
+
+    asyncio.run(use_coroutine_hooks())
+    trio.run(use_coroutine_hooks)
+
+
+def test_a_coroutine_hook_that_hangs_is_cancelled(told):
+    ends = []
+
+    async def auth(client):
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+
+    async def main():
+        async with Broker(auth=auth, hooks_timeout_ms=50) as broker:
+            with broker.socket() as sock:
+                watch = broker.watch("refused")
+                sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+                await watch.aget(10)
+                while not ends:
+                    await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert ends == ["cancelled"] and told == []
+
+
+def test_a_coroutine_hook_that_fails_is_a_no(told):
+    async def auth(client):
+        raise RuntimeError("asked for")
+
+    async def main():
+        async with Broker(auth=auth) as broker:
+            with broker.socket() as sock:
+                watch = broker.watch("refused")
+                sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+                await watch.aget(10)
+            assert "asked for" in broker.failures[0].text
+
+    asyncio.run(main())
+    assert [str(error) for error in told] == ["asked for"]
+
+
+def test_coroutines_where_they_cannot_run():
+    async def coroutine(_):
+        return True
+
+    with pytest.raises(midge.StartError, match="event loop"):
+        Broker(auth=coroutine).start()
+    for hook in ("intercept", "receive"):
+        with pytest.raises(midge.ConfigError, match=f"{hook}: a plain function"):
+            Broker(**{hook: coroutine})
+    with Broker() as broker, pytest.raises(TypeError, match="a plain function"):
+        broker.on_message("a", coroutine)
+
+
+def test_a_callback_that_gives_a_coroutine_is_a_failure(told):
+    async def coroutine(_):
+        return True
+
+    with Broker() as broker:
+        broker.on_message("a", lambda message: coroutine(message))
+        broker.publish("a")
+        done = threading.Event()
+        broker.on_message("b", lambda message: done.set())
+        broker.publish("b")
+        assert done.wait(10)
+    assert "nobody awaits" in broker.failures[0].text and len(told) == 1
+
+
+def test_a_callback_that_exits_goes_on(told):
+    came, done = [], threading.Event()
+
+    def callback(message):
+        came.append(message.text)
+        if message.text == "1":
+            raise SystemExit(3)
+        done.set()
+
+    with Broker() as broker:
+        broker.on_message("a", callback)
+        broker.publish("a", "1")
+        broker.publish("a", "2")
+        assert done.wait(10) and came == ["1", "2"]
+        assert "SystemExit: 3" in broker.failures[0].text
+
+
+def test_a_receive_hook(device):
+    asked = []
+
+    def receive(request):
+        asked.append((request.client_id, request.message.topic))
+        return not request.message.topic.startswith("secret/")
+
+    with Broker(receive=receive) as broker:
+        broker.publish("secret/kept", "x", retain=True)
+        one = device(broker)
+        one.client.subscribe([("#", 1), ("$share/g/secret/#", 1)])
+        broker.wait_subscription("$share/g/secret/#")
+        broker.publish("secret/a", "x", qos=1, as_client="other")
+        broker.publish("public", "x", qos=1)
+        assert one.wait(1) == [("public", b"x", 1)]
+        broker.settle()
+        assert one.received == [("public", b"x", 1)]
+        assert {("device", "secret/kept"), ("device", "secret/a"), ("device", "public")} == set(
+            asked
+        )
+
+
+@pytest.mark.parametrize("filter", ["secret/#", "#", "+/plan", "$share/g/secret/#", "secret/plan"])
+def test_no_filter_gets_past_a_rule(device, filter):
+    """Rules about subscriptions have to ask what a filter reaches, not how it begins."""
+    asked = []
+
+    def acl(request):
+        asked.append((request.group, request.topic))
+        return not request.reaches("secret/#")
+
+    with Broker(acl=acl) as broker:
+        one = device(broker)
+        codes, done = [], threading.Event()
+
+        def on_subscribe(client, userdata, mid, reasons, properties):
+            codes.extend(reason.value for reason in reasons)
+            done.set()
+
+        one.client.on_subscribe = on_subscribe
+        one.client.subscribe([(filter, 1), ("public/#", 1)])
+        assert done.wait(10) and codes == [0x87, 1]
+    group = "g" if filter.startswith("$share") else None
+    assert asked[0] == (group, filter.removeprefix("$share/g/"))
+
+
+def test_share_is_an_ordinary_filter_where_it_means_nothing(device):
+    asked = []
+
+    def acl(request):
+        asked.append((request.group, request.topic))
+        return True
+
+    with Broker(acl=acl, mqtt_shared_v3=False) as broker:
+        one = device(broker, version="3.1.1")
+        one.client.subscribe("$share/g/a", 1)
+        broker.wait_subscription("$share/g/a")
+    assert asked == [(None, "$share/g/a")]

@@ -16,6 +16,7 @@ def suite(pytester):
         pytester.makepyfile(source)
         return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=50)
 
+    run.path = pytester.path
     return run
 
 
@@ -231,3 +232,190 @@ def test_the_cost_of_a_run_without_brokers():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=50
     )
     assert out.stdout.split() == ["pytest_midge"]
+
+
+def test_evidence_in_every_phase(suite):
+    """Setup, call and teardown, each fixture, and JUnit XML."""
+    source = """
+        import pytest
+
+        @pytest.fixture
+        def app(mqtt_broker):
+            mqtt_broker.publish("from/setup", "1")
+            assert mqtt_broker.port == 0
+
+        @pytest.fixture
+        def late(mqtt_broker_reset):
+            yield mqtt_broker_reset
+            mqtt_broker_reset.publish("from/teardown", "2")
+            assert False
+
+        def test_setup(app):
+            pass
+
+        def test_teardown(late):
+            late.publish("from/call", "3")
+
+        def test_session(mqtt_broker_session):
+            mqtt_broker_session.publish("from/session", "4")
+            assert False
+
+        def test_session_again(mqtt_broker_session):
+            mqtt_broker_session.publish("from/again", "5")
+            assert False
+
+        def test_factory(mqtt_broker_factory):
+            mqtt_broker_factory().publish("from/one", "6")
+            mqtt_broker_factory().publish("from/other", "7")
+            assert False
+    """
+    result = suite(source, "--junitxml=report.xml", "-o", "junit_logging=log")
+    result.assert_outcomes(passed=1, failed=3, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at setup of test_setup*",
+            "*Captured log mqtt setup*",
+            '*"from/setup"*',
+            "*ERROR at teardown of test_teardown*",
+            "*Captured log mqtt teardown*",
+            '*"from/call"*',
+            '*"from/teardown"*',
+            "*_ test_session _*",
+            "*Captured log mqtt call*",
+            '*"from/session"*',
+            "*_ test_session_again _*",
+            '*"from/again"*',
+            "*_ test_factory _*",
+            '*"from/one"*',
+            '*"from/other"*',
+        ]
+    )
+    output = result.stdout.str()
+    again = output[output.index("_ test_session_again _") : output.index("_ test_factory _")]
+    assert "from/session" not in again
+    report = (suite.path / "report.xml").read_text()
+    for topic in ("setup", "teardown", "session", "again", "one", "other"):
+        assert f"from/{topic}" in report
+
+
+def test_tracebacks_end_in_the_test(suite):
+    result = suite("""
+        def test_expect(mqtt_broker):
+            mqtt_broker.expect("never", timeout=0)
+
+        def test_sequence(mqtt_broker):
+            mqtt_broker.expect_sequence("never", timeout=0)
+
+        def test_none(mqtt_broker):
+            mqtt_broker.publish("t")
+            mqtt_broker.expect_none()
+
+        def test_client(mqtt_broker):
+            mqtt_broker.wait_client("x", timeout=0)
+
+        def test_subscription(mqtt_broker):
+            mqtt_broker.wait_subscription("x", timeout=0)
+
+        def test_stopped(mqtt_broker):
+            mqtt_broker.stop()
+            mqtt_broker.publish("t")
+
+        def test_get(mqtt_broker):
+            mqtt_broker.subscribe("t").get(timeout=0)
+
+        def test_aio(mqtt_broker):
+            import asyncio
+            asyncio.run(mqtt_broker.aio.expect("never", timeout=0))
+    """)
+    result.assert_outcomes(failed=8)
+    assert "site-packages/midge" not in result.stdout.str()
+
+
+CALLBACK = """
+    import threading
+    import pytest
+
+    def test_callback(mqtt_broker):
+        done = threading.Event()
+
+        def callback(message):
+            done.set()
+            assert message.text == "other"
+
+        mqtt_broker.on_message("t", callback)
+        mqtt_broker.publish("t", "x")
+        assert done.wait(10)
+
+    def fails(message):
+        assert message.text == "hook"
+
+    @pytest.mark.mqtt_broker(intercept=fails)
+    def test_hook(mqtt_broker):
+        with pytest.raises(Exception, match="refused"):
+            mqtt_broker.publish("t", "x")
+
+    def test_reset(mqtt_broker_reset):
+        mqtt_broker_reset.on_message("t", fails)
+        mqtt_broker_reset.publish("t", "x")
+
+    def test_good(mqtt_broker, mqtt_broker_reset):
+        pass
+"""
+
+
+def test_failing_callbacks_are_reported(suite):
+    result = suite(CALLBACK, "-rA")
+    result.assert_outcomes(passed=4, warnings=3)
+    result.stdout.fnmatch_lines(["*Captured failures mqtt teardown*", "the callback *", "*assert*"])
+    result = suite(CALLBACK, "--midge-strict")
+    result.assert_outcomes(passed=4, errors=3, warnings=3)
+    result.stdout.fnmatch_lines(["--midge-strict:", "the callback *callback:", "*AssertionError*"])
+
+
+def test_markers_merge_and_parameters_count(suite):
+    result = suite("""
+        import pytest
+
+        pytestmark = pytest.mark.mqtt_broker(limits_inflight=3, timeout=11)
+
+        @pytest.mark.mqtt_broker(clock="manual", timeout=12)
+        class TestIt:
+            @pytest.mark.mqtt_broker(timeout=13)
+            def test_marks(self, mqtt_broker):
+                mqtt_broker.clock.advance(1)
+                assert mqtt_broker.timeout == 13
+                assert ("limits.inflight", "3") in mqtt_broker._options
+
+        @pytest.mark.parametrize("mqtt_broker", [{"timeout": 14}, {"port": None}], indirect=True)
+        def test_parameters(mqtt_broker):
+            assert mqtt_broker.timeout == 14 or mqtt_broker.port == 0
+            assert ("limits.inflight", "3") in mqtt_broker._options
+
+        @pytest.mark.parametrize("mqtt_broker", [5], indirect=True)
+        def test_mistake(mqtt_broker):
+            pass
+    """)
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*indirect parameters are mappings of keywords*"])
+
+
+def test_one_test_does_not_end_the_broker_of_the_run(suite):
+    result = suite(
+        """
+        came = []
+
+        def test_stops(mqtt_broker):
+            mqtt_broker.stop()
+
+        def test_leaves_things(mqtt_broker):
+            mqtt_broker.on_message("t", came.append)
+            mqtt_broker.left = mqtt_broker.subscribe("t")
+
+        def test_after(mqtt_broker):
+            mqtt_broker.publish("t")
+            mqtt_broker.expect("t")
+            assert came == [] and list(mqtt_broker.left) == []
+        """,
+        ini="midge_reuse = session\n",
+    )
+    result.assert_outcomes(passed=3)

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use midge::{Clock, EventMask, MemoryStore, MessageRef, PublishError, StartError, Stop};
+use midge::{Clock, EventMask, Handover, MessageRef, PublishError, StartError, Stop};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::event::{mask, version};
-use crate::hooks::{Bridge, Hooks, reason_code};
+use crate::hooks::{ASKED_LIMIT_MS, Bridge, Hooks, reason_code};
 use crate::message::{Message, Properties, payload, payload_bytes, qos};
 use crate::options::set;
 use crate::queue::{Events, Subscription};
@@ -18,16 +18,16 @@ use crate::{forked, generation, inside, lock, outside, seconds, wait};
 
 /// Sessions and retained messages that outlive a restart.
 #[pyclass(frozen, module = "midge._midge")]
-pub struct Store {
-    inner: Arc<MemoryStore>,
+pub struct Kept {
+    inner: Arc<Handover>,
 }
 
 #[pymethods]
-impl Store {
+impl Kept {
     #[new]
     fn new() -> Self {
         Self {
-            inner: MemoryStore::new(),
+            inner: Handover::new(),
         }
     }
 }
@@ -40,11 +40,14 @@ pub struct Receipt {
 
 #[pymethods]
 impl Receipt {
+    /// Receivers that matched: sessions, one member of each shared group, subscriptions of this
+    /// program.
     #[getter]
     fn matched(&self) -> usize {
         self.inner.matched()
     }
 
+    /// What each session did, by client identifier: `sent`, `queued` or why not.
     #[getter]
     fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let outcomes = PyDict::new(py);
@@ -54,6 +57,7 @@ impl Receipt {
         Ok(outcomes)
     }
 
+    /// The sessions that did not take it, and why.
     #[getter]
     fn dropped<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dropped = PyDict::new(py);
@@ -63,11 +67,13 @@ impl Receipt {
         Ok(dropped)
     }
 
+    /// Whether every receiver at QoS 1 or 2 is done with it.
     #[getter]
     fn acknowledged(&self) -> bool {
         self.inner.is_acknowledged()
     }
 
+    /// Waits until every receiver is done with it; `False` after `timeout` seconds.
     #[pyo3(signature = (timeout=None))]
     fn wait_acknowledged(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let done = wait(py, timeout, |time| {
@@ -151,6 +157,19 @@ impl Broker {
         self.is_forked()
     }
 
+    /// Where it listens: host and port, or a path.
+    fn addresses<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let address = |address: &midge::ListenAddr| match address {
+            midge::ListenAddr::Tcp(address) => {
+                let pair = (address.ip().to_string(), address.port());
+                Ok(pair.into_pyobject(py)?.into_any())
+            }
+            midge::ListenAddr::Unix(path) => Ok(path.as_os_str().into_pyobject(py)?.into_any()),
+            other => Ok(other.to_string().into_pyobject(py)?.into_any()),
+        };
+        self.handle()?.addrs().iter().map(address).collect()
+    }
+
     /// Stops it; `drain` seconds for clients to take what waits for them.
     fn stop(&self, py: Python<'_>, drain: f64) -> PyResult<()> {
         self.own()?;
@@ -226,10 +245,7 @@ impl Broker {
         retained: bool,
     ) -> PyResult<Subscription> {
         let (broker, qos) = (self.handle()?, self::qos(qos)?);
-        let options = midge::SubscribeOptions::default()
-            .capacity(capacity)
-            .qos(qos)
-            .retained(retained);
+        let options = subscribe_options(qos, capacity, retained);
         let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
         outside(py, || broker.subscribe_with(&filters, options))?
             .map(Subscription::new)
@@ -238,11 +254,7 @@ impl Broker {
 
     /// Observes what happens; all kinds if none is named.
     fn events(&self, kinds: Vec<String>, capacity: usize) -> PyResult<Events> {
-        let kinds = if kinds.is_empty() {
-            EventMask::ALL
-        } else {
-            mask(&kinds)?
-        };
+        let kinds = watched_kinds(&kinds)?;
         Ok(Events::new(self.handle()?.events_with(kinds, capacity)))
     }
 
@@ -254,6 +266,7 @@ impl Broker {
     }
 
     fn clear_retained(&self, py: Python<'_>, filter: &str) -> PyResult<usize> {
+        crate::topic_filter(filter)?;
         let broker = self.handle()?;
         outside(py, || broker.clear_retained(filter))
     }
@@ -422,7 +435,14 @@ impl Broker {
     }
 }
 
-/// Starts a broker. The events of the kinds in `record` are recorded from the first client on.
+/// What the program subscribed to before a restart: filters, QoS, capacity.
+type Again = (Vec<String>, u8, usize);
+
+/// What it watched: names of events, capacity.
+type WatchAgain = (Vec<String>, usize);
+
+/// Starts a broker. The events of the kinds in `record` are recorded from the first client on, and
+/// what is subscribed to and watched `again` misses nothing, either.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // what Python passes by position
 pub(crate) fn start(
@@ -433,8 +453,10 @@ pub(crate) fn start(
     threads: usize,
     record: (Vec<String>, usize, usize),
     hooks: Option<&Hooks>,
-    store: Option<&Store>,
-) -> PyResult<(Broker, Events)> {
+    kept: &Kept,
+    subscribed: Vec<Again>,
+    watched: Vec<WatchAgain>,
+) -> PyResult<(Broker, Events, Vec<Subscription>, Vec<Events>)> {
     let mut builder = midge::Broker::builder().threads(threads);
     for (key, value) in &options {
         builder = set(builder, key, value)?;
@@ -446,22 +468,45 @@ pub(crate) fn start(
         builder = builder.clock(Clock::Manual);
     }
     if let Some(hooks) = hooks {
-        let mut timeout = 0;
-        builder = builder.config(|config| timeout = config.hooks.timeout_ms);
+        let (mut timeout, mut shared_v3) = (0, false);
+        builder = builder.config(|config| {
+            // What a question waits for its turn is not the hook's time.
+            timeout = std::mem::replace(&mut config.hooks.timeout_ms, ASKED_LIMIT_MS);
+            shared_v3 = config.mqtt.shared_v3;
+        });
+        let timeout = Duration::from_millis(timeout);
+        hooks.questions.set_limit(timeout);
         builder = builder.hooks(Bridge {
             questions: hooks.questions.clone(),
             set: hooks.set,
-            timeout: Duration::from_millis(timeout),
+            timeout,
+            shared_v3,
         });
     }
-    if let Some(store) = store {
-        builder = builder.store(store.inner.clone());
-    }
+    builder = builder.handover(kept.inner.clone());
     let (kinds, capacity, bytes) = record;
     let kinds = mask(&kinds)?;
-    let observe = move |broker: &midge::Broker| broker.events_bounded(kinds, capacity, bytes);
-    let (broker, events) =
-        outside(py, || builder.start_with(observe))?.map_err(|error| start_error(&error))?;
+    let watched: Vec<_> = (watched.iter())
+        .map(|(names, capacity)| Ok((watched_kinds(names)?, *capacity)))
+        .collect::<PyResult<_>>()?;
+    let subscribed: Vec<_> = (subscribed.into_iter())
+        .map(|(filters, qos, capacity)| Ok((filters, self::qos(qos)?, capacity)))
+        .collect::<PyResult<_>>()?;
+    let first = move |broker: &midge::Broker| {
+        let again = |(filters, qos, capacity): &(Vec<String>, midge::QoS, usize)| {
+            let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+            // What is retained was seen before.
+            broker.subscribe_with(&filters, subscribe_options(*qos, *capacity, false))
+        };
+        let subscriptions: Result<Vec<_>, _> = subscribed.iter().map(again).collect();
+        let watches: Vec<_> = (watched.into_iter())
+            .map(|(kinds, capacity)| broker.events_with(kinds, capacity))
+            .collect();
+        let recorded = broker.events_bounded(kinds, capacity, bytes);
+        (recorded, subscriptions, watches)
+    };
+    let (broker, (recorded, subscriptions, watches)) =
+        outside(py, || builder.start_with(first))?.map_err(|error| start_error(&error))?;
     let (port, url) = (broker.port(), broker.url());
     let broker = Broker {
         inner: Mutex::new(Some(broker)),
@@ -470,7 +515,30 @@ pub(crate) fn start(
         port,
         url,
     };
-    Ok((broker, Events::new(events)))
+    let subscriptions = subscriptions
+        .map_err(|error| PyValueError::new_err(format!("filter: {error}")))?
+        .into_iter();
+    Ok((
+        broker,
+        Events::new(recorded),
+        subscriptions.map(Subscription::new).collect(),
+        watches.into_iter().map(Events::new).collect(),
+    ))
+}
+
+fn subscribe_options(qos: midge::QoS, capacity: usize, retained: bool) -> midge::SubscribeOptions {
+    midge::SubscribeOptions::default()
+        .capacity(capacity)
+        .qos(qos)
+        .retained(retained)
+}
+
+/// The kinds of events with these names; all if none is named.
+fn watched_kinds(names: &[String]) -> PyResult<EventMask> {
+    match names {
+        [] => Ok(EventMask::ALL),
+        names => mask(names),
+    }
 }
 
 fn with_properties<'a>(

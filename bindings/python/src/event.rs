@@ -1,32 +1,55 @@
 //! Events as Python sees them.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use midge::{DisconnectReason, Event as Native, Observed, Version};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::message::Message;
 
-/// Something that happened in the broker.
+/// Something that happened in the broker. What does not belong to its kind is `None`.
 #[pyclass(frozen, get_all, module = "midge")]
 #[derive(Default)]
 pub struct Event {
-    name: &'static str,
+    /// `connected`, `refused`, `disconnected`, `subscribed`, `subscribe_refused`, `unsubscribed`,
+    /// `published`, `delivered`, `acknowledged`, `dropped`, `expired`, `session_ended`, `will_sent` or
+    /// `reason_replaced` (a hook gave a reason code that its packet cannot carry; `reason_code` is what
+    /// the client got, `reason` the packet).
+    name: Name,
+    /// Seconds since the start of the broker.
     at: f64,
+    /// The client that it is about.
     client_id: Option<String>,
+    /// The topic, or the filter of a subscription.
     topic: Option<String>,
-    reason: Option<&'static str>,
+    /// Why a connection ended or a message was dropped.
+    reason: Option<Name>,
+    /// The MQTT reason code that goes with it.
     reason_code: Option<u8>,
+    /// The reason in words.
     detail: Option<String>,
+    /// QoS of the message or subscription.
     qos: Option<u8>,
+    /// How many receivers a published message matched.
     matched: Option<usize>,
+    /// The client's user name.
     username: Option<String>,
+    /// Where the client comes from.
     peer: Option<String>,
-    version: Option<&'static str>,
+    /// The client's version of MQTT.
+    version: Option<Name>,
+    /// Whether the client found its session.
     session_present: Option<bool>,
+    /// The message that was published.
     message: Option<Py<Message>>,
 }
+
+/// A name of the broker, or one that came back from a pickle.
+type Name = Cow<'static, str>;
 
 pub(crate) fn version(version: Version) -> &'static str {
     match version {
@@ -72,21 +95,21 @@ pub(crate) fn mask(names: &[String]) -> PyResult<midge::EventMask> {
 
 impl Event {
     fn because(mut self, reason: &DisconnectReason) -> Self {
-        self.reason = Some(reason.name());
+        self.reason = Some(reason.name().into());
         self.reason_code = reason.code().map(|code| code as u8);
         self.detail = reason.detail().map(str::to_owned);
         self
     }
 
-    pub(crate) fn new(py: Python<'_>, observed: &Observed) -> PyResult<Self> {
+    pub(crate) fn seen(py: Python<'_>, observed: &Observed) -> PyResult<Self> {
         let at = std::time::Duration::from_millis(observed.at.0).as_secs_f64();
-        let named = |name, client_id: &str| Self {
-            name,
+        let named = |name: &'static str, client_id: &str| Self {
+            name: name.into(),
             at,
             client_id: Some(client_id.to_owned()),
             ..Self::default()
         };
-        let on = |name, client_id: &str, topic: &str| Self {
+        let on = |name: &'static str, client_id: &str, topic: &str| Self {
             topic: Some(topic.to_owned()),
             ..named(name, client_id)
         };
@@ -101,7 +124,7 @@ impl Event {
             } => Self {
                 username: username.as_deref().map(str::to_owned),
                 peer: Some(peer.to_string()),
-                version: Some(self::version(*version)),
+                version: Some(self::version(*version).into()),
                 session_present: Some(*session_present),
                 ..named("connected", client_id)
             },
@@ -172,7 +195,7 @@ impl Event {
                 ..
             } => Self {
                 client_id: client_id.as_deref().map(str::to_owned),
-                reason: Some(reason.name()),
+                reason: Some(reason.name().into()),
                 ..on("dropped", "", topic)
             },
             Native::RetainedExpired { message, .. } => Self {
@@ -190,16 +213,16 @@ impl Event {
                 sent,
                 ..
             } => Self {
-                name: "reason_replaced",
+                name: "reason_replaced".into(),
                 at,
                 client_id: client_id.as_deref().map(str::to_owned),
-                reason: Some(packet.name()),
+                reason: Some(packet.name().into()),
                 reason_code: Some(*sent as u8),
                 detail: Some(format!("in place of {given}")),
                 ..Self::default()
             },
             other => Self {
-                name: "other",
+                name: "other".into(),
                 at,
                 detail: Some(format!("{other:?}")),
                 ..Self::default()
@@ -208,8 +231,98 @@ impl Event {
     }
 }
 
+impl Event {
+    /// What is set besides the name, as keyword arguments.
+    fn keywords<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("at", self.at)?;
+        macro_rules! copy {
+            ($($field:ident),* $(,)?) => {
+                $(if let Some(value) = &self.$field {
+                    keywords.set_item(stringify!($field), value)?;
+                })*
+            };
+        }
+        copy!(
+            client_id,
+            topic,
+            reason,
+            reason_code,
+            detail,
+            qos,
+            matched,
+            username,
+            peer,
+            version,
+            session_present,
+            message,
+        );
+        Ok(keywords)
+    }
+}
+
 #[pymethods]
 impl Event {
+    #[new]
+    #[pyo3(signature = (name, *, at=0.0, client_id=None, topic=None, reason=None, reason_code=None, detail=None, qos=None, matched=None, username=None, peer=None, version=None, session_present=None, message=None))]
+    #[allow(clippy::too_many_arguments)] // keywords
+    fn new(
+        name: String,
+        at: f64,
+        client_id: Option<String>,
+        topic: Option<String>,
+        reason: Option<String>,
+        reason_code: Option<u8>,
+        detail: Option<String>,
+        qos: Option<u8>,
+        matched: Option<usize>,
+        username: Option<String>,
+        peer: Option<String>,
+        version: Option<String>,
+        session_present: Option<bool>,
+        message: Option<Py<Message>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            at,
+            client_id,
+            topic,
+            reason: reason.map(Name::from),
+            reason_code,
+            detail,
+            qos,
+            matched,
+            username,
+            peer,
+            version: version.map(Name::from),
+            session_present,
+            message,
+        }
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Self) -> PyResult<bool> {
+        Ok(self.name == other.name && self.keywords(py)?.eq(other.keywords(py)?)?)
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let Self {
+            name,
+            at,
+            client_id,
+            topic,
+            ..
+        } = self;
+        (name, at.to_bits(), client_id, topic).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let partial = py.import("functools")?.getattr("partial")?;
+        let make = partial.call((py.get_type::<Self>(),), Some(&self.keywords(py)?))?;
+        (make, (&*self.name,)).into_pyobject(py)
+    }
+
     /// One line for people: milliseconds, what, who, where, why.
     fn __str__(&self, py: Python<'_>) -> PyResult<String> {
         let mut line = format!("{:8.0} ms  {:<17}", self.at * 1000.0, self.name);
@@ -217,7 +330,7 @@ impl Event {
             // Writing into a string does not fail.
             let _ = write!(line, " {text}");
         };
-        match (&self.client_id, self.name) {
+        match (&self.client_id, &*self.name) {
             (Some(client_id), _) => add(format_args!("{client_id:?}")),
             (None, "published") => add(format_args!("(host)")),
             (None, _) => {}
@@ -230,7 +343,7 @@ impl Event {
             let shown: String = payload.repr()?.to_string().chars().take(120).collect();
             add(format_args!("{shown}"));
         }
-        if let Some(version) = self.version {
+        if let Some(version) = &self.version {
             add(format_args!("MQTT {version}"));
         }
         if let Some(username) = &self.username {
@@ -248,7 +361,7 @@ impl Event {
         if let Some(matched) = self.matched {
             add(format_args!("matched={matched}"));
         }
-        if let Some(reason) = self.reason {
+        if let Some(reason) = &self.reason {
             add(format_args!("{reason}"));
         }
         if let Some(code) = self.reason_code {

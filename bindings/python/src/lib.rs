@@ -34,6 +34,23 @@ pub(crate) mod errors {
     pyo3::import_exception!(midge._errors, RefusedError);
     pyo3::import_exception!(midge._errors, StartError);
     pyo3::import_exception!(midge._errors, StoppedError);
+
+    /// Imports all of them: while the interpreter ends nothing can be imported any more, and a
+    /// broker may be stopped just then.
+    pub(crate) fn import(py: pyo3::Python<'_>) {
+        use pyo3::PyTypeInfo;
+        macro_rules! touch {
+            ($($name:ident),*) => { $($name::type_object(py);)* };
+        }
+        touch!(
+            BindError,
+            ConfigError,
+            ForkedError,
+            InternalError,
+            RefusedError
+        );
+        touch!(StartError, StoppedError);
+    }
 }
 
 /// Time between two looks for signals.
@@ -170,13 +187,24 @@ pub(crate) fn wait<T: Send>(
     }
 }
 
+/// A valid topic filter (sections 4.7.1 and 4.8.2).
+pub(crate) fn topic_filter(filter: &str) -> PyResult<midge::TopicFilter<'_>> {
+    midge::TopicFilter::new(filter).map_err(|error| {
+        let text = format!("filter: {filter:?} is not a valid topic filter ({error})");
+        PyValueError::new_err(text)
+    })
+}
+
+/// Raises if a text is not a valid topic filter.
+#[pyfunction]
+fn check_filter(filter: &str) -> PyResult<()> {
+    topic_filter(filter).map(|_| ())
+}
+
 /// Whether a topic name matches a filter (section 4.7).
 #[pyfunction]
 fn topic_matches(filter: &str, topic: &str) -> PyResult<bool> {
-    let filter = midge::TopicFilter::new(filter).map_err(|_| {
-        PyValueError::new_err(format!("filter: {filter:?} is not a valid topic filter"))
-    })?;
-    Ok(filter.matches(topic))
+    Ok(topic_filter(filter)?.matches(topic))
 }
 
 /// Runs the command `midge`, the name of the program first; gives the exit status.
@@ -194,6 +222,7 @@ fn _panic(py: Python<'_>) -> PyResult<()> {
 #[pymodule(gil_used = false)]
 fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    errors::import(module.py());
     let os = module.py().import("os")?;
     if os.hasattr("register_at_fork")? {
         let keywords = PyDict::new(module.py());
@@ -202,7 +231,7 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add_class::<broker::Broker>()?;
     module.add_class::<broker::Receipt>()?;
-    module.add_class::<broker::Store>()?;
+    module.add_class::<broker::Kept>()?;
     module.add_class::<event::Event>()?;
     module.add_class::<hooks::Hooks>()?;
     module.add_class::<hooks::Request>()?;
@@ -214,6 +243,7 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(options::options, module)?)?;
     module.add_function(wrap_pyfunction!(options::check_option, module)?)?;
     module.add_function(wrap_pyfunction!(broker::start, module)?)?;
+    module.add_function(wrap_pyfunction!(check_filter, module)?)?;
     module.add_function(wrap_pyfunction!(topic_matches, module)?)?;
     module.add_function(wrap_pyfunction!(command, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)

@@ -178,6 +178,10 @@ impl Properties {
     }
 }
 
+/// Bytes of a payload that is copied for Python once. A longer copy lives as long as somebody uses
+/// it, so that a log of large messages does not hold each of them twice.
+const COPIED_ONCE: usize = 4096;
+
 /// A message. Its payload becomes `bytes` when it is asked for.
 #[pyclass(frozen, module = "midge")]
 pub struct Message {
@@ -332,12 +336,23 @@ impl Message {
         ))
     }
 
-    /// The payload. Made when it is first asked for; `memoryview(message)` needs no copy.
+    /// The payload, copied when it is asked for; a short one once. `memoryview(message)` needs no
+    /// copy.
     #[getter]
-    fn payload<'py>(&self, py: Python<'py>) -> &Bound<'py, PyBytes> {
+    fn payload<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let copy = || PyBytes::new(py, &self.payload);
+        if self.payload.len() > COPIED_ONCE {
+            return copy();
+        }
         self.bytes
-            .get_or_init(py, || PyBytes::new(py, &self.payload).unbind())
+            .get_or_init(py, || copy().unbind())
             .bind(py)
+            .clone()
+    }
+
+    /// Whether the payload is equal to bytes, without a copy.
+    fn has_payload(&self, payload: &[u8]) -> bool {
+        *self.payload == *payload
     }
 
     /// MQTT 5 properties.
@@ -383,7 +398,7 @@ impl Message {
             .call_method1("loads", (self.payload(py),))
     }
 
-    fn __bytes__<'py>(&self, py: Python<'py>) -> &Bound<'py, PyBytes> {
+    fn __bytes__<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         self.payload(py)
     }
 

@@ -99,4 +99,4 @@ fn message(_: Python<'_>, message: &midge::Message) -> PyResult<Message> {
 }
 
 receiver!(Subscription, midge::Subscription, Message, message);
-receiver!(Events, midge::Events, Event, Event::new);
+receiver!(Events, midge::Events, Event, Event::seen);

@@ -55,7 +55,8 @@ pub use hooks::{
     HookSet, Hooks, Interception, Refusal, Resolver, Verdict,
 };
 pub use hub::{
-    ClientView, Hub, ObserverHandle, PublishError, SendError, SessionView, SubscriptionView,
+    ClientView, Handover, Hub, ObserverHandle, PublishError, SendError, SessionView,
+    SubscriptionView,
 };
 pub use link::{Link, Notify};
 pub use message::{Message, MessageRef, Origin, OwnedMessage};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use midge_core::{Config, Hooks, Hub, Limits, Store};
+use midge_core::{Config, Handover, Hooks, Hub, Limits, Store};
 use tokio::runtime::Handle;
 
 use crate::bind::{Bound, bind_all};
@@ -49,6 +49,7 @@ pub struct Builder {
     listen: Vec<String>,
     hooks: Option<MakeHooks>,
     store: Option<Arc<dyn Store>>,
+    handover: Option<Arc<Handover>>,
     clock: Clock,
     threads: usize,
     runtime: Option<Handle>,
@@ -144,6 +145,14 @@ impl Builder {
         self
     }
 
+    /// Goes on with the sessions and retained messages that another broker of this process has left
+    /// when it stopped, and leaves its own when it stops. Costs nothing in between: for restarts, where
+    /// [`Builder::store`] is for what must survive the process. One broker at a time uses a handover.
+    pub fn handover(mut self, handover: Arc<Handover>) -> Self {
+        self.handover = Some(handover);
+        self
+    }
+
     /// Chooses the clock; the system's by default.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -223,11 +232,15 @@ impl Builder {
             config,
             hooks,
             store,
+            handover,
             ..
         } = self;
         let broker = Broker::new(background, addresses, |weak| {
             let hooks = hooks.map(|make| make(weak));
             let hub = Hub::new(config, hooks, store, &instance_name(), time.now());
+            if let Some(handover) = handover {
+                hub.hand_over(&handover, time.now());
+            }
             Core::new(hub, time, runtimes)
         });
         let core = broker.core().clone();

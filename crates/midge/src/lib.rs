@@ -102,8 +102,8 @@ pub use midge_codec::{
 };
 pub use midge_core::{
     Acknowledged, AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred,
-    DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, HookSet,
-    HookSettings, Hooks, Interception, Lenient, Limits, MemoryStats, MemoryStore,
+    DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, Handover,
+    HookSet, HookSettings, Hooks, Interception, Lenient, Limits, MemoryStats, MemoryStore,
     Message as KeptMessage, MessageRef, Mqtt, Observed, Origin, Outcome, Overflow, OwnedMessage,
     PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView,
     SharedMessage, Shutdown, Stats, Store, Strict, SubscriptionView, Sys, TcpSettings, Tick,

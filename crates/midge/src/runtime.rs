@@ -265,7 +265,7 @@ impl Core {
     fn let_go(&self) {
         self.hub.on_deadline(None);
         self.hub.on_work(None);
-        self.hub.dispose();
+        self.hub.dispose(self.time.now());
         ReadBuffer::drop_spares();
     }
 

@@ -1,4 +1,4 @@
-//! Sessions and retained messages outlive a broker that has a store.
+//! Sessions and retained messages outlive a broker that has a store, or leaves them to the next one.
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use midge::store::{Op, Position, Recovered};
-use midge::{Broker, MemoryStore, QoS, Stop, Store, Tick};
+use midge::{Broker, Builder, Handover, MemoryStore, QoS, Stop, Store, Tick};
 
 fn start(store: &Arc<MemoryStore>) -> Broker {
     Broker::builder()
@@ -56,7 +56,24 @@ impl Client {
 #[test]
 fn a_new_broker_goes_on_where_the_old_one_stopped() {
     let store = MemoryStore::new();
-    let broker = start(&store);
+    goes_on(|builder| builder.store(store.clone()));
+}
+
+#[test]
+fn a_new_broker_goes_on_with_what_the_old_one_left() {
+    let handover = Handover::new();
+    let running = goes_on(|builder| builder.handover(handover.clone()));
+    assert!(handover.is_empty());
+    running.stop(Stop::Now).unwrap();
+    assert!(!handover.is_empty());
+}
+
+fn goes_on(keeping: impl Fn(Builder) -> Builder) -> Broker {
+    let start = || {
+        let builder = Broker::builder().listen("tcp://127.0.0.1:0");
+        keeping(builder).start().unwrap()
+    };
+    let broker = start();
     let (mut client, present) = Client::connect(&broker, b's', false);
     assert!(!present);
     client.send(&[0x82, 6, 0, 1, 0, 1, b'q', 2]);
@@ -94,7 +111,7 @@ fn a_new_broker_goes_on_where_the_old_one_stopped() {
         .unwrap();
     broker.stop(Stop::Now).unwrap();
 
-    let broker = start(&store);
+    let broker = start();
     assert_eq!(broker.retained("#")[0].payload(), b"kept");
     assert_eq!(broker.subscriptions(Some("s")).len(), 1);
     let seen = broker.subscribe("x").unwrap();
@@ -116,7 +133,7 @@ fn a_new_broker_goes_on_where_the_old_one_stopped() {
     drop(client);
     broker.stop(Stop::Now).unwrap();
 
-    let broker = start(&store);
+    let broker = start();
     let (mut client, present) = Client::connect(&broker, b's', false);
     assert!(present);
     client.send(&[0xC0, 0]);
@@ -125,7 +142,9 @@ fn a_new_broker_goes_on_where_the_old_one_stopped() {
     let (_client, present) = Client::connect(&broker, b's', true);
     assert!(!present);
     broker.stop(Stop::Now).unwrap();
-    assert!(start(&store).sessions().is_empty());
+    let last = start();
+    assert!(last.sessions().is_empty());
+    last
 }
 
 #[test]

@@ -491,9 +491,11 @@ impl Hub {
     }
 
     /// Lets go of everything: sessions, deadlines, observers. After [`Hub::shut_down`], when all
-    /// connections are closed.
-    pub fn dispose(&self) {
+    /// connections are closed. What the next hub is to go on with is left in the [`Handover`](super::Handover), if
+    /// there is one.
+    pub fn dispose(&self, now: crate::time::Tick) {
         while self.work() {}
+        self.leave(now);
         self.timers.clear();
         self.shared.taps.close();
         let sessions = std::mem::take(&mut *self.sessions.lock());

@@ -3,6 +3,7 @@
 
 mod account;
 mod filtered;
+mod handover;
 mod host;
 mod inside;
 mod inspect;
@@ -29,6 +30,7 @@ use hashbrown::HashMap;
 use midge_codec::{DecodeLimits, ReasonCode};
 
 pub(crate) use account::no_memory;
+pub use handover::Handover;
 pub(crate) use host::prepare_thread;
 pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
@@ -145,6 +147,8 @@ pub struct Hub {
     client_prefix: Box<str>,
     connect_bucket: Mutex<crate::rate::Bucket>,
     teardowns: teardown::Teardowns,
+    /// Where to leave what the next hub goes on with.
+    handover: Mutex<Option<Arc<Handover>>>,
     pub(crate) stopping: AtomicBool,
     horizon: AtomicU64,
 }
@@ -219,11 +223,12 @@ impl Hub {
             client_prefix: format!("midge-{instance}-").into(),
             connect_bucket: Mutex::new(connect_bucket),
             teardowns: teardown::Teardowns::default(),
+            handover: Mutex::default(),
             stopping: AtomicBool::new(false),
             horizon: AtomicU64::new(0),
         });
         if let Some(store) = store {
-            hub.recover(&*store, now);
+            hub.resume(store.load(), now);
             let committed = Arc::downgrade(&hub);
             store.on_commit(Arc::new(move || {
                 if let Some(hub) = committed.upgrade() {

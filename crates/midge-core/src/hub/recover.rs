@@ -1,4 +1,4 @@
-//! Going on with what a store gives back.
+//! Going on with what a store gives back, or another hub has left.
 
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::message::{Account, Origin};
 use crate::router::{Subscriber, is_shared};
 use crate::session::{Delivery, Extra, Inflight, Session, Stage, State, SubscriptionLimits, Will};
 use crate::shared_message::SharedMessage;
-use crate::store::{Recovered, RecoveredSession, Store, StoredDelivery};
+use crate::store::{Recovered, RecoveredSession, StoredDelivery};
 use crate::time::{Due, Tick};
 
 /// Brings messages into the time of this hub, each once, however many receivers share it.
@@ -35,13 +35,13 @@ impl Mover {
 }
 
 impl Hub {
-    pub(super) fn recover(&self, store: &dyn Store, now: Tick) {
+    pub(super) fn resume(&self, recovered: Recovered, now: Tick) {
         let Recovered {
             sessions,
             retained,
             last_message_id,
             at,
-        } = store.load();
+        } = recovered;
         self.next_message
             .store(last_message_id + 1, Ordering::Relaxed);
         let mut mover = Mover {
@@ -76,8 +76,9 @@ impl Hub {
                 let message = mover.message(&stored.message);
                 self.recover_delivery(&mut state, stored, message);
             }
-            // From here on changes are recorded again.
-            state.recorded = Some(session.client_id.clone());
+            // From here on changes are recorded again, if they are at all.
+            let recorded = self.shared.journal().map(|_| session.client_id.clone());
+            state.recorded = recorded;
             if state.expiry_s != u32::MAX {
                 let at = now.after_s(u64::from(state.expiry_s));
                 let epoch = state.epoch;

@@ -193,6 +193,15 @@ impl Retained {
         same && self.remove(message.topic()).is_some()
     }
 
+    /// All, those of the broker itself included, ordered by topic.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &SharedMessage> {
+        let entry = |(topic, at): (&Arc<str>, &u32)| self.at(topic, *at);
+        self.places
+            .iter()
+            .filter_map(entry)
+            .map(|entry| &entry.message)
+    }
+
     pub(crate) fn get(&self, topic: &str) -> Option<&SharedMessage> {
         self.entry(topic).map(|entry| &entry.message)
     }

@@ -33,6 +33,10 @@ impl<T> RareQueue<T> {
         self.0.as_ref()?.front()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flat_map(|queue| queue.iter())
+    }
+
     pub(crate) fn push_back(&mut self, item: T) {
         self.0.get_or_insert_default().push_back(item);
     }
@@ -139,6 +143,11 @@ impl PacketIds {
         self.0
             .as_ref()
             .is_some_and(|ids| ids.known.contains(&packet_id))
+    }
+
+    /// All, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().flat_map(|ids| ids.known.iter().copied())
     }
 
     /// Whether it was not there.

@@ -389,5 +389,5 @@ pub(crate) fn audit_with_panics(hub: Arc<Hub>, clients: Vec<Client>, panics: u64
     assert!(links.iter().all(|link| link.upgrade().is_none()), "a link");
     assert_eq!(stats.memory, MemoryStats::default(), "memory");
     assert_eq!(Arc::strong_count(&hub), 1, "the hub");
-    hub.dispose();
+    hub.dispose(START);
 }

@@ -152,7 +152,7 @@ impl Engine {
         match self {
             Self::Core(hub) => {
                 hub.shut_down(clock.now());
-                hub.dispose();
+                hub.dispose(clock.now());
                 let weak = Arc::downgrade(&hub);
                 drop(hub);
                 let held = weak.strong_count();

@@ -325,7 +325,7 @@ fn a_hub_that_is_disposed_of_lets_go_of_everything() {
     assert_eq!(hub.stats(START).sessions, 1, "kept for its expiry");
     assert!(payloads.held() > 0);
 
-    hub.dispose();
+    hub.dispose(START);
     assert!(link.upgrade().is_none());
     assert!(queue.is_closed() && events.is_closed());
     assert_eq!(
