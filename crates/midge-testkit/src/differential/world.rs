@@ -322,7 +322,7 @@ impl World {
             }
         }
         self.hub.shut_down(self.now);
-        self.hub.dispose();
+        self.hub.dispose(self.now);
         self.trace
     }
 }
