@@ -2,16 +2,18 @@
  * Generated from the Rust sources; do not edit.
  *
  * CONTRACT (docs/c.md has it at length)
- *  1 Handles   Brokers, clients, queues and decisions are 64-bit numbers, never pointers, and no
- *              number is used twice: a stale, doubly freed or raced handle gives MIDGE_E_CLOSED.
- *              {0} is the null handle; midge_*_free({0}) is nothing.
+ *  1 Handles   Brokers, clients, queues, decisions, receipts and snapshots are 64-bit numbers, never
+ *              pointers, and no number is used twice: a stale, doubly freed or raced handle gives
+ *              MIDGE_E_CLOSED. {0} is the null handle; midge_*_free({0}) is nothing.
  *  2 Objects   Configurations and messages are pointers: T **out = you own it and free or unref it
  *              once; NULL may be freed.
  *  3 Borrowed  Pointers in midge_bytes, midge_event and callback arguments are valid until the
- *              callback returns, midge_event_clear(), or the message's last unref.
+ *              callback returns, midge_event_clear(), the message's last unref, or the free of the
+ *              snapshot or receipt.
  *  4 Errors    0 is success, negative is failure. Results are written on success only, and nothing
  *              is done in part. midge_last_error() has the details of the last failure on this
- *              thread, never payloads or passwords.
+ *              thread, never payloads or passwords. midge_refuse() and midge_decision_defer() give what
+ *              their callback is to return.
  *  5 Threads   Every function from any thread at any time, but one configuration by one thread at a
  *              time.
  *  6 Callbacks No lock of the broker is held. Event callbacks run on their queue's own thread. Hooks
@@ -55,16 +57,44 @@
 /** For timeouts: without limit. Any other negative timeout is one that is over. */
 #define MIDGE_WAIT_FOREVER INT32_MIN
 
+/** For lengths of texts: it is NUL-terminated. */
+#define MIDGE_NUL_TERMINATED SIZE_MAX
+
 /** Version of this header as a number; compare it with midge_version_number(). */
 #define MIDGE_VERSION_NUMBER (MIDGE_VERSION_MAJOR * 1000000 + MIDGE_VERSION_MINOR * 1000 + MIDGE_VERSION_PATCH)
 
+#ifdef __cplusplus
+#define MIDGE_SIZE_OF(type) static_cast<uint32_t>(sizeof(type))
+#else
+#define MIDGE_SIZE_OF(type) ((uint32_t)sizeof(type))
+#endif
+
 /** Start values of structures. */
 #define MIDGE_PUBLISH_ARGS_INIT \
-  { (uint32_t)sizeof(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, {NULL, 0}, NULL, 0 }
+  { MIDGE_SIZE_OF(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, \
+    { NULL, 0 }, NULL, 0, 0, 0, 0 }
+#define MIDGE_SUBSCRIBE_ARGS_INIT \
+  { MIDGE_SIZE_OF(midge_subscribe_args), 2, 0, 0, 0, 0, 0, NULL, 0 }
 #define MIDGE_EVENT_INIT \
-  { (uint32_t)sizeof(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL }
+  { MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, { NULL, 0 }, { NULL, 0 }, \
+    { NULL, 0 }, { NULL, 0 }, NULL }
 #define MIDGE_HOOKS_INIT \
-  { (uint32_t)sizeof(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+  { MIDGE_SIZE_OF(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+
+/**
+ * Retained messages that match come first, at every subscribe.
+ */
+#define MIDGE_RETAIN_SEND 0
+
+/**
+ * Retained messages that match come first, unless it replaces a subscription.
+ */
+#define MIDGE_RETAIN_SEND_IF_NEW 1
+
+/**
+ * Retained messages do not come.
+ */
+#define MIDGE_RETAIN_DO_NOT_SEND 2
 
 /**
  * A message for a subscription of a client that uses the queue. Always delivered, whatever the
@@ -73,13 +103,15 @@
 #define MIDGE_EV_MESSAGE 1
 
 /**
- * A client connected (status MIDGE_OK; text is its user name), or a connection was refused
- * (MIDGE_E_DENIED; code is the MQTT reason code, text says why).
+ * A client connected (status MIDGE_OK; text is its user name, code 1 if it has resumed a session, else
+ * 0, detail its protocol: 3, 4 or 5), or a connection was refused (MIDGE_E_DENIED; code is the MQTT
+ * reason code, detail a MIDGE_END_* number, text says why).
  */
 #define MIDGE_EV_CONNECT (1 << 1)
 
 /**
- * A connected client's connection ended. code is the MQTT reason code, text says why.
+ * A connected client's connection ended. code is the MQTT reason code, detail a MIDGE_END_* number,
+ * text says why.
  */
 #define MIDGE_EV_DISCONNECT (1 << 2)
 
@@ -131,7 +163,8 @@
 
 /**
  * A reason code that a callback or the host gave cannot stand in its packet, and the client got
- * another one. code is the one that was sent, text the packet, for example "PUBACK".
+ * another one. code is the one that was sent, tag the one that was given, detail a MIDGE_PACKET_*
+ * number, text its name, for example "PUBACK".
  */
 #define MIDGE_EV_REPLACED (1 << 12)
 
@@ -206,9 +239,14 @@
 #define MIDGE_DROP_MEMORY_FULL 12
 
 /**
+ * A client's message or will to $SYS: those topics are the broker's own.
+ */
+#define MIDGE_DROP_RESERVED_TOPIC 13
+
+/**
  * Number of reasons; the size of midge_stats.dropped that is in use.
  */
-#define MIDGE_DROP_COUNT 13
+#define MIDGE_DROP_COUNT 14
 
 /**
  * A client publishes to a topic (its will included, at CONNECT).
@@ -281,6 +319,331 @@
 #define MIDGE_PROP_USER 38
 
 /**
+ * A reason that this version of the header has no number for; the text of the event names it.
+ */
+#define MIDGE_END_OTHER 0
+
+/**
+ * The client sent DISCONNECT; code is its reason code.
+ */
+#define MIDGE_END_BY_CLIENT 1
+
+/**
+ * The connection was closed or broke without DISCONNECT.
+ */
+#define MIDGE_END_CONNECTION_LOST 2
+
+/**
+ * Nothing came for one and a half times the keep alive.
+ */
+#define MIDGE_END_KEEP_ALIVE_TIMEOUT 3
+
+/**
+ * No CONNECT came in time.
+ */
+#define MIDGE_END_CONNECT_TIMEOUT 4
+
+/**
+ * The same client identifier connected again.
+ */
+#define MIDGE_END_TAKEN_OVER 5
+
+/**
+ * The client broke the protocol; text says what was wrong.
+ */
+#define MIDGE_END_PROTOCOL_VIOLATION 6
+
+/**
+ * CONNECT was refused.
+ */
+#define MIDGE_END_REFUSED 7
+
+/**
+ * The host or a callback ended it.
+ */
+#define MIDGE_END_BY_SERVER 8
+
+/**
+ * The client did not read fast enough and overflow.session says to disconnect.
+ */
+#define MIDGE_END_TOO_SLOW 9
+
+/**
+ * limits.total_bytes was passed and more was held for this connection than for any other.
+ */
+#define MIDGE_END_MEMORY_FULL 10
+
+/**
+ * The broker stops.
+ */
+#define MIDGE_END_SHUTDOWN 11
+
+/**
+ * Something in the broker failed; the connection was ended to contain it.
+ */
+#define MIDGE_END_INTERNAL_ERROR 12
+
+/**
+ * MQTT reason code: Success.
+ */
+#define MIDGE_RC_SUCCESS 0
+
+/**
+ * MQTT reason code: Granted QoS 1.
+ */
+#define MIDGE_RC_GRANTED_QOS_1 1
+
+/**
+ * MQTT reason code: Granted QoS 2.
+ */
+#define MIDGE_RC_GRANTED_QOS_2 2
+
+/**
+ * MQTT reason code: Disconnect with Will Message.
+ */
+#define MIDGE_RC_DISCONNECT_WITH_WILL 4
+
+/**
+ * MQTT reason code: No matching subscribers.
+ */
+#define MIDGE_RC_NO_MATCHING_SUBSCRIBERS 16
+
+/**
+ * MQTT reason code: No subscription existed.
+ */
+#define MIDGE_RC_NO_SUBSCRIPTION_EXISTED 17
+
+/**
+ * MQTT reason code: Continue authentication.
+ */
+#define MIDGE_RC_CONTINUE_AUTHENTICATION 24
+
+/**
+ * MQTT reason code: Re-authenticate.
+ */
+#define MIDGE_RC_RE_AUTHENTICATE 25
+
+/**
+ * MQTT reason code: Unspecified error.
+ */
+#define MIDGE_RC_UNSPECIFIED_ERROR 128
+
+/**
+ * MQTT reason code: Malformed Packet.
+ */
+#define MIDGE_RC_MALFORMED_PACKET 129
+
+/**
+ * MQTT reason code: Protocol Error.
+ */
+#define MIDGE_RC_PROTOCOL_ERROR 130
+
+/**
+ * MQTT reason code: Implementation specific error.
+ */
+#define MIDGE_RC_IMPLEMENTATION_SPECIFIC_ERROR 131
+
+/**
+ * MQTT reason code: Unsupported Protocol Version.
+ */
+#define MIDGE_RC_UNSUPPORTED_PROTOCOL_VERSION 132
+
+/**
+ * MQTT reason code: Client Identifier not valid.
+ */
+#define MIDGE_RC_CLIENT_IDENTIFIER_NOT_VALID 133
+
+/**
+ * MQTT reason code: Bad User Name or Password.
+ */
+#define MIDGE_RC_BAD_USER_NAME_OR_PASSWORD 134
+
+/**
+ * MQTT reason code: Not authorized.
+ */
+#define MIDGE_RC_NOT_AUTHORIZED 135
+
+/**
+ * MQTT reason code: Server unavailable.
+ */
+#define MIDGE_RC_SERVER_UNAVAILABLE 136
+
+/**
+ * MQTT reason code: Server busy.
+ */
+#define MIDGE_RC_SERVER_BUSY 137
+
+/**
+ * MQTT reason code: Banned.
+ */
+#define MIDGE_RC_BANNED 138
+
+/**
+ * MQTT reason code: Server shutting down.
+ */
+#define MIDGE_RC_SERVER_SHUTTING_DOWN 139
+
+/**
+ * MQTT reason code: Bad authentication method.
+ */
+#define MIDGE_RC_BAD_AUTHENTICATION_METHOD 140
+
+/**
+ * MQTT reason code: Keep Alive timeout.
+ */
+#define MIDGE_RC_KEEP_ALIVE_TIMEOUT 141
+
+/**
+ * MQTT reason code: Session taken over.
+ */
+#define MIDGE_RC_SESSION_TAKEN_OVER 142
+
+/**
+ * MQTT reason code: Topic Filter invalid.
+ */
+#define MIDGE_RC_TOPIC_FILTER_INVALID 143
+
+/**
+ * MQTT reason code: Topic Name invalid.
+ */
+#define MIDGE_RC_TOPIC_NAME_INVALID 144
+
+/**
+ * MQTT reason code: Packet Identifier in use.
+ */
+#define MIDGE_RC_PACKET_IDENTIFIER_IN_USE 145
+
+/**
+ * MQTT reason code: Packet Identifier not found.
+ */
+#define MIDGE_RC_PACKET_IDENTIFIER_NOT_FOUND 146
+
+/**
+ * MQTT reason code: Receive Maximum exceeded.
+ */
+#define MIDGE_RC_RECEIVE_MAXIMUM_EXCEEDED 147
+
+/**
+ * MQTT reason code: Topic Alias invalid.
+ */
+#define MIDGE_RC_TOPIC_ALIAS_INVALID 148
+
+/**
+ * MQTT reason code: Packet too large.
+ */
+#define MIDGE_RC_PACKET_TOO_LARGE 149
+
+/**
+ * MQTT reason code: Message rate too high.
+ */
+#define MIDGE_RC_MESSAGE_RATE_TOO_HIGH 150
+
+/**
+ * MQTT reason code: Quota exceeded.
+ */
+#define MIDGE_RC_QUOTA_EXCEEDED 151
+
+/**
+ * MQTT reason code: Administrative action.
+ */
+#define MIDGE_RC_ADMINISTRATIVE_ACTION 152
+
+/**
+ * MQTT reason code: Payload format invalid.
+ */
+#define MIDGE_RC_PAYLOAD_FORMAT_INVALID 153
+
+/**
+ * MQTT reason code: Retain not supported.
+ */
+#define MIDGE_RC_RETAIN_NOT_SUPPORTED 154
+
+/**
+ * MQTT reason code: QoS not supported.
+ */
+#define MIDGE_RC_QOS_NOT_SUPPORTED 155
+
+/**
+ * MQTT reason code: Use another server.
+ */
+#define MIDGE_RC_USE_ANOTHER_SERVER 156
+
+/**
+ * MQTT reason code: Server moved.
+ */
+#define MIDGE_RC_SERVER_MOVED 157
+
+/**
+ * MQTT reason code: Shared Subscriptions not supported.
+ */
+#define MIDGE_RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED 158
+
+/**
+ * MQTT reason code: Connection rate exceeded.
+ */
+#define MIDGE_RC_CONNECTION_RATE_EXCEEDED 159
+
+/**
+ * MQTT reason code: Maximum connect time.
+ */
+#define MIDGE_RC_MAXIMUM_CONNECT_TIME 160
+
+/**
+ * MQTT reason code: Subscription Identifiers not supported.
+ */
+#define MIDGE_RC_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED 161
+
+/**
+ * MQTT reason code: Wildcard Subscriptions not supported.
+ */
+#define MIDGE_RC_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED 162
+
+/**
+ * MQTT control packet type: CONNACK.
+ */
+#define MIDGE_PACKET_CONNACK 2
+
+/**
+ * MQTT control packet type: PUBACK.
+ */
+#define MIDGE_PACKET_PUBACK 4
+
+/**
+ * MQTT control packet type: PUBREC.
+ */
+#define MIDGE_PACKET_PUBREC 5
+
+/**
+ * MQTT control packet type: PUBREL.
+ */
+#define MIDGE_PACKET_PUBREL 6
+
+/**
+ * MQTT control packet type: PUBCOMP.
+ */
+#define MIDGE_PACKET_PUBCOMP 7
+
+/**
+ * MQTT control packet type: SUBACK.
+ */
+#define MIDGE_PACKET_SUBACK 9
+
+/**
+ * MQTT control packet type: UNSUBACK.
+ */
+#define MIDGE_PACKET_UNSUBACK 11
+
+/**
+ * MQTT control packet type: DISCONNECT.
+ */
+#define MIDGE_PACKET_DISCONNECT 14
+
+/**
+ * MQTT control packet type: AUTH.
+ */
+#define MIDGE_PACKET_AUTH 15
+
+/**
  * The oldest item makes room for the new one.
  */
 #define MIDGE_OVERFLOW_DROP_OLDEST 0
@@ -289,6 +652,21 @@
  * The new item is dropped.
  */
 #define MIDGE_OVERFLOW_DROP_NEWEST 1
+
+/**
+ * Written towards the client.
+ */
+#define MIDGE_OUTCOME_SENT 0
+
+/**
+ * Waited in the session's queue.
+ */
+#define MIDGE_OUTCOME_QUEUED 1
+
+/**
+ * Not taken; reason says why.
+ */
+#define MIDGE_OUTCOME_DROPPED 2
 
 /**
  * Success.
@@ -402,6 +780,21 @@ typedef struct midge_message midge_message;
 typedef int32_t midge_status;
 
 /**
+ * Bytes that belong to somebody else. Not NUL-terminated; ptr may be NULL if len is 0.
+ * @since 0.1
+ */
+typedef struct midge_bytes {
+  /**
+   * The first byte.
+   */
+  const uint8_t *ptr;
+  /**
+   * Number of bytes.
+   */
+  size_t len;
+} midge_bytes;
+
+/**
  * A broker. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is the null handle.
  * @since 0.1
  */
@@ -411,18 +804,6 @@ typedef struct midge_broker {
    */
   uint64_t id;
 } midge_broker;
-
-/**
- * A bounded queue of messages and events. A number, not a pointer: a stale one gives
- * MIDGE_E_CLOSED. {0} is the null handle.
- * @since 0.1
- */
-typedef struct midge_queue {
-  /**
-   * The number.
-   */
-  uint64_t id;
-} midge_queue;
 
 /**
  * A client inside the process. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is
@@ -437,24 +818,66 @@ typedef struct midge_client {
 } midge_client;
 
 /**
+ * A bounded queue of messages and events. A number, not a pointer: a stale one gives
+ * MIDGE_E_CLOSED. {0} is the null handle.
+ * @since 0.1
+ */
+typedef struct midge_queue {
+  /**
+   * The number.
+   */
+  uint64_t id;
+} midge_queue;
+
+/**
+ * How a client subscribes. Begin with MIDGE_SUBSCRIBE_ARGS_INIT: QoS 2, everything else as
+ * midge_client_subscribe() does.
+ * @since 0.1
+ */
+typedef struct midge_subscribe_args {
+  /**
+   * sizeof(midge_subscribe_args).
+   */
+  uint32_t struct_size;
+  /**
+   * Maximum QoS of what is delivered: 0, 1 or 2.
+   */
+  uint8_t qos;
+  /**
+   * 1 if what is published in the name of this client does not come back to it. For a client with
+   * a client identifier, and not for shared subscriptions.
+   */
+  uint8_t no_local;
+  /**
+   * A MIDGE_RETAIN_* number.
+   */
+  uint8_t retain_handling;
+  /**
+   * 0.
+   */
+  uint8_t reserved;
+  /**
+   * Comes back in midge_event.tag.
+   */
+  uint32_t tag;
+  /**
+   * 0.
+   */
+  uint32_t reserved2;
+  /**
+   * Topic filter, with wildcards and $share/group/ if wanted.
+   */
+  const char *filter;
+  /**
+   * Bytes of the filter; 0 if it is NUL-terminated.
+   */
+  size_t filter_len;
+} midge_subscribe_args;
+
+/**
  * Called by the library when it does not need something any more, exactly once, on any thread.
  */
 typedef void (*midge_free_fn)(void *user);
-
-/**
- * Bytes that belong to somebody else. Not NUL-terminated; ptr may be NULL if len is 0.
- * @since 0.1
- */
-typedef struct midge_bytes {
-  /**
-   * The first byte.
-   */
-  const uint8_t *ptr;
-  /**
-   * Number of bytes.
-   */
-  size_t len;
-} midge_bytes;
 
 /**
  * A message to be published. Begin with MIDGE_PUBLISH_ARGS_INIT.
@@ -482,7 +905,7 @@ typedef struct midge_publish_args {
    */
   uint8_t reserved;
   /**
-   * Topic name: UTF-8, NUL-terminated.
+   * Topic name: UTF-8.
    */
   const char *topic;
   /**
@@ -532,6 +955,18 @@ typedef struct midge_publish_args {
    * Number of elements of user_props, twice the number of properties.
    */
   size_t user_props_len;
+  /**
+   * Bytes of the topic; 0 if it is NUL-terminated.
+   */
+  size_t topic_len;
+  /**
+   * Bytes of the response topic; 0 if it is NUL-terminated.
+   */
+  size_t response_topic_len;
+  /**
+   * Bytes of the content type; 0 if it is NUL-terminated.
+   */
+  size_t content_type_len;
 } midge_publish_args;
 
 /**
@@ -577,13 +1012,14 @@ typedef struct midge_event {
    */
   uint32_t code;
   /**
-   * The tag of the subscription, for a message; else 0.
+   * The tag of the subscription, for a message; the reason code that was given, for
+   * MIDGE_EV_REPLACED; else 0.
    */
   uint32_t tag;
   /**
-   * 0.
+   * A second number that depends on the type, else 0.
    */
-  uint32_t reserved;
+  uint32_t detail;
   /**
    * Client identifier, or empty.
    */
@@ -651,6 +1087,14 @@ typedef struct midge_connect_info {
    * Topic of its will, or empty.
    */
   struct midge_bytes will_topic;
+  /**
+   * User properties of CONNECT: key, value, key, value, ...; or NULL.
+   */
+  const struct midge_bytes *user_props;
+  /**
+   * Number of elements of user_props, twice the number of properties.
+   */
+  size_t user_props_len;
 } midge_connect_info;
 
 /**
@@ -665,9 +1109,9 @@ typedef struct midge_decision {
 } midge_decision;
 
 /**
- * Decides whether a client may connect: MIDGE_OK, or MIDGE_E_DENIED. Or keep d, return
- * MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any thread; only this client
- * waits. No answer within hooks.timeout_ms, and any other result, is a no.
+ * Decides whether a client may connect: MIDGE_OK, or MIDGE_E_DENIED, or midge_refuse() for a no with
+ * a reason. Or keep d, return MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any
+ * thread; only this client waits. No answer within hooks.timeout_ms, and any other result, is a no.
  */
 typedef midge_status (*midge_auth_fn)(void *user,
                                       const struct midge_connect_info *info,
@@ -717,14 +1161,16 @@ typedef struct midge_acl_request {
 } midge_acl_request;
 
 /**
- * Decides whether a client may do something: MIDGE_OK; any other result is a no.
+ * Decides whether a client may do something: MIDGE_OK; midge_refuse() for a no with a reason;
+ * midge_decision_defer() for an answer that comes later; any other result is a no.
  */
 typedef midge_status (*midge_acl_fn)(void *user, const struct midge_acl_request *req);
 
 /**
  * Sees every message before it is routed, those of the host and wills included. MIDGE_OK lets it
  * pass; with a message in *replace, which the library then owns, that one goes on in its place.
- * Any other result drops it: publishing functions of the host then give MIDGE_E_DENIED.
+ * Any other result drops it: publishing functions of the host then give MIDGE_E_DENIED; a client sees
+ * success, or what midge_refuse() was told.
  */
 typedef midge_status (*midge_publish_hook_fn)(void *user,
                                               const struct midge_message *message,
@@ -948,6 +1394,241 @@ typedef struct midge_stats {
 typedef void (*midge_event_fn)(void *user, const struct midge_event *ev);
 
 /**
+ * What became of a message. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is the
+ * null handle. It holds the client identifiers of those that the message went to.
+ * @since 0.1
+ */
+typedef struct midge_receipt {
+  /**
+   * The number.
+   */
+  uint64_t id;
+} midge_receipt;
+
+/**
+ * What became of a message, in numbers.
+ * @since 0.1
+ */
+typedef struct midge_receipt_info {
+  /**
+   * sizeof(midge_receipt_info), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * 1 if no session has a QoS 1 or 2 copy of it to acknowledge any more.
+   */
+  uint32_t acknowledged;
+  /**
+   * Receivers that matched: sessions, one member of each shared group, subscriptions of the host.
+   */
+  uint64_t matched;
+  /**
+   * Outcomes that can be read with midge_receipt_outcome_at(): one for each session.
+   */
+  uint64_t outcomes;
+  /**
+   * Sessions to whose clients it was written at once.
+   */
+  uint64_t sent;
+  /**
+   * Sessions in whose queues it waited when it was published.
+   */
+  uint64_t queued;
+  /**
+   * Sessions that did not take it.
+   */
+  uint64_t dropped;
+} midge_receipt_info;
+
+/**
+ * What one session did with a message.
+ * @since 0.1
+ */
+typedef struct midge_receipt_outcome {
+  /**
+   * sizeof(midge_receipt_outcome), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * A MIDGE_OUTCOME_* number.
+   */
+  uint32_t outcome;
+  /**
+   * A MIDGE_DROP_* number, with MIDGE_OUTCOME_DROPPED; else 0.
+   */
+  uint32_t reason;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Client identifier; valid until the receipt is freed.
+   */
+  struct midge_bytes client_id;
+} midge_receipt_outcome;
+
+/**
+ * A list of what there was at one moment. A number, not a pointer: a stale one gives MIDGE_E_CLOSED.
+ * {0} is the null handle. It outlives its broker. It holds some hundred bytes for each item that was
+ * not read, shares identifiers, filters and payloads with the broker, and keeps the texts of what was
+ * read until it is freed.
+ * @since 0.1
+ */
+typedef struct midge_snapshot {
+  /**
+   * The number.
+   */
+  uint64_t id;
+} midge_snapshot;
+
+/**
+ * A connected client. Its texts are valid until the snapshot is freed, and have a NUL behind them.
+ * @since 0.1
+ */
+typedef struct midge_client_info {
+  /**
+   * sizeof(midge_client_info), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * 3 for MQTT 3.1, 4 for 3.1.1, 5 for 5.0.
+   */
+  uint8_t protocol;
+  /**
+   * 0.
+   */
+  uint8_t reserved[3];
+  /**
+   * Client identifier.
+   */
+  struct midge_bytes client_id;
+  /**
+   * User name, or empty.
+   */
+  struct midge_bytes username;
+  /**
+   * Where it comes from.
+   */
+  struct midge_bytes peer_addr;
+  /**
+   * URL of the listener that took the connection.
+   */
+  struct midge_bytes listener;
+  /**
+   * Messages that wait for it.
+   */
+  uint64_t queued;
+  /**
+   * QoS 1 and 2 messages in flight towards it.
+   */
+  uint64_t inflight;
+  /**
+   * Its subscriptions.
+   */
+  uint64_t subscriptions;
+} midge_client_info;
+
+/**
+ * A session, connected or not. Its texts are valid until the snapshot is freed, and have a NUL behind
+ * them.
+ * @since 0.1
+ */
+typedef struct midge_session_info {
+  /**
+   * sizeof(midge_session_info), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * 1 if a client is connected.
+   */
+  uint8_t connected;
+  /**
+   * 1 if it has a will that was not published.
+   */
+  uint8_t has_will;
+  /**
+   * 0.
+   */
+  uint16_t reserved;
+  /**
+   * Session expiry interval in seconds, UINT32_MAX for never.
+   */
+  uint32_t expiry_s;
+  /**
+   * 0.
+   */
+  uint32_t reserved2;
+  /**
+   * When the client was last connected, in milliseconds since the broker's start (as
+   * midge_stats.uptime_ms); 0 if it is connected.
+   */
+  uint64_t disconnected_ms;
+  /**
+   * Client identifier.
+   */
+  struct midge_bytes client_id;
+  /**
+   * Messages that wait.
+   */
+  uint64_t queued;
+  /**
+   * Bytes of the messages that wait or are in flight.
+   */
+  uint64_t queued_bytes;
+  /**
+   * QoS 1 and 2 messages in flight.
+   */
+  uint64_t inflight;
+  /**
+   * Its subscriptions.
+   */
+  uint64_t subscriptions;
+} midge_session_info;
+
+/**
+ * A subscription. Its texts are valid until the snapshot is freed, and have a NUL behind them.
+ * @since 0.1
+ */
+typedef struct midge_subscription_info {
+  /**
+   * sizeof(midge_subscription_info), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * Granted QoS.
+   */
+  uint8_t qos;
+  /**
+   * 1 if the client does not get its own messages.
+   */
+  uint8_t no_local;
+  /**
+   * 1 if the RETAIN flag stays as published.
+   */
+  uint8_t retain_as_published;
+  /**
+   * A MIDGE_RETAIN_* number.
+   */
+  uint8_t retain_handling;
+  /**
+   * Subscription identifier, 0 for none.
+   */
+  uint32_t subscription_id;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Client identifier.
+   */
+  struct midge_bytes client_id;
+  /**
+   * Topic filter as sent, $share/group/ included.
+   */
+  struct midge_bytes filter;
+} midge_subscription_info;
+
+/**
  * Details of a failure.
  * @since 0.1
  */
@@ -965,9 +1646,9 @@ typedef struct midge_error_info {
    */
   int32_t os_error;
   /**
-   * Reserved, 0.
+   * The MQTT reason code of a refusal (MIDGE_E_DENIED), or 0.
    */
-  uint32_t reserved;
+  uint32_t reason;
   /**
    * What was wrong, naming the argument: UTF-8, NUL-terminated, cut if too long. Never has
    * payloads or passwords in it.
@@ -978,6 +1659,95 @@ typedef struct midge_error_info {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Copies bytes and a NUL behind them, for a function that takes a text.
+ *
+ * @param bytes  what to copy: it may have NULs in it
+ * @param buf    receives the bytes and a NUL; may be NULL to ask for the size only
+ * @param cap    bytes in buf
+ * @param need   may be NULL; receives the size needed, NUL included, also with MIDGE_E_LIMIT
+ * @return MIDGE_OK, MIDGE_E_LIMIT (buf is too small), MIDGE_E_INVALID
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_bytes_copy(struct midge_bytes bytes,
+                              char *buf,
+                              size_t cap,
+                              size_t *need);
+
+/**
+ * As midge_publish(), with a topic that need not end at a NUL.
+ *
+ * @param topic      UTF-8, without wildcards
+ * @param topic_len  bytes of the topic, or MIDGE_NUL_TERMINATED
+ * @param payload    may be NULL if len is 0
+ * @return as midge_publish()
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_publish_n(struct midge_broker b,
+                             const char *topic,
+                             size_t topic_len,
+                             const void *payload,
+                             size_t len,
+                             uint8_t qos,
+                             bool retain);
+
+/**
+ * As midge_broker_set_retained(), with a topic that need not end at a NUL.
+ *
+ * @param topic_len  bytes of the topic, or MIDGE_NUL_TERMINATED
+ * @param payload    may be NULL if len is 0
+ * @return as midge_broker_set_retained()
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_set_retained_n(struct midge_broker b,
+                                         const char *topic,
+                                         size_t topic_len,
+                                         const void *payload,
+                                         size_t len);
+
+/**
+ * As midge_broker_clear_retained(), with a filter that need not end at a NUL.
+ *
+ * @param filter_len  bytes of the filter, or MIDGE_NUL_TERMINATED
+ * @param removed     may be NULL; receives how many they were
+ * @return as midge_broker_clear_retained()
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_clear_retained_n(struct midge_broker b,
+                                           const char *filter,
+                                           size_t filter_len,
+                                           size_t *removed);
+
+/**
+ * As midge_client_unsubscribe(), with a filter that need not end at a NUL.
+ *
+ * @param filter_len  bytes of the filter, or MIDGE_NUL_TERMINATED
+ * @return as midge_client_unsubscribe()
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_client_unsubscribe_n(struct midge_client c,
+                                        const char *filter,
+                                        size_t filter_len);
+
+/**
+ * [blocking] As midge_broker_wait_subscribers(), with a topic that need not end at a NUL.
+ *
+ * @param topic_len  bytes of the topic, or MIDGE_NUL_TERMINATED
+ * @return as midge_broker_wait_subscribers()
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_wait_subscribers_n(struct midge_broker b,
+                                             const char *topic,
+                                             size_t topic_len,
+                                             uint32_t n,
+                                             int32_t timeout_ms);
 
 /**
  * Makes a client inside the process. It has no session and no connection: it subscribes for as
@@ -1011,6 +1781,18 @@ midge_status midge_client_subscribe(struct midge_client c,
                                     const char *filter,
                                     uint8_t qos,
                                     uint32_t tag);
+
+/**
+ * Subscribes as midge_client_subscribe(), with everything that there is to say.
+ *
+ * @param args  begins with its struct_size
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI, MIDGE_E_CLOSED (the client, its queue or broker is
+ *         gone)
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_client_subscribe_ex(struct midge_client c,
+                                       const struct midge_subscribe_args *args);
 
 /**
  * Ends a subscription. What it has brought and nobody has read is gone, too: when this returns
@@ -1150,16 +1932,6 @@ MIDGE_API
 MIDGE_MUST_USE
 midge_status midge_config_set_hooks(struct midge_config *config,
                                     const struct midge_hooks *h);
-
-/**
- * Gives the answer that an authentication callback has owed. Any thread; works once.
- *
- * @param verdict  MIDGE_OK lets the client in, everything else does not
- * @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
- *         MIDGE_E_INVALID (verdict is MIDGE_E_WOULD_BLOCK, or a null handle)
- * @since 0.1
- */
-MIDGE_API midge_status midge_decision_complete(struct midge_decision d, midge_status verdict);
 
 /**
  * A snapshot of all counters.
@@ -1374,14 +2146,22 @@ MIDGE_API void midge_message_unref(const struct midge_message *m);
 MIDGE_API struct midge_bytes midge_message_topic(const struct midge_message *m);
 
 /**
+ * Topic name as a NUL-terminated text, which no topic name has a NUL in. Made when it is first asked
+ * for; valid as long as the reference. NULL gives an empty one.
+ * @since 0.1
+ */
+MIDGE_API
+const char *midge_message_topic_text(const struct midge_message *m);
+
+/**
  * Payload. Valid as long as the reference. NULL gives an empty one.
  * @since 0.1
  */
 MIDGE_API struct midge_bytes midge_message_payload(const struct midge_message *m);
 
 /**
- * QoS of this delivery in bits 0 and 1, RETAIN in bit 2 (the message was retained before the
- * subscription was made). NULL gives 0.
+ * QoS of this delivery in bits 0 and 1; RETAIN in bit 2 (the message was retained before the
+ * subscription was made); in bit 3 whether its publisher asked to retain it. NULL gives 0.
  * @since 0.1
  */
 MIDGE_API uint32_t midge_message_flags(const struct midge_message *m);
@@ -1416,6 +2196,33 @@ bool midge_message_prop(const struct midge_message *m,
                         struct midge_bytes *key,
                         struct midge_bytes *val,
                         uint64_t *num);
+
+/**
+ * The name of a MIDGE_END_* number, for example "keep_alive_timeout"; "unknown" for others. Static.
+ * @since 0.1
+ */
+MIDGE_API const char *midge_end_reason_name(uint32_t reason);
+
+/**
+ * The name of an MQTT reason code in the words of the specification, for example "Not authorized"
+ * for 0x87; "unknown" for others. Static.
+ * @since 0.1
+ */
+MIDGE_API const char *midge_reason_code_name(uint8_t code);
+
+/**
+ * The name of a MIDGE_PACKET_* number, for example "PUBACK"; "unknown" for others. Static.
+ * @since 0.1
+ */
+MIDGE_API const char *midge_packet_name(uint32_t packet);
+
+/**
+ * The name of a MIDGE_EV_* bit, for example "disconnect"; "unknown" for others and for several bits.
+ * Static.
+ * @since 0.1
+ */
+MIDGE_API
+const char *midge_event_name(uint32_t type);
 
 /**
  * Publishes a message as the host. The payload is copied. It is routed on the calling thread:
@@ -1550,6 +2357,225 @@ MIDGE_API midge_status midge_queue_wake(struct midge_queue q);
 MIDGE_API midge_status midge_queue_free(struct midge_queue q);
 
 /**
+ * Publishes as midge_publish_ex(), and keeps account of the receivers, which costs some memory for
+ * each of them.
+ *
+ * @param out  receives the handle; free it with midge_receipt_free()
+ * @return as midge_publish_ex()
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_publish_receipt(struct midge_broker b,
+                                   const struct midge_publish_args *args,
+                                   struct midge_receipt *out);
+
+/**
+ * Publishes as midge_client_publish(), and keeps account of the receivers.
+ *
+ * @param out  receives the handle; free it with midge_receipt_free()
+ * @return as midge_publish_ex()
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_client_publish_receipt(struct midge_client c,
+                                          const struct midge_publish_args *args,
+                                          struct midge_receipt *out);
+
+/**
+ * Hands a message to one session, whatever that has subscribed to, connected or not.
+ *
+ * @param client_id  client identifier of the session
+ * @param args       as for midge_publish_ex()
+ * @param out        may be NULL; receives the handle; free it with midge_receipt_free()
+ * @return as midge_publish_ex(), and MIDGE_E_NOT_FOUND (there is no such session)
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_send(struct midge_broker b,
+                               const char *client_id,
+                               const struct midge_publish_args *args,
+                               struct midge_receipt *out);
+
+/**
+ * [blocking unless timeout_ms is 0] Waits until every receiver at QoS 1 or 2 has acknowledged the
+ * message, or dropped it, which they do at latest when the broker stops. Several threads may wait.
+ *
+ * @param timeout_ms  milliseconds to wait, 0 not to wait, MIDGE_WAIT_FOREVER without limit
+ * @return MIDGE_OK, MIDGE_E_TIMEOUT (not all of them in time), MIDGE_E_STATE (the broker has stopped
+ *         and a message was kept all the same), MIDGE_E_CLOSED (the receipt was freed), MIDGE_E_REENTRANT, MIDGE_E_INVALID
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_receipt_wait(struct midge_receipt r,
+                                int32_t timeout_ms);
+
+/**
+ * What became of a message so far.
+ *
+ * @param out  its struct_size must be set; as much as fits is written
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_receipt_state(struct midge_receipt r, struct midge_receipt_info *out);
+
+/**
+ * What one session did with a message when it was published.
+ *
+ * @param index  from 0, below midge_receipt_info.outcomes
+ * @param out    its struct_size must be set; as much as fits is written
+ * @return MIDGE_OK, MIDGE_E_NOT_FOUND (there are not as many), MIDGE_E_INVALID, MIDGE_E_ABI,
+ *         MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_receipt_outcome_at(struct midge_receipt r,
+                                      size_t index,
+                                      struct midge_receipt_outcome *out);
+
+/**
+ * Frees a receipt. Who waits for it gets MIDGE_E_CLOSED. The null handle is nothing.
+ * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_receipt_free(struct midge_receipt r);
+
+/**
+ * The connected clients, in no particular order. Those that come or go meanwhile may be among them.
+ *
+ * @param max  most items that are kept; 0 for all
+ * @param out  receives the handle; free it with midge_snapshot_free()
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_snapshot_clients(struct midge_broker b,
+                                    size_t max,
+                                    struct midge_snapshot *out);
+
+/**
+ * The sessions, connected or not, in no particular order. Those that begin or end meanwhile may be
+ * among them.
+ *
+ * @param max  most items that are kept; 0 for all
+ * @param out  receives the handle; free it with midge_snapshot_free()
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_snapshot_sessions(struct midge_broker b,
+                                     size_t max,
+                                     struct midge_snapshot *out);
+
+/**
+ * The subscriptions of one session, or of all, in no particular order. Those of clients inside the
+ * process are not among them.
+ *
+ * @param client_id  may be NULL, for those of all sessions; a client identifier without session has
+ *                   none
+ * @param max        most items that are kept; 0 for all
+ * @param out        receives the handle; free it with midge_snapshot_free()
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_snapshot_subscriptions(struct midge_broker b,
+                                          const char *client_id,
+                                          size_t max,
+                                          struct midge_snapshot *out);
+
+/**
+ * The retained messages that match a filter, in the order of their topics.
+ *
+ * @param filter      topic filter
+ * @param filter_len  bytes of the filter, or MIDGE_NUL_TERMINATED
+ * @param max         most items that are kept; 0 for all
+ * @param out         receives the handle; free it with midge_snapshot_free()
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_snapshot_retained(struct midge_broker b,
+                                     const char *filter,
+                                     size_t filter_len,
+                                     size_t max,
+                                     struct midge_snapshot *out);
+
+/**
+ * How much there is in a snapshot.
+ *
+ * @param left   may be NULL; receives how many items were not read yet
+ * @param total  may be NULL; receives how many there were in all, those included that max has left out
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_snapshot_size(struct midge_snapshot s,
+                                 size_t *left,
+                                 size_t *total);
+
+/**
+ * Frees a snapshot and its texts. The null handle is nothing.
+ * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_snapshot_free(struct midge_snapshot s);
+
+/**
+ * The next client of a snapshot. Two threads that read one snapshot get different ones.
+ *
+ * @param out  its struct_size must be set; as much as fits is written
+ * @return MIDGE_OK, MIDGE_E_NOT_FOUND (nothing is left), MIDGE_E_INVALID (not a snapshot of clients),
+ *         MIDGE_E_ABI, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_snapshot_next_client(struct midge_snapshot s,
+                                        struct midge_client_info *out);
+
+/**
+ * The next session of a snapshot. Two threads that read one snapshot get different ones.
+ *
+ * @param out  its struct_size must be set; as much as fits is written
+ * @return MIDGE_OK, MIDGE_E_NOT_FOUND (nothing is left), MIDGE_E_INVALID (not a snapshot of sessions),
+ *         MIDGE_E_ABI, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_snapshot_next_session(struct midge_snapshot s,
+                                         struct midge_session_info *out);
+
+/**
+ * The next subscription of a snapshot. Two threads that read one snapshot get different ones.
+ *
+ * @param out  its struct_size must be set; as much as fits is written
+ * @return MIDGE_OK, MIDGE_E_NOT_FOUND (nothing is left), MIDGE_E_INVALID (not a snapshot of
+ *         subscriptions), MIDGE_E_ABI, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_snapshot_next_subscription(struct midge_snapshot s,
+                                              struct midge_subscription_info *out);
+
+/**
+ * The next message of a snapshot. Two threads that read one snapshot get different ones.
+ *
+ * @param out  receives a reference, to be given back with midge_message_unref(), before or after the
+ *             snapshot is freed
+ * @return MIDGE_OK, MIDGE_E_NOT_FOUND (nothing is left), MIDGE_E_INVALID (not a snapshot of messages),
+ *         MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_snapshot_next_message(struct midge_snapshot s,
+                                         const struct midge_message **out);
+
+/**
  * Copies the details of the last failure of a midge function on this thread. A successful call
  * does not clear them.
  *
@@ -1564,6 +2590,80 @@ MIDGE_API midge_status midge_last_error(struct midge_error_info *out);
  * @since 0.1
  */
 MIDGE_API const char *midge_status_name(midge_status status);
+
+/**
+ * Says why a callback refuses: `return midge_refuse(MIDGE_RC_BANNED, "until Monday", NULL);` in
+ * on_auth, on_acl or on_publish, on the thread of the callback. What was said last holds. Without it
+ * a refusal is MIDGE_RC_NOT_AUTHORIZED, and what on_publish drops looks like success to a client.
+ * A packet that cannot carry the reason code carries another one: MIDGE_EV_REPLACED.
+ *
+ * @param reason            MQTT reason code of 0x80 or above, a MIDGE_RC_* number
+ * @param text              may be NULL; Reason String for clients of MQTT 5.0; copied
+ * @param server_reference  may be NULL; Server Reference, sent with MIDGE_RC_USE_ANOTHER_SERVER and
+ *                          MIDGE_RC_SERVER_MOVED in CONNACK and DISCONNECT; copied
+ * @return MIDGE_E_DENIED if it was taken; MIDGE_E_INVALID, MIDGE_E_STATE (no callback that decides
+ *         is under way on this thread). Each of them is a no when the callback returns it.
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_refuse(uint8_t reason,
+                          const char *text,
+                          const char *server_reference);
+
+/**
+ * Puts an answer off: `return midge_decision_defer(&job->decision);` in on_auth, or in on_acl for
+ * MIDGE_ACL_PUBLISH and MIDGE_ACL_SUBSCRIBE, on the thread of the callback. Give it later, from any
+ * thread, with midge_decision_complete() or midge_decision_refuse(). Only this client waits, its
+ * packets in their order; for what the host publishes in a client's name the publishing call waits.
+ * No answer within hooks.timeout_ms is a no. What the callback was shown is gone when it returns:
+ * copy what is needed. In on_auth it gives the decision that the callback has got.
+ *
+ * @param d  receives the decision; if the callback then returns anything but MIDGE_E_WOULD_BLOCK, that
+ *           is the answer and d is stale
+ * @return MIDGE_E_WOULD_BLOCK if it was put off; MIDGE_E_INVALID, MIDGE_E_STATE (no callback that may
+ *         answer later is under way on this thread). Each but MIDGE_E_WOULD_BLOCK is a no when the
+ *         callback returns it.
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_decision_defer(struct midge_decision *d);
+
+/**
+ * Gives the answer that a callback has owed. Any thread; works once.
+ *
+ * @param verdict  MIDGE_OK is a yes, everything else a no
+ * @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
+ *         MIDGE_E_INVALID (verdict is MIDGE_E_WOULD_BLOCK, or a null handle)
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_decision_complete(struct midge_decision d, midge_status verdict);
+
+/**
+ * Answers with a no and says why. Any thread; works once.
+ *
+ * @param reason            as for midge_refuse()
+ * @param text              may be NULL; as for midge_refuse()
+ * @param server_reference  may be NULL; as for midge_refuse()
+ * @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
+ *         MIDGE_E_INVALID; then the answer is still owed
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_decision_refuse(struct midge_decision d,
+                                   uint8_t reason,
+                                   const char *text,
+                                   const char *server_reference);
+
+/**
+ * Lets go of an answer that is owed: whoever waits for it gets a no with MIDGE_RC_NOT_AUTHORIZED. To
+ * be called instead of midge_decision_complete(), not after it. Any thread. The null handle is
+ * nothing.
+ * @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
+ *         MIDGE_E_FORKED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_decision_free(struct midge_decision d);
 
 /**
  * The version of the library, MAJOR * 1000000 + MINOR * 1000 + PATCH; compare it with

@@ -1,5 +1,5 @@
-// A C++ host that decides: who may connect (answered later, from another thread, as if a database
-// had been asked), who may publish where, and what a message looks like on its way.
+// A C++ host that decides: who may connect and who may publish where (answered later, from another
+// thread, as if a database had been asked), and what a message looks like on its way.
 //
 //   g++ -std=c++17 hooks.cpp $(pkg-config --cflags --libs midge) -pthread -o hooks && ./hooks
 #include <midge.hpp>
@@ -10,11 +10,15 @@
 #include <mutex>
 #include <thread>
 
-// Answers logins on a thread of its own.
+// Answers on a thread of its own. A decision that is thrown away unanswered is a no.
 class directory {
+  struct question {
+    midge::decision decision;
+    bool known;
+  };
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::pair<midge_decision, bool>> asked_;
+  std::deque<question> asked_;
   bool done_ = false;
   std::thread thread_{[this] { answer(); }};
 
@@ -23,10 +27,11 @@ class directory {
     for (;;) {
       changed_.wait(lock, [this] { return done_ || !asked_.empty(); });
       if (asked_.empty()) return;
-      auto [decision, known] = asked_.front();
+      auto next = std::move(asked_.front());
       asked_.pop_front();
       lock.unlock();
-      (void)midge_decision_complete(decision, known ? MIDGE_OK : MIDGE_E_DENIED);
+      if (next.known) next.decision.allow();
+      else next.decision.refuse({midge::reason_code::bad_user_name_or_password, "ask the head nurse"});
       lock.lock();
     }
   }
@@ -40,46 +45,45 @@ public:
     changed_.notify_all();
     thread_.join();
   }
-  void ask(midge_decision decision, bool known) {
+  midge::verdict ask(midge::decision decision, bool known) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      asked_.emplace_back(decision, known);
+      asked_.push_back({std::move(decision), known});
     }
     changed_.notify_all();
+    return midge::verdict::later();
   }
 };
 
 int main() {
   directory people;
   midge::hooks hooks;
-  hooks.on_auth = [&people](const midge_connect_info &info, midge_decision decision) -> midge_status {
+  hooks.on_auth = [&people](const midge::connect_request &request) {
     // Borrowed only for the time of the call: look now, answer later.
-    people.ask(decision, midge::view(info.username) == "nurse" && midge::view(info.password) == "secret");
-    return MIDGE_E_WOULD_BLOCK;
+    return people.ask(request.defer(), request.username() == "nurse" && request.password() == "secret");
   };
-  hooks.on_acl = [](const midge_acl_request &request) -> midge_status {
-    const auto topic = midge::view(request.topic);
-    const bool own = topic.rfind("ward/", 0) == 0;
-    return own ? MIDGE_OK : MIDGE_E_DENIED;
+  hooks.on_acl = [](const midge::acl_request &request) -> midge::verdict {
+    if (request.topic().rfind("ward/", 0) == 0) return true;
+    return midge::refusal{midge::reason_code::not_authorized, "your ward only"};
   };
-  hooks.on_publish = [](const midge::message &in, midge::message &out) -> midge_status {
-    if (in.topic() == "ward/raw") out = midge::message::create("ward/checked", in.payload(), in.qos()).value();
-    return MIDGE_OK;
+  hooks.on_publish = [](const midge::message &message) -> midge::interception {
+    if (message.topic() != "ward/raw") return midge::interception::pass();
+    midge::publish_options options;
+    options.qos = message.qos();
+    return midge::message::create("ward/checked", message.payload(), options).value();
   };
+  hooks.on_exception = [](std::string_view what) { std::cerr << "a callback has thrown: " << what << '\n'; };
 
-  auto config = midge::config::create().value();
-  config.set("listen", "tcp://127.0.0.1:0").value();
+  midge::config config;
+  config.listen("tcp://127.0.0.1:0").value();
   config.set_hooks(std::move(hooks)).value();
   auto broker = midge::broker::start(config).value();
   std::cout << "port " << broker.port() << std::endl;
 
-  auto queue = midge::queue::create(broker, MIDGE_EV_CONNECT).value();
-  auto client = midge::client::create(broker, queue).value();
-  client.subscribe("ward/#").value();
+  auto messages = broker.subscribe("ward/#").value();
   broker.publish("ward/raw", "97").value();
-  midge::event event;
-  if (queue.next(event, std::chrono::seconds(5)))
-    std::cout << event.message().topic() << " = " << event.message().payload() << std::endl;
+  if (auto message = messages.next(std::chrono::seconds(5)))
+    std::cout << message->topic() << " = " << message->payload() << std::endl;
   std::cin.get(); // serve until Enter
   broker.stop(std::chrono::seconds(2)).value();
   broker.join().value();

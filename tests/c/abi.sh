@@ -19,8 +19,8 @@ for found in prototype.finditer(text):
     if "typedef" in found["result"]:
         continue
     void = found["result"].strip() == "void"
-    body = "" if void else "return r;"
-    local = "" if void else "static {} r; ".format(found["result"].strip())
+    body = "" if void else "return given;"
+    local = "" if void else "static {} given; ".format(found["result"].strip())
     print("{}{}{} {{ {}{} }}".format(found["result"], found["name"], found["arguments"], local, body))
 '
 } >"$work/stub.c"

@@ -21,9 +21,24 @@ HANDLES = {
     "midge_queue": "s.q",
     "midge_client": "s.c",
     "midge_decision": "s.d",
+    "midge_receipt": "s.r",
+    "midge_snapshot": "s.clients",
 }
-STRUCTS = ["midge_publish_args", "midge_event", "midge_stats", "midge_hooks", "midge_error_info"]
-READ_STRUCTS = ["midge_publish_args", "midge_hooks"]  # what is beyond their known part must be zero
+STRUCTS = [
+    "midge_publish_args",
+    "midge_event",
+    "midge_stats",
+    "midge_hooks",
+    "midge_error_info",
+    "midge_subscribe_args",
+    "midge_receipt_info",
+    "midge_receipt_outcome",
+    "midge_client_info",
+    "midge_session_info",
+    "midge_subscription_info",
+]
+# What is beyond their known part must be zero.
+READ_STRUCTS = ["midge_publish_args", "midge_hooks", "midge_subscribe_args"]
 # Right values, by name, or by function and name.
 RIGHT = {
     "key": '"limits.inflight"',
@@ -70,6 +85,17 @@ RIGHT = {
     "fd": "&s.fd",
     "val": "&s.bytes",
     "num": "&s.number",
+    "bytes": "s.bytes",
+    "max": "0",
+    "topic_len": "MIDGE_NUL_TERMINATED",
+    "filter_len": "MIDGE_NUL_TERMINATED",
+    "text": '"why"',
+    "left": "&s.size",
+    "total": "&s.size",
+    "server_reference": '"other"',
+    "code": "0x87",
+    "packet": "4",
+    "type": "2",
 }
 RIGHT_OF = {
     ("midge_config_set_int", "value"): "7",
@@ -86,6 +112,24 @@ RIGHT_OF = {
     ("midge_message_new", "out"): "&s.m2",
     ("midge_client_new", "out"): "&s.c2",
     ("midge_queue_new", "out"): "&s.q2",
+    ("midge_client_subscribe_ex", "args"): "(midge_subscribe_args *)s.room",
+    ("midge_decision_defer", "d"): "&s.d",
+    ("midge_publish_receipt", "out"): "&s.r2",
+    ("midge_client_publish_receipt", "out"): "&s.r2",
+    ("midge_broker_send", "out"): "&s.r2",
+    ("midge_receipt_state", "out"): "(midge_receipt_info *)s.room",
+    ("midge_receipt_outcome_at", "out"): "(midge_receipt_outcome *)s.room",
+    ("midge_snapshot_clients", "out"): "&s.s2",
+    ("midge_snapshot_sessions", "out"): "&s.s2",
+    ("midge_snapshot_subscriptions", "out"): "&s.s2",
+    ("midge_snapshot_retained", "out"): "&s.s2",
+    ("midge_snapshot_next_client", "out"): "(midge_client_info *)s.room",
+    ("midge_snapshot_next_session", "out"): "(midge_session_info *)s.room",
+    ("midge_snapshot_next_session", "s"): "s.sessions",
+    ("midge_snapshot_next_subscription", "out"): "(midge_subscription_info *)s.room",
+    ("midge_snapshot_next_subscription", "s"): "s.subscriptions",
+    ("midge_snapshot_next_message", "out"): "s.list",
+    ("midge_snapshot_next_message", "s"): "s.messages",
 }
 WRONG = {
     "qos": ["3", "255"],
@@ -95,6 +139,7 @@ WRONG = {
     "reason": ["0", "0x7f", "0xff"],
     "verdict": ["MIDGE_E_WOULD_BLOCK"],
 }
+LENGTHS = {"len": "payload", "topic_len": "topic", "filter_len": "filter"}
 NO_LIMITS = {
     "tag",
     "timeout_ms",
@@ -110,6 +155,11 @@ NO_LIMITS = {
     "user",
     "cap",
     "value",
+    "bytes",
+    "max",
+    "code",
+    "packet",
+    "type",
 }
 TOPICS = {"filter": ['""', '"a/#/b"'], "topic": ['""', '"a/#"']}
 
@@ -124,6 +174,8 @@ struct set {
   midge_queue q, q2;
   midge_client c, c2;
   midge_decision d;
+  midge_receipt r, r2;
+  midge_snapshot clients, sessions, subscriptions, messages, s2;
   midge_message *m, *m2;
   const midge_message *list[2];
   midge_bytes bytes;
@@ -145,7 +197,11 @@ static struct set good(midge_broker b) {
   s.fd = -1;
   args.topic = "a/b";
   if (midge_config_new(&s.config) != MIDGE_OK || midge_message_new(&args, &s.m) != MIDGE_OK ||
-      midge_queue_new(b, 0, 4, 0, 0, &s.q) != MIDGE_OK || midge_client_new(b, NULL, s.q, &s.c) != MIDGE_OK)
+      midge_queue_new(b, 0, 4, 0, 0, &s.q) != MIDGE_OK || midge_client_new(b, NULL, s.q, &s.c) != MIDGE_OK ||
+      midge_publish_receipt(b, &args, &s.r) != MIDGE_OK || midge_snapshot_clients(b, 0, &s.clients) != MIDGE_OK ||
+      midge_snapshot_sessions(b, 0, &s.sessions) != MIDGE_OK ||
+      midge_snapshot_subscriptions(b, NULL, 0, &s.subscriptions) != MIDGE_OK ||
+      midge_snapshot_retained(b, "#", 1, 0, &s.messages) != MIDGE_OK)
     CHECK(!"right arguments");
   return s;
 }
@@ -159,11 +215,18 @@ static void put(struct set *s, uint32_t size, size_t real, const void *value) {
 static void clean(struct set *s) {
   midge_config_free(s->config);
   midge_config_free(s->made);
-  if (midge_broker_free(s->b2) | midge_queue_free(s->q2) | midge_client_free(s->c2)) CHECK(!"what was made is freed");
+  if (midge_broker_free(s->b2) | midge_queue_free(s->q2) | midge_client_free(s->c2) | midge_receipt_free(s->r2) |
+      midge_snapshot_free(s->s2))
+    CHECK(!"what was made is freed");
   midge_message_unref(s->m);
   midge_message_unref(s->m2);
   for (int n = 0; n < 2; n++) midge_message_unref(s->list[n]);
   if (s->fd >= 0) close(s->fd);
+  (void)midge_receipt_free(s->r);
+  (void)midge_snapshot_free(s->clients);
+  (void)midge_snapshot_free(s->sessions);
+  (void)midge_snapshot_free(s->subscriptions);
+  (void)midge_snapshot_free(s->messages);
   (void)midge_client_free(s->c);
   (void)midge_queue_free(s->q);
 }
@@ -285,8 +348,7 @@ INIT = {
     "midge_publish_args": "MIDGE_PUBLISH_ARGS_INIT",
     "midge_event": "MIDGE_EVENT_INIT",
     "midge_hooks": "MIDGE_HOOKS_INIT",
-    "midge_stats": "{0}",
-    "midge_error_info": "{0}",
+    "midge_subscribe_args": "MIDGE_SUBSCRIBE_ARGS_INIT",
 }
 
 
@@ -300,9 +362,11 @@ def case(name, code, wanted, argument=None, size=None, beyond=False):
     for kind, _ in functions[name][2]:
         struct = struct_of(kind)
         if struct:
-            setup = f"{struct} v = {INIT[struct]}; "
+            setup = f"{struct} v = {INIT.get(struct, '{0}')}; "
             if struct == "midge_publish_args":
                 setup += 'v.topic = "a/b"; '
+            if struct == "midge_subscribe_args":
+                setup += 'v.filter = "a/b"; '
             setup += f"put(&s, {size or 'sizeof v'}, sizeof v, &v); "
             if beyond:
                 setup += "memset((char *)s.room + sizeof v, 1, 8); "
@@ -357,7 +421,7 @@ for name, (doc, result, parameters) in functions.items():
                 "s.q.id" if kind == "midge_client" else "s.c.id",
             ]:
                 case(name, call(name, parameter, f"({kind}){{{other}}}"), "MIDGE_E_CLOSED")
-            if kind in ("midge_queue", "midge_client"):
+            if kind in ("midge_queue", "midge_client", "midge_receipt", "midge_snapshot"):
                 short = HANDLES[kind]
                 free = f"(({kind}){{{kind}_free({short}) == MIDGE_OK ? {short}.id : 0}})"
                 case(name, call(name, parameter, free), "MIDGE_E_CLOSED")
@@ -377,7 +441,7 @@ for name, (doc, result, parameters) in functions.items():
             if texts and status:
                 case(name, call(name, parameter, r'"\xff\xfe"'), "MIDGE_E_INVALID", parameter)
             for wrong in TOPICS.get(parameter, []):
-                if name != "midge_client_unsubscribe":
+                if not name.startswith("midge_client_unsubscribe"):
                     case(name, call(name, parameter, wrong), "MIDGE_E_INVALID", parameter)
             if struct_of(kind) and name != "midge_event_clear":
                 for size in ["0", "3", "7", "5000", "UINT32_MAX"]:
@@ -393,8 +457,9 @@ for name, (doc, result, parameters) in functions.items():
                 if struct_of(kind) in READ_STRUCTS:
                     case(name, call(name), "MIDGE_E_ABI", parameter, "sizeof v + 64", beyond=True)
             continue
-        if parameter == "len":
-            case(name, call(name, parameter, "SIZE_MAX"), "MIDGE_E_INVALID", "payload")
+        if parameter in LENGTHS:
+            absurd = "SIZE_MAX" if parameter == "len" else "SIZE_MAX - 1"
+            case(name, call(name, parameter, absurd), "MIDGE_E_INVALID", LENGTHS[parameter])
             continue
         if parameter in WRONG and status:
             for wrong in WRONG[parameter]:

@@ -89,7 +89,6 @@ check "layout of structures" gcc -std=c11 "-I$include" -c "$root/tests/c/layout.
 # The header alone and twice, in every language version.
 printf '#include <midge.h>\n#include <midge.h>\nint main(void) { return 0; }\n' >"$out/header.c"
 cp "$out/header.c" "$out/header.cpp"
-printf '#include <midge.hpp>\n#include <midge.hpp>\nint main() { return 0; }\n' >"$out/plus.cpp"
 warnings=(-Wall -Wextra -pedantic -Werror "-I$include" -fsyntax-only)
 for suite in "gcc g++" "clang clang++"; do
     read -r cc cxx <<<"$suite"
@@ -99,9 +98,6 @@ for suite in "gcc g++" "clang clang++"; do
     done
     for std in c++11 c++14 c++17 c++20; do
         check "header $cxx $std" "$cxx" "-std=$std" "${warnings[@]}" "$out/header.cpp"
-    done
-    for std in c++17 c++20; do
-        check "midge.hpp $cxx $std" "$cxx" "-std=$std" "${warnings[@]}" -Wshadow -Wconversion "$out/plus.cpp"
     done
 done
 
@@ -125,7 +121,7 @@ fi
 garbage() { python3 "$root/tests/c/garbage.py" "$include/midge.h" "$root/bindings/c/symbols.txt" >"$out/garbage.c"; }
 check "make garbage" garbage
 c+=("-I$root/tests/c")
-for program in broker misuse garbage contract guest; do
+for program in broker misuse garbage contract look guest; do
     source=$root/tests/c/$program.c
     [ -f "$source" ] || source=$out/$program.c
     check "link $program shared" "${c[@]}" "$source" "-I$include" "-L$lib" -lmidge -o "$out/$program"
@@ -136,13 +132,8 @@ for program in broker misuse garbage contract guest; do
     done
 done
 for way in "" -pkg -static; do check "run in a forked child$way" quiet "$out/garbage$way" fork; done
-cxx=(-std=c++17 -g -Wall -Wextra -Werror -pthread "$root/tests/cpp/midge.cpp" "${pkg_shared[@]}")
-for compiler in g++ clang++; do
-    has "$compiler" || { skip "$compiler"; continue; }
-    check "link C++ $compiler" "$compiler" "${cxx[@]}" -o "$out/cpp-$compiler"
-    check "link C++ $compiler without exceptions" "$compiler" "${cxx[@]}" -fno-exceptions -fno-rtti -o "$out/cpp-plain-$compiler"
-    for program in "cpp-$compiler" "cpp-plain-$compiler"; do check "run $program" quiet "$out/$program"; done
-done
+check "C++" "$root/tests/cpp/run.sh" "$include" "$lib" "$out/cpp"
+grep '^skipped' "$out/log"
 # For packagers who use cargo-c: what the metadata names is there. tests/c/cargo-c.sh installs with it.
 metadata() {
     python3 - "$root/bindings/c" "$(readelf -d "$lib/libmidge.so" | sed -n 's/.*SONAME.*\[libmidge.so.\(.*\)\]/\1/p')" <<'END'
@@ -250,21 +241,18 @@ finds() { ! timeout 60 "$@" && grep -qE 'definitely lost|LeakSanitizer|heap-buff
 if has valgrind; then
     grind=(timeout 600 valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full "--errors-for-leak-kinds=definite,indirect")
     for mistake in leak write; do check "valgrind finds a $mistake" finds "${grind[@]}" "$out/leak" "$mistake"; done
-    for program in broker misuse garbage contract; do check "valgrind $program" "${grind[@]}" "$out/$program"; done
+    for program in broker misuse garbage contract look; do check "valgrind $program" "${grind[@]}" "$out/$program"; done
     check "valgrind guest" "${grind[@]}" "$out/guest" 20
-    check "valgrind C++" "${grind[@]}" "$out/cpp-g++"
 else
     skip valgrind
 fi
 for mistake in leak write; do check "sanitizers find a $mistake" finds "$out/leak-asan" "$mistake"; done
-for program in broker misuse garbage contract guest; do
+for program in broker misuse garbage contract look guest; do
     source=$root/tests/c/$program.c
     [ -f "$source" ] || source=$out/$program.c
     check "link $program sanitizers" "${c[@]}" "${sanitize[@]}" "$source" "${pkg_shared[@]}" -o "$out/$program-asan"
     check "run $program sanitizers" timeout 300 "$out/$program-asan" 100
 done
-check "link C++ sanitizers" g++ "${cxx[@]}" "${sanitize[@]}" -o "$out/cpp-asan"
-check "run C++ sanitizers" timeout 300 "$out/cpp-asan"
 
 # The examples, as their first lines say.
 for source in "$root"/examples/c/*.c; do
@@ -273,6 +261,8 @@ done
 # The quick starts of the README and of docs/c.md are programs.
 check "quick start of docs/c.md" quick_start "$root/docs/c.md"
 check "quick start of README.md" quick_start "$root/README.md"
+quick_start_cpp() { awk '/^```cpp$/ {on = 1; next} /^```$/ {on = 0} on' "$root/docs/c.md" >"$out/quick.cpp" && g++ -std=c++17 -Wall -Wextra -Werror -pthread "$out/quick.cpp" "${pkg_shared[@]}" -o "$out/quick-cpp"; }
+check "quick start of docs/c.md in C++" quick_start_cpp
 check "run the quick start" quiet "$out/quick"
 check "build hooks.cpp" g++ -std=c++17 -Wall -Wextra -Werror -pthread "$root/examples/c/hooks.cpp" "${pkg_shared[@]}" -o "$out/hooks-example"
 says() {

@@ -10,6 +10,7 @@ use crate::config::midge_config;
 use crate::hooks::CHooks;
 use crate::process::{self, SignalsBlocked};
 use crate::queue::QueueObject;
+use crate::receipt::Waiting;
 use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
 use crate::table::Table;
 
@@ -114,6 +115,8 @@ pub(crate) struct BrokerObject {
     pub(crate) life: Arc<Life>,
     /// Strong, so that the end of each dispatch thread can be waited for.
     queues: Mutex<Vec<Arc<QueueObject>>>,
+    /// Who waits for receipts, to be told of the end.
+    pub(crate) receipts: Waiting,
 }
 
 impl BrokerObject {
@@ -163,6 +166,7 @@ impl BrokerObject {
             is_clock_manual: config.is_clock_manual(),
             life,
             queues: Mutex::default(),
+            receipts: Waiting::default(),
         }))
     }
 
@@ -173,6 +177,11 @@ impl BrokerObject {
             (true, false) => Stage::Stopping,
             (true, true) => Stage::Ended,
         }
+    }
+
+    /// Whether its engine has ended: no client is connected, and no session changes any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.life.state.lock().engine_ended
     }
 
     /// Refuses what a broker that stops does not do any more. From the moment on at which a stop was
@@ -221,6 +230,7 @@ impl BrokerObject {
                 queue.close();
             }
             object.life.change(|state| state.engine_ended = true);
+            object.receipts.wake_all();
         });
     }
 

@@ -19,6 +19,11 @@ pub(crate) fn is_inside() -> bool {
     DEPTH.get() > 0
 }
 
+/// How many callbacks of the host are under way on this thread, each inside the one before.
+pub(crate) fn depth() -> u32 {
+    DEPTH.get()
+}
+
 /// Runs a callback of the host, and knows that it does. C does not unwind.
 pub(crate) fn run<T>(callback: impl FnOnce() -> T) -> T {
     DEPTH.set(DEPTH.get() + 1);

@@ -33,20 +33,55 @@ pub(crate) struct ClientObject {
     subscriptions: Mutex<HashMap<String, u64>>,
 }
 
+/// How a client subscribes.
+struct Subscribe {
+    qos: broker::QoS,
+    tag: u32,
+    no_local: bool,
+    retained: Retained,
+}
+
+enum Retained {
+    Send,
+    SendIfNew,
+    DoNotSend,
+}
+
 impl ClientObject {
-    fn broker(&self) -> Result<Arc<BrokerObject>, Fault> {
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+
+    pub(crate) fn broker(&self) -> Result<Arc<BrokerObject>, Fault> {
         self.broker
             .upgrade()
             .ok_or_else(|| Fault::new(MIDGE_E_CLOSED, "the broker of this client was freed"))
     }
 
-    fn subscribe(&self, filter: &str, qos: broker::QoS, tag: u32) -> Result<(), Fault> {
+    fn subscribe(&self, filter: &str, how: &Subscribe) -> Result<(), Fault> {
         let object = self.broker()?;
+        let not_from = match (how.no_local, &self.client_id) {
+            (false, _) => None,
+            (true, Some(id)) => Some(id.as_str().into()),
+            (true, None) => {
+                let what = "args.no_local needs a client with a client identifier";
+                return Err(Fault::invalid(what));
+            }
+        };
+        if not_from.is_some() && filter.starts_with("$share/") {
+            let what = "args.no_local cannot be set for a shared subscription (MQTT-3.8.3-4)";
+            return Err(Fault::invalid(what));
+        }
         let mut subscriptions = self.subscriptions.lock();
-        let number = self.queue.attach(tag, |inlet| {
+        let retained = match how.retained {
+            Retained::Send => true,
+            Retained::SendIfNew => !subscriptions.contains_key(filter),
+            Retained::DoNotSend => false,
+        };
+        let number = self.queue.attach(how.tag, not_from, |inlet| {
             object
                 .broker
-                .subscribe_to(&[filter], qos, true, inlet)
+                .subscribe_to(&[filter], how.qos, retained, inlet)
                 .map_err(|error| Fault::new(MIDGE_E_INVALID, format!("filter: {error}")))
         })?;
         let old = subscriptions.insert(filter.to_owned(), number);
@@ -54,6 +89,16 @@ impl ClientObject {
         if let Some(old) = old {
             self.queue.detach(old);
         }
+        Ok(())
+    }
+
+    pub(crate) fn unsubscribe(&self, filter: &str) -> Result<(), Fault> {
+        let number = self.subscriptions.lock().remove(filter);
+        let Some(number) = number else {
+            let what = "the client has no subscription with this filter";
+            return Err(Fault::new(MIDGE_E_NOT_FOUND, what));
+        };
+        self.queue.detach(number);
         Ok(())
     }
 
@@ -122,7 +167,85 @@ pub unsafe extern "C" fn midge_client_subscribe(
         // SAFETY: the host's string, or NULL.
         let filter = unsafe { ffi::text(filter, "filter") }?;
         let qos = publish::qos(qos, "qos")?;
-        CLIENTS.find(c.id)?.subscribe(filter, qos, tag)
+        let how = Subscribe {
+            qos,
+            tag,
+            no_local: false,
+            retained: Retained::Send,
+        };
+        CLIENTS.find(c.id)?.subscribe(filter, &how)
+    })
+}
+
+/// Retained messages that match come first, at every subscribe.
+pub const MIDGE_RETAIN_SEND: u8 = 0;
+/// Retained messages that match come first, unless it replaces a subscription.
+pub const MIDGE_RETAIN_SEND_IF_NEW: u8 = 1;
+/// Retained messages do not come.
+pub const MIDGE_RETAIN_DO_NOT_SEND: u8 = 2;
+
+/// How a client subscribes. Begin with MIDGE_SUBSCRIBE_ARGS_INIT: QoS 2, everything else as
+/// midge_client_subscribe() does.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_subscribe_args {
+    /// sizeof(midge_subscribe_args).
+    pub struct_size: u32,
+    /// Maximum QoS of what is delivered: 0, 1 or 2.
+    pub qos: u8,
+    /// 1 if what is published in the name of this client does not come back to it. For a client with
+    /// a client identifier, and not for shared subscriptions.
+    pub no_local: u8,
+    /// A MIDGE_RETAIN_* number.
+    pub retain_handling: u8,
+    /// 0.
+    pub reserved: u8,
+    /// Comes back in midge_event.tag.
+    pub tag: u32,
+    /// 0.
+    pub reserved2: u32,
+    /// Topic filter, with wildcards and $share/group/ if wanted.
+    pub filter: *const c_char,
+    /// Bytes of the filter; 0 if it is NUL-terminated.
+    pub filter_len: usize,
+}
+
+const LEAST: usize = size_of::<midge_subscribe_args>();
+
+/// Subscribes as midge_client_subscribe(), with everything that there is to say.
+///
+/// @param args  begins with its struct_size
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI, MIDGE_E_CLOSED (the client, its queue or broker is
+///         gone)
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_client_subscribe_ex(
+    c: midge_client,
+    args: *const midge_subscribe_args,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's structure, with what it points to, or NULL; all zero is valid for it.
+        let (args, filter) = unsafe {
+            let args = ffi::read_struct(args, LEAST, "args")?;
+            let len = publish::length(args.filter_len);
+            (args, ffi::text_of(args.filter, len, "args.filter")?)
+        };
+        let how = Subscribe {
+            qos: publish::qos(args.qos, "args.qos")?,
+            tag: args.tag,
+            no_local: args.no_local != 0,
+            retained: match args.retain_handling {
+                MIDGE_RETAIN_SEND => Retained::Send,
+                MIDGE_RETAIN_SEND_IF_NEW => Retained::SendIfNew,
+                MIDGE_RETAIN_DO_NOT_SEND => Retained::DoNotSend,
+                other => {
+                    let message = format!("args.retain_handling is {other}, no MIDGE_RETAIN_*");
+                    return Err(Fault::invalid(message));
+                }
+            },
+        };
+        CLIENTS.find(c.id)?.subscribe(filter, &how)
     })
 }
 
@@ -138,14 +261,7 @@ pub unsafe extern "C" fn midge_client_unsubscribe(
     enter(|| {
         // SAFETY: the host's string, or NULL.
         let filter = unsafe { ffi::text(filter, "filter") }?;
-        let client = CLIENTS.find(c.id)?;
-        let number = client.subscriptions.lock().remove(filter);
-        let Some(number) = number else {
-            let what = "the client has no subscription with this filter";
-            return Err(Fault::new(MIDGE_E_NOT_FOUND, what));
-        };
-        client.queue.detach(number);
-        Ok(())
+        CLIENTS.find(c.id)?.unsubscribe(filter)
     })
 }
 

@@ -3,10 +3,11 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use broker::{DisconnectReason, DropReason, Event, EventMask, ReasonCode};
+use broker::{DisconnectReason, DropReason, Event, EventMask, ReasonCode, Version};
 
 use crate::ffi::{self, midge_bytes};
 use crate::message::midge_message;
+use crate::names;
 use crate::process;
 use crate::queue::Entry;
 use crate::source::Item;
@@ -15,10 +16,12 @@ use crate::status::{Fault, MIDGE_E_DENIED, MIDGE_OK, midge_status};
 /// A message for a subscription of a client that uses the queue. Always delivered, whatever the
 /// mask of the queue.
 pub const MIDGE_EV_MESSAGE: u32 = 1;
-/// A client connected (status MIDGE_OK; text is its user name), or a connection was refused
-/// (MIDGE_E_DENIED; code is the MQTT reason code, text says why).
+/// A client connected (status MIDGE_OK; text is its user name, code 1 if it has resumed a session, else
+/// 0, detail its protocol: 3, 4 or 5), or a connection was refused (MIDGE_E_DENIED; code is the MQTT
+/// reason code, detail a MIDGE_END_* number, text says why).
 pub const MIDGE_EV_CONNECT: u32 = 1 << 1;
-/// A connected client's connection ended. code is the MQTT reason code, text says why.
+/// A connected client's connection ended. code is the MQTT reason code, detail a MIDGE_END_* number,
+/// text says why.
 pub const MIDGE_EV_DISCONNECT: u32 = 1 << 2;
 /// A subscription was made (MIDGE_OK; topic is the filter, code the granted QoS) or refused
 /// (MIDGE_E_DENIED; code is the MQTT reason code).
@@ -40,7 +43,8 @@ pub const MIDGE_EV_SESSION_END: u32 = 1 << 10;
 /// A will was published.
 pub const MIDGE_EV_WILL: u32 = 1 << 11;
 /// A reason code that a callback or the host gave cannot stand in its packet, and the client got
-/// another one. code is the one that was sent, text the packet, for example "PUBACK".
+/// another one. code is the one that was sent, tag the one that was given, detail a MIDGE_PACKET_*
+/// number, text its name, for example "PUBACK".
 pub const MIDGE_EV_REPLACED: u32 = 1 << 12;
 /// All kinds.
 pub const MIDGE_EV_ALL: u32 = 0x1FFF;
@@ -71,8 +75,10 @@ pub const MIDGE_DROP_OBSERVER_FULL: u32 = 10;
 pub const MIDGE_DROP_REFUSED_BY_RECEIVER: u32 = 11;
 /// No more memory may be held for clients (limits.total_bytes).
 pub const MIDGE_DROP_MEMORY_FULL: u32 = 12;
+/// A client's message or will to $SYS: those topics are the broker's own.
+pub const MIDGE_DROP_RESERVED_TOPIC: u32 = 13;
 /// Number of reasons; the size of midge_stats.dropped that is in use.
-pub const MIDGE_DROP_COUNT: u32 = 13;
+pub const MIDGE_DROP_COUNT: u32 = 14;
 
 /// The numbers are those of the engine.
 const _: () = {
@@ -93,6 +99,7 @@ const _: () = {
             DropReason::RefusedByReceiver,
         ),
         (MIDGE_DROP_MEMORY_FULL, DropReason::MemoryFull),
+        (MIDGE_DROP_RESERVED_TOPIC, DropReason::ReservedTopic),
     ];
     assert!(all.len() == MIDGE_DROP_COUNT as usize && all.len() == DropReason::ALL.len());
     let mut at = 0;
@@ -126,10 +133,11 @@ pub struct midge_event {
     pub status: midge_status,
     /// A number that depends on the type.
     pub code: u32,
-    /// The tag of the subscription, for a message; else 0.
+    /// The tag of the subscription, for a message; the reason code that was given, for
+    /// MIDGE_EV_REPLACED; else 0.
     pub tag: u32,
-    /// 0.
-    pub reserved: u32,
+    /// A second number that depends on the type, else 0.
+    pub detail: u32,
     /// Client identifier, or empty.
     pub client_id: midge_bytes,
     /// Where the client comes from, or empty.
@@ -156,7 +164,7 @@ const EMPTY: midge_event = midge_event {
     status: MIDGE_OK,
     code: 0,
     tag: 0,
-    reserved: 0,
+    detail: 0,
     client_id: midge_bytes::EMPTY,
     peer_addr: midge_bytes::EMPTY,
     topic: midge_bytes::EMPTY,
@@ -196,14 +204,23 @@ pub(crate) fn mask(mask: u32) -> EventMask {
         .fold(EventMask::NONE, |all, (_, kind)| all.union(kind))
 }
 
-/// Why a connection ended: the MQTT reason code and a name.
-fn ended(reason: &DisconnectReason) -> (u32, &'static str) {
+/// Why a connection ended: the MQTT reason code, a number and a name.
+fn ended(reason: &DisconnectReason) -> (u32, u32, &'static str) {
     let code = reason.code().unwrap_or(ReasonCode::UnspecifiedError);
     let name = match reason {
         DisconnectReason::ProtocolViolation { what, .. } => what,
         other => other.name(),
     };
-    (code as u32, name)
+    (code as u32, names::end_number(reason), name)
+}
+
+/// The protocol level of a version.
+pub(crate) fn protocol(version: Version) -> u8 {
+    match version {
+        Version::V31 => 3,
+        Version::V311 => 4,
+        Version::V5 => 5,
+    }
 }
 
 fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> {
@@ -218,12 +235,14 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             username,
             peer,
             session_present,
+            version,
             ..
         } => {
             kind(MIDGE_EV_CONNECT, client_id);
             out.peer_addr = midge_bytes::of(&**peer);
             out.text = midge_bytes::of_option(username.as_deref());
             out.code = u32::from(*session_present);
+            out.detail = protocol(*version).into();
         }
         Event::ConnectionRefused {
             client_id,
@@ -234,15 +253,17 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             kind(MIDGE_EV_CONNECT, client_id);
             out.status = MIDGE_E_DENIED;
             out.peer_addr = midge_bytes::of(&**peer);
-            let (code, text) = ended(reason);
-            (out.code, out.text) = (code, midge_bytes::of(text));
+            let text;
+            (out.code, out.detail, text) = ended(reason);
+            out.text = midge_bytes::of(text);
         }
         Event::ClientDisconnected {
             client_id, reason, ..
         } => {
             kind(MIDGE_EV_DISCONNECT, client_id);
-            let (code, text) = ended(reason);
-            (out.code, out.text) = (code, midge_bytes::of(text));
+            let text;
+            (out.code, out.detail, text) = ended(reason);
+            out.text = midge_bytes::of(text);
         }
         Event::Subscribed {
             client_id,
@@ -323,11 +344,14 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
         Event::ReasonReplaced {
             client_id,
             packet,
+            given,
             sent,
             ..
         } => {
             kind(MIDGE_EV_REPLACED, client_id.as_deref().unwrap_or_default());
-            (out.code, out.text) = (*sent as u32, midge_bytes::of(packet.name()));
+            (out.code, out.tag) = (*sent as u32, *given as u32);
+            out.detail = names::packet_number(*packet);
+            out.text = midge_bytes::of(packet.name());
         }
         // An event that this version of the header has no name for.
         _ => {}
@@ -459,6 +483,7 @@ pub extern "C" fn midge_drop_reason_name(reason: u32) -> *const c_char {
         Some(DropReason::ObserverFull) => c"observer_full",
         Some(DropReason::RefusedByReceiver) => c"refused_by_receiver",
         Some(DropReason::MemoryFull) => c"memory_full",
+        Some(DropReason::ReservedTopic) => c"reserved_topic",
         _ => c"unknown",
     };
     name.as_ptr()

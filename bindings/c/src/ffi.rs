@@ -112,6 +112,26 @@ pub(crate) unsafe fn optional_text<'a>(
     }
 }
 
+/// A text from C that ends at a NUL or has its length.
+///
+/// # Safety
+/// `text` is NULL, or points to `len` bytes or, without a length, to a NUL-terminated string, that stay
+/// as they are for `'a`.
+pub(crate) unsafe fn text_of<'a>(
+    text: *const c_char,
+    len: Option<usize>,
+    name: &str,
+) -> Result<&'a str, Fault> {
+    let Some(len) = len else {
+        // SAFETY: as the caller promises.
+        return unsafe { self::text(text, name) };
+    };
+    not_null(text, name)?;
+    // SAFETY: as the caller promises.
+    let bytes = unsafe { bytes(text.cast(), len, name) }?;
+    str::from_utf8(bytes).map_err(|_| Fault::invalid(format!("{name} is not UTF-8")))
+}
+
 /// Bytes from C.
 ///
 /// # Safety
@@ -242,11 +262,12 @@ pub(crate) fn check_out_struct<T>(out: *const T, least: usize, name: &str) -> Re
 /// # Safety
 /// `buffer` is NULL or has `capacity` writable bytes, `need` is NULL or writable.
 pub(crate) unsafe fn write_text(
-    value: &str,
+    value: impl AsRef<[u8]>,
     buffer: *mut c_char,
     capacity: usize,
     need: *mut usize,
 ) -> Result<(), Fault> {
+    let value = value.as_ref();
     let size = value.len() + 1;
     // SAFETY: as the caller promises.
     unsafe { write(need, size) };

@@ -5,20 +5,19 @@ use std::sync::{Arc, OnceLock};
 
 use broker::{
     Broker, ClientInfo, ConnectRequest, HookSet, Hooks, Interception, Later, MessageRef, Origin,
-    QoS, ReasonCode, Refusal, Resolver, SubscriptionOptions, Verdict, Version,
+    QoS, ReasonCode, Refusal, SubscriptionOptions, Verdict,
 };
 use parking_lot::Mutex;
 
 use crate::callback::{self, Gate, User};
 use crate::config::{self, midge_config};
+use crate::event;
 use crate::ffi::{self, enter, midge_bytes, midge_free_fn};
 use crate::inject;
 use crate::message::midge_message;
 use crate::publish::message_for_callback;
-use crate::status::{
-    Fault, MIDGE_E_CLOSED, MIDGE_E_DENIED, MIDGE_E_WOULD_BLOCK, MIDGE_OK, midge_status,
-};
-use crate::table::Table;
+use crate::status::{Fault, midge_status};
+use crate::verdict::{self, Answer};
 
 /// An answer that is still owed. A number, not a pointer; it works once.
 /// @since 0.1
@@ -27,17 +26,6 @@ use crate::table::Table;
 pub struct midge_decision {
     /// The number.
     pub id: u64,
-}
-
-static DECISIONS: Table<Pending> = Table::new("decision", 4);
-
-/// An answer that is owed.
-struct Pending(Mutex<Option<Resolver>>);
-
-impl Pending {
-    fn is_open(&self) -> bool {
-        self.0.lock().as_ref().is_some_and(Resolver::is_open)
-    }
 }
 
 /// A client that wants to connect. All pointers are valid until the callback returns.
@@ -65,6 +53,10 @@ pub struct midge_connect_info {
     pub listener: midge_bytes,
     /// Topic of its will, or empty.
     pub will_topic: midge_bytes,
+    /// User properties of CONNECT: key, value, key, value, ...; or NULL.
+    pub user_props: *const midge_bytes,
+    /// Number of elements of user_props, twice the number of properties.
+    pub user_props_len: usize,
 }
 
 /// A client publishes to a topic (its will included, at CONNECT).
@@ -99,9 +91,9 @@ pub struct midge_acl_request {
     pub topic: midge_bytes,
 }
 
-/// Decides whether a client may connect: MIDGE_OK, or MIDGE_E_DENIED. Or keep d, return
-/// MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any thread; only this client
-/// waits. No answer within hooks.timeout_ms, and any other result, is a no.
+/// Decides whether a client may connect: MIDGE_OK, or MIDGE_E_DENIED, or midge_refuse() for a no with
+/// a reason. Or keep d, return MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any
+/// thread; only this client waits. No answer within hooks.timeout_ms, and any other result, is a no.
 pub type midge_auth_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -110,13 +102,15 @@ pub type midge_auth_fn = Option<
     ) -> midge_status,
 >;
 
-/// Decides whether a client may do something: MIDGE_OK; any other result is a no.
+/// Decides whether a client may do something: MIDGE_OK; midge_refuse() for a no with a reason;
+/// midge_decision_defer() for an answer that comes later; any other result is a no.
 pub type midge_acl_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, req: *const midge_acl_request) -> midge_status>;
 
 /// Sees every message before it is routed, those of the host and wills included. MIDGE_OK lets it
 /// pass; with a message in *replace, which the library then owns, that one goes on in its place.
-/// Any other result drops it: publishing functions of the host then give MIDGE_E_DENIED.
+/// Any other result drops it: publishing functions of the host then give MIDGE_E_DENIED; a client sees
+/// success, or what midge_refuse() was told.
 pub type midge_publish_hook_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -205,7 +199,7 @@ impl CHooks {
     pub(crate) fn close(&self) {
         self.gate.close();
         for id in std::mem::take(&mut *self.pending.lock()) {
-            let _ = DECISIONS.remove(id);
+            verdict::forget(id);
         }
     }
 
@@ -232,36 +226,41 @@ impl CHooks {
         self.raw.on_acl.is_some() && actions & (1 << action) != 0
     }
 
-    fn acl(&self, request: &midge_acl_request) -> bool {
+    fn acl(&self, may_defer: bool, request: &midge_acl_request) -> Option<Answer> {
         inject::point(inject::Point::Hook);
-        let (Some(function), Some(pass)) = (self.raw.on_acl, self.gate.enter()) else {
-            return false;
-        };
+        let (function, pass) = (self.raw.on_acl?, self.gate.enter()?);
         // SAFETY: the host gave this function to be called like this.
-        callback::run(|| unsafe { function(pass.user, request) }) == MIDGE_OK
+        let ask = || unsafe { function(pass.user, request) };
+        Some(verdict::ask(may_defer, None, ask))
     }
 
-    /// Keeps a resolver for a later answer; forgets those that nobody waits for any more.
-    fn owe(&self, resolver: Resolver) -> u64 {
-        let id = DECISIONS.add(Arc::new(Pending(Mutex::new(Some(resolver)))));
+    fn authorize(&self, request: &midge_acl_request) -> Verdict {
+        match self.acl(true, request) {
+            Some(answer) => self.decide(answer),
+            None => Verdict::deny(),
+        }
+    }
+
+    /// The verdict of a callback; an answer that it owes is kept until the broker ends.
+    fn decide(&self, answer: Answer) -> Verdict {
+        let (verdict, owed) = answer.verdict();
+        if let Some(id) = owed {
+            self.keep(id);
+        }
+        verdict
+    }
+
+    /// Keeps the number of a later answer; forgets those that nobody waits for any more.
+    fn keep(&self, id: u64) {
         let mut pending = self.pending.lock();
         pending.retain(|id| {
-            let owed = DECISIONS.find(*id).is_ok_and(|pending| pending.is_open());
+            let owed = verdict::is_owed(*id);
             if !owed {
-                let _ = DECISIONS.remove(*id);
+                verdict::forget(*id);
             }
             owed
         });
         pending.push(id);
-        id
-    }
-}
-
-fn verdict(allowed: bool) -> Verdict {
-    if allowed {
-        Verdict::Allow
-    } else {
-        Verdict::deny()
     }
 }
 
@@ -299,13 +298,14 @@ impl Hooks for CHooks {
         let (Some(function), Some(pass)) = (self.raw.on_auth, self.gate.enter()) else {
             return Verdict::deny();
         };
+        let properties: Vec<_> = request
+            .user_properties
+            .iter()
+            .flat_map(|(key, value)| [midge_bytes::of(key), midge_bytes::of(value)])
+            .collect();
         let info = midge_connect_info {
             struct_size: size_of::<midge_connect_info>() as u32,
-            protocol: match request.client.version {
-                Version::V31 => 3,
-                Version::V311 => 4,
-                Version::V5 => 5,
-            },
+            protocol: event::protocol(request.client.version),
             clean_start: u8::from(request.clean_start),
             keep_alive: request.keep_alive,
             client_id: midge_bytes::of(&*request.client.client_id),
@@ -314,30 +314,28 @@ impl Hooks for CHooks {
             peer_addr: midge_bytes::of(&*request.client.peer),
             listener: midge_bytes::of(&*request.client.listener),
             will_topic: midge_bytes::of_option(request.will.as_ref().map(|will| &will.topic)),
+            user_props: match properties.as_slice() {
+                [] => std::ptr::null(),
+                some => some.as_ptr(),
+            },
+            user_props_len: properties.len(),
         };
         let (resolver, deferred) = Verdict::defer();
-        let id = self.owe(resolver);
-        // SAFETY: the host gave this function to be called like this.
-        let answer = callback::run(|| unsafe {
-            function(pass.user, &raw const info, midge_decision { id })
-        });
-        if answer == MIDGE_E_WOULD_BLOCK {
-            return deferred;
-        }
-        let _ = DECISIONS.remove(id);
-        match answer {
-            MIDGE_OK => Verdict::Allow,
-            _ => Verdict::Deny(Refusal::new(ReasonCode::NotAuthorized)),
-        }
+        let id = verdict::owe(resolver);
+        let ask = || {
+            // SAFETY: the host gave this function to be called like this.
+            unsafe { function(pass.user, &raw const info, midge_decision { id }) }
+        };
+        self.decide(verdict::ask(true, Some((id, deferred)), ask))
     }
 
     fn authorize_publish(&self, client: &ClientInfo, message: &MessageRef<'_>) -> Verdict {
-        verdict(self.acl(&midge_acl_request {
+        self.authorize(&midge_acl_request {
             qos: message.qos as u8,
             retain: u8::from(message.retain),
             topic: midge_bytes::of(message.topic),
             ..client_request(client, MIDGE_ACL_PUBLISH)
-        }))
+        })
     }
 
     fn authorize_subscribe(
@@ -346,15 +344,15 @@ impl Hooks for CHooks {
         filter: &str,
         options: &SubscriptionOptions,
     ) -> Verdict {
-        verdict(self.acl(&midge_acl_request {
+        self.authorize(&midge_acl_request {
             qos: options.qos as u8,
             topic: midge_bytes::of(filter),
             ..client_request(client, MIDGE_ACL_SUBSCRIBE)
-        }))
+        })
     }
 
     fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
-        self.acl(&midge_acl_request {
+        let request = midge_acl_request {
             struct_size: size_of::<midge_acl_request>() as u32,
             action: MIDGE_ACL_RECEIVE,
             qos: message.qos as u8,
@@ -364,7 +362,9 @@ impl Hooks for CHooks {
             username: midge_bytes::EMPTY,
             peer_addr: midge_bytes::EMPTY,
             topic: midge_bytes::of(message.topic),
-        })
+        };
+        self.acl(false, &request)
+            .is_some_and(|answer| answer.is_yes())
     }
 
     fn intercept_publish(&self, origin: &Origin, message: &MessageRef<'_>) -> Interception {
@@ -373,22 +373,24 @@ impl Hooks for CHooks {
         };
         let seen = midge_message::owned(message_for_callback(message), origin.clone());
         let mut replace: *mut midge_message = std::ptr::null_mut();
-        // SAFETY: the host gave this function to be called like this.
-        let answer =
-            callback::run(|| unsafe { function(pass.user, Arc::as_ptr(&seen), &raw mut replace) });
+        let answer = verdict::ask(false, None, || {
+            // SAFETY: the host gave this function to be called like this.
+            unsafe { function(pass.user, Arc::as_ptr(&seen), &raw mut replace) }
+        });
         let replace = (!replace.is_null()).then(|| {
             // SAFETY: a reference to a message of this library, which the host gives away.
             unsafe { Arc::from_raw(replace.cast_const()) }
         });
-        match (answer, replace) {
-            (MIDGE_OK, None) => Interception::Forward,
-            (MIDGE_OK, Some(other)) => {
-                Interception::Replace(Box::new(other.lend(self.later.get())))
-            }
-            _ if *origin == Origin::Host => {
-                Interception::Refuse(Refusal::new(ReasonCode::NotAuthorized))
-            }
-            _ => Interception::Drop,
+        match (answer.is_yes(), replace) {
+            (true, None) => Interception::Forward,
+            (true, Some(other)) => Interception::Replace(Box::new(other.lend(self.later.get()))),
+            (false, _) => match answer.refusal() {
+                Some(refusal) => Interception::Refuse(refusal),
+                None if *origin == Origin::Host => {
+                    Interception::Refuse(Refusal::new(ReasonCode::NotAuthorized))
+                }
+                None => Interception::Drop,
+            },
         }
     }
 }
@@ -421,39 +423,6 @@ pub unsafe extern "C" fn midge_config_set_hooks(
         }
         let user = User::new(raw.user, raw.user_free);
         config.hooks = Some(Arc::new(HookTable { raw, user }));
-        Ok(())
-    })
-}
-
-/// Gives the answer that an authentication callback has owed. Any thread; works once.
-///
-/// @param verdict  MIDGE_OK lets the client in, everything else does not
-/// @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
-///         MIDGE_E_INVALID (verdict is MIDGE_E_WOULD_BLOCK, or a null handle)
-/// @since 0.1
-#[unsafe(no_mangle)]
-pub extern "C" fn midge_decision_complete(
-    d: midge_decision,
-    verdict: midge_status,
-) -> midge_status {
-    enter(|| {
-        if verdict == MIDGE_E_WOULD_BLOCK {
-            return Err(Fault::invalid(
-                "verdict is MIDGE_E_WOULD_BLOCK: it has been put off already",
-            ));
-        }
-        DECISIONS.find(d.id)?;
-        let late = || Fault::new(MIDGE_E_CLOSED, "the decision comes too late");
-        let pending = DECISIONS.remove(d.id)?.ok_or_else(late)?;
-        let resolver = pending.0.lock().take().ok_or_else(late)?;
-        if !resolver.is_open() {
-            return Err(late());
-        }
-        match verdict {
-            MIDGE_OK => resolver.allow(),
-            MIDGE_E_DENIED => resolver.deny(Refusal::new(ReasonCode::NotAuthorized)),
-            _ => resolver.deny(Refusal::new(ReasonCode::UnspecifiedError)),
-        }
         Ok(())
     })
 }

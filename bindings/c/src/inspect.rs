@@ -209,29 +209,38 @@ pub unsafe extern "C" fn midge_broker_wait_subscribers(
         ffi::may_block("midge_broker_wait_subscribers")?;
         // SAFETY: the host's string, or NULL.
         let topic = unsafe { ffi::text(topic, "topic") }?;
-        if TopicName::new(topic).is_err() {
-            return Err(Fault::invalid("topic is not a valid topic name"));
-        }
-        let object = BROKERS.find(b.id)?;
-        // Before the first look, so that nothing is missed in between.
-        let events = object.broker.events_with(EventMask::SUBSCRIBED, 1);
-        let timeout = ffi::timeout(timeout_ms).unwrap_or(LONG);
-        let deadline = Instant::now() + timeout;
-        while subscribers(&object, topic) < n as usize {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match events.recv_timeout(left) {
-                Ok(_) => {}
-                Err(RecvError::Timeout) => {
-                    let what = "too few clients have subscribed in time";
-                    return Err(Fault::new(MIDGE_E_TIMEOUT, what));
-                }
-                Err(_) => {
-                    return Err(Fault::new(MIDGE_E_STATE, "the broker has stopped"));
-                }
+        wait_subscribers(b, topic, n, timeout_ms)
+    })
+}
+
+pub(crate) fn wait_subscribers(
+    b: midge_broker,
+    topic: &str,
+    n: u32,
+    timeout_ms: i32,
+) -> Result<(), Fault> {
+    if TopicName::new(topic).is_err() {
+        return Err(Fault::invalid("topic is not a valid topic name"));
+    }
+    let object = BROKERS.find(b.id)?;
+    // Before the first look, so that nothing is missed in between.
+    let events = object.broker.events_with(EventMask::SUBSCRIBED, 1);
+    let timeout = ffi::timeout(timeout_ms).unwrap_or(LONG);
+    let deadline = Instant::now() + timeout;
+    while subscribers(&object, topic) < n as usize {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match events.recv_timeout(left) {
+            Ok(_) => {}
+            Err(RecvError::Timeout) => {
+                let what = "too few clients have subscribed in time";
+                return Err(Fault::new(MIDGE_E_TIMEOUT, what));
+            }
+            Err(_) => {
+                return Err(Fault::new(MIDGE_E_STATE, "the broker has stopped"));
             }
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 /// [blocking] Moves the clock of a broker with "clock" set to "manual": everything that comes due
@@ -340,7 +349,7 @@ pub unsafe extern "C" fn midge_broker_retained(
     })
 }
 
-fn check_filter(filter: &str) -> Result<(), Fault> {
+pub(crate) fn check_filter(filter: &str) -> Result<(), Fault> {
     match TopicFilter::new(filter) {
         Ok(_) => Ok(()),
         Err(_) => Err(Fault::invalid("filter is not a valid topic filter")),
@@ -367,14 +376,18 @@ pub unsafe extern "C" fn midge_broker_set_retained(
                 ffi::bytes(payload, len, "payload")?,
             )
         };
-        let object = BROKERS.find(b.id)?;
-        let set = object.broker.set_retained(topic, payload.to_vec());
-        set.map_err(|error| match error {
-            broker::PublishError::Refused(_) => {
-                Fault::new(MIDGE_E_LIMIT, "payload: the retained store is full")
-            }
-            error => publish::fault(&error, ""),
-        })
+        set_retained(b, topic, payload)
+    })
+}
+
+pub(crate) fn set_retained(b: midge_broker, topic: &str, payload: &[u8]) -> Result<(), Fault> {
+    let object = BROKERS.find(b.id)?;
+    let set = object.broker.set_retained(topic, payload.to_vec());
+    set.map_err(|error| match error {
+        broker::PublishError::Refused(_) => {
+            Fault::new(MIDGE_E_LIMIT, "payload: the retained store is full")
+        }
+        error => publish::fault(&error, ""),
     })
 }
 
@@ -392,12 +405,16 @@ pub unsafe extern "C" fn midge_broker_clear_retained(
     enter(|| {
         // SAFETY: the host's string, or NULL.
         let filter = unsafe { ffi::text(filter, "filter") }?;
-        check_filter(filter)?;
-        let count = BROKERS.find(b.id)?.broker.clear_retained(filter);
+        let count = clear_retained(b, filter)?;
         // SAFETY: the host's variable, or NULL.
         unsafe { ffi::write(removed, count) };
         Ok(())
     })
+}
+
+pub(crate) fn clear_retained(b: midge_broker, filter: &str) -> Result<usize, Fault> {
+    check_filter(filter)?;
+    Ok(BROKERS.find(b.id)?.broker.clear_retained(filter))
 }
 
 /// Connects to the broker without a network: a connected, blocking, close-on-exec socket that

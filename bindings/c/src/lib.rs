@@ -8,6 +8,7 @@
 #![allow(non_camel_case_types)] // C's own names
 
 mod broker_handle;
+mod by_length;
 mod callback;
 mod client;
 mod config;
@@ -19,12 +20,16 @@ mod inspect;
 mod later;
 mod lifecycle;
 mod message;
+mod names;
 mod process;
 mod publish;
 mod queue;
 mod queue_api;
 mod ready_fd;
+mod receipt;
+mod snapshot;
 mod source;
 mod status;
 mod table;
+mod verdict;
 mod version;

@@ -1,6 +1,7 @@
 //! Messages: immutable, counted references.
 
 use std::cell::RefCell;
+use std::ffi::{CString, c_char};
 use std::sync::{Arc, OnceLock};
 
 use broker::{Origin, OwnedMessage, Properties, Property, SharedMessage, Tick};
@@ -19,6 +20,8 @@ pub struct midge_message {
     given: Option<Arc<User>>,
     /// As the engine takes it, once it was published.
     prepared: OnceLock<Option<SharedMessage>>,
+    /// The topic with a NUL, once it was asked for.
+    text: OnceLock<CString>,
 }
 
 /// Messages for events that are not in use, kept per thread.
@@ -69,6 +72,7 @@ impl midge_message {
             body,
             given,
             prepared: OnceLock::new(),
+            text: OnceLock::new(),
         })
     }
 
@@ -79,6 +83,7 @@ impl midge_message {
         {
             free.body = Body::Empty;
             free.prepared = OnceLock::new();
+            free.text = OnceLock::new();
             let _ = POOL.try_with(|pool| {
                 let mut pool = pool.borrow_mut();
                 if pool.len() < POOLED {
@@ -181,6 +186,13 @@ impl midge_message {
             Body::Received(message) => message.retain(),
             Body::Stored(message) => message.retain(),
             Body::Owned(message, _) => message.retain,
+        }
+    }
+
+    fn published_retained(&self) -> bool {
+        match &self.body {
+            Body::Received(message) => message.published_retained(),
+            _ => self.retain(),
         }
     }
 
@@ -351,6 +363,19 @@ pub unsafe extern "C" fn midge_message_topic(m: *const midge_message) -> midge_b
     unsafe { m.as_ref() }.map_or(midge_bytes::EMPTY, |m| midge_bytes::of(m.topic()))
 }
 
+/// Topic name as a NUL-terminated text, which no topic name has a NUL in. Made when it is first asked
+/// for; valid as long as the reference. NULL gives an empty one.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn midge_message_topic_text(m: *const midge_message) -> *const c_char {
+    // SAFETY: NULL, or a message that is alive.
+    let message = unsafe { m.as_ref() };
+    message.map_or(c"".as_ptr(), |message| {
+        let text = || CString::new(message.topic()).unwrap_or_default();
+        message.text.get_or_init(text).as_ptr()
+    })
+}
+
 /// Payload. Valid as long as the reference. NULL gives an empty one.
 /// @since 0.1
 #[unsafe(no_mangle)]
@@ -359,13 +384,16 @@ pub unsafe extern "C" fn midge_message_payload(m: *const midge_message) -> midge
     unsafe { m.as_ref() }.map_or(midge_bytes::EMPTY, |m| midge_bytes::of(m.payload()))
 }
 
-/// QoS of this delivery in bits 0 and 1, RETAIN in bit 2 (the message was retained before the
-/// subscription was made). NULL gives 0.
+/// QoS of this delivery in bits 0 and 1; RETAIN in bit 2 (the message was retained before the
+/// subscription was made); in bit 3 whether its publisher asked to retain it. NULL gives 0.
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn midge_message_flags(m: *const midge_message) -> u32 {
     // SAFETY: NULL, or a message that is alive.
-    unsafe { m.as_ref() }.map_or(0, |m| u32::from(m.qos() as u8) | u32::from(m.retain()) << 2)
+    unsafe { m.as_ref() }.map_or(0, |m| {
+        let published = u32::from(m.published_retained()) << 3;
+        u32::from(m.qos() as u8) | u32::from(m.retain()) << 2 | published
+    })
 }
 
 /// Where a message came from, a MIDGE_ORIGIN_* number. NULL gives MIDGE_ORIGIN_HOST.

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use broker::{Broker, MessageRef, OwnedMessage, Property, PublishError, QoS};
+use broker::{Broker, MessageRef, OwnedMessage, Property, PublishError, QoS, Receipt};
 use bytes::Bytes;
 
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
@@ -32,7 +32,7 @@ pub struct midge_publish_args {
     pub payload_utf8: u8,
     /// 0.
     pub reserved: u8,
-    /// Topic name: UTF-8, NUL-terminated.
+    /// Topic name: UTF-8.
     pub topic: *const c_char,
     /// Payload; may be NULL if payload_len is 0.
     pub payload: *const c_void,
@@ -59,6 +59,12 @@ pub struct midge_publish_args {
     pub user_props: *const midge_bytes,
     /// Number of elements of user_props, twice the number of properties.
     pub user_props_len: usize,
+    /// Bytes of the topic; 0 if it is NUL-terminated.
+    pub topic_len: usize,
+    /// Bytes of the response topic; 0 if it is NUL-terminated.
+    pub response_topic_len: usize,
+    /// Bytes of the content type; 0 if it is NUL-terminated.
+    pub content_type_len: usize,
 }
 
 /// What the first version had up to and with the payload: less makes no message.
@@ -82,7 +88,7 @@ pub(crate) unsafe fn read_args<'a>(args: *const midge_publish_args) -> Result<Ar
     // SAFETY: as the caller promises.
     let (topic, payload) = unsafe {
         (
-            ffi::text(raw.topic, "args.topic")?,
+            ffi::text_of(raw.topic, length(raw.topic_len), "args.topic")?,
             ffi::bytes(raw.payload, raw.payload_len, "args.payload")?,
         )
     };
@@ -93,6 +99,11 @@ pub(crate) unsafe fn read_args<'a>(args: *const midge_publish_args) -> Result<Ar
         qos,
         payload,
     })
+}
+
+/// A length in a structure, where 0 is what an older one has.
+pub(crate) fn length(len: usize) -> Option<usize> {
+    (len > 0).then_some(len)
 }
 
 pub(crate) fn qos(number: u8, name: &str) -> Result<QoS, Fault> {
@@ -136,11 +147,15 @@ impl<'a> Args<'a> {
         }
         // SAFETY: `read_args` was told that what the arguments point to is valid.
         unsafe {
-            if let Some(text) = ffi::optional_text(raw.response_topic, "args.response_topic")? {
-                add(Property::ResponseTopic(text), "args.response_topic")?;
+            if !raw.response_topic.is_null() {
+                let (len, name) = (length(raw.response_topic_len), "args.response_topic");
+                let text = ffi::text_of(raw.response_topic, len, name)?;
+                add(Property::ResponseTopic(text), name)?;
             }
-            if let Some(text) = ffi::optional_text(raw.content_type, "args.content_type")? {
-                add(Property::ContentType(text), "args.content_type")?;
+            if !raw.content_type.is_null() {
+                let (len, name) = (length(raw.content_type_len), "args.content_type");
+                let text = ffi::text_of(raw.content_type, len, name)?;
+                add(Property::ContentType(text), name)?;
             }
             let data = raw.correlation_data;
             let data = ffi::bytes(data.ptr.cast(), data.len, "args.correlation_data")?;
@@ -210,7 +225,7 @@ impl Given {
     }
 
     /// Tries something with it; the library owns it only if that works.
-    fn try_with<T>(
+    pub(crate) fn try_with<T>(
         self,
         broker: &Broker,
         attempt: impl FnOnce(&Bytes) -> Result<T, Fault>,
@@ -274,6 +289,12 @@ pub(crate) fn fault(error: &PublishError, at: &str) -> Fault {
         PublishError::Stopped => MIDGE_E_STATE,
         _ => MIDGE_E_INVALID,
     };
+    if let PublishError::Refused(refusal) = error {
+        return Fault {
+            reason: refusal.reason as u32,
+            ..Fault::new(status, format!("refused by a callback: {refusal}"))
+        };
+    }
     let message = match error {
         PublishError::InvalidTopic(_) => format!("{at}topic: {error}"),
         PublishError::TooLarge => format!("{at}payload: {error}"),
@@ -289,12 +310,20 @@ pub(crate) fn publish(
     args: &Args<'_>,
     client_id: Option<&str>,
 ) -> Result<usize, Fault> {
+    publish_with(object, args, client_id, false).map(|receipt| receipt.matched())
+}
+
+/// As [`publish`], with a receipt, which has the outcomes if they are wanted.
+pub(crate) fn publish_with(
+    object: &BrokerObject,
+    args: &Args<'_>,
+    client_id: Option<&str>,
+    want_outcomes: bool,
+) -> Result<Receipt, Fault> {
     let mut message = args.to_message()?;
     let send = |message: MessageRef<'_>| {
-        let receipt = object.broker.publish_ref(message, client_id, false);
-        receipt
-            .map(|receipt| receipt.matched())
-            .map_err(|error| fault(&error, "args."))
+        let receipt = object.broker.publish_ref(message, client_id, want_outcomes);
+        receipt.map_err(|error| fault(&error, "args."))
     };
     match args.payload() {
         Payload::Copied(payload) => {
@@ -330,12 +359,28 @@ pub unsafe extern "C" fn midge_publish(
     qos: u8,
     retain: bool,
 ) -> midge_status {
+    // SAFETY: as for this function.
+    unsafe { plain(b, (topic, None), (payload, len), qos, retain) }
+}
+
+/// Publishes a topic, which ends at a NUL or has its length, with a payload.
+///
+/// # Safety
+/// As for [`midge_publish`].
+#[inline(always)]
+pub(crate) unsafe fn plain(
+    b: midge_broker,
+    (topic, topic_len): (*const c_char, Option<usize>),
+    (payload, len): (*const c_void, usize),
+    qos: u8,
+    retain: bool,
+) -> midge_status {
     enter(|| {
         let object = BROKERS.find(b.id)?;
         // SAFETY: the host's string and bytes, or NULL.
         let (topic, payload) = unsafe {
             (
-                ffi::text(topic, "topic")?,
+                ffi::text_of(topic, topic_len, "topic")?,
                 ffi::bytes(payload, len, "payload")?,
             )
         };

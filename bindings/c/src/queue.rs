@@ -212,17 +212,24 @@ impl QueueObject {
         })
     }
 
-    /// Takes in the messages of a subscription, which `subscribe` makes. Gives the number to take it
-    /// away again.
+    /// Takes in the messages of a subscription, which `subscribe` makes, but for those that the client
+    /// `not_from` has published. Gives the number to take it away again.
     pub(crate) fn attach(
         self: &Arc<Self>,
         tag: u32,
+        not_from: Option<Box<str>>,
         subscribe: impl FnOnce(Inlet) -> Result<Feed, Fault>,
     ) -> Result<u64, Fault> {
         let gone = Arc::new(AtomicBool::new(false));
         let number = self.reserve()?;
         // Not under the lock: retained messages come in meanwhile.
-        let feed = subscribe(Inlet::new(self.clone(), number, tag, gone.clone()))?;
+        let feed = subscribe(Inlet::new(
+            self.clone(),
+            number,
+            tag,
+            gone.clone(),
+            not_from,
+        ))?;
         self.keep(Attached {
             number,
             gone,

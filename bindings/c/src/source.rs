@@ -45,6 +45,8 @@ pub(crate) struct Inlet {
     tag: u32,
     /// Changed under the lock of the queue only.
     gone: Arc<AtomicBool>,
+    /// No Local: whose messages do not come in.
+    not_from: Option<Box<str>>,
 }
 
 impl Inlet {
@@ -53,18 +55,25 @@ impl Inlet {
         number: u64,
         tag: u32,
         gone: Arc<AtomicBool>,
+        not_from: Option<Box<str>>,
     ) -> Self {
         Self {
             queue,
             number,
             tag,
             gone,
+            not_from,
         }
     }
 }
 
 impl Sink for Inlet {
     fn push(&self, message: Message) -> Pushed {
+        if let Some(id) = &self.not_from
+            && message.origin().client_id() == Some(&**id)
+        {
+            return Pushed::default();
+        }
         let gone = || self.gone.load(Ordering::Relaxed);
         self.queue
             .push(Item::Message(message), self.number, self.tag, gone)

@@ -54,8 +54,8 @@ pub struct midge_error_info {
     pub status: midge_status,
     /// errno of the operating system, or 0.
     pub os_error: i32,
-    /// Reserved, 0.
-    pub reserved: u32,
+    /// The MQTT reason code of a refusal (MIDGE_E_DENIED), or 0.
+    pub reason: u32,
     /// What was wrong, naming the argument: UTF-8, NUL-terminated, cut if too long. Never has
     /// payloads or passwords in it.
     pub message: [c_char; 240],
@@ -66,6 +66,7 @@ pub struct midge_error_info {
 pub(crate) struct Fault {
     pub(crate) status: midge_status,
     pub(crate) os_error: i32,
+    pub(crate) reason: u32,
     pub(crate) message: Cow<'static, str>,
 }
 
@@ -74,6 +75,7 @@ impl Fault {
         Self {
             status,
             os_error: 0,
+            reason: 0,
             message: message.into(),
         }
     }
@@ -90,6 +92,7 @@ impl Fault {
         Self {
             status,
             os_error: error.raw_os_error().unwrap_or(0),
+            reason: 0,
             message: format!("{what}: {error}").into(),
         }
     }
@@ -99,7 +102,7 @@ const EMPTY: midge_error_info = midge_error_info {
     struct_size: size_of::<midge_error_info>() as u32,
     status: MIDGE_OK,
     os_error: 0,
-    reserved: 0,
+    reason: 0,
     message: [0; 240],
 };
 
@@ -113,6 +116,7 @@ pub(crate) fn report(fault: &Fault) -> midge_status {
     let mut info = midge_error_info {
         status: fault.status,
         os_error: fault.os_error,
+        reason: fault.reason,
         ..EMPTY
     };
     let mut end = fault.message.len().min(info.message.len() - 1);

@@ -2,16 +2,18 @@
  * Generated from the Rust sources; do not edit.
  *
  * CONTRACT (docs/c.md has it at length)
- *  1 Handles   Brokers, clients, queues and decisions are 64-bit numbers, never pointers, and no
- *              number is used twice: a stale, doubly freed or raced handle gives MIDGE_E_CLOSED.
- *              {0} is the null handle; midge_*_free({0}) is nothing.
+ *  1 Handles   Brokers, clients, queues, decisions, receipts and snapshots are 64-bit numbers, never
+ *              pointers, and no number is used twice: a stale, doubly freed or raced handle gives
+ *              MIDGE_E_CLOSED. {0} is the null handle; midge_*_free({0}) is nothing.
  *  2 Objects   Configurations and messages are pointers: T **out = you own it and free or unref it
  *              once; NULL may be freed.
  *  3 Borrowed  Pointers in midge_bytes, midge_event and callback arguments are valid until the
- *              callback returns, midge_event_clear(), or the message's last unref.
+ *              callback returns, midge_event_clear(), the message's last unref, or the free of the
+ *              snapshot or receipt.
  *  4 Errors    0 is success, negative is failure. Results are written on success only, and nothing
  *              is done in part. midge_last_error() has the details of the last failure on this
- *              thread, never payloads or passwords.
+ *              thread, never payloads or passwords. midge_refuse() and midge_decision_defer() give what
+ *              their callback is to return.
  *  5 Threads   Every function from any thread at any time, but one configuration by one thread at a
  *              time.
  *  6 Callbacks No lock of the broker is held. Event callbacks run on their queue's own thread. Hooks

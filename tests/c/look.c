@@ -1,0 +1,633 @@
+/* What C sees and says beyond the first version: snapshots, receipts, refusals with reasons, answers
+ * that come later, subscribe options, texts by length, numbers for reasons. Prints "N passed, M failed". */
+#include "check.h"
+
+/* ---- a client of MQTT 5.0, of bytes ------------------------------------------------------------ */
+
+static void say(int fd, const void *packet, size_t length) { CHECK(write(fd, packet, length) == (ssize_t)length); }
+
+/* The next packet without its head; its type, or 0. */
+static int next_packet(int fd, unsigned char *body, size_t *length) {
+  unsigned char head[2];
+  for (size_t n = 0; n < 2; n++) {
+    struct pollfd ready = {fd, POLLIN, 0};
+    if (poll(&ready, 1, WAIT) != 1 || read(fd, head + n, 1) != 1) return 0;
+  }
+  *length = head[1]; /* short ones only */
+  for (size_t have = 0; have < *length;) {
+    ssize_t count = read(fd, body + have, *length - have);
+    if (count <= 0) return 0;
+    have += (size_t)count;
+  }
+  return head[0];
+}
+
+static int dial5(midge_broker broker, const char *id) {
+  int32_t fd = -1;
+  /* A user property, and a session that lasts. */
+  unsigned char packet[96] = {0x10, 0, 0,  4,    'M', 'Q', 'T', 'T', 5,   2,   0, 0, 16,  0x11, 0,
+                              0,    0, 60, 0x26, 0,   4,   'w', 'a', 'r', 'd', 0, 2, '1', '2',  0};
+  size_t length = strlen(id);
+  packet[1] = (unsigned char)(29 + length);
+  packet[29] = 0;
+  packet[30] = (unsigned char)length;
+  memcpy(packet + 31, id, length);
+  OK(midge_broker_connect_fd(broker, &fd));
+  say(fd, packet, 31 + length);
+  return fd;
+}
+
+/* A client that has got in. */
+static int enter(midge_broker broker, const char *id) {
+  unsigned char body[256];
+  size_t length;
+  int fd = dial5(broker, id);
+  CHECK(next_packet(fd, body, &length) == 0x20 && body[1] == 0);
+  return fd;
+}
+
+static int answers(int fd, int type, size_t at, int code, const char *text) {
+  unsigned char body[256];
+  size_t length;
+  int got = next_packet(fd, body, &length);
+  if (got != type || length <= at || body[at] != code) {
+    printf("packet %#x with %#x in place of %#x with %#x\n", got, length > at ? body[at] : 0, type, code);
+    return 0;
+  }
+  return text == NULL || memmem(body, length, text, strlen(text)) != NULL;
+}
+
+static void subscribe(int fd, const char *filter, int qos) {
+  unsigned char packet[64] = {0x82, 0, 0, 1, 0, 0};
+  size_t length = strlen(filter);
+  packet[1] = (unsigned char)(6 + length);
+  packet[6] = (unsigned char)length;
+  memcpy(packet + 7, filter, length);
+  packet[7 + length] = (unsigned char)qos;
+  say(fd, packet, 8 + length);
+}
+
+static void publish1(int fd, const char *topic) {
+  unsigned char packet[64] = {0x32, 0, 0};
+  size_t length = strlen(topic);
+  packet[1] = (unsigned char)(5 + length);
+  packet[3] = (unsigned char)length;
+  memcpy(packet + 4, topic, length);
+  packet[5 + length] = 9; /* packet identifier, no properties */
+  say(fd, packet, 7 + length);
+}
+
+/* Deferred QoS 1 messages: acknowledged with their packet identifier. */
+static void take_and_acknowledge(int fd) {
+  unsigned char body[256], puback[4] = {0x40, 2, 0, 0};
+  size_t length;
+  CHECK((next_packet(fd, body, &length) & 0xf0) == 0x30);
+  size_t at = 2 + (size_t)body[1];
+  puback[2] = body[at];
+  puback[3] = body[at + 1];
+  say(fd, puback, 4);
+}
+
+/* ---- snapshots --------------------------------------------------------------------------------- */
+
+static int text_is(midge_bytes bytes, const char *text) { return is(bytes, text) && bytes.ptr[bytes.len] == 0; }
+
+static void snapshots(void) {
+  midge_broker b = start();
+  midge_snapshot s = {0}, kept = {0};
+  midge_client_info client = {0}, again = {0};
+  midge_session_info session = {0};
+  midge_subscription_info subscription = {0};
+  size_t left = 9, total = 9;
+  client.struct_size = sizeof client;
+  again.struct_size = sizeof again;
+  session.struct_size = sizeof session;
+  subscription.struct_size = sizeof subscription;
+  OK(midge_snapshot_clients(b, 0, &s));
+  CHECK(midge_snapshot_next_client(s, &client) == MIDGE_E_NOT_FOUND);
+  OK(midge_snapshot_free(s));
+  CHECK(midge_snapshot_next_client(s, &client) == MIDGE_E_CLOSED && midge_snapshot_free(s) == MIDGE_E_CLOSED);
+
+  int first = enter(b, "pump"), second = dial(b, "old");
+  CHECK(got(second, CONNACK("\x00")));
+  subscribe(first, "ward/+/spo2", 0x2d); /* QoS 1, No Local, Retain As Published, Retain Handling 2 */
+  CHECK(answers(first, 0x90, 3, 1, NULL));
+  OK(midge_snapshot_clients(b, 0, &s));
+  OK(midge_snapshot_size(s, &left, &total));
+  CHECK(left == 2 && total == 2);
+  OK(midge_snapshot_next_client(s, &client));
+  OK(midge_snapshot_next_client(s, &again));
+  const midge_client_info *pump = text_is(client.client_id, "pump") ? &client : &again;
+  const midge_client_info *old = pump == &client ? &again : &client;
+  CHECK(text_is(pump->client_id, "pump") && text_is(pump->peer_addr, "memory") && pump->username.len == 0);
+  CHECK(pump->protocol == 5 && pump->subscriptions == 1 && old->protocol == 4 && text_is(old->client_id, "old"));
+  OK(midge_snapshot_size(s, &left, NULL));
+  CHECK(left == 0 && midge_snapshot_next_client(s, &client) == MIDGE_E_NOT_FOUND);
+  CHECK(midge_snapshot_next_message(s, NULL) == MIDGE_E_INVALID);
+  kept = s;
+
+  OK(midge_snapshot_subscriptions(b, "pump", 0, &s));
+  OK(midge_snapshot_next_subscription(s, &subscription));
+  CHECK(text_is(subscription.filter, "ward/+/spo2") && text_is(subscription.client_id, "pump"));
+  CHECK(subscription.qos == 1 && subscription.no_local == 1 && subscription.retain_as_published == 1 &&
+        subscription.retain_handling == MIDGE_RETAIN_DO_NOT_SEND && subscription.subscription_id == 0);
+  OK(midge_snapshot_free(s));
+  OK(midge_snapshot_subscriptions(b, "old", 0, &s));
+  OK(midge_snapshot_size(s, &left, &total));
+  CHECK(left == 0 && total == 0);
+  OK(midge_snapshot_free(s));
+  close(first);
+  midge_queue q = queue_of(b, MIDGE_EV_DISCONNECT);
+  for (;;) { /* until the session is without a connection */
+    OK(midge_snapshot_sessions(b, 0, &s));
+    int offline = 0;
+    while (midge_snapshot_next_session(s, &session) == MIDGE_OK)
+      if (text_is(session.client_id, "pump") && !session.connected) {
+        CHECK(session.expiry_s == 60 && session.subscriptions == 1 && session.has_will == 0);
+        offline = 1;
+      }
+    OK(midge_snapshot_free(s));
+    if (offline) break;
+    midge_event event = MIDGE_EVENT_INIT;
+    OK(midge_queue_next(q, WAIT, &event));
+    midge_event_clear(&event);
+  }
+
+  /* A bound: the rest is counted. */
+  for (int n = 0; n < 5; n++) {
+    char topic[16];
+    snprintf(topic, sizeof topic, "kept/%d", n);
+    OK(midge_broker_set_retained(b, topic, "x", 1));
+  }
+  OK(midge_snapshot_retained(b, "kept/#!", 6, 2, &s));
+  OK(midge_snapshot_size(s, &left, &total));
+  CHECK(left == 2 && total == 5);
+  OK(midge_broker_free(b)); /* snapshots outlive their broker */
+  const midge_message *message = NULL, *next = NULL;
+  OK(midge_snapshot_next_message(s, &message));
+  OK(midge_snapshot_next_message(s, &next));
+  CHECK(midge_snapshot_next_message(s, &next) == MIDGE_E_NOT_FOUND);
+  OK(midge_snapshot_free(s));
+  CHECK(strcmp(midge_message_topic_text(message), "kept/0") == 0 && (midge_message_flags(message) & 12) == 12);
+  CHECK(midge_message_topic_text(message) == midge_message_topic_text(message));
+  CHECK(strcmp(midge_message_topic_text(NULL), "") == 0);
+  midge_message_unref(message);
+  midge_message_unref(next);
+  CHECK(text_is(pump->client_id, "pump") && text_is(old->client_id, "old"));
+  OK(midge_snapshot_free(kept));
+  OK(midge_queue_free(q));
+  close(second);
+}
+
+/* ---- receipts ---------------------------------------------------------------------------------- */
+
+struct waiter {
+  midge_receipt receipt;
+  midge_status status;
+};
+
+static void *wait_for(void *argument) {
+  struct waiter *waiter = argument;
+  waiter->status = midge_receipt_wait(waiter->receipt, MIDGE_WAIT_FOREVER);
+  return NULL;
+}
+
+static void receipts(void) {
+  midge_broker b = start();
+  midge_publish_args args = MIDGE_PUBLISH_ARGS_INIT;
+  midge_receipt r = {0};
+  midge_receipt_info info = {0};
+  midge_receipt_outcome outcome = {0};
+  struct waiter waiter = {{0}, 1};
+  pthread_t thread;
+  info.struct_size = sizeof info;
+  outcome.struct_size = sizeof outcome;
+  args.topic = "dose";
+  args.qos = 1;
+  args.payload = "1";
+  args.payload_len = 1;
+  OK(midge_publish_receipt(b, &args, &r));
+  OK(midge_receipt_state(r, &info));
+  CHECK(info.matched == 0 && info.outcomes == 0 && info.acknowledged == 1);
+  OK(midge_receipt_wait(r, MIDGE_WAIT_FOREVER)); /* nobody is to acknowledge it */
+  OK(midge_receipt_free(r));
+  CHECK(midge_receipt_wait(r, 0) == MIDGE_E_CLOSED && midge_receipt_free(r) == MIDGE_E_CLOSED);
+
+  int fd = enter(b, "pump");
+  subscribe(fd, "dose", 1);
+  CHECK(answers(fd, 0x90, 3, 1, NULL));
+  OK(midge_publish_receipt(b, &args, &r));
+  OK(midge_receipt_state(r, &info));
+  CHECK(info.matched == 1 && info.outcomes == 1 && info.sent + info.queued == 1 && info.dropped == 0 &&
+        !info.acknowledged);
+  OK(midge_receipt_outcome_at(r, 0, &outcome));
+  CHECK(is(outcome.client_id, "pump") && outcome.outcome != MIDGE_OUTCOME_DROPPED && outcome.reason == 0);
+  CHECK(midge_receipt_outcome_at(r, 1, &outcome) == MIDGE_E_NOT_FOUND);
+  CHECK(midge_receipt_wait(r, 0) == MIDGE_E_TIMEOUT && midge_receipt_wait(r, 1) == MIDGE_E_TIMEOUT);
+  waiter.receipt = r;
+  CHECK(pthread_create(&thread, NULL, wait_for, &waiter) == 0);
+  take_and_acknowledge(fd);
+  OK(midge_receipt_wait(r, WAIT));
+  pthread_join(thread, NULL);
+  CHECK(waiter.status == MIDGE_OK);
+  OK(midge_receipt_state(r, &info));
+  CHECK(info.acknowledged == 1);
+  OK(midge_receipt_free(r));
+
+  /* To one session, whatever it has subscribed to; its payload taken over. */
+  args.topic = "to/you";
+  OK(midge_broker_send(b, "pump", &args, &r));
+  take_and_acknowledge(fd);
+  OK(midge_receipt_wait(r, WAIT));
+  OK(midge_receipt_free(r));
+  args.payload = calloc(1, 1);
+  args.payload_user = (void *)(uintptr_t)args.payload;
+  args.payload_free = free;
+  OK(midge_broker_send(b, "pump", &args, NULL));
+  take_and_acknowledge(fd);
+  args.payload = calloc(1, 1);
+  args.payload_user = (void *)(uintptr_t)args.payload;
+  CHECK(midge_broker_send(b, "nobody", &args, NULL) == MIDGE_E_NOT_FOUND); /* still ours */
+  free(args.payload_user);
+  args.payload = NULL;
+  args.payload_len = 0;
+  args.payload_free = NULL;
+
+  /* A session that is away: QoS 0 is dropped, QoS 1 waits; the end of the broker ends the wait. */
+  midge_queue q = queue_of(b, MIDGE_EV_DISCONNECT);
+  midge_event event = MIDGE_EVENT_INIT;
+  close(fd);
+  OK(midge_queue_next(q, WAIT, &event));
+  CHECK(event.detail == MIDGE_END_CONNECTION_LOST && is(event.text, midge_end_reason_name(event.detail)));
+  midge_event_clear(&event);
+  args.topic = "dose";
+  args.qos = 0;
+  OK(midge_publish_receipt(b, &args, &r));
+  OK(midge_receipt_outcome_at(r, 0, &outcome));
+  CHECK(outcome.outcome == MIDGE_OUTCOME_DROPPED && outcome.reason == MIDGE_DROP_NOT_CONNECTED);
+  OK(midge_receipt_state(r, &info));
+  CHECK(info.dropped == 1);
+  OK(midge_receipt_free(r));
+  args.qos = 1;
+  OK(midge_publish_receipt(b, &args, &r));
+  OK(midge_receipt_outcome_at(r, 0, &outcome));
+  CHECK(outcome.outcome == MIDGE_OUTCOME_QUEUED);
+  waiter.receipt = r;
+  CHECK(pthread_create(&thread, NULL, wait_for, &waiter) == 0);
+  OK(midge_receipt_free(r)); /* whoever waits, or is about to, is told */
+  pthread_join(thread, NULL);
+  CHECK(waiter.status == MIDGE_E_CLOSED);
+  OK(midge_publish_receipt(b, &args, &r));
+  waiter.receipt = r;
+  CHECK(pthread_create(&thread, NULL, wait_for, &waiter) == 0);
+  OK(midge_broker_stop(b, 0));
+  pthread_join(thread, NULL);
+  CHECK(waiter.status == MIDGE_OK); /* the session has ended, and its messages with it */
+  OK(midge_broker_join(b, WAIT));
+  OK(midge_receipt_wait(r, WAIT));
+  OK(midge_broker_free(b));
+  OK(midge_receipt_state(r, &info)); /* the account outlives the broker */
+  CHECK(info.queued == 1);
+  OK(midge_receipt_free(r));
+  OK(midge_queue_free(q));
+}
+
+/* ---- decisions --------------------------------------------------------------------------------- */
+
+struct judge {
+  midge_broker broker;
+  _Atomic uint64_t decision;
+  atomic_int receive_status, spare_closed, user_props;
+};
+
+static midge_status on_auth(void *user, const midge_connect_info *info, midge_decision d) {
+  struct judge *judge = user;
+  midge_decision same = {0};
+  if (info->user_props_len == 2 && is(info->user_props[0], "ward") && is(info->user_props[1], "12"))
+    atomic_store(&judge->user_props, 1);
+  if (is(info->client_id, "banned")) return midge_refuse(MIDGE_RC_BANNED, "until Monday", NULL);
+  if (is(info->client_id, "moved")) return midge_refuse(MIDGE_RC_SERVER_MOVED, NULL, "other:1883");
+  if (is(info->client_id, "wrong")) return midge_refuse(0, "a success is no refusal", NULL);
+  if (is(info->client_id, "later")) {
+    midge_status put_off = midge_decision_defer(&same);
+    CHECK(same.id == d.id);
+    atomic_store(&judge->decision, d.id);
+    return put_off;
+  }
+  return MIDGE_OK;
+}
+
+static midge_status on_acl(void *user, const midge_acl_request *request) {
+  struct judge *judge = user;
+  midge_decision d = {0};
+  if (request->action == MIDGE_ACL_RECEIVE) {
+    atomic_store(&judge->receive_status, midge_decision_defer(&d));
+    return MIDGE_OK;
+  }
+  if (is(request->topic, "full")) return midge_refuse(MIDGE_RC_QUOTA_EXCEEDED, "one each day", NULL);
+  if (is(request->topic, "large")) return midge_refuse(MIDGE_RC_PACKET_TOO_LARGE, NULL, NULL);
+  if (is(request->topic, "no")) return MIDGE_E_DENIED;
+  if (is(request->topic, "nothing")) return MIDGE_E_WOULD_BLOCK; /* which nobody has put off */
+  if (is(request->topic, "spare")) {
+    (void)midge_decision_defer(&d); /* and answered at once all the same */
+    atomic_store(&judge->decision, d.id);
+    return MIDGE_OK;
+  }
+  if (is(request->topic, "later")) {
+    midge_status put_off = midge_decision_defer(&d);
+    atomic_store(&judge->decision, d.id);
+    return put_off;
+  }
+  return MIDGE_OK;
+}
+
+static midge_status on_publish(void *user, const midge_message *message, midge_message **replace) {
+  midge_decision d = {0};
+  (void)user;
+  (void)replace;
+  if (!is(midge_message_topic(message), "checked")) return MIDGE_OK;
+  CHECK(midge_decision_defer(&d) == MIDGE_E_STATE); /* it must answer at once */
+  return midge_refuse(MIDGE_RC_PAYLOAD_FORMAT_INVALID, "no number", NULL);
+}
+
+static void start_judge(struct judge *judge, const char *clock) {
+  midge_config *config = new_config();
+  midge_hooks hooks = MIDGE_HOOKS_INIT;
+  hooks.acl_actions = 1u << MIDGE_ACL_PUBLISH | 1u << MIDGE_ACL_SUBSCRIBE | 1u << MIDGE_ACL_RECEIVE;
+  hooks.user = judge;
+  hooks.on_auth = on_auth;
+  hooks.on_acl = on_acl;
+  hooks.on_publish = on_publish;
+  OK(midge_config_set(config, "clock", clock));
+  OK(midge_config_set(config, "sys.interval_s", "0"));
+  OK(midge_config_set_hooks(config, &hooks));
+  judge->broker = start_with(config);
+}
+
+static midge_decision asked(struct judge *judge) {
+  uint64_t id;
+  while ((id = atomic_exchange(&judge->decision, 0)) == 0) sched_yield();
+  return (midge_decision){id};
+}
+
+static void refusals_have_reasons(void) {
+  struct judge judge = {0};
+  midge_event event = MIDGE_EVENT_INIT;
+  start_judge(&judge, "system");
+  midge_queue q = queue_of(judge.broker, MIDGE_EV_REPLACED | MIDGE_EV_CONNECT);
+  CHECK(midge_refuse(MIDGE_RC_BANNED, NULL, NULL) == MIDGE_E_STATE); /* nobody asks */
+  int fd = dial5(judge.broker, "banned");
+  CHECK(answers(fd, 0x20, 1, MIDGE_RC_BANNED, "until Monday"));
+  close(fd);
+  OK(midge_queue_next(q, WAIT, &event));
+  CHECK(event.type == MIDGE_EV_CONNECT && event.status == MIDGE_E_DENIED && event.detail == MIDGE_END_REFUSED);
+  CHECK(event.code == MIDGE_RC_BANNED);
+  midge_event_clear(&event);
+  fd = dial5(judge.broker, "moved");
+  CHECK(answers(fd, 0x20, 1, MIDGE_RC_SERVER_MOVED, "other:1883"));
+  close(fd);
+  OK(midge_queue_next(q, WAIT, &event));
+  midge_event_clear(&event);
+  fd = dial5(judge.broker, "wrong");
+  CHECK(answers(fd, 0x20, 1, MIDGE_RC_NOT_AUTHORIZED, NULL));
+  close(fd);
+  OK(midge_queue_next(q, WAIT, &event));
+  midge_event_clear(&event);
+
+  fd = enter(judge.broker, "pump");
+  CHECK(judge.user_props == 1);
+  OK(midge_queue_next(q, WAIT, &event));
+  CHECK(event.type == MIDGE_EV_CONNECT && event.status == MIDGE_OK && event.detail == 5 && event.code == 0);
+  midge_event_clear(&event);
+  publish1(fd, "full");
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_QUOTA_EXCEEDED, "one each day"));
+  publish1(fd, "checked");
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_PAYLOAD_FORMAT_INVALID, "no number"));
+  publish1(fd, "no");
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_NOT_AUTHORIZED, NULL));
+  publish1(fd, "nothing");
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_NOT_AUTHORIZED, NULL));
+  publish1(fd, "large"); /* a code that PUBACK cannot carry */
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_IMPLEMENTATION_SPECIFIC_ERROR, NULL));
+  OK(midge_queue_next(q, WAIT, &event));
+  CHECK(event.type == MIDGE_EV_REPLACED && event.code == MIDGE_RC_IMPLEMENTATION_SPECIFIC_ERROR);
+  CHECK(event.tag == MIDGE_RC_PACKET_TOO_LARGE && event.detail == MIDGE_PACKET_PUBACK && is(event.text, "PUBACK"));
+  midge_event_clear(&event);
+  subscribe(fd, "full", 0);
+  CHECK(answers(fd, 0x90, 18, MIDGE_RC_QUOTA_EXCEEDED, "one each day"));
+  CHECK(midge_publish(judge.broker, "checked", "x", 1, 0, false) == MIDGE_E_DENIED);
+  midge_error_info error = {sizeof error, 0, 0, 0, {0}};
+  OK(midge_last_error(&error));
+  CHECK(error.reason == MIDGE_RC_PAYLOAD_FORMAT_INVALID && strstr(error.message, "no number") != NULL);
+  close(fd);
+  OK(midge_broker_free(judge.broker));
+  OK(midge_queue_free(q));
+}
+
+static void answers_come_later(void) {
+  struct judge judge = {0};
+  start_judge(&judge, "manual");
+  int fd = enter(judge.broker, "pump"), other = enter(judge.broker, "free");
+
+  publish1(fd, "later");
+  midge_decision d = asked(&judge);
+  say(other, "\xc0\x00", 2); /* only the asker waits */
+  CHECK(got(other, "\xd0\x00", 2));
+  OK(midge_decision_complete(d, MIDGE_OK));
+  CHECK(answers(fd, 0x40, 1, 9, NULL));
+  CHECK(midge_decision_complete(d, MIDGE_OK) == MIDGE_E_CLOSED);
+  CHECK(midge_decision_refuse(d, MIDGE_RC_BANNED, NULL, NULL) == MIDGE_E_CLOSED &&
+        midge_decision_free(d) == MIDGE_E_CLOSED);
+
+  publish1(fd, "later");
+  d = asked(&judge);
+  CHECK(midge_decision_refuse(d, 0x10, NULL, NULL) == MIDGE_E_INVALID); /* still owed */
+  OK(midge_decision_refuse(d, MIDGE_RC_QUOTA_EXCEEDED, "come back", NULL));
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_QUOTA_EXCEEDED, "come back"));
+
+  publish1(fd, "later"); /* one that is freed unanswered is a no */
+  OK(midge_decision_free(asked(&judge)));
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_NOT_AUTHORIZED, NULL));
+  OK(midge_decision_free((midge_decision){0}));
+
+  subscribe(fd, "later", 1);
+  OK(midge_decision_complete(asked(&judge), MIDGE_OK));
+  CHECK(answers(fd, 0x90, 3, 1, NULL));
+  subscribe(fd, "later", 1);
+  OK(midge_decision_complete(asked(&judge), MIDGE_E_DENIED));
+  CHECK(answers(fd, 0x90, 3, MIDGE_RC_NOT_AUTHORIZED, NULL));
+
+  publish1(fd, "spare"); /* put off, and answered at once: what is returned holds */
+  CHECK(answers(fd, 0x40, 1, 9, NULL));
+  CHECK(midge_decision_complete(asked(&judge), MIDGE_E_DENIED) == MIDGE_E_CLOSED);
+
+  CHECK(midge_decision_defer(&d) == MIDGE_E_STATE); /* nobody asks */
+  OK(midge_publish(judge.broker, "later", "", 0, 0, false));
+  CHECK(got(fd, "\x30\x08\x00\x05later\x00", 10));
+  CHECK(judge.receive_status == MIDGE_E_STATE); /* that one must answer at once */
+
+  publish1(fd, "later"); /* no answer in time is a no, and the answer is too late */
+  d = asked(&judge);
+  struct pollfd ready = {fd, POLLIN, 0};
+  while (poll(&ready, 1, 1) == 0) OK(midge_broker_advance(judge.broker, 5001));
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_NOT_AUTHORIZED, NULL));
+  CHECK(midge_decision_complete(d, MIDGE_OK) == MIDGE_E_CLOSED);
+  close(fd);
+  fd = dial5(judge.broker, "later");
+  OK(midge_decision_refuse(asked(&judge), MIDGE_RC_SERVER_BUSY, "later", NULL));
+  CHECK(answers(fd, 0x20, 1, MIDGE_RC_SERVER_BUSY, "later"));
+  close(fd);
+
+  publish1(other, "later"); /* one that is never answered does not hold up the end */
+  d = asked(&judge);
+  OK(midge_broker_free(judge.broker));
+  CHECK(midge_decision_complete(d, MIDGE_OK) == MIDGE_E_CLOSED);
+  close(other);
+}
+
+/* ---- subscribe options, texts by length ---------------------------------------------------------- */
+
+static int pending(midge_queue q, uint32_t tag) {
+  midge_event event = MIDGE_EVENT_INIT;
+  int count = 0;
+  while (midge_queue_next(q, 0, &event) == MIDGE_OK) {
+    CHECK(event.tag == tag);
+    count++;
+    midge_event_clear(&event);
+  }
+  return count;
+}
+
+static void subscribe_options(void) {
+  midge_broker b = start();
+  midge_queue q = queue_of(b, 0);
+  midge_client named = {0}, nameless = {0};
+  midge_subscribe_args how = MIDGE_SUBSCRIBE_ARGS_INIT;
+  midge_publish_args args = MIDGE_PUBLISH_ARGS_INIT;
+  OK(midge_client_new(b, "gui", q, &named));
+  OK(midge_client_new(b, NULL, q, &nameless));
+  OK(midge_broker_set_retained(b, "t", "kept", 4));
+  how.filter = "t";
+  how.tag = 1;
+  OK(midge_client_subscribe_ex(named, &how));
+  CHECK(pending(q, 1) == 1);
+  how.tag = 2;
+  how.retain_handling = MIDGE_RETAIN_SEND_IF_NEW;
+  OK(midge_client_subscribe_ex(named, &how)); /* replaces one */
+  CHECK(pending(q, 2) == 0);
+  OK(midge_client_unsubscribe(named, "t"));
+  OK(midge_client_subscribe_ex(named, &how));
+  CHECK(pending(q, 2) == 1);
+  how.tag = 3;
+  how.retain_handling = MIDGE_RETAIN_DO_NOT_SEND;
+  how.no_local = 1;
+  OK(midge_client_subscribe_ex(named, &how));
+  CHECK(pending(q, 3) == 0);
+  args.topic = "t and more";
+  args.topic_len = 1;
+  args.response_topic = "r and more";
+  args.response_topic_len = 1;
+  args.content_type = "c and more";
+  args.content_type_len = 1;
+  OK(midge_client_publish(named, &args, NULL)); /* its own */
+  CHECK(pending(q, 3) == 0);
+  OK(midge_client_publish(nameless, &args, NULL)); /* the host's */
+  midge_event event = MIDGE_EVENT_INIT;
+  midge_bytes value = {0};
+  OK(midge_queue_next(q, 0, &event));
+  CHECK(event.tag == 3 && is(event.topic, "t"));
+  CHECK(midge_message_prop(event.message, MIDGE_PROP_RESPONSE_TOPIC, 0, NULL, &value, NULL) && is(value, "r"));
+  CHECK(midge_message_prop(event.message, MIDGE_PROP_CONTENT_TYPE, 0, NULL, &value, NULL) && is(value, "c"));
+  midge_event_clear(&event);
+  CHECK(midge_client_subscribe_ex(nameless, &how) == MIDGE_E_INVALID && strstr(last_message(), "no_local") != NULL);
+  how.filter = "$share/g/t";
+  CHECK(midge_client_subscribe_ex(named, &how) == MIDGE_E_INVALID && strstr(last_message(), "no_local") != NULL);
+  how.no_local = 0;
+  how.retain_handling = 3;
+  CHECK(midge_client_subscribe_ex(named, &how) == MIDGE_E_INVALID && strstr(last_message(), "retain_handling") != NULL);
+  how.retain_handling = 0;
+  how.qos = 3;
+  CHECK(midge_client_subscribe_ex(named, &how) == MIDGE_E_INVALID && strstr(last_message(), "qos") != NULL);
+
+  /* A NUL inside is not where a topic ends: such a topic is refused, not cut. */
+  CHECK(midge_publish_n(b, "t\0hidden", 8, "", 0, 0, false) == MIDGE_E_INVALID);
+  args.topic = "t\0hidden";
+  args.topic_len = 8;
+  CHECK(midge_publish_ex(b, &args, NULL) == MIDGE_E_INVALID);
+  how.qos = 0;
+  how.filter = "t\0hidden";
+  how.filter_len = 8;
+  CHECK(midge_client_subscribe_ex(named, &how) == MIDGE_E_INVALID);
+  CHECK(midge_publish_n(b, "\xff\xff", 2, "", 0, 0, false) == MIDGE_E_INVALID);
+  CHECK(midge_publish_n(b, "", 0, "", 0, 0, false) == MIDGE_E_INVALID);
+  OK(midge_publish_n(b, "t", MIDGE_NUL_TERMINATED, "", 0, 0, false));
+  CHECK(pending(q, 3) == 1);
+  char text[3];
+  size_t need = 0;
+  midge_bytes bytes = {(const uint8_t *)"abc", 3};
+  CHECK(midge_bytes_copy(bytes, text, sizeof text, &need) == MIDGE_E_LIMIT && need == 4);
+  bytes.len = 2;
+  OK(midge_bytes_copy(bytes, text, sizeof text, NULL));
+  CHECK(strcmp(text, "ab") == 0);
+  OK(midge_broker_free(b));
+  OK(midge_client_free(named));
+  OK(midge_client_free(nameless));
+  OK(midge_queue_free(q));
+}
+
+/* An end that has a number of its own. */
+static void ends_have_numbers(void) {
+  midge_broker b = start();
+  midge_queue q = queue_of(b, MIDGE_EV_DISCONNECT | MIDGE_EV_CONNECT);
+  midge_event event = MIDGE_EVENT_INIT;
+  static const struct {
+    const char *packet;
+    size_t length;
+    uint32_t end;
+  } ends[] = {
+      {"\xe0\x00", 2, MIDGE_END_BY_CLIENT},
+      {"\x00\x00", 2, MIDGE_END_PROTOCOL_VIOLATION},
+  };
+  for (size_t n = 0; n < sizeof ends / sizeof *ends; n++) {
+    int fd = enter(b, "pump");
+    OK(midge_queue_next(q, WAIT, &event));
+    midge_event_clear(&event);
+    say(fd, ends[n].packet, ends[n].length);
+    OK(midge_queue_next(q, WAIT, &event));
+    CHECK(event.type == MIDGE_EV_DISCONNECT && event.detail == ends[n].end);
+    midge_event_clear(&event);
+    close(fd);
+  }
+  int fd = enter(b, "pump"), again = enter(b, "pump");
+  for (int seen = 0; !seen;) {
+    OK(midge_queue_next(q, WAIT, &event));
+    if (event.type == MIDGE_EV_DISCONNECT) {
+      CHECK(event.detail == MIDGE_END_TAKEN_OVER && event.code == MIDGE_RC_SESSION_TAKEN_OVER);
+      seen = 1;
+    }
+    midge_event_clear(&event);
+  }
+  OK(midge_broker_stop(b, 0));
+  for (int seen = 0; !seen;) {
+    OK(midge_queue_next(q, WAIT, &event));
+    if (event.type == MIDGE_EV_DISCONNECT) {
+      CHECK(event.detail == MIDGE_END_SHUTDOWN);
+      seen = 1;
+    }
+    midge_event_clear(&event);
+  }
+  close(fd);
+  close(again);
+  OK(midge_broker_free(b));
+  OK(midge_queue_free(q));
+}
+
+int main(void) {
+  snapshots();
+  receipts();
+  refusals_have_reasons();
+  answers_come_later();
+  subscribe_options();
+  ends_have_numbers();
+  return result();
+}

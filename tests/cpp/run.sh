@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# midge.hpp in every version of C++, with g++ and clang++, with and without exceptions and RTTI, without
+# a warning; what it does, under valgrind and with sanitizers; that all of the C interface is in it.
+#   run.sh INCLUDE LIB OUT    headers and library as they were installed, and a directory to work in
+set -uo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+include=$1
+lib=$2
+out=$3
+mkdir -p "$out"
+export LD_LIBRARY_PATH=$lib
+passed=0
+failed=0
+check() {
+    local name=$1
+    shift
+    if "$@" >"$out/log" 2>&1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $name"
+        tail -n 20 "$out/log"
+    fi
+}
+# A program must leave standard error alone.
+quiet() {
+    if ! timeout 300 "$@" 2>"$out/stderr" || [ -s "$out/stderr" ]; then
+        cat "$out/stderr"
+        return 1
+    fi
+}
+
+# Functions of midge.h that another one of midge.hpp does better: by length, with options, as a snapshot.
+superseded="midge_broker_clear_retained midge_broker_retained midge_broker_set_retained midge_broker_wait_subscribers
+midge_bytes_copy midge_client_subscribe midge_client_unsubscribe midge_publish"
+wrapped() {
+    local symbol missing=0
+    while read -r symbol; do
+        grep -qw "$symbol" <<<"$superseded" && continue
+        grep -qw "$symbol" "$include/midge.hpp" || { echo "$symbol is not in midge.hpp"; missing=1; }
+    done <"$root/bindings/c/symbols.txt"
+    return "$missing"
+}
+check "all of midge.h is wrapped" wrapped
+
+printf '#include <midge.hpp>\n#include <midge.hpp>\nint main() { return 0; }\n' >"$out/plus.cpp"
+strict=(-Wall -Wextra -Wpedantic -Wold-style-cast -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor -Werror "-I$include" "-I$root/tests/cpp" -pthread)
+for compiler in g++ clang++; do
+    command -v "$compiler" >/dev/null 2>&1 || { echo "skipped: $compiler is not installed"; continue; }
+    for std in c++17 c++20 c++2b; do
+        for plain in "" "-fno-exceptions -fno-rtti"; do
+            # shellcheck disable=SC2086 # two words
+            for source in "$out/plus.cpp" "$root/tests/cpp/midge.cpp" "$root/tests/cpp/probes.cpp"; do
+                check "$(basename "$source") $compiler $std $plain" "$compiler" "-std=$std" "${strict[@]}" $plain -fsyntax-only "$source"
+            done
+        done
+    done
+    for program in midge probes; do
+        build=("$compiler" -g "${strict[@]}" "$root/tests/cpp/$program.cpp" "-L$lib" -lmidge)
+        check "link $program $compiler" "${build[@]}" -std=c++20 -o "$out/$program-$compiler"
+        check "link $program $compiler without exceptions" "${build[@]}" -std=c++17 -fno-exceptions -fno-rtti -o "$out/$program-plain-$compiler"
+        check "run $program $compiler" quiet "$out/$program-$compiler"
+        check "run $program $compiler without exceptions" quiet "$out/$program-plain-$compiler"
+    done
+done
+for program in midge probes; do
+    if command -v valgrind >/dev/null 2>&1; then
+        check "valgrind $program" timeout 600 valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full \
+            --errors-for-leak-kinds=definite,indirect "$out/$program-g++"
+    else
+        echo "skipped: valgrind is not installed"
+    fi
+    check "link $program sanitizers" g++ -g -std=c++20 "${strict[@]}" -fsanitize=address,undefined -fno-sanitize-recover=all \
+        "$root/tests/cpp/$program.cpp" "-L$lib" -lmidge -o "$out/$program-asan"
+    check "run $program sanitizers" timeout 300 "$out/$program-asan"
+done
+echo "C++: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
