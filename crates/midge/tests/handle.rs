@@ -597,7 +597,7 @@ fn publishing_from_many_threads_loses_nothing() {
 fn a_stop_that_is_not_waited_for_says_when_tasks_have_ended() {
     for how in [Stop::Now, Stop::Drain(Duration::from_secs(60))] {
         let broker = Broker::builder().start().unwrap();
-        let (ended, is_ended) = std::sync::mpsc::channel();
+        let (ended, is_ended) = mpsc::channel();
         broker.stop_soon(how, move || ended.send(()).unwrap());
         is_ended.recv().unwrap();
         assert!(broker.is_stopped());
