@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::packet::{Ack, Auth, Codes, Connack, Kind, Message, Packet};
-use crate::parse::Reader;
+use crate::reader::Reader;
 use crate::props::{Props, id, read};
 
 /// A message of the broker that the client has not finished.

@@ -35,6 +35,7 @@ pub mod model;
 mod packet;
 mod parse;
 mod props;
+mod reader;
 pub mod stress;
 mod transport;
 mod wire;

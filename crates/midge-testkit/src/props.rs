@@ -1,6 +1,6 @@
 //! Properties: the table, and reading them strictly.
 
-use crate::parse::Reader;
+use crate::reader::Reader;
 
 /// Property identifiers.
 #[allow(missing_docs)] // The names are those of the standard.
