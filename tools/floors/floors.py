@@ -121,9 +121,9 @@ class Crate:
         if not rest:
             return module
         for target, name in self.uses.get(module, []):
-            if name == rest[0] and target != path[: at + 1]:
-                if found := self.home(target + rest[1:], seen | {path}):
-                    return found
+            names_it = name == rest[0] and target != path[: at + 1]
+            if names_it and (found := self.home(target + rest[1:], seen | {path})):
+                return found
         return module
 
     def edges(self) -> dict[tuple[str, str], set[Path]]:
