@@ -55,8 +55,10 @@ pub(crate) fn run(mode: &str, port: u16) -> Result<()> {
         "fanout" => Mode::FanOut,
         _ => return Err(Error::new("--mode p2p, fanin or fanout")),
     };
+
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     listener.set_nonblocking(true)?;
+
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(
         &epoll,
@@ -64,6 +66,7 @@ pub(crate) fn run(mode: &str, port: u16) -> Result<()> {
         EventData::new_u64(LISTENER),
         EventFlags::IN,
     )?;
+
     let mut forwarder = Forwarder {
         mode,
         epoll,
@@ -72,6 +75,7 @@ pub(crate) fn run(mode: &str, port: u16) -> Result<()> {
         by_id: HashMap::new(),
         subscribers: Vec::new(),
     };
+
     let mut events: Vec<epoll::Event> = Vec::with_capacity(1024);
     let mut buffer = vec![0u8; 256 * 1024];
     loop {
@@ -215,9 +219,11 @@ impl Forwarder {
             };
             bytes = &bytes[used..];
         }
+
         if bytes.is_empty() || bytes == mqtt::DISCONNECT {
             return;
         }
+
         let from_publisher = self.clients[at].id.starts_with('p');
         if self.mode == Mode::FanIn && from_publisher {
             let mut part = std::mem::take(&mut self.clients[at].part);
@@ -267,6 +273,7 @@ impl Forwarder {
             self.clients[at].stream.as_mut()?.write_all(&answer).ok()?;
             used += len;
         }
+
         Some(used)
     }
 
@@ -302,6 +309,7 @@ impl Forwarder {
         let Some(stream) = &mut client.stream else {
             return;
         };
+
         let mut written = 0;
         if client.out.is_empty() {
             written = stream.write(bytes).unwrap_or(0);
@@ -310,6 +318,7 @@ impl Forwarder {
             }
             self.watch(to, EventFlags::IN | EventFlags::OUT);
         }
+
         let client = &mut self.clients[to];
         client.out.extend_from_slice(&bytes[written..]);
         if client.out.len() > PAUSE_BYTES && !self.clients[from].paused {

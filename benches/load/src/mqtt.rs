@@ -54,11 +54,13 @@ pub(crate) fn connect(c: &Connect<'_>) -> Vec<u8> {
             body.push(0);
         }
     }
+
     string(&mut body, c.id.as_bytes());
     if let Some((user, password)) = c.user {
         string(&mut body, user.as_bytes());
         string(&mut body, password.as_bytes());
     }
+
     frame(0x10, &body)
 }
 
@@ -120,8 +122,10 @@ pub(crate) fn publish_head(
         &mut bytes,
         2 + topic.len() + id_len + properties_len + payload_len,
     );
+
     let topic_at = bytes.len() + 2;
     string(&mut bytes, topic.as_bytes());
+
     let packet_id_at = bytes.len();
     if qos > 0 {
         bytes.extend_from_slice(&1u16.to_be_bytes());
@@ -129,6 +133,7 @@ pub(crate) fn publish_head(
     if version == 5 {
         bytes.push(0);
     }
+
     PublishHead {
         bytes,
         topic_at,
@@ -156,6 +161,7 @@ pub(crate) fn receive_maximum(block: &[u8]) -> Option<u16> {
         };
         rest = value.get(len..)?;
     }
+
     None
 }
 

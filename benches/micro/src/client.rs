@@ -42,6 +42,7 @@ impl Client {
             version,
             outbox,
         };
+
         let connect = Connect {
             version,
             bridge: false,
@@ -53,6 +54,7 @@ impl Client {
             username: None,
             password: None,
         };
+
         client.send(&encode(&Packet::Connect(connect), version));
         assert!(client.take() > 0, "no CONNACK");
         client
@@ -64,6 +66,7 @@ impl Client {
             qos,
             ..SubscriptionOptions::default()
         };
+
         let filters = filters
             .iter()
             .map(|filter| SubscribeFilter {
@@ -76,6 +79,7 @@ impl Client {
             properties: Properties::EMPTY,
             filters,
         };
+
         self.send(&encode(&Packet::Subscribe(subscribe), self.version));
         assert!(self.take() > 0, "no SUBACK");
     }

@@ -173,6 +173,7 @@ fn batch(version: Version, qos: QoS, with_properties: bool, topic: &str) -> Vec<
             n as u16 + 1
         }
     };
+
     (0..BATCH)
         .flat_map(|n| {
             publish_bytes(
@@ -229,6 +230,7 @@ fn encode_frame() -> Box<dyn FnMut()> {
     let properties = properties(true);
     let mut block = Vec::new();
     MessageProperties::new(properties.as_properties()).append_block(&mut block);
+
     let mut out = Vec::with_capacity(256);
     Box::new(move || {
         let frame = PublishFrame {
@@ -270,6 +272,7 @@ fn hub() -> Arc<Hub> {
 fn answer(bytes: &[u8], replies: &mut Vec<u8>) {
     let mut rest = bytes;
     replies.clear();
+
     while let [header, tail @ ..] = rest {
         let len = usize::from(tail[0]) + 2;
         let reply = match header >> 4 {
@@ -297,6 +300,7 @@ fn p2p(version: Version, qos: QoS, with_properties: bool) -> Box<dyn FnMut()> {
     let hub = hub();
     let mut subscriber = Client::connect(&hub, "s", version);
     subscriber.subscribe(&[TOPIC], qos);
+
     let mut publisher = Client::connect(&hub, "p", version);
     let bytes = batch(version, qos, with_properties, TOPIC);
     let mut replies = Vec::new();
@@ -390,6 +394,7 @@ fn route(filter: fn(u64) -> String) -> Box<dyn FnMut()> {
             publish_bytes(Version::V311, &topic, qos, 0, Properties::EMPTY, PAYLOAD)
         })
         .collect();
+
     Box::new(move || {
         publisher.send(&bytes);
         for subscriber in &mut subscribers {
@@ -463,6 +468,7 @@ fn host_callback() -> Box<dyn FnMut()> {
         })
         .expect("a thread for the callback");
     let payload = bytes::Bytes::from(vec![b'x'; 64]);
+
     Box::new(move || {
         let _ = &callback;
         for _ in 0..HOST {

@@ -465,6 +465,7 @@ impl Client {
         if publish.id == 0 {
             publish.id = self.fresh_id();
         }
+
         self.send(publish.bytes_for(self.version()));
         match publish.qos {
             0 => {

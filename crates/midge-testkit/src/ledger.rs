@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::packet::{Ack, Auth, Codes, Connack, Kind, Message, Packet};
-use crate::reader::Reader;
 use crate::props::{Props, id, read};
+use crate::reader::Reader;
 
 /// A message of the broker that the client has not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,7 @@ impl Ledger {
             }
             _ => {}
         }
+
         Ok(())
     }
 
@@ -162,16 +163,19 @@ impl Ledger {
         if self.ended {
             return Err("a packet after DISCONNECT (MQTT-3.14.4-1)".into());
         }
+
         let limit = self.fact(id::MAXIMUM_PACKET_SIZE, u32::MAX);
         if size > limit as usize {
             return Err(format!(
                 "{size} bytes, the client takes {limit} (MQTT-3.1.2-24)"
             ));
         }
+
         let early = matches!(packet, Packet::Connack(_) | Packet::Auth(_));
         if self.connack != Some(0) && !early {
             return Err("a packet before CONNACK (MQTT-3.2.0-1, MQTT-3.14.0-1)".into());
         }
+
         match packet {
             Packet::Connack(connack) => self.connack(connack),
             Packet::Publish(message) => self.publish(message),
@@ -206,30 +210,36 @@ impl Ledger {
         if self.connack.replace(connack.code).is_some() {
             return Err("a second CONNACK (MQTT-3.2.0-2)".into());
         }
+
         let props = &connack.props;
         if props.has(id::RESPONSE_INFORMATION)
             && self.fact(id::REQUEST_RESPONSE_INFORMATION, 0) == 0
         {
             return Err("Response Information unasked (MQTT-3.1.2-28)".into());
         }
+
         let method = props.text(id::AUTHENTICATION_METHOD);
         if connack.code == 0 && method != self.method() {
             return Err(format!(
                 "Authentication Method {method:?} (MQTT-4.12.0-5, -6)"
             ));
         }
+
         let Some(facts) = &self.facts else {
             return Ok(());
         };
+
         if facts.clean && connack.session_present {
             return Err("Session Present with Clean Start (MQTT-3.2.2-2)".into());
         }
+
         let assigned = props.has(id::ASSIGNED_CLIENT_IDENTIFIER);
         if self.version == 5 && connack.code == 0 && assigned != facts.no_client_id {
             return Err(
                 "Assigned Client Identifier must answer an empty one (MQTT-3.2.2-16)".into(),
             );
         }
+
         Ok(())
     }
 
@@ -240,23 +250,27 @@ impl Ledger {
         if message.qos == 0 {
             return Ok(());
         }
+
         let state = if message.qos == 1 {
             Open::Qos1
         } else {
             Open::Qos2
         };
+
         if self.open.insert(message.id, state).is_some() {
             return Err(format!(
                 "packet identifier {} is in use (MQTT-2.2.1-4, MQTT-4.4.0-1)",
                 message.id
             ));
         }
+
         let limit = self.fact(id::RECEIVE_MAXIMUM, 65_535);
         if self.open.len() > limit as usize {
             return Err(format!(
                 "more than {limit} messages in flight (MQTT-3.3.4-9)"
             ));
         }
+
         Ok(())
     }
 
@@ -447,6 +461,7 @@ mod tests {
         hear(&mut ledger, &message("t", 2, 9).bytes()).expect("a free slot");
         ledger.outgoing(&ack_code(Kind::Pubrec, 9, 0x80));
         hear(&mut ledger, &message("t", 1, 10).bytes()).expect("a slot freed by refusal");
+
         assert!(
             hear(&mut ledger, &message("t", 1, 11).bytes()).is_err(),
             "receive maximum"

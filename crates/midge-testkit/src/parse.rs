@@ -39,6 +39,7 @@ pub fn parse(bytes: &[u8], version: u8) -> Result<Option<(Packet, usize)>, Strin
     let Some((&first, _)) = bytes.split_first() else {
         return Ok(None);
     };
+
     let mut reader = Reader::new(&bytes[1..]);
     let length_bytes = bytes[1..]
         .iter()
@@ -46,14 +47,17 @@ pub fn parse(bytes: &[u8], version: u8) -> Result<Option<(Packet, usize)>, Strin
         .take_while(|byte| **byte & 0x80 != 0)
         .count()
         + 1;
+
     if length_bytes < 5 && bytes.len() < 1 + length_bytes {
         return Ok(None);
     }
+
     let length = reader.var()? as usize;
     let total = 1 + length_bytes + length;
     if bytes.len() < total {
         return Ok(None);
     }
+
     let body = &bytes[1 + length_bytes..total];
     let packet = body_of(first, &mut Reader::new(body), version)
         .map_err(|what| format!("{what} in {first:#04x} {body:02x?}"))?;
@@ -66,6 +70,7 @@ fn body_of(first: u8, body: &mut Reader<'_>, version: u8) -> Result<Packet, Stri
     if kind != 3 && first & 0x0f != flags {
         return Err("wrong reserved flags".into());
     }
+
     let packet = match kind {
         2 => Packet::Connack(connack(body, version)?),
         3 => Packet::Publish(publish(first, body, version)?),
@@ -80,6 +85,7 @@ fn body_of(first: u8, body: &mut Reader<'_>, version: u8) -> Result<Packet, Stri
         15 if version == 5 => Packet::Auth(auth(body)?),
         _ => return Err(format!("a broker does not send packet type {kind}")),
     };
+
     body.end()?;
     Ok(packet)
 }
@@ -106,19 +112,23 @@ fn connack(body: &mut Reader<'_>, version: u8) -> Result<Connack, String> {
     if flags > largest {
         return Err(format!("CONNACK flags {flags:#04x}"));
     }
+
     let code = body.u8()?;
     if version == 5 {
         legal(code, CONNACK_CODES)?;
     } else if code > 5 {
         return Err(format!("return code {code}"));
     }
+
     if code != 0 && flags != 0 {
         return Err("Session Present in a refusal".into());
     }
+
     let props = props(body, version, CONNACK_PROPS)?;
     if props.has(id::SERVER_REFERENCE) && !matches!(code, 0x9c | 0x9d) {
         return Err(format!("Server Reference with code {code:#04x}"));
     }
+
     Ok(Connack {
         session_present: flags == 1,
         code,
@@ -135,15 +145,18 @@ fn publish(first: u8, body: &mut Reader<'_>, version: u8) -> Result<Message, Str
     if dup && qos == 0 {
         return Err("DUP with QoS 0".into());
     }
+
     let topic = body.text()?;
     if topic.contains(['+', '#']) {
         return Err(format!("wildcard in topic name {topic:?}"));
     }
+
     let id = if qos > 0 { body.id()? } else { 0 };
     let props = props(body, version, PUBLISH_PROPS)?;
     if topic.is_empty() && !props.has(id::TOPIC_ALIAS) {
         return Err("empty topic name".into());
     }
+
     let retain = first & 1 != 0;
     let payload = body.all().to_vec();
     Ok(Message {
@@ -348,6 +361,7 @@ mod tests {
         ] {
             assert!(refused(&publish(props.clone()), 5), "{props:02x?}");
         }
+
         let connack = |code, props: PropsBuf| Wire::new().u8(0).u8(code).props(&props).packet(0x20);
         assert!(!refused(&connack(0x9c, one().text(0x1c, "other:1883")), 5));
         for (code, props) in [
@@ -359,6 +373,7 @@ mod tests {
         ] {
             assert!(refused(&connack(code, props.clone()), 5), "{props:02x?}");
         }
+
         assert!(
             refused(&packet(0x30, [0, 1, b'a', 9, 0x01, 1]), 5),
             "block beyond the packet"

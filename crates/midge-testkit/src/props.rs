@@ -177,6 +177,7 @@ fn read_one(block: &mut Reader<'_>) -> Result<Prop, String> {
         0x26 => Value::Pair(block.text()?, block.text()?),
         unknown => return Err(format!("property {unknown:#04x} does not exist")),
     };
+
     let legal = match (&value, id) {
         (Value::Byte(byte), _) => *byte <= 1,
         (Value::Two(two), id::RECEIVE_MAXIMUM | id::TOPIC_ALIAS) => *two > 0,
@@ -185,6 +186,7 @@ fn read_one(block: &mut Reader<'_>) -> Result<Prop, String> {
         (Value::Text(text), id::RESPONSE_TOPIC) => !text.contains(['+', '#']),
         _ => true,
     };
+
     if legal {
         Ok(Prop { id, value })
     } else {

@@ -33,10 +33,12 @@ pub(super) fn recv(fd: &OwnedFd, room: &mut [u8]) -> Result<(usize, u64)> {
         ControlMessageOwned::ScmTimestampns(at) => Some(at),
         _ => None,
     });
+
     let at = stamp.map_or(now, |at| {
         let at = at.tv_sec() as u64 * 1_000_000_000 + at.tv_nsec() as u64;
         now.saturating_sub(wall.saturating_sub(at))
     });
+
     Ok((message.bytes, at))
 }
 

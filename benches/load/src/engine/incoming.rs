@@ -88,6 +88,7 @@ impl Engine {
             let (len, after) = varint(bytes, at)?;
             at = after + len;
         }
+
         let mut r = Received {
             stamp: 0,
             publisher: usize::MAX,
@@ -98,6 +99,7 @@ impl Engine {
             retain: frame.header & 1 == 1,
             ours: false,
         };
+
         if frame.end >= at + 16 {
             r.stamp = u64::from_le_bytes(word(bytes, at)?);
             r.publisher = (u32::from_le_bytes(word(bytes, at + 8)?) ^ MAGIC) as usize;
@@ -106,12 +108,14 @@ impl Engine {
         } else if frame.end > bytes.len() {
             return None;
         }
+
         Some(r)
     }
 
     /// Handles all whole packets and the starts of large ones; returns how many bytes it used.
     pub(super) fn parse(&mut self, at: usize, bytes: &[u8], now: u64) -> usize {
         let mut pos = 0;
+
         loop {
             let conn = &mut self.conns[at];
             if conn.skip > 0 {
@@ -166,6 +170,7 @@ impl Engine {
             conn.out
                 .extend_from_slice(&[header, 2, r.packet_id[0], r.packet_id[1]]);
         }
+
         conn.received += 1;
         self.stats.received += 1;
         self.stats.received_bytes += r.payload_len as u64;
@@ -178,6 +183,7 @@ impl Engine {
             self.stats.foreign += 1;
             return;
         }
+
         let publishers = self.publishers.len();
         let publisher = &mut self.publishers[r.publisher];
         if self.latency_on && publisher.measured {
@@ -186,6 +192,7 @@ impl Engine {
                 self.way.add(self.arrived_ns.saturating_sub(written));
             }
         }
+
         match self.sequence.get_mut(conn.index * publishers + r.publisher) {
             None => publisher.received += 1,
             Some(expected) if r.sequence >= *expected => {
@@ -196,6 +203,7 @@ impl Engine {
             }
             Some(_) => self.stats.duplicates += 1,
         }
+
         self.mark(r.publisher);
     }
 
@@ -205,6 +213,7 @@ impl Engine {
             body.get(1).copied().unwrap_or(0),
         ];
         let failed = body.get(2).is_some_and(|&code| code >= 0x80);
+
         match header >> 4 {
             2 => self.on_connack(at, body, now),
             4 | 7 => self.on_acknowledged(at, failed),

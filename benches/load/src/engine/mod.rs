@@ -69,9 +69,11 @@ impl Engine {
         let ip: Ipv4Addr = host
             .parse()
             .map_err(|_| Error::new("--host must be an IPv4 address"))?;
+
         if !ip.is_loopback() {
             return Err(Error::new("only loopback addresses are loaded"));
         }
+
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             addr: SocketAddrV4::new(ip, port),
@@ -129,14 +131,17 @@ impl Engine {
         if self.stamps {
             arrival::ask(&fd)?;
         }
+
         // Source addresses rotate, so that a storm of connections never runs out of ports.
         self.dials = self.dials.wrapping_add(1);
+
         let source = Ipv4Addr::new(127, 0, 0, 2 + (self.dials % 200) as u8);
         rustix::net::bind(&fd, &SocketAddrV4::new(source, 0))?;
         match rustix::net::connect(&fd, &self.addr) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(e) => return Err(e),
         }
+
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
         epoll::add(
             &self.epoll,
@@ -260,11 +265,13 @@ impl Engine {
         if self.conns[at].fd.is_none() {
             return;
         }
+
         let readable = flags.contains(epoll::EventFlags::IN);
         if !readable && flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP) {
             self.lost(at);
             return;
         }
+
         if flags.contains(epoll::EventFlags::OUT) {
             let conn = &mut self.conns[at];
             if conn.state == State::Connecting {
@@ -278,6 +285,7 @@ impl Engine {
                 }
             }
         }
+
         if readable {
             self.on_readable(at);
         }
@@ -291,7 +299,9 @@ impl Engine {
         if buffer.len() < old + READ_BYTES {
             buffer.resize(old + READ_BYTES, 0);
         }
+
         self.stats.reads += 1;
+
         let room = &mut buffer[old..old + READ_BYTES];
         let read = if self.stamps {
             arrival::recv(fd, room).map(|(n, at)| {
@@ -301,6 +311,7 @@ impl Engine {
         } else {
             rustix::net::recv(fd, room, RecvFlags::empty()).map(|(n, _)| n)
         };
+
         match read {
             Ok(n) if n > 0 => {
                 buffer[..old].copy_from_slice(&conn.stash);
@@ -316,6 +327,7 @@ impl Engine {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Ok(_) | Err(_) => self.lost(at),
         }
+
         self.read_buffer = buffer;
     }
 }

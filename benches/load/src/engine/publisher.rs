@@ -42,12 +42,14 @@ impl TopicGen {
         else {
             return;
         };
+
         let mut number = if *sequential {
             *next += 1;
             *next - 1
         } else {
             rng.next() % *n
         };
+
         for &at in places.iter().rev() {
             packet[at] = b'0' + (number % 10) as u8;
             number /= 10;
@@ -122,6 +124,7 @@ impl Publisher {
     fn append(&mut self, out: &mut Vec<u8>, whole: bool, now: u64, rng: &mut Rng) {
         let at = out.len();
         out.extend_from_slice(if whole { &self.full } else { &self.head });
+
         let packet = &mut out[at..];
         let stamp = if self.scheduled {
             let at = self.sent as usize % WRITTEN;
@@ -130,6 +133,7 @@ impl Publisher {
         } else {
             now
         };
+
         let payload = self.payload_at;
         packet[payload..payload + 8].copy_from_slice(&stamp.to_le_bytes());
         packet[payload + 12..payload + 16].copy_from_slice(&(self.sent as u32).to_le_bytes());
@@ -139,6 +143,7 @@ impl Publisher {
             packet[id..id + 2].copy_from_slice(&self.next_id.to_be_bytes());
             self.in_flight += 1;
         }
+
         self.topic.patch(packet, rng);
         self.sent += 1;
     }
@@ -184,8 +189,10 @@ impl Engine {
         head.extend_from_slice(&[0; PAYLOAD_HEAD]);
         head[payload_at + 8..payload_at + 12]
             .copy_from_slice(&(index as u32 ^ MAGIC).to_le_bytes());
+
         let mut full = head.clone();
         full.resize(payload_at + size, b'x');
+
         let topic = match message.generator {
             TopicGen::Digits {
                 mut places,
@@ -203,6 +210,7 @@ impl Engine {
             }
             TopicGen::Fixed => TopicGen::Fixed,
         };
+
         self.publishers.push(Publisher {
             conn,
             // A publisher of QoS 2 puts PUBRELs between its messages, so it copies even big ones.
@@ -229,6 +237,7 @@ impl Engine {
             due: VecDeque::new(),
             written: Vec::new(),
         });
+
         index
     }
 
@@ -291,6 +300,7 @@ impl Engine {
                 return;
             }
         }
+
         self.mark(publisher);
     }
 }

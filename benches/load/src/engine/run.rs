@@ -107,6 +107,7 @@ impl Engine {
         let settled = |e: &Self| e.ready + (e.stats.closed + e.connect_failed) as usize;
         let before = settled(self);
         let mut dialed = 0;
+
         loop {
             let done = settled(self) - before;
             if done >= total || seconds_since(start) > timeout {
@@ -162,6 +163,7 @@ impl Engine {
         for publisher in 0..self.publishers.len() {
             self.mark(publisher);
         }
+
         let mut base = None;
         let mut progress = (start, self.stats.received);
         loop {
@@ -189,6 +191,7 @@ impl Engine {
                 progress = (now, self.stats.received);
             }
         }
+
         let after = self.snapshot(o.pid);
         let base = base.unwrap_or_else(|| self.snapshot(o.pid));
         Measured {

@@ -36,6 +36,7 @@ pub(super) fn prepare(
         let filters: Vec<String> = (0..count).map(filter).collect();
         subscribes(version, &filters)
     };
+
     let (mut bytes, mut reads) = (Vec::new(), true);
     match kind {
         // Every filter finds one of very many retained messages, behind a wildcard.
@@ -93,6 +94,7 @@ pub(super) fn prepare(
         "pings" => bytes = mqtt::PINGREQ.repeat(LARGE / 2),
         _ => return Ok(None),
     }
+
     let at = if kind == "properties" {
         let at = e.add_conn(Role::Idle, e.conns.len(), std::mem::take(&mut bytes));
         e.conns[at].may_close = true;
@@ -100,6 +102,7 @@ pub(super) fn prepare(
     } else {
         target.connect(e, Role::Idle, 1, "attack-")?.start
     };
+
     e.conns[at].may_close = true;
     Ok(Some(Attack { at, bytes, reads }))
 }

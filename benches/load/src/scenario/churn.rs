@@ -15,6 +15,7 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     let kind = args.text_or("kind", "messages");
     let count = args.int("count", 1_000_000)?;
     j.s("kind", &kind).u("count", count);
+
     let mut e = target.engine(16)?;
     match kind.as_str() {
         "messages" | "topics" => {
@@ -38,6 +39,7 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
         }
         _ => return Err(Error::new("--kind messages, connects or topics")),
     }
+
     Ok(())
 }
 
@@ -52,6 +54,7 @@ fn add_publisher(e: &mut Engine, conn: usize, distinct: bool) {
     } else {
         TopicGen::Fixed
     };
+
     let message = Message {
         topic: "churn/00000000",
         qos: 0,
@@ -59,8 +62,10 @@ fn add_publisher(e: &mut Engine, conn: usize, distinct: bool) {
         size: 16,
         generator,
     };
+
     let at = e.add_publisher(conn, message);
     e.sequence = vec![0; 1];
+
     let p = &mut e.publishers[at];
     p.window = 256;
     p.min_batch = 64;
@@ -89,12 +94,15 @@ fn measured(
     work: impl FnOnce(&mut Engine) -> Result<()>,
 ) -> Result<()> {
     e.rest(1.0);
+
     let (before, _) = rss(target.pid);
     let (cpu, start) = (cpu_s(target.pid), now_ns());
     work(e)?;
+
     let seconds = seconds_since(start);
     let cpu = cpu_s(target.pid) - cpu;
     e.rest(1.0);
+
     let (after, peak) = rss(target.pid);
     j.f("seconds", seconds)
         .f("churn_per_s", count as f64 / seconds);

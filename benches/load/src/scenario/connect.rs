@@ -34,6 +34,7 @@ fn hold(
     let seconds = e.connect_all(range.clone(), parallel, 120.0);
     let (cpu, own) = (cpu_s(target.pid) - cpu, self_cpu_s() - own);
     e.rest(0.7);
+
     let up = e.ready as f64;
     let (after, _) = rss(target.pid);
     j.s("mode", "hold")
@@ -57,10 +58,12 @@ fn hold(
             bytes_each(before, subscribed, up),
         );
     }
+
     // How soon is a fresh client served while all of these go?
     for at in range.clone() {
         e.close(at, true);
     }
+
     let start = now_ns();
     e.connect_all(range.start..range.start + 1, 1, 60.0);
     j.f("reconnect_after_close_s", seconds_since(start));
@@ -98,6 +101,7 @@ pub(super) fn connect_repeatedly(e: &mut Engine, first: usize, count: usize) -> 
     for &at in &slots {
         e.dial(at);
     }
+
     while !slots.is_empty() && seconds_since(start) < 300.0 {
         e.poll(1_000_000);
         slots.retain(|&at| match e.conns[at].state {
@@ -113,5 +117,6 @@ pub(super) fn connect_repeatedly(e: &mut Engine, first: usize, count: usize) -> 
             }
         });
     }
+
     seconds_since(start)
 }

@@ -46,6 +46,7 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     let rate = args.num("rate", 1000.0)?;
     let mut e = target.engine(size)?;
     e.stamps = true;
+
     let subscribers = target.connect(&mut e, Role::Subscriber, pairs, "s-")?;
     subscribe_all(&mut e, subscribers, qos, |index| format!("calm/{index}/t"))?;
     for (index, conn) in target
@@ -66,11 +67,13 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
         );
         e.publishers[at].window = u64::MAX / 2;
     }
+
     let o = run_options(args, target, rate)?;
     j.s("kind", &kind)
         .u("pubs", pairs as u64)
         .u("size", size as u64)
         .f("rate", rate);
+
     let phase = AtomicU8::new(CALM);
     let (ready, is_ready) = channel();
     thread::scope(|scope| {
@@ -106,6 +109,7 @@ fn disturb(
     phase: &AtomicU8,
 ) -> Result<Outcome> {
     lowest_priority()?;
+
     let mut e = target.engine(args.count("payload", 256)?)?;
     let disturbance = prepare(kind, args, target, &mut e)?;
     if ready.send(()).is_ok() {
@@ -113,6 +117,7 @@ fn disturb(
         disturbance.start(target, &mut e);
         e.until(f64::INFINITY, |_| phase.load(Ordering::Acquire) == OVER);
     }
+
     Ok(Outcome {
         closed: e.stats.closed,
         failed: e.connect_failed,
@@ -133,13 +138,16 @@ fn measure_both(
     let calm_way = e.way.quantile(0.99);
     e.latency.json(j, "calm_lat_");
     e.way.json(j, "calm_way_");
+
     let (before, _) = rss(target.pid);
     o.warmup = 0.0;
     phase.store(DISTURBING, Ordering::Release);
+
     let disturbed = e.run(&o);
     let (p50, p99) = (e.latency.quantile(0.5), e.latency.quantile(0.99));
     e.latency.json(j, "lat_");
     e.way.json(j, "way_");
+
     let (after, peak) = rss(target.pid);
     j.f("calm_recv_per_s", calm.stats.received as f64 / calm.wall);
     j.f(
@@ -148,6 +156,7 @@ fn measure_both(
     );
     j.f("p50_ratio", p50 as f64 / calm_p50.max(1) as f64);
     j.f("p99_ratio", p99 as f64 / calm_p99.max(1) as f64);
+
     let way = e.way.quantile(0.99);
     j.f("way_p99_ratio", way as f64 / calm_way.max(1) as f64);
     j.f("broker_cpu", disturbed.broker_cpu / disturbed.wall);

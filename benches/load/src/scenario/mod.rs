@@ -42,6 +42,7 @@ Numbers take k, m (1000s) and ki, mi (1024s). One JSON object per run on the sta
 /// Runs one scenario; returns its JSON object (`limit` runs until its process is ended).
 pub fn run(scenario: &str, args: &Args) -> Result<String> {
     raise_open_files();
+
     let target = Target::new(args)?;
     let mut json = Json::new();
     json.s("scenario", scenario)
@@ -63,6 +64,7 @@ pub fn run(scenario: &str, args: &Args) -> Result<String> {
             )));
         }
     }
+
     Ok(json.done())
 }
 
@@ -171,9 +173,11 @@ fn subscribe_all(
             return Err(Error::new("a SUBACK is missing after 20 s"));
         }
     }
+
     if e.conns[range].iter().any(|c| c.refused > 0) {
         return Err(Error::new("a subscription was refused"));
     }
+
     Ok(())
 }
 
@@ -208,6 +212,7 @@ fn report(j: &mut Json, e: &Engine, m: &Measured, pid: u64) {
         .f("recv_per_s", received / m.wall);
     j.f("sent_per_s", s.sent as f64 / m.wall);
     j.f("mbytes_per_s", s.received_bytes as f64 / m.wall / 1e6);
+
     // A message behind a later one of its publisher shows as a gap first, then as an old number.
     let late = s.lost.min(s.duplicates);
     j.u("lost", s.lost - late)
@@ -215,6 +220,7 @@ fn report(j: &mut Json, e: &Engine, m: &Measured, pid: u64) {
         .u("reordered", late);
     j.u("stalls", s.stalls).u("ack_errors", s.ack_errors);
     e.latency.json(j, "lat_");
+
     let per_message = 1e6 / received.max(1.0);
     let mut others = m.machine_cpu - m.self_cpu;
     if pid > 0 {
@@ -224,6 +230,7 @@ fn report(j: &mut Json, e: &Engine, m: &Measured, pid: u64) {
         j.f("broker_cpu_us_per_msg", m.broker_cpu * per_message);
         j.u("broker_rss", now).u("broker_rss_peak", peak);
     }
+
     j.f("load_cpu", m.self_cpu / m.wall)
         .f("load_cpu_us_per_msg", m.self_cpu * per_message);
     j.f("other_cpu", (others / m.wall).max(0.0))

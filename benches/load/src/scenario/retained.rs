@@ -16,11 +16,13 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     let mut e = target.engine(size)?;
     let publisher = target.connect(&mut e, Role::Publisher, 1, "p-")?.start;
     add_publisher(args, &mut e, publisher, count, size, qos)?;
+
     let (before, _) = rss(target.pid);
     let cpu = cpu_s(target.pid);
     let store_s = store(&mut e, publisher, count, qos)?;
     let cpu = cpu_s(target.pid) - cpu;
     e.rest(0.5);
+
     let (after, _) = rss(target.pid);
     j.u("count", count)
         .u("size", size as u64)
@@ -53,6 +55,7 @@ fn add_publisher(
         sequential: true,
         next: 0,
     };
+
     let message = Message {
         topic: "rr/00/00/0000/v",
         qos,
@@ -60,10 +63,12 @@ fn add_publisher(
         size,
         generator,
     };
+
     let receive_maximum = u64::from(e.conns[conn].receive_maximum);
     let at = e.add_publisher(conn, message);
     let p = &mut e.publishers[at];
     p.limit = n;
+
     // Nobody receives them yet, so only the acknowledgements bound what is under way.
     p.window = u64::MAX / 2;
     p.ack_window = receive_maximum.min(args.int("window", 500)?);
@@ -120,6 +125,7 @@ fn deliver(
         delivered = delivered.min(e.stats.received);
         e.close(at, true);
     }
+
     let cpu = cpu_s(target.pid) - cpu;
     let seconds = median(&mut all);
     j.u("delivered", delivered).f("deliver_s", seconds);

@@ -28,12 +28,14 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     if command.trim().is_empty() {
         return Err(Error::new("start needs --cmd"));
     }
+
     let count = args.count("runs", 7)?.max(1);
     let mut runs = Vec::with_capacity(count);
     for _ in 0..count {
         runs.push(once(&command, target)?);
         sleep(Duration::from_millis(50));
     }
+
     let column = |f: fn(&Run) -> f64| runs.iter().map(f).collect::<Vec<_>>();
     let mut connack = column(|r| r.connack_ms);
     j.u("runs", count as u64)
@@ -61,6 +63,7 @@ fn once(command: &str, target: &Target) -> Result<Run> {
     let connack = first_connack(target, start);
     let cpu_ms = cpu_s(pid) * 1e3;
     sleep(Duration::from_millis(300));
+
     let rss_mib = rss(pid).0 as f64 / 1_048_576.0;
     let exit_ms = end(&mut child);
     Ok(Run {

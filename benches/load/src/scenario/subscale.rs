@@ -57,9 +57,11 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     let each = args.int("count", 100_000)? / conns as u64;
     let count = each * conns as u64;
     let mut e = target.engine(size)?;
+
     // The one pair that goes on while the subscriptions vanish.
     let watcher = target.connect(&mut e, Role::Subscriber, 1, "w-")?;
     super::subscribe_all(&mut e, watcher, 0, |_| "watch/t".to_string())?;
+
     let subscribers = target.connect(&mut e, Role::Subscriber, conns, "s-")?;
     let (before, _) = rss(target.pid);
     let cpu = cpu_s(target.pid);
@@ -74,8 +76,10 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     )?;
     let cpu = cpu_s(target.pid) - cpu;
     e.rest(0.3);
+
     let (after, _) = rss(target.pid);
     add_publishers(args, target, &mut e, kind, count, size, qos)?;
+
     let rate = args.num("rate", 0.0)?;
     let measured = measure(&mut e, &run_options(args, target, rate)?)?;
     j.s("kind", &kind_name)
@@ -91,6 +95,7 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     for p in &mut e.publishers {
         p.limit = p.sent;
     }
+
     e.rest(0.2);
     teardown(target, &mut e, subscribers, j)
 }
@@ -134,9 +139,11 @@ fn subscribe_each(
             ));
         }
     }
+
     if e.conns[range].iter().any(|c| c.refused > 0) {
         return Err(Error::new("a subscription was refused"));
     }
+
     Ok(seconds_since(start))
 }
 
@@ -174,6 +181,7 @@ fn add_publishers(
         p.ack_window = ack_window;
         p.min_batch = (window / 4).max(1);
     }
+
     Ok(())
 }
 
@@ -194,6 +202,7 @@ fn teardown(
     for p in &mut e.publishers {
         p.measured = false;
     }
+
     let generator = TopicGen::Fixed;
     let message = Message {
         topic: "watch/t",
@@ -202,8 +211,10 @@ fn teardown(
         size: 16,
         generator,
     };
+
     let at = e.add_publisher(conn, message);
     e.publishers[at].window = u64::MAX / 2;
+
     let mut o = RunOptions {
         warmup: 0.2,
         duration: 0.8,
@@ -211,15 +222,18 @@ fn teardown(
         spin: true,
         pid: target.pid,
     };
+
     measure(e, &o)?;
     j.f("calm_max_ms", e.latency.max() as f64 / 1e6);
     for at in subscribers {
         e.close(at, true);
     }
+
     o.warmup = 0.0;
     o.duration = 3.0;
     measure(e, &o)?;
     j.f("teardown_max_ms", e.latency.max() as f64 / 1e6);
+
     let late = target.add(e, Role::Idle, 1, "after-");
     let start = now_ns();
     e.connect_all(late, 1, 120.0);

@@ -56,6 +56,7 @@ pub(super) fn run(scenario: &str, args: &Args, target: &Target, j: &mut Json) ->
     let mut e = target.engine(size)?;
     let subscribers = target.connect(&mut e, Role::Subscriber, subs, "s-")?;
     subscribe_all(&mut e, subscribers, qos, |index| filter(scenario, index))?;
+
     let publishers = target.connect(&mut e, Role::Publisher, pubs, "p-")?;
     for (index, conn) in publishers.enumerate() {
         let receive_maximum = u64::from(e.conns[conn].receive_maximum);
@@ -81,10 +82,12 @@ pub(super) fn run(scenario: &str, args: &Args, target: &Target, j: &mut Json) ->
         p.fan = if scenario == "fanout" { subs as u64 } else { 1 };
         p.min_batch = args.int("minbatch", (window / 4).min(receive_maximum / 2).max(1))?;
     }
+
     // Members of a shared group see gaps by design; a huge table would measure the cache.
     if scenario != "shared" && subs * pubs <= 2_000_000 {
         e.sequence = vec![0; subs * pubs];
     }
+
     let measured = measure(&mut e, &run_options(args, target, rate)?)?;
     j.u("pubs", pubs as u64)
         .u("subs", subs as u64)

@@ -14,15 +14,18 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     };
+
     let path = PATHS.iter().find(|path| path.name == name);
     let count = args.next().and_then(|count| count.parse::<u64>().ok());
     let (Some(path), Some(count)) = (path, count) else {
         eprintln!("usage: repeat [NAME COUNT]");
         return ExitCode::from(2);
     };
+
     let mut call = (path.setup)();
     for _ in 0..count {
         call();
     }
+
     ExitCode::SUCCESS
 }

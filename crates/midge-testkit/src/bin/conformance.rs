@@ -104,6 +104,7 @@ fn tables() -> Result<Vec<Table>, String> {
         }
         tables.push(Table { title, rows });
     }
+
     Ok(tables)
 }
 
@@ -151,6 +152,7 @@ fn place(file: &Path) -> Option<(String, Vec<String>)> {
         [name, _, modules @ ..] => (name.clone(), modules),
         _ => return None,
     };
+
     let hidden = ["mod", "main", "lib"];
     let modules = modules
         .iter()
@@ -169,6 +171,7 @@ fn function(line: &str) -> Option<&str> {
 fn coverage(errors: &mut Vec<String>) -> BTreeMap<String, BTreeSet<Test>> {
     let mut files = BTreeSet::new();
     sources(&root().join("crates"), &mut files);
+
     let mut covered: BTreeMap<String, BTreeSet<Test>> = BTreeMap::new();
     for file in files {
         let (Some((binary, modules)), Ok(text)) = (place(&file), fs::read_to_string(&file)) else {
@@ -218,6 +221,7 @@ fn coverage(errors: &mut Vec<String>) -> BTreeMap<String, BTreeSet<Test>> {
             errors.push(format!("{}: a list without a test", file.display()));
         }
     }
+
     covered
 }
 
@@ -250,6 +254,7 @@ fn results(output: &str) -> Results {
             }
         }
     }
+
     results
 }
 
@@ -288,6 +293,7 @@ fn render(
          (see tests/conformance/README.md), checked against the run of the gate; do not edit.\n\n| Table | Statements | with tests | with a reason instead |\n\
          | --- | ---: | ---: | ---: |\n",
     );
+
     for table in tables {
         let tested = table
             .rows
@@ -301,6 +307,7 @@ fn render(
         let (all, reasoned) = (table.rows.len(), reasoned.count());
         let _ = writeln!(out, "| {} | {all} | {tested} | {reasoned} |", table.title);
     }
+
     for table in tables {
         let _ = write!(
             out,
@@ -329,6 +336,7 @@ fn render(
             );
         }
     }
+
     out
 }
 

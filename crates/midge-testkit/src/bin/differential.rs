@@ -49,6 +49,7 @@ impl Options {
             steps: 120,
             keep_going: false,
         };
+
         while let Some(name) = arguments.next() {
             match name.as_str() {
                 "--help" => return Err(String::new()),
@@ -72,6 +73,7 @@ impl Options {
                 _ => return Err(format!("{name} is not known")),
             }
         }
+
         Ok(options)
     }
 }
@@ -93,6 +95,7 @@ fn campaign(options: &Options) -> ExitCode {
             }
         }
     }
+
     println!("{scripts} scripts, {received} messages received, {differences} differences");
     match differences {
         0 => ExitCode::SUCCESS,

@@ -73,6 +73,7 @@ impl Options {
             show: 2,
             trace: false,
         };
+
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--help" => return Err(String::new()),
@@ -84,6 +85,7 @@ impl Options {
                 }
             }
         }
+
         Ok(options)
     }
 
@@ -93,11 +95,13 @@ impl Options {
                 .parse::<u64>()
                 .map_err(|error| format!("{name}: {error}"))
         };
+
         let size = || {
             value
                 .parse::<usize>()
                 .map_err(|error| format!("{name}: {error}"))
         };
+
         let unknown = || format!("{name}: there is no {value}");
         match name {
             "--threads" => self.setup.threads = size()?.max(1),
@@ -117,6 +121,7 @@ impl Options {
             "--without" => self.checks = self.checks.clone().without(&named(value)?),
             _ => return Err(format!("{name} is not known")),
         }
+
         Ok(())
     }
 }
@@ -143,6 +148,7 @@ impl Campaign {
     fn run(options: Options) -> ExitCode {
         let start = Instant::now();
         println!("{} --seed {}", options.setup, options.seed);
+
         let mut campaign = Self {
             scripts: 0,
             published: 0,
@@ -151,6 +157,7 @@ impl Campaign {
             findings: BTreeMap::new(),
             options,
         };
+
         let mut seed = campaign.options.seed;
         while start.elapsed() < campaign.options.time && campaign.scripts < campaign.options.scripts
         {
@@ -193,6 +200,7 @@ impl Campaign {
                 );
             }
         }
+
         if self.options.trace {
             report.trace.iter().for_each(|line| println!("{line}"));
         }
@@ -206,6 +214,7 @@ impl Campaign {
             takeovers,
             ..
         } = self;
+
         println!(
             "{scripts} scripts, {published} messages published, {received} received, {takeovers} \
              takeovers, {:.1} s",
@@ -214,6 +223,7 @@ impl Campaign {
         for (check, (count, seed)) in &self.findings {
             println!("{count:>6} findings of {check}, first with seed {seed}");
         }
+
         if self.findings.is_empty() {
             println!("no finding");
             ExitCode::SUCCESS

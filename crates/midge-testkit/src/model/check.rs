@@ -32,6 +32,7 @@ impl<'a> Index<'a> {
             copies: HashMap::new(),
             arrived: HashMap::new(),
         };
+
         for sending in history.sendings() {
             index.sendings.insert(sending.name, sending);
             index
@@ -40,12 +41,14 @@ impl<'a> Index<'a> {
                 .or_default()
                 .push(sending);
         }
+
         for (client, facts) in history.clients.iter().enumerate() {
             for delivery in &facts.deliveries {
                 let key = (client, delivery.session, delivery.name.message());
                 index.arrived.entry(key).or_default().push(delivery);
             }
         }
+
         index
     }
 
@@ -141,6 +144,7 @@ fn wrong_form(
         let what = format!("topic {} instead of {}", delivery.topic, sending.topic);
         wrong.push((Check::Form, what));
     }
+
     let mut marks = 0;
     if access.change(&sending.topic) == Change::Mark {
         marks |= MARK_PUBLISH;
@@ -148,20 +152,24 @@ fn wrong_form(
     if !receiver.is_host() && access.delivery(&receiver.client_id, &sending.topic) == Change::Mark {
         marks |= MARK_DELIVERY;
     }
+
     if delivery.marks != marks {
         wrong.push((
             Check::Form,
             format!("marks {} instead of {marks}", delivery.marks),
         ));
     }
+
     if receiver.is_host() || is_shared_topic(index.history, &sending.topic) {
         return wrong;
     }
+
     let until = if sending.retain {
         delivery.at
     } else {
         known(sending.done).min(sending.over).min(delivery.at)
     };
+
     let span = (index.routed(sending).0, until);
     let coverage = index
         .judge
@@ -170,12 +178,14 @@ fn wrong_form(
     if coverage.possible.is_empty() || sending.retain {
         return wrong;
     }
+
     // A subscription with No Local adds neither QoS nor identifier.
     let check = if coverage.hidden {
         Check::NoLocal
     } else {
         Check::Form
     };
+
     if !(lowest..=highest).contains(&delivery.qos) {
         let what = format!("QoS {} instead of {lowest} to {highest}", delivery.qos);
         wrong.push((check, what));
@@ -183,6 +193,7 @@ fn wrong_form(
     if delivery.retain {
         wrong.push((Check::Form, "RETAIN is set".into()));
     }
+
     if receiver.version == 5 {
         let sure = coverage
             .sure
@@ -199,6 +210,7 @@ fn wrong_form(
             wrong.push((check, what));
         }
     }
+
     wrong
 }
 
@@ -305,12 +317,14 @@ fn oblige(
     {
         return;
     }
+
     let coverage = index.judge.coverage(sending, client, session, span);
     let receiver = &index.history.clients[client];
     let check = match (check, qos_range(sending, &coverage).1) {
         (Check::Lost, 0) => Check::LostQos0,
         _ => check,
     };
+
     let what = format!(
         "{} (session {session}) did not get {} on {}, routed within {} to {}",
         receiver.client_id, sending.name, sending.topic, span.0, span.1

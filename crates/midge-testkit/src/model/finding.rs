@@ -169,6 +169,7 @@ pub fn trace(history: &History, wanted: impl Fn(Option<usize>, &str) -> bool) ->
             events.map(|event| (event.at, format!("{}: {}", client.client_id, event.what))),
         );
     }
+
     let common = history
         .events
         .iter()

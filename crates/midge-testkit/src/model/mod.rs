@@ -115,12 +115,14 @@ impl Name {
         let [b'M', kind, publisher, qos, a, b, c, d, e, f, marks] = *head else {
             return None;
         };
+
         let kind = match kind {
             0 => Kind::Client,
             1 => Kind::Will,
             2 => Kind::Host,
             _ => return None,
         };
+
         let name = Self {
             kind,
             publisher,
@@ -128,6 +130,7 @@ impl Name {
             connection: u16::from_be_bytes([e, f]),
             qos,
         };
+
         Some((name, marks))
     }
 
@@ -147,6 +150,7 @@ impl std::fmt::Display for Name {
             qos,
             ..
         } = self;
+
         match self.kind {
             Kind::Client => write!(
                 f,

@@ -12,6 +12,7 @@ type Stream<'a> = (usize, usize, (Kind, u8), &'a str, (u8, u8), &'a [u32]);
 pub(crate) fn check(index: &Index<'_>, found: &mut Vec<Finding>) {
     let mut last: HashMap<Stream<'_>, (Name, u64)> = HashMap::new();
     let mut seen: HashMap<(usize, usize, Name), ()> = HashMap::new();
+
     for (client, facts) in index.history.clients.iter().enumerate() {
         for delivery in &facts.deliveries {
             let name = delivery.name;

@@ -8,6 +8,7 @@ use super::{Check, Finding, Sending, group_filter, matches};
 pub(crate) fn check(index: &Index<'_>, found: &mut Vec<Finding>) {
     let groups = groups(index);
     let mut told: Vec<(super::Kind, u8, u32)> = Vec::new();
+
     for sending in index.history.sendings() {
         for (filter, ids) in &groups {
             let inner = group_filter(filter).unwrap_or_default();
@@ -84,6 +85,7 @@ fn too_many(index: &Index<'_>, holders: &[(usize, usize)]) -> bool {
 /// A member that was there all the time and may take the message, if there is one.
 fn owes(index: &Index<'_>, sending: &Sending, filter: &str) -> Option<(usize, String)> {
     sending.done?;
+
     let history = index.history;
     if history.lossy
         || sending.name.qos == 0
@@ -92,7 +94,9 @@ fn owes(index: &Index<'_>, sending: &Sending, filter: &str) -> Option<(usize, St
     {
         return None;
     }
+
     let (from, to) = index.routed(sending);
+
     // A QoS 2 message in flight ends with its session (MQTT-4.8.2-5); one with QoS 0 with its
     // connection.
     let frail = history.clients.iter().any(|client| {
@@ -105,9 +109,11 @@ fn owes(index: &Index<'_>, sending: &Sending, filter: &str) -> Option<(usize, St
                 fact.qos == 0 || ended && sending.name.qos.min(fact.qos) == 2
             })
     });
+
     if frail {
         return None;
     }
+
     history
         .clients
         .iter()

@@ -47,6 +47,7 @@ mod tests {
         ] {
             assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
         }
+
         assert_eq!(group_filter("$share/g/a/+"), Some("a/+"));
         assert_eq!(group_filter("a/+"), None);
     }

@@ -72,6 +72,7 @@ impl<'a> Judge<'a> {
                 found.sure.push(fact);
             }
         }
+
         found.covered = filters.iter().any(|filter| {
             let versions = self
                 .subscriptions(client, session)
@@ -83,6 +84,7 @@ impl<'a> Judge<'a> {
                 to,
             )
         });
+
         found
     }
 
@@ -121,12 +123,14 @@ impl<'a> Judge<'a> {
         if let Some(why) = self.hidden_by_hooks(sending, client, at) {
             return Verdict::MustNot(Check::Denied, why);
         }
+
         let live = known(sending.done).min(sending.over).min(at);
         let until = if sending.retain { at } else { live };
         let coverage = self.coverage(sending, client, session, (sending.from, until));
         if !coverage.possible.is_empty() || self.by_group(sending, client, session, until) {
             return Verdict::May;
         }
+
         // What No Local means for retained messages is left open.
         match coverage.hidden {
             true if sending.retain => Verdict::May,
@@ -155,6 +159,7 @@ impl<'a> Judge<'a> {
         {
             return Some("a hook hides it from this client");
         }
+
         let (_, ever) = self.history.may_receive(client, sending.from, at);
         (!ever).then_some("the right to receive had been taken away")
     }
@@ -201,10 +206,12 @@ impl<'a> Judge<'a> {
         {
             return Verdict::May;
         }
+
         let coverage = self.coverage(sending, client, session, (from, to));
         if !coverage.covered {
             return Verdict::May;
         }
+
         let (lowest, _) = qos_range(sending, &coverage);
         let kept = lowest > 0 || receiver.is_host();
         if kept || is_watched(receiver, session, from, to) {

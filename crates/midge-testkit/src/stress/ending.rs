@@ -41,10 +41,12 @@ impl Peer {
             let finding = Finding::new(Check::Stuck, "the broker does nothing for a connection");
             world.find(finding.client(self.index));
         }
+
         self.received = received;
         self.parse(world);
         self.received.clear();
         self.gone(down);
+
         let over = world.moment();
         let tick = world.clock.now().0;
         let attempts = self.attempts;
@@ -52,6 +54,7 @@ impl Peer {
             facts.over = if ended == Ended::Now { over } else { NEVER };
             facts.tick = tick;
         }
+
         self.tell(
             over,
             format!("connection {attempts} is closed, it may have ended since {down}"),
@@ -66,13 +69,16 @@ impl Peer {
         if rest == Rest::Goodbye && self.connected {
             self.say_goodbye(true, 0);
         }
+
         let Some(mut line) = self.line.take() else {
             return;
         };
+
         let unread = line.unread();
         if rest == Rest::Half {
             line.forget(unread / 2);
         }
+
         let direct = line.is_direct() && !line.ended();
         let now = world.moment();
         let down = if direct { now } else { self.alive };
@@ -84,10 +90,12 @@ impl Peer {
         if rest == Rest::Goodbye {
             self.may_have_ended = true;
         }
+
         self.tell(
             now,
             format!("connection {attempts} is left with {unread} bytes unread, {rest:?}"),
         );
+
         let left = Left {
             line,
             received: std::mem::take(&mut self.received),
@@ -96,6 +104,7 @@ impl Peer {
             version: self.plan.version,
             reads: rest != Rest::Lost,
         };
+
         self.gone(down);
         world.leave(left);
     }
@@ -228,6 +237,7 @@ impl Peer {
                 self.history.events.push(Event { at: over.at, what });
             }
         }
+
         let history = &mut self.history;
         for sending in &mut history.sendings {
             let on = history

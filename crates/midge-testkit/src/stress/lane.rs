@@ -124,6 +124,7 @@ impl Lane {
 
     fn step_of(&mut self, world: &World, step: &Step, at: usize) {
         let peer = &mut self.peers[at];
+
         match *step {
             Step::Connect { clean, will, .. } => peer.connect(world, clean, will),
             Step::TakeOver {
@@ -196,6 +197,7 @@ impl Lane {
             connection: 0,
             qos,
         };
+
         let client = as_peer.map(|peer| format!("c{peer}"));
         let topic = TOPICS[topic];
         let (from, tick) = (world.moment(), world.clock.now().0);
@@ -203,6 +205,7 @@ impl Lane {
             "{} the host publishes on {topic} QoS {qos} as {client:?}",
             tag(name)
         ));
+
         let receipt = world
             .engine
             .publish((name, topic, retain), client.as_deref(), &world.clock);
@@ -220,6 +223,7 @@ impl Lane {
             over: NEVER,
             origin: as_peer,
         });
+
         if let Some(receipt) = receipt.filter(|_| qos > 0) {
             self.watched.push(Watched {
                 name,
@@ -270,6 +274,7 @@ impl Lane {
                 }
             }
         }
+
         found
     }
 }

@@ -131,6 +131,7 @@ impl Tap {
         let Some(link) = side.link.clone() else {
             return;
         };
+
         let mut written = false;
         loop {
             if written && !self.hub.output_written(&link) {
@@ -182,6 +183,7 @@ impl CoreLine {
             eager,
             side: Mutex::default(),
         });
+
         let link = hub.accept("stress".into(), "core".into(), tap.clone(), clock.now())?;
         lock(&tap.side).link = Some(link.clone());
         Some(Self {
@@ -222,6 +224,7 @@ impl CoreLine {
                 used
             }
         };
+
         self.input = input[used.min(input.len())..].to_vec();
         used
     }
@@ -234,6 +237,7 @@ impl Line for CoreLine {
 
     fn work(&mut self) -> bool {
         let mut worked = false;
+
         loop {
             if self.link.ended().is_some() {
                 self.input.clear();

@@ -80,6 +80,7 @@ impl Peer {
             version: plan.version,
             ..ClientHistory::default()
         };
+
         Self {
             index,
             plan,
@@ -136,19 +137,23 @@ impl Peer {
         if self.line.is_some() {
             return;
         }
+
         let Some(line) = world.engine.open(&self.plan, &world.clock) else {
             world.find(
                 Finding::new(Check::Gauge, "a connection was not accepted").client(self.index),
             );
             return;
         };
+
         self.line = Some(line);
         self.ledger = Ledger::new();
         self.attempts += 1;
         self.dismissed = false;
         self.clean = clean || (self.plan.version == 4 && self.plan.expiry == 0);
+
         let at = world.moment();
         self.alive = at;
+
         let (packet, will) = self.connect_packet(will);
         self.history.connections.push(ConnectionFact {
             number: self.attempts,
@@ -163,6 +168,7 @@ impl Peer {
             cut: false,
             tick: 0,
         });
+
         self.tell(
             at,
             format!("CONNECT {} clean {}", self.attempts, self.clean),
@@ -186,11 +192,13 @@ impl Peer {
             .clean(self.clean)
             .keep_alive(self.plan.keep_alive)
             .user(format!("{id} {}", self.attempts));
+
         if self.plan.version == 5 {
             connect = connect
                 .expiry(self.plan.expiry)
                 .receive_maximum(self.plan.window);
         }
+
         let fact = will.map(|plan| {
             let name = Name {
                 kind: Kind::Will,
@@ -213,6 +221,7 @@ impl Peer {
                 plan,
             )
         });
+
         if let Some((fact, plan)) = &fact {
             let mut will = Will::new(&fact.topic, fact.name.payload(0)).qos(plan.qos);
             if fact.delay > 0 {
@@ -220,6 +229,7 @@ impl Peer {
             }
             connect = connect.will(will);
         }
+
         (connect.bytes(), fact.map(|(fact, _)| fact))
     }
 
@@ -240,12 +250,15 @@ impl Peer {
             self.open.clear();
             self.seen.clear();
         }
+
         self.may_have_ended = false;
+
         let session = self.history.sessions.len() - 1;
         if let Some(facts) = self.facts() {
             facts.up = at;
             facts.session = session;
         }
+
         self.tell(
             at,
             format!(
@@ -287,6 +300,7 @@ impl Peer {
             .map(|(id, outgoing)| (outgoing.order, *id))
             .collect();
         order.sort_unstable();
+
         for (_, packet_id) in order {
             let Some(outgoing) = self.outgoing.get(&packet_id).cloned() else {
                 continue;
@@ -337,6 +351,7 @@ impl Peer {
         if !self.connected {
             return;
         }
+
         let packet_id = self.fresh_id();
         let at = world.moment();
         let session = self.history.sessions.len() - 1;
@@ -356,18 +371,23 @@ impl Peer {
             replaced: false,
             refused: false,
         };
+
         self.history.subscriptions.push(fact);
+
         let new = self.history.subscriptions.len() - 1;
         if let Some(old) = known {
             self.history.subscriptions[old].off = Some(Span::since(at));
             self.history.subscriptions[old].replaced = true;
         }
+
         self.subscribing.insert(packet_id, (new, known));
         self.tell(at, format!("SUBSCRIBE {text} options {options:#04x}"));
+
         let mut packet = Subscribe::new(packet_id).filter(text, options);
         if with_id {
             packet = packet.subscription_id(filter + 1);
         }
+
         self.write(&packet.bytes_for(self.plan.version));
     }
 
@@ -383,16 +403,19 @@ impl Peer {
         if !self.connected {
             return;
         }
+
         let packet_id = self.fresh_id();
         let at = world.moment();
         let known = self.active(FILTERS[filter]);
         if let Some(known) = known {
             self.history.subscriptions[known].off = Some(Span::since(at));
         }
+
         let before = self.history.subscriptions.len();
         self.unsubscribing
             .insert(packet_id, (FILTERS[filter].into(), before));
         self.tell(at, format!("UNSUBSCRIBE {}", FILTERS[filter]));
+
         let bytes = unsubscribe(
             self.plan.version,
             packet_id,
@@ -412,6 +435,7 @@ impl Peer {
         if !self.connected || self.outgoing.len() > 500 {
             return;
         }
+
         let packet_id = if qos > 0 { self.fresh_id() } else { 0 };
         let name = Name {
             kind: Kind::Client,
@@ -420,7 +444,9 @@ impl Peer {
             connection: self.attempts,
             qos,
         };
+
         self.next_number += 1;
+
         let mut publish = Publish::new(TOPICS[topic], name.payload(size)).qos(qos, packet_id);
         if retain {
             publish = publish.retain();
@@ -428,10 +454,12 @@ impl Peer {
         if let (5, Some(seconds)) = (self.plan.version, expiry) {
             publish = publish.expiry(seconds);
         }
+
         let sending = self.note_sending(world, name, &publish);
         if self.plan.version == 5 {
             self.history.sendings[sending].expiry = expiry;
         }
+
         if qos == 0 {
             self.unconfirmed.push(sending);
         } else {
@@ -444,6 +472,7 @@ impl Peer {
             };
             self.outgoing.insert(packet_id, outgoing);
         }
+
         self.write(&publish.bytes_for(self.plan.version));
     }
 
@@ -462,6 +491,7 @@ impl Peer {
                 name.connection
             ),
         );
+
         let again = self
             .history
             .sendings
@@ -469,6 +499,7 @@ impl Peer {
             .rev()
             .find(|one| one.name.message() == name.message());
         let expiry = again.and_then(|one| one.expiry);
+
         // A QoS 2 message is routed once: it may be as old as its first copy.
         let first = again.filter(|_| name.qos == 2).map(|one| one.tick);
         self.history.sendings.push(Sending {
@@ -483,6 +514,7 @@ impl Peer {
             over: NEVER,
             origin: Some(self.index),
         });
+
         self.history.sendings.len() - 1
     }
 
@@ -506,6 +538,7 @@ impl Peer {
             }
             self.write(&ack(due.kind, due.packet_id));
         }
+
         any
     }
 }

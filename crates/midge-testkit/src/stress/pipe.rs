@@ -35,10 +35,12 @@ impl PipeLine {
         if self.ended || self.stream.set_nonblocking(!wait).is_err() {
             return false;
         }
+
         let result = self.stream.read(&mut chunk);
         if !wait {
             let _ = self.stream.set_nonblocking(false); // writing waits
         }
+
         match result {
             Ok(0) => self.ended = true,
             Ok(count) => {
@@ -54,6 +56,7 @@ impl PipeLine {
                 _ => self.ended = true,
             },
         }
+
         false
     }
 }

@@ -16,6 +16,7 @@ impl Peer {
     pub(super) fn pump(&mut self, world: &World, wait: bool) -> bool {
         let mut any = false;
         let mut wait = wait;
+
         loop {
             let Some(line) = &mut self.line else {
                 return any;
@@ -46,6 +47,7 @@ impl Peer {
     pub(super) fn sync(&mut self, world: &World, asks: bool) -> bool {
         let mut any = false;
         let mut asks = asks;
+
         loop {
             let from = world.moment();
             let Some(line) = &self.line else { return any };
@@ -128,11 +130,13 @@ impl Peer {
                 }
             }
         }
+
         self.received = rest.to_vec();
     }
 
     fn handle(&mut self, world: &World, packet: Packet) {
         self.packets += u64::from(packet != Packet::Pingresp);
+
         match packet {
             Packet::Connack(Connack {
                 code: 0,
@@ -183,6 +187,7 @@ impl Peer {
         let Some((new, old)) = self.subscribing.remove(&codes.id) else {
             return;
         };
+
         let code = codes.codes.first().copied().unwrap_or(0x80);
         let filter = self.history.subscriptions[new].filter.clone();
         let may = world.access.may_subscribe(&self.history.client_id, &filter);
@@ -190,6 +195,7 @@ impl Peer {
             let what = format!("SUBACK {code:#04x} for {filter}, allowed: {may}");
             world.find(Finding::new(Check::Denied, what).client(self.index));
         }
+
         if code < 0x80 {
             self.history.subscriptions[new].on.to = at;
             self.history.subscriptions[new].qos = code;
@@ -201,6 +207,7 @@ impl Peer {
                 self.history.subscriptions[old].replaced = false;
             }
         }
+
         self.tell(at, format!("SUBACK {code:#04x} for {filter}"));
     }
 
@@ -208,12 +215,14 @@ impl Peer {
         world
             .publishes
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+
         let at = world.moment();
         let Some((name, marks)) = Name::read(&message.payload) else {
             let what = format!("a message that nothing has sent: {message:?}");
             world.find(Finding::new(Check::Unasked, what).client(self.index));
             return;
         };
+
         let known = message.qos == 2 && self.known(world, message, name);
         let session = self.history.sessions.len().saturating_sub(1);
         self.tell(
@@ -229,6 +238,7 @@ impl Peer {
                 self.attempts
             ),
         );
+
         let delivery = self.history.deliveries.len();
         self.history.deliveries.push(Delivery {
             name,
@@ -246,6 +256,7 @@ impl Peer {
             known,
             finished: if message.qos == 0 { at } else { NEVER },
         });
+
         match message.qos {
             1 => self.due.push_back(Due {
                 kind: AckKind::Puback,
@@ -286,6 +297,7 @@ impl Peer {
 
     fn acknowledged(&mut self, world: &World, packet: &Ack) {
         let at = world.moment();
+
         match packet.kind {
             AckKind::Puback => {
                 if let Some(outgoing) = self.outgoing.remove(&packet.id) {
@@ -330,6 +342,7 @@ impl Peer {
         let sending = &mut self.history.sendings[sending];
         sending.done.get_or_insert(at);
         sending.code = packet.code;
+
         let (name, topic) = (sending.name, sending.topic.clone());
         let may = world.access.may_publish(&client_id, &topic)
             && world.access.change(&topic) != crate::model::Change::Refuse;
@@ -344,6 +357,7 @@ impl Peer {
                     .name(name),
             );
         }
+
         self.tell(
             at,
             format!(

@@ -149,6 +149,7 @@ fn left_out(place: Place, script: &Script) -> &'static [Check] {
 /// All threads do their part of the script.
 fn all_at_once(world: &World, script: &Script, lanes: &mut [Lane], watchers: &mut [Watcher]) {
     let barrier = Barrier::new(lanes.len());
+
     std::thread::scope(|scope| {
         let mut work = lanes.iter_mut().zip(&script.lanes);
         let first = work.next();
@@ -219,6 +220,7 @@ fn drain(world: &World, lanes: &mut [Lane], watchers: &mut [Watcher]) {
             return;
         }
     }
+
     world.find(Finding::new(
         Check::Stuck,
         "clients get something without end",
@@ -230,6 +232,7 @@ fn idle(world: &World, lanes: &mut [Lane], watchers: &mut [Watcher]) {
     watchers
         .iter_mut()
         .for_each(|watcher| watcher.settle(world));
+
     let sessions = world.engine.sessions();
     for peer in lanes.iter_mut().flat_map(|lane| &mut lane.peers) {
         let index = peer.index;
@@ -279,6 +282,7 @@ fn retained(world: &World, lanes: &[Lane], script: &Script) {
     let Some(watcher) = watcher.filter(|peer| peer.connected && peer.attempts == 1) else {
         return;
     };
+
     for topic in TOPICS.iter().filter(|topic| topic.starts_with("r/")) {
         let seen = watcher
             .history
@@ -311,6 +315,7 @@ fn counters(world: &World, deliberate: u64) {
             .collect();
         world.tell(format!("dropped: {}", dropped.join(", ")));
     }
+
     if stats.publish_sent != received {
         let what = format!(
             "publish_sent is {}, clients received {received}",
@@ -318,6 +323,7 @@ fn counters(world: &World, deliberate: u64) {
         );
         world.find(Finding::new(Check::Counter, what));
     }
+
     if stats.panics != deliberate {
         let what = format!(
             "panics is {}, hooks panicked {deliberate} times",
@@ -335,11 +341,13 @@ fn empty(world: &World, lanes: &mut [Lane]) {
             line.close(&mut Vec::new(), true);
         }
     }
+
     for peer in lanes.iter().flat_map(|lane| &lane.peers) {
         world
             .engine
             .clear_session(&peer.history.client_id, &world.clock);
     }
+
     let stats = world.engine.stats(&world.clock);
     for (name, value) in [
         ("connections", stats.connections),
@@ -373,34 +381,41 @@ fn facts(
         lossy: script.tight.is_some(),
         ..History::default()
     };
+
     for peer in lanes.iter_mut().flat_map(|lane| &mut lane.peers) {
         peer.note_overs(&world);
     }
+
     let mut peers: Vec<_> = Vec::new();
     for lane in &mut lanes {
         history.rights.append(&mut lane.rights);
         history.others.append(&mut lane.sent);
         peers.append(&mut lane.peers);
     }
+
     peers.sort_by_key(|peer| peer.index);
     for peer in peers {
         history.others.extend(wills(&peer.history, peer.index));
         history.clients.push(peer.history);
     }
+
     history
         .clients
         .extend(watchers.into_iter().map(Watcher::end));
     history.events = std::mem::take(&mut *lock(&world.events));
+
     let receipts = lanes
         .iter()
         .flat_map(|lane| lane.check_receipts(&history))
         .collect();
     drop(lanes);
+
     let mut findings = std::mem::take(&mut *lock(&world.findings));
     let World { engine, clock, .. } = world;
     if let Some(what) = engine.dispose(&clock) {
         findings.push(Finding::new(Check::Leak, what));
     }
+
     (findings, receipts, history)
 }
 
@@ -426,6 +441,7 @@ fn wills(client: &model::ClientHistory, index: usize) -> Vec<Sending> {
             origin: Some(index),
         })
     });
+
     debug_assert!(wills.clone().all(|will| will.name.kind == Kind::Will));
     wills.collect()
 }

@@ -181,6 +181,7 @@ impl Script {
             eager: false,
             telling: Telling::AtOnce,
         };
+
         let mut setup = vec![
             Step::Connect {
                 peer: 0,
@@ -193,6 +194,7 @@ impl Script {
                 options: 0x08,
             },
         ];
+
         for peer in 1..count {
             let will = will(&mut rng, moves_clock);
             setup.push(Step::Connect {
@@ -204,12 +206,14 @@ impl Script {
                 setup.push(subscribe(&mut rng, &peers, peer));
             }
         }
+
         let tight = match rng.u8(..12) {
             0 => Some(Overflow::DropNewest),
             1 => Some(Overflow::DropOldest),
             2 => Some(Overflow::Disconnect),
             _ => None,
         };
+
         let mix = Mix::new(&mut rng);
         let lanes = (0..threads).map(|lane| {
             let mut rng = Rng::with_seed(rng.u64(..));
@@ -224,6 +228,7 @@ impl Script {
             };
             (0..steps).map(|_| maker.step()).collect()
         });
+
         let lanes = lanes.collect();
         Self {
             seed,
@@ -259,6 +264,7 @@ fn access(rng: &mut Rng, seed: u64, moves_clock: bool, hooking: Hooking) -> Acce
         defers: !moves_clock && rng.bool(),
         panics: rng.u8(..3) == 0,
     };
+
     match hooking {
         Hooking::Any => access,
         Hooking::Calm => Access {
@@ -306,6 +312,7 @@ fn plan(rng: &mut Rng, moves_clock: bool) -> PeerPlan {
     } else {
         &[0, u32::MAX, u32::MAX, u32::MAX, u32::MAX]
     };
+
     let tellings = [Telling::AtOnce, Telling::After, Telling::Together];
     let version = if rng.u8(..4) == 0 { 4 } else { 5 };
     let expiry = expiries[rng.usize(..expiries.len())];
@@ -375,6 +382,7 @@ impl Maker<'_> {
         let Some(peer) = self.rng.choice(self.own).copied() else {
             return Step::Serve;
         };
+
         let mix = self.mix;
         let mut left = self
             .rng
@@ -384,9 +392,11 @@ impl Maker<'_> {
             left = left.saturating_sub(weight);
             hit
         };
+
         if pick(mix.takeovers) {
             return self.take_over(peer);
         }
+
         if pick(mix.subscriptions) {
             return match self.rng.u8(..3) {
                 0 => Step::Unsubscribe {
@@ -396,12 +406,14 @@ impl Maker<'_> {
                 _ => subscribe(self.rng, self.peers, peer),
             };
         }
+
         if pick(mix.publishes) {
             return self.publish(peer);
         }
         if pick(mix.host) {
             return self.host(peer);
         }
+
         if pick(12) {
             return Step::Acknowledge {
                 peer,
@@ -409,6 +421,7 @@ impl Maker<'_> {
                 now: self.rng.bool(),
             };
         }
+
         if pick(10) {
             return Step::Listen { peer };
         }
@@ -421,6 +434,7 @@ impl Maker<'_> {
         if pick(4) {
             return Step::Answer;
         }
+
         self.rare(peer)
     }
 
@@ -436,6 +450,7 @@ impl Maker<'_> {
             2 => Rest::Goodbye,
             _ => Rest::Read,
         };
+
         match self.rng.u8(..8) {
             0 => Step::Break { peer, rest },
             1 => Step::Connect {

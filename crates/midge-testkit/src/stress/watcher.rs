@@ -87,16 +87,19 @@ impl Watcher {
     pub(super) fn new(world: &World, filter: &'static str) -> Self {
         let inbox = Arc::new(Inbox::default());
         inbox.awaits.store(true, Ordering::SeqCst);
+
         let from = world.moment();
         let handle = world.engine.observe(filter, &inbox);
         let on = Span {
             from,
             to: world.moment(),
         };
+
         let mut history = ClientHistory {
             client_id: format!("host {filter}"),
             ..ClientHistory::default()
         };
+
         history.sessions.push(SessionFact { on, off: None });
         history.subscriptions.push(SubscriptionFact {
             filter: filter.into(),
@@ -111,6 +114,7 @@ impl Watcher {
             replaced: false,
             refused: false,
         });
+
         Self {
             inbox,
             handle,
@@ -131,6 +135,7 @@ impl Watcher {
         let came = std::mem::take(&mut *unread);
         self.inbox.awaits.store(true, Ordering::SeqCst);
         drop(unread);
+
         for message in came {
             let Some((name, marks)) = Name::read(&message.payload) else {
                 continue;

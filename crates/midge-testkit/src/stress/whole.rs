@@ -72,9 +72,11 @@ impl Whole {
         let mut builder = Broker::builder()
             .clock(BrokerClock::Manual)
             .config(|config| script.configure(config));
+
         if let Some(hooks) = hooks {
             builder = builder.shared_hooks(hooks);
         }
+
         let mut host = None;
         match place {
             Place::Core => {}
@@ -97,6 +99,7 @@ impl Whole {
                 host = Some(Host::Many(runtime));
             }
         }
+
         let broker = builder.start().map_err(std::io::Error::other)?;
         Ok(Self { broker, host })
     }

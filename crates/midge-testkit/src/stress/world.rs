@@ -122,6 +122,7 @@ impl World {
             let count = left.len();
             (count > 0).then(|| left.swap_remove(pick % count))
         };
+
         let Some(mut left) = next else { return false };
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         if left.reads {
@@ -130,6 +131,7 @@ impl World {
                 while left.line.work() {}
             }
         }
+
         match left.line.close(&mut left.received, left.reads) {
             Ended::Now => {
                 let at = self.moment();
@@ -146,6 +148,7 @@ impl World {
                 self.find(Finding::new(Check::Stuck, what).client(left.peer));
             }
         }
+
         self.count(&left.received, left.version, left.peer);
         true
     }
@@ -153,6 +156,7 @@ impl World {
     /// Counts the messages that came on a connection after its client had left it.
     fn count(&self, mut bytes: &[u8], version: u8, peer: usize) {
         let mut ended = false;
+
         while !bytes.is_empty() {
             match parse(bytes, version) {
                 Ok(Some((packet, size))) => {
