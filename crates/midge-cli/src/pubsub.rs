@@ -222,7 +222,8 @@ impl Subscribe {
     fn line(&self, publish: &PublishPacket<'_>) -> Vec<u8> {
         if self.json {
             let payload = String::from_utf8_lossy(publish.payload);
-            let (topic, payload) = (json_string(publish.topic), json_string(&payload));
+            let topic = serde_json::Value::from(publish.topic);
+            let payload = serde_json::Value::from(payload);
             let (qos, retain) = (publish.qos as u8, publish.retain);
             return format!(
                 "{{\"topic\":{topic},\"payload\":{payload},\"qos\":{qos},\"retain\":{retain}}}\n"
@@ -245,22 +246,4 @@ fn print(line: &[u8]) -> Result<(), Failure> {
     out.write_all(line)
         .and_then(|()| out.flush())
         .map_err(Failure::new)
-}
-
-/// A JSON string.
-fn json_string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c < ' ' => quoted.push_str(&format!("\\u{:04x}", c as u32)),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

@@ -309,31 +309,12 @@ pub(crate) fn check(config: &Config) -> Result<(), OptionError> {
 
 /// The key that takes the fewest changes.
 fn nearest(key: &str) -> &'static str {
-    let key: Vec<char> = key.chars().take(64).collect();
+    let key: String = key.chars().take(64).collect(); // longer than any option
     TABLE
         .iter()
         .map(|option| option.key)
-        .min_by_key(|known| distance(&key, known))
+        .min_by_key(|known| strsim::levenshtein(&key, known))
         .unwrap_or("")
-}
-
-/// Levenshtein distance.
-fn distance(a: &[char], b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=a.len()).collect();
-    for (i, other) in b.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, own) in row.iter_mut().skip(1).zip(a) {
-            let change = diagonal + usize::from(*own != other);
-            diagonal = *cell;
-            left = change.min(left + 1).min(*cell + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
