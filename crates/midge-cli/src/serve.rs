@@ -159,12 +159,21 @@ fn log_events(events: Events) -> thread::JoinHandle<()> {
     let (started, ready) = mpsc::sync_channel(1);
     let logger = thread::spawn(move || {
         let _ = started.send(());
+        let mut lost = 0;
+        let mut tell_lost = || {
+            let times = events.lost() - lost;
+            if times > 0 {
+                lost += times;
+                tracing::warn!(times, "events came too fast to be logged");
+            }
+        };
         while let Ok(observed) = events.recv() {
             log(&observed.event);
+            if events.is_empty() {
+                tell_lost();
+            }
         }
-        if events.lost() > 0 {
-            tracing::warn!(lost = events.lost(), "events were not logged");
-        }
+        tell_lost();
     });
     let _ = ready.recv();
     logger
