@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use midge::{Builder, options};
 
-use crate::Failure;
+use crate::{Failure, Outcome};
 
 /// Arguments of `midge config`.
 #[derive(Args)]
@@ -16,9 +16,9 @@ pub(crate) struct Print {
 }
 
 impl Print {
-    pub(crate) fn run(&self) -> u8 {
-        print!("{}", if self.markdown { markdown() } else { file() });
-        0
+    pub(crate) fn run(&self) -> Outcome {
+        let text = if self.markdown { markdown() } else { file() };
+        crate::print(text.as_bytes()).map(|()| 0)
     }
 }
 

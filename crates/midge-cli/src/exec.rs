@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use midge::{Broker, Stop};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::consts::SIGINT;
 
 use crate::config::{apply, pair};
 use crate::{Failure, Outcome};
@@ -30,7 +29,7 @@ impl Exec {
         let Some((program, arguments)) = self.command.split_first() else {
             return Err(Failure::new("no command"));
         };
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Failure::new)?;
+        let mut signals = crate::signals::of_ending()?;
         let builder = apply(Broker::builder(), &self.options)?;
         let broker = builder
             .listen("tcp://127.0.0.1:0")

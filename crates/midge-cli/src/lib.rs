@@ -1,15 +1,19 @@
 //! The command `midge`, as a library, so that every package that brings it brings the same one.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout)] // it is a command
-
 mod client;
 mod config;
 mod exec;
+mod log;
 mod pubsub;
 mod serve;
+mod signals;
 
 use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -23,7 +27,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a broker until SIGINT or SIGTERM.
+    /// Run a broker until SIGINT, SIGTERM or SIGHUP; a second one cuts the drain short.
     Serve(serve::Serve),
     /// Run a command with a broker of its own: MQTT_HOST, MQTT_PORT and MQTT_URL tell it where.
     Exec(exec::Exec),
@@ -48,6 +52,45 @@ impl Failure {
             status: 1,
         }
     }
+
+    /// Nobody reads the standard output any more: nothing is to be said about that, and the status
+    /// is that of a program that was ended for it.
+    fn of_output(error: &std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Self {
+                message: String::new(),
+                status: 128 + 13, // SIGPIPE
+            },
+            _ => Self::new(format!("standard output: {error}")),
+        }
+    }
+}
+
+/// Writes to the standard output.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::of_output(&error))
+}
+
+/// Time for a message to be taken by whoever reads the standard error output.
+const MESSAGE: Duration = Duration::from_secs(1);
+
+/// Says why the command fails. A reader who takes nothing keeps it from ending for a second only.
+fn complain(message: &str) {
+    if message.is_empty() {
+        return;
+    }
+    let line = format!("midge: {message}\n");
+    let (done, wait) = mpsc::sync_channel::<()>(1);
+    let write = move || {
+        let _done = done;
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    };
+    if thread::Builder::new().spawn(write).is_ok() {
+        let _ = wait.recv_timeout(MESSAGE);
+    }
 }
 
 /// The exit status, or what went wrong.
@@ -69,10 +112,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Exec(exec) => exec.run(),
         Command::Pub(publish) => publish.run(),
         Command::Sub(subscribe) => subscribe.run(),
-        Command::Config(print) => Ok(print.run()),
+        Command::Config(print) => print.run(),
     };
     outcome.unwrap_or_else(|failure| {
-        eprintln!("midge: {}", failure.message);
+        complain(&failure.message);
         failure.status
     })
 }

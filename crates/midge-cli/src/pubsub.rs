@@ -1,6 +1,6 @@
 //! `midge pub` and `midge sub`.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use midge_codec::{
 
 use crate::client::{Client, Target, refused, user_properties};
 use crate::config::pair;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, print};
 
 fn qos(text: &str) -> Result<QoS, String> {
     let number = text.parse().map_err(|_| "expected 0, 1 or 2")?;
@@ -239,11 +239,4 @@ impl Subscribe {
         line.push(b'\n');
         line
     }
-}
-
-fn print(line: &[u8]) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(line)
-        .and_then(|()| out.flush())
-        .map_err(Failure::new)
 }

@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use midge::{Broker, ConfigFile, DisconnectReason, Event, Events, Stop};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use midge::{Broker, Builder, ConfigFile, DisconnectReason, Event, Events, Stop};
 use signal_hook::iterator::Signals;
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{apply, pair};
+use crate::log::Log;
 use crate::{Failure, Outcome};
 
 /// Arguments of `midge serve`.
@@ -65,34 +65,64 @@ impl Level {
 
 impl Serve {
     pub(crate) fn run(self) -> Outcome {
-        tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
+        // Before the broker starts, so that its threads leave signals to this one.
+        let signals = crate::signals::of_ending()?;
+        let log = self.start_log()?;
+        let outcome = self.serve(signals);
+        if let Some(log) = log {
+            log.end();
+        }
+        outcome
+    }
+
+    fn start_log(&self) -> Result<Option<Log>, Failure> {
+        if self.log == Level::Off {
+            return Ok(None);
+        }
+        let log = Log::start().map_err(Failure::new)?;
+        // A program that runs the command may have set up what takes events already.
+        let _ = tracing_subscriber::fmt()
+            .with_writer(log.clone())
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
+            .without_time()
             .with_max_level(self.log.filter())
-            .init();
-        // Before the broker starts, so that its threads leave signals to this one.
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::new)?;
-        let broker = self.start()?;
+            .try_init();
+        Ok(Some(log))
+    }
+
+    fn serve(&self, mut signals: Signals) -> Outcome {
+        let wants_events = self.log != Level::Off;
+        let first = |broker: &Broker| wants_events.then(|| broker.events());
+        let (broker, events) = self.builder()?.start_with(first).map_err(Failure::new)?;
+        let logger = events.map(log_events);
         for address in broker.addrs() {
             tracing::info!(%address, "listening");
         }
         if self.print_url {
-            println!("{}", broker.url());
+            // Who does not want to know any more may still want it to serve.
+            let printed = crate::print(format!("{}\n", broker.url()).as_bytes());
+            if printed.is_err() {
+                tracing::warn!("the address could not be printed");
+            }
         }
-        let logger = (self.log >= Level::Info).then(|| log_events(broker.events()));
-        signals.forever().next();
-        tracing::info!("stopping");
-        broker
-            .stop(Stop::Drain(Duration::from_millis(self.drain)))
-            .map_err(Failure::new)?;
+
+        let signal = signals.forever().next().map_or("", crate::signals::name);
+        tracing::info!(signal, "stopping");
+        let handle = signals.handle();
+        let impatient = hurry_on_signal(signals, broker.clone());
+        let stopped = broker.stop(Stop::Drain(Duration::from_millis(self.drain)));
+        handle.close();
+        let _ = impatient.join();
+        stopped.map_err(Failure::new)?;
+        // Events have ended with the broker.
         if let Some(logger) = logger {
             let _ = logger.join();
         }
         Ok(0)
     }
 
-    fn start(&self) -> Result<Broker, Failure> {
+    fn builder(&self) -> Result<Builder, Failure> {
         let file = match &self.config {
             Some(path) => ConfigFile::read(path).map_err(Failure::new)?,
             None => ConfigFile::default(),
@@ -111,26 +141,39 @@ impl Serve {
         for address in listen {
             builder = builder.listen(address);
         }
-        builder.start().map_err(Failure::new)
+        Ok(builder)
     }
 }
 
-impl PartialOrd for Level {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        (*self as u8).partial_cmp(&(*other as u8))
-    }
+/// Who asks again does not want to wait for the drain.
+fn hurry_on_signal(mut signals: Signals, broker: Broker) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            tracing::info!(signal = crate::signals::name(signal), "stopping at once");
+            broker.hurry();
+        }
+    })
 }
 
 fn log_events(events: Events) -> thread::JoinHandle<()> {
     let (started, ready) = mpsc::sync_channel(1);
     let logger = thread::spawn(move || {
         let _ = started.send(());
+        let mut lost = 0;
+        let mut tell_lost = || {
+            let times = events.lost() - lost;
+            if times > 0 {
+                lost += times;
+                tracing::warn!(times, "events came too fast to be logged");
+            }
+        };
         while let Ok(observed) = events.recv() {
             log(&observed.event);
+            if events.is_empty() {
+                tell_lost();
+            }
         }
-        if events.lost() > 0 {
-            tracing::warn!(lost = events.lost(), "events were not logged");
-        }
+        tell_lost();
     });
     let _ = ready.recv();
     logger
@@ -150,6 +193,14 @@ fn log(event: &Event) {
         Event::ConnectionRefused {
             client_id,
             peer,
+            reason: reason @ DisconnectReason::ConnectTimeout,
+            ..
+        } => {
+            tracing::info!(%client_id, %peer, %reason, "refused");
+        }
+        Event::ConnectionRefused {
+            client_id,
+            peer,
             reason,
             ..
         } => {
@@ -157,7 +208,7 @@ fn log(event: &Event) {
         }
         Event::ClientDisconnected {
             client_id,
-            reason: reason @ DisconnectReason::ByClient(_),
+            reason: reason @ (DisconnectReason::ByClient(_) | DisconnectReason::Shutdown),
             ..
         } => {
             tracing::info!(%client_id, %reason, "disconnected");

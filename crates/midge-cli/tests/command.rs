@@ -2,75 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Output, Stdio};
+mod common;
 
-fn midge() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_midge"));
-    command.env_remove("MQTT_URL");
-    command
-}
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
-fn output(arguments: &[&str]) -> Output {
-    midge().args(arguments).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A broker of its own process, killed with the test.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = midge()
-            .args(["serve", "--listen", "tcp://127.0.0.1:0", "--print-url"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut url)
-            .unwrap();
-        Self {
-            child,
-            url: url.trim().to_owned(),
-        }
-    }
-
-    fn signal(mut self, name: &str) -> (i32, String) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let status = self.child.wait().unwrap();
-        let mut log = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .unwrap();
-        (status.code().unwrap_or(-1), log)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use common::{Server, midge, output, stderr};
 
 #[test]
 fn serve_publishes_and_stops_on_signals() {

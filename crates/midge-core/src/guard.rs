@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::Unscheduled;
+use crate::sync::atomic::Ordering;
 
 /// Hooks that publish, whose messages call hooks that publish: so many levels and no more.
 const MAX_DEPTH: u32 = 8;
@@ -13,7 +14,7 @@ crate::sync::thread_local! {
 }
 
 /// Also when the hook panics.
-struct Leave<'a>(Option<&'a AtomicU32>);
+struct Leave<'a>(Option<&'a Unscheduled>);
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
@@ -57,7 +58,7 @@ const NAMES: [&str; 11] = [
 
 /// How many calls of each hook have not returned.
 #[derive(Default)]
-pub(crate) struct Running([AtomicU32; NAMES.len()]);
+pub(crate) struct Running([Unscheduled; NAMES.len()]);
 
 impl Running {
     /// Runs a hook, and knows that it does.

@@ -16,6 +16,10 @@ mod scheduled;
 /// A number for all brokers of the process.
 pub(crate) use std::sync::atomic::AtomicU64 as ProcessWide;
 
+/// A number that also changes while a panic unwinds, where no other thread may be scheduled. Nothing
+/// may depend on when it is seen.
+pub(crate) use std::sync::atomic::AtomicU32 as Unscheduled;
+
 #[cfg(shuttle)]
 pub use order::{Order, lock_in, locks_held};
 #[cfg(not(shuttle))]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use midge_core::{Hub, Tick};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Which clock a broker has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -54,6 +54,53 @@ fn connect_with_keep_alive_at_the_connect_timeout() {
     explore(|| connect_with_keep_alive_meets(100, |hub, _| hub.fire(LATE)));
 }
 
+/// What lay unread when the time was up is handled: CONNECT was in time, and the deadline for keep
+/// alive is armed, whoever comes first.
+#[test]
+fn connect_that_lies_unread_at_the_connect_timeout() {
+    explore(|| {
+        let hub = plain_hub();
+        let mut client = Client::accept(&hub);
+        client.lie_unread();
+        let firing = hub.clone();
+
+        let fires = thread::spawn(move || firing.fire(LATE));
+        let connect = Connect::v5("client").keep_alive(100);
+        client.say_late(&connect.bytes(), LATE);
+        fires.join().unwrap();
+        client.judge_if_overdue(LATE);
+
+        assert!(is_connected(&hub, "client"), "it was in time");
+        let silent = LATE.after_ms(150_000);
+        assert_eq!(hub.next_deadline(), Some(silent), "keep alive");
+        audit(hub, vec![client]);
+    });
+}
+
+/// A PINGREQ lies unread at the end of keep alive, and something else does not count.
+#[test]
+fn pings_that_lie_unread_at_the_end_of_keep_alive() {
+    for (bytes, lives) in [(&[0xC0, 0][..], true), (&[0xC0], false)] {
+        explore(move || {
+            let hub = plain_hub();
+            let connect = Connect::v5("client").keep_alive(10);
+            let mut client = Client::connect(&hub, &connect);
+            client.lie_unread();
+            let firing = hub.clone();
+
+            let fires = thread::spawn(move || firing.fire(LATE));
+            client.say_late(bytes, LATE);
+            fires.join().unwrap();
+            client.judge_if_overdue(LATE);
+
+            assert_eq!(is_connected(&hub, "client"), lives);
+            let silent = LATE.after_ms(15_000);
+            assert_eq!(hub.next_deadline(), lives.then_some(silent), "keep alive");
+            audit(hub, vec![client]);
+        });
+    }
+}
+
 #[test]
 fn connect_while_the_transport_breaks() {
     explore(|| connect_meets(|hub, link| hub.lost(link, START)));

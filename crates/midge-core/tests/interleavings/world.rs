@@ -49,6 +49,10 @@ struct Written {
     /// It was notified since output was last taken.
     told: bool,
     waker: Option<Waker>,
+    /// What the client has sent lies unread, or is being handled.
+    behind: bool,
+    /// The client is to be judged when that has been handled.
+    overdue: bool,
 }
 
 impl Outlet {
@@ -132,6 +136,13 @@ impl Notify for Outlet {
         if !lazy {
             self.flush(START);
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        assert_unlocked("a question");
+        let mut state = self.state.lock().unwrap();
+        state.overdue |= state.behind;
+        state.behind
     }
 }
 
@@ -217,6 +228,31 @@ impl Client {
                 client.wait(now);
             }
         });
+    }
+
+    /// As a driver that begins late: what comes lies unread before it is handled, and whoever was
+    /// found to be overdue meanwhile is judged then.
+    pub(crate) fn say_late(&mut self, bytes: &[u8], now: Tick) {
+        self.guarded(now, |client| {
+            let used = client.connection.receive(bytes, None, now);
+            if used == 0 {
+                client.connection.arriving(bytes.len(), now);
+            }
+            client.write(now);
+        });
+        self.outlet.state.lock().unwrap().behind = false;
+        self.judge_if_overdue(now);
+    }
+
+    pub(crate) fn lie_unread(&self) {
+        self.outlet.state.lock().unwrap().behind = true;
+    }
+
+    pub(crate) fn judge_if_overdue(&self, now: Tick) {
+        let overdue = std::mem::take(&mut self.outlet.state.lock().unwrap().overdue);
+        if overdue {
+            self.hub.judge(&self.link, now);
+        }
     }
 
     /// Feeds one read in, and leaves the notices to a later call.
