@@ -15,10 +15,12 @@
  *              thread, never payloads or passwords. midge_refuse() and midge_decision_defer() give what
  *              their callback is to return.
  *  5 Threads   Every function from any thread at any time, but one configuration by one thread at a
- *              time.
+ *              time. No function is a cancellation point. midge_queue_wake() is async-signal-safe, the
+ *              only one.
  *  6 Callbacks No lock of the broker is held. Event callbacks run on their queue's own thread. Hooks
  *              run on the thread that handles the packet, and for what the host publishes on the
- *              thread that publishes. They must not throw or longjmp. They may call everything but
+ *              thread that publishes. They must not throw, longjmp or pthread_exit. They may call
+ *              everything but
  *              what is marked [blocking]: that gives MIDGE_E_REENTRANT.
  *  7 user_free Called exactly once, after the last callback with that user has returned.
  *  8 Stop      midge_broker_stop() may be called again; after midge_broker_join() gave MIDGE_OK no
@@ -2341,11 +2343,13 @@ midge_status midge_queue_dispatch(struct midge_queue q,
 
 /**
  * Makes one waiting midge_queue_next(), or the next one that would have to wait, return
- * MIDGE_E_TIMEOUT.
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * MIDGE_E_TIMEOUT. Async-signal-safe: a signal handler may call it, whatever its thread was doing. For
+ * that reason it leaves midge_last_error() alone; errno stays as it was.
+ * @return MIDGE_OK, MIDGE_E_INVALID (the null handle), MIDGE_E_CLOSED
  * @since 0.1
  */
-MIDGE_API midge_status midge_queue_wake(struct midge_queue q);
+MIDGE_API
+midge_status midge_queue_wake(struct midge_queue q);
 
 /**
  * Frees a queue, with what waits in it. Waiting readers get MIDGE_E_CLOSED. When this returns the

@@ -121,7 +121,7 @@ fi
 garbage() { python3 "$root/tests/c/garbage.py" "$include/midge.h" "$root/bindings/c/symbols.txt" >"$out/garbage.c"; }
 check "make garbage" garbage
 c+=("-I$root/tests/c")
-for program in broker misuse garbage contract look guest; do
+for program in broker misuse garbage contract look guest signals; do
     source=$root/tests/c/$program.c
     [ -f "$source" ] || source=$out/$program.c
     check "link $program shared" "${c[@]}" "$source" "-I$include" "-L$lib" -lmidge -o "$out/$program"
@@ -247,7 +247,7 @@ else
     skip valgrind
 fi
 for mistake in leak write; do check "sanitizers find a $mistake" finds "$out/leak-asan" "$mistake"; done
-for program in broker misuse garbage contract look guest; do
+for program in broker misuse garbage contract look guest signals; do
     source=$root/tests/c/$program.c
     [ -f "$source" ] || source=$out/$program.c
     check "link $program sanitizers" "${c[@]}" "${sanitize[@]}" "$source" "${pkg_shared[@]}" -o "$out/$program-asan"

@@ -7,6 +7,7 @@ use std::ffi::c_void;
 use broker::Later;
 
 use crate::callback::run;
+use crate::process::Uncancelled;
 
 /// A pointer of the host and its function to free it.
 struct Freed {
@@ -35,14 +36,19 @@ pub(crate) fn prepare_thread() {
     let _ = WAITING.try_with(|_| ());
 }
 
-/// A thread inside the library, above all locks. At the end of the outermost one the host gets back
-/// what was let go of meanwhile.
-pub(crate) struct Scope;
+/// A thread inside the library, above all locks; it cannot be cancelled. At the end of the outermost
+/// one the host gets back what was let go of meanwhile.
+pub(crate) struct Scope {
+    _uncancelled: Option<Uncancelled>,
+}
 
 impl Scope {
     pub(crate) fn new() -> Self {
-        INSIDE.set(INSIDE.get() + 1);
-        Self
+        let depth = INSIDE.get();
+        INSIDE.set(depth + 1);
+        Self {
+            _uncancelled: (depth == 0).then(Uncancelled::new),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Being a good guest in somebody else's process: signals, fork, threads.
 
+use std::ffi::c_int;
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::Once;
@@ -65,8 +66,65 @@ impl Drop for SignalsBlocked {
     }
 }
 
+/// errno as it is now, which comes back at the end.
+pub(crate) struct Errno(i32);
+
+impl Errno {
+    pub(crate) fn new() -> Self {
+        // SAFETY: the calling thread's own variable.
+        Self(unsafe { *errno() })
+    }
+}
+
+impl Drop for Errno {
+    fn drop(&mut self) {
+        // SAFETY: the calling thread's own variable.
+        unsafe { *errno() = self.0 };
+    }
+}
+
+#[cfg(target_os = "linux")]
+use libc::__errno_location as errno;
+#[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
+use libc::__error as errno;
+
+/// The thread cannot be cancelled while it lives: what unwinds it for that would meet the frames of
+/// Rust, which end the process then. Deferred cancellation waits for the next point outside.
+pub(crate) struct Uncancelled(c_int);
+
+#[cfg(target_os = "linux")]
+unsafe extern "C" {
+    safe fn pthread_setcancelstate(state: c_int, old: &mut c_int) -> c_int;
+}
+
+/// PTHREAD_CANCEL_DISABLE of glibc and musl.
+const CANCEL_DISABLE: c_int = 1;
+
+#[cfg(not(target_os = "linux"))]
+fn pthread_setcancelstate(_: c_int, _: &mut c_int) -> c_int {
+    0
+}
+
+impl Uncancelled {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        let mut before = 0;
+        let _ = pthread_setcancelstate(CANCEL_DISABLE, &mut before);
+        Self(before)
+    }
+}
+
+impl Drop for Uncancelled {
+    #[inline]
+    fn drop(&mut self) {
+        let _ = pthread_setcancelstate(self.0, &mut 0);
+    }
+}
+
 /// What each thread of the library does first, as [`broker::prepare_thread`] says.
 pub(crate) fn prepare_thread() {
+    // For good.
+    std::mem::forget(Uncancelled::new());
     broker::prepare_thread();
     crate::later::prepare_thread();
     crate::message::prepare_thread();

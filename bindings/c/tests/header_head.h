@@ -15,10 +15,12 @@
  *              thread, never payloads or passwords. midge_refuse() and midge_decision_defer() give what
  *              their callback is to return.
  *  5 Threads   Every function from any thread at any time, but one configuration by one thread at a
- *              time.
+ *              time. No function is a cancellation point. midge_queue_wake() is async-signal-safe, the
+ *              only one.
  *  6 Callbacks No lock of the broker is held. Event callbacks run on their queue's own thread. Hooks
  *              run on the thread that handles the packet, and for what the host publishes on the
- *              thread that publishes. They must not throw or longjmp. They may call everything but
+ *              thread that publishes. They must not throw, longjmp or pthread_exit. They may call
+ *              everything but
  *              what is marked [blocking]: that gives MIDGE_E_REENTRANT.
  *  7 user_free Called exactly once, after the last callback with that user has returned.
  *  8 Stop      midge_broker_stop() may be called again; after midge_broker_join() gave MIDGE_OK no
