@@ -29,7 +29,10 @@
  *              allocator. All signals are blocked on the library's threads; no write raises SIGPIPE
  *              on any thread. Descriptors are close-on-exec. dlclose() is not supported.
  * 10 fork()    In the child of a process that has used the library every call gives MIDGE_E_FORKED
- *              and frees nothing; exec is fine. Out of memory aborts.
+ *              and frees nothing; exec is fine.
+ * 11 Memory    What the caller gives a size to fails with MIDGE_E_NOMEM, and nothing has changed; a
+ *              client that asks for too much loses its connection. Without memory for anything small
+ *              the process aborts (docs/c-process.md).
  *
  * Timeouts are in milliseconds: 0 and less does not wait, MIDGE_WAIT_FOREVER waits without limit.
  * Texts are UTF-8. Structures that begin with struct_size grow at their end only: set it to sizeof.
@@ -744,6 +747,11 @@
  * The handle is stale or freed, or the queue is empty and its broker has stopped.
  */
 #define MIDGE_E_CLOSED (-18)
+
+/**
+ * There is no memory for what the caller gives a size to; nothing was changed.
+ */
+#define MIDGE_E_NOMEM (-19)
 
 /**
  * A panic inside the library was caught. This call has failed; the process and the broker go on.
@@ -2015,8 +2023,8 @@ midge_status midge_broker_retained(struct midge_broker b,
 /**
  * Sets the retained message of a topic without delivering it to anybody. An empty payload removes
  * it.
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full),
- *         MIDGE_E_STATE, MIDGE_E_CLOSED
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full), MIDGE_E_NOMEM
+ *         (for a copy of the payload), MIDGE_E_STATE, MIDGE_E_CLOSED
  * @since 0.1
  */
 MIDGE_API
@@ -2233,8 +2241,8 @@ const char *midge_event_name(uint32_t type);
  *
  * @param topic    UTF-8, NUL-terminated, without wildcards
  * @param payload  may be NULL if len is 0
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large), MIDGE_E_DENIED (by the publish
- *         callback), MIDGE_E_STATE (the broker stops), MIDGE_E_REENTRANT (publishing from publish
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large), MIDGE_E_NOMEM (for a copy of the
+ *         payload), MIDGE_E_DENIED (by the publish callback), MIDGE_E_STATE (the broker stops), MIDGE_E_REENTRANT (publishing from publish
  *         callbacks without end), MIDGE_E_CLOSED
  * @since 0.1
  */

@@ -173,6 +173,11 @@ check "link plugin" "${c[@]}" -shared -fPIC "$root/tests/c/plugin.c" "-I$include
 check "run unload" quiet "$out/unload" "$lib/libmidge.so" "$out/plugin.so"
 check "link allocations" "${c[@]}" "$root/tests/c/allocations.c" "-I$include" "-L$lib" -lmidge -rdynamic -o "$out/allocations"
 check "run allocations" quiet "$out/allocations"
+# With an allocator of its own, which the static library uses, too.
+check "link memory" "${c[@]}" "$root/tests/c/memory.c" "-I$include" "-L$lib" -lmidge -rdynamic -o "$out/memory"
+check "run memory" quiet "$out/memory"
+check "link memory static" "${c[@]}" "$root/tests/c/memory.c" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/memory-static"
+check "run memory static" quiet "$out/memory-static"
 # What midge.pc and the CMake package name is what the compiler says.
 natives() {
     local said

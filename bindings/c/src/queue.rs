@@ -164,8 +164,12 @@ impl State {
             state.entries.len() >= bounds.items
                 || (!state.entries.is_empty() && state.bytes + size > bounds.bytes)
         };
-        if full(self) {
-            if bounds.drop_newest {
+        // Its room is the host's to size: what there is no memory for is dropped like what there is no
+        // room for.
+        let room =
+            self.entries.len() < self.entries.capacity() || self.entries.try_reserve(1).is_ok();
+        if full(self) || !room {
+            if bounds.drop_newest || !room {
                 self.lost += 1;
                 dropped.push(item);
                 return;
@@ -284,6 +288,7 @@ impl QueueObject {
 
     /// Takes a source away, and what it brought and nobody has read.
     pub(crate) fn detach(&self, number: u64) {
+        let _scope = Scope::new();
         let mut state = self.state.lock();
         let at = state
             .sources
@@ -293,21 +298,20 @@ impl QueueObject {
         if let Some(gone) = &gone {
             gone.gone.store(true, Ordering::Relaxed);
         }
-        let mut left = VecDeque::with_capacity(state.entries.len());
-        let mut dropped = Vec::new();
-        for entry in std::mem::take(&mut state.entries) {
-            if entry.source == number {
-                state.bytes -= entry.size;
-                dropped.push(entry);
-            } else {
-                left.push_back(entry);
+        // In place, since there may be no memory for so many. What the host has lent goes back to it at
+        // the end of the scope.
+        let State { entries, bytes, .. } = &mut *state;
+        entries.retain(|entry| {
+            let stays = entry.source != number;
+            if !stays {
+                *bytes -= entry.size;
             }
-        }
-        state.entries = left;
+            stays
+        });
         state.refresh_fd(&self.bell);
         drop(state);
         // Outside the lock: ending a subscription takes locks of the broker.
-        drop((gone, dropped));
+        drop(gone);
     }
 
     /// Takes in an item, unless its source is gone by now. Nobody is woken.

@@ -29,7 +29,10 @@
  *              allocator. All signals are blocked on the library's threads; no write raises SIGPIPE
  *              on any thread. Descriptors are close-on-exec. dlclose() is not supported.
  * 10 fork()    In the child of a process that has used the library every call gives MIDGE_E_FORKED
- *              and frees nothing; exec is fine. Out of memory aborts.
+ *              and frees nothing; exec is fine.
+ * 11 Memory    What the caller gives a size to fails with MIDGE_E_NOMEM, and nothing has changed; a
+ *              client that asks for too much loses its connection. Without memory for anything small
+ *              the process aborts (docs/c-process.md).
  *
  * Timeouts are in milliseconds: 0 and less does not wait, MIDGE_WAIT_FOREVER waits without limit.
  * Texts are UTF-8. Structures that begin with struct_size grow at their end only: set it to sizeof.
