@@ -75,16 +75,48 @@
 #endif
 
 /** Start values of structures. */
-#define MIDGE_PUBLISH_ARGS_INIT \
-  { MIDGE_SIZE_OF(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, \
-    { NULL, 0 }, NULL, 0, 0, 0, 0 }
+#define MIDGE_PUBLISH_ARGS_INIT                                                                                        \
+  {                                                                                                                    \
+    MIDGE_SIZE_OF(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, {NULL, 0}, NULL, 0, 0, \
+        0, 0                                                                                                           \
+  }
 #define MIDGE_SUBSCRIBE_ARGS_INIT \
   { MIDGE_SIZE_OF(midge_subscribe_args), 2, 0, 0, 0, 0, 0, NULL, 0 }
 #define MIDGE_EVENT_INIT \
-  { MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, { NULL, 0 }, { NULL, 0 }, \
-    { NULL, 0 }, { NULL, 0 }, NULL }
+  { MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL }
 #define MIDGE_HOOKS_INIT \
   { MIDGE_SIZE_OF(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+
+/** For tools that look for races and do not see the library's locks: what a thread did before
+ *  MIDGE_HAPPENS_BEFORE(p) is done when another one has come to MIDGE_HAPPENS_AFTER(p), such as before a
+ *  user pointer is given to the library, and first in a callback. Nothing without ThreadSanitizer, or
+ *  helgrind and DRD (define MIDGE_VALGRIND, which needs Valgrind's headers). */
+#if defined(__SANITIZE_THREAD__)
+#define MIDGE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MIDGE_TSAN 1
+#endif
+#endif
+#if defined(MIDGE_TSAN)
+#ifdef __cplusplus
+extern "C" {
+#endif
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#ifdef __cplusplus
+}
+#endif
+#define MIDGE_HAPPENS_BEFORE(pointer) __tsan_release(pointer)
+#define MIDGE_HAPPENS_AFTER(pointer) __tsan_acquire(pointer)
+#elif defined(MIDGE_VALGRIND)
+#include <valgrind/helgrind.h>
+#define MIDGE_HAPPENS_BEFORE(pointer) ANNOTATE_HAPPENS_BEFORE(pointer)
+#define MIDGE_HAPPENS_AFTER(pointer) ANNOTATE_HAPPENS_AFTER(pointer)
+#else
+#define MIDGE_HAPPENS_BEFORE(pointer) ((void)(pointer))
+#define MIDGE_HAPPENS_AFTER(pointer) ((void)(pointer))
+#endif
 
 /**
  * Retained messages that match come first, at every subscribe.
@@ -267,6 +299,31 @@
  * A client is about to get a message. Asked for each receiver of each message: must be cheap.
  */
 #define MIDGE_ACL_RECEIVE 3
+
+/**
+ * Nothing.
+ */
+#define MIDGE_LOG_OFF 0
+
+/**
+ * Something is broken: a panic that was caught, a listener that has ended.
+ */
+#define MIDGE_LOG_ERROR 1
+
+/**
+ * Something that its host should look at.
+ */
+#define MIDGE_LOG_WARN 2
+
+/**
+ * Something worth knowing.
+ */
+#define MIDGE_LOG_INFO 3
+
+/**
+ * For looking into the library.
+ */
+#define MIDGE_LOG_DEBUG 4
 
 /**
  * From a client, by PUBLISH or through midge_client_publish().
@@ -1399,6 +1456,12 @@ typedef struct midge_stats {
 } midge_stats;
 
 /**
+ * Called with each line of the log. The text is UTF-8 and NUL-terminated, and valid until the callback
+ * returns.
+ */
+typedef void (*midge_log_fn)(void *user, int32_t level, const char *text);
+
+/**
  * Called for each event, in order, on the queue's own thread. The event is cleared afterwards.
  */
 typedef void (*midge_event_fn)(void *user, const struct midge_event *ev);
@@ -2124,6 +2187,29 @@ midge_status midge_broker_addr(struct midge_broker b,
                                uint16_t *port);
 
 /**
+ * Has a callback get what the library has to say: warnings and errors of the engine, and the texts of
+ * panics that were caught. For all brokers of the process; one that was set before is let go. The
+ * library writes nothing by itself. Never payloads or passwords.
+ *
+ * The callback runs where no lock is held: on the thread that leaves the library, or on a broker's. It
+ * may call everything but what is marked [blocking]. Lines that come up in a callback of the log follow
+ * when it has returned. 64 lines may wait; if there are more, a line says how many were lost.
+ *
+ * @param on_log     may be NULL, for no callback
+ * @param level      MIDGE_LOG_*: this and what is more serious
+ * @param user       for on_log
+ * @param user_free  may be NULL; called with user exactly once, after the last call of on_log. If this
+ *                   function fails it is not called.
+ * @return MIDGE_OK, MIDGE_E_INVALID (level is no MIDGE_LOG_*)
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_log_set(midge_log_fn on_log,
+                           int32_t level,
+                           void *user,
+                           midge_free_fn user_free);
+
+/**
  * Makes a message: for midge_publish_message(), or for a publish callback to put in place of
  * another.
  *
@@ -2242,8 +2328,8 @@ const char *midge_event_name(uint32_t type);
  * @param topic    UTF-8, NUL-terminated, without wildcards
  * @param payload  may be NULL if len is 0
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large), MIDGE_E_NOMEM (for a copy of the
- *         payload), MIDGE_E_DENIED (by the publish callback), MIDGE_E_STATE (the broker stops), MIDGE_E_REENTRANT (publishing from publish
- *         callbacks without end), MIDGE_E_CLOSED
+ *         payload), MIDGE_E_DENIED (by the publish callback), MIDGE_E_STATE (the broker stops),
+ *         MIDGE_E_REENTRANT (publishing from publish callbacks without end), MIDGE_E_CLOSED
  * @since 0.1
  */
 MIDGE_API

@@ -20,6 +20,7 @@ mod inject;
 mod inspect;
 mod later;
 mod lifecycle;
+mod log;
 mod message;
 mod names;
 mod process;

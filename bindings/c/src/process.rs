@@ -27,7 +27,7 @@ pub(crate) fn prepare() {
         // The library's copy of the Rust runtime is its own: this keeps its panics, which are
         // caught and counted, from being written to the host's stderr.
         #[cfg(not(test))]
-        std::panic::set_hook(Box::new(|_| {}));
+        std::panic::set_hook(Box::new(crate::log::panicked));
     });
 }
 
@@ -70,6 +70,7 @@ impl Drop for SignalsBlocked {
 pub(crate) struct Errno(i32);
 
 impl Errno {
+    #[inline]
     pub(crate) fn new() -> Self {
         // SAFETY: the calling thread's own variable.
         Self(unsafe { *errno() })
@@ -77,6 +78,7 @@ impl Errno {
 }
 
 impl Drop for Errno {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: the calling thread's own variable.
         unsafe { *errno() = self.0 };
@@ -121,10 +123,28 @@ impl Drop for Uncancelled {
     }
 }
 
+/// A thread inherits the scheduling class of the one that has started it. A host may start its broker
+/// from a thread with real-time priority; what comes over the network must not have that.
+#[cfg(target_os = "linux")]
+fn leave_real_time() {
+    // SAFETY: plain system calls about the calling thread; the parameter lives as long as the call.
+    unsafe {
+        let class = libc::sched_getscheduler(0) & !libc::SCHED_RESET_ON_FORK;
+        if [libc::SCHED_FIFO, libc::SCHED_RR].contains(&class) {
+            let priority: libc::sched_param = std::mem::zeroed();
+            libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const priority);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn leave_real_time() {}
+
 /// What each thread of the library does first, as [`broker::prepare_thread`] says.
 pub(crate) fn prepare_thread() {
     // For good.
     std::mem::forget(Uncancelled::new());
+    leave_real_time();
     broker::prepare_thread();
     crate::later::prepare_thread();
     crate::message::prepare_thread();
@@ -138,6 +158,7 @@ pub(crate) fn spawn(
     let _blocked = SignalsBlocked::new();
     std::thread::Builder::new()
         .name(name.to_owned())
+        .stack_size(broker::THREAD_STACK)
         .spawn(move || {
             prepare_thread();
             body();
