@@ -15,10 +15,12 @@
  *              thread, never payloads or passwords. midge_refuse() and midge_decision_defer() give what
  *              their callback is to return.
  *  5 Threads   Every function from any thread at any time, but one configuration by one thread at a
- *              time.
+ *              time. No function is a cancellation point. midge_queue_wake() is async-signal-safe, the
+ *              only one.
  *  6 Callbacks No lock of the broker is held. Event callbacks run on their queue's own thread. Hooks
  *              run on the thread that handles the packet, and for what the host publishes on the
- *              thread that publishes. They must not throw or longjmp. They may call everything but
+ *              thread that publishes. They must not throw, longjmp or pthread_exit. They may call
+ *              everything but
  *              what is marked [blocking]: that gives MIDGE_E_REENTRANT.
  *  7 user_free Called exactly once, after the last callback with that user has returned.
  *  8 Stop      midge_broker_stop() may be called again; after midge_broker_join() gave MIDGE_OK no
@@ -27,7 +29,10 @@
  *              allocator. All signals are blocked on the library's threads; no write raises SIGPIPE
  *              on any thread. Descriptors are close-on-exec. dlclose() is not supported.
  * 10 fork()    In the child of a process that has used the library every call gives MIDGE_E_FORKED
- *              and frees nothing; exec is fine. Out of memory aborts.
+ *              and frees nothing; exec is fine.
+ * 11 Memory    What the caller gives a size to fails with MIDGE_E_NOMEM, and nothing has changed; a
+ *              client that asks for too much loses its connection. Without memory for anything small
+ *              the process aborts (docs/c-process.md).
  *
  * Timeouts are in milliseconds: 0 and less does not wait, MIDGE_WAIT_FOREVER waits without limit.
  * Texts are UTF-8. Structures that begin with struct_size grow at their end only: set it to sizeof.
@@ -70,16 +75,48 @@
 #endif
 
 /** Start values of structures. */
-#define MIDGE_PUBLISH_ARGS_INIT \
-  { MIDGE_SIZE_OF(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, \
-    { NULL, 0 }, NULL, 0, 0, 0, 0 }
+#define MIDGE_PUBLISH_ARGS_INIT                                                                                        \
+  {                                                                                                                    \
+    MIDGE_SIZE_OF(midge_publish_args), 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, 0, 0, NULL, NULL, {NULL, 0}, NULL, 0, 0, \
+        0, 0                                                                                                           \
+  }
 #define MIDGE_SUBSCRIBE_ARGS_INIT \
   { MIDGE_SIZE_OF(midge_subscribe_args), 2, 0, 0, 0, 0, 0, NULL, 0 }
 #define MIDGE_EVENT_INIT \
-  { MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, { NULL, 0 }, { NULL, 0 }, \
-    { NULL, 0 }, { NULL, 0 }, NULL }
+  { MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL }
 #define MIDGE_HOOKS_INIT \
   { MIDGE_SIZE_OF(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+
+/** For tools that look for races and do not see the library's locks: what a thread did before
+ *  MIDGE_HAPPENS_BEFORE(p) is done when another one has come to MIDGE_HAPPENS_AFTER(p), such as before a
+ *  user pointer is given to the library, and first in a callback. Nothing without ThreadSanitizer, or
+ *  helgrind and DRD (define MIDGE_VALGRIND, which needs Valgrind's headers). */
+#if defined(__SANITIZE_THREAD__)
+#define MIDGE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MIDGE_TSAN 1
+#endif
+#endif
+#if defined(MIDGE_TSAN)
+#ifdef __cplusplus
+extern "C" {
+#endif
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#ifdef __cplusplus
+}
+#endif
+#define MIDGE_HAPPENS_BEFORE(pointer) __tsan_release(pointer)
+#define MIDGE_HAPPENS_AFTER(pointer) __tsan_acquire(pointer)
+#elif defined(MIDGE_VALGRIND)
+#include <valgrind/helgrind.h>
+#define MIDGE_HAPPENS_BEFORE(pointer) ANNOTATE_HAPPENS_BEFORE(pointer)
+#define MIDGE_HAPPENS_AFTER(pointer) ANNOTATE_HAPPENS_AFTER(pointer)
+#else
+#define MIDGE_HAPPENS_BEFORE(pointer) ((void)(pointer))
+#define MIDGE_HAPPENS_AFTER(pointer) ((void)(pointer))
+#endif
 
 /**
  * Retained messages that match come first, at every subscribe.
@@ -262,6 +299,31 @@
  * A client is about to get a message. Asked for each receiver of each message: must be cheap.
  */
 #define MIDGE_ACL_RECEIVE 3
+
+/**
+ * Nothing.
+ */
+#define MIDGE_LOG_OFF 0
+
+/**
+ * Something is broken: a panic that was caught, a listener that has ended.
+ */
+#define MIDGE_LOG_ERROR 1
+
+/**
+ * Something that its host should look at.
+ */
+#define MIDGE_LOG_WARN 2
+
+/**
+ * Something worth knowing.
+ */
+#define MIDGE_LOG_INFO 3
+
+/**
+ * For looking into the library.
+ */
+#define MIDGE_LOG_DEBUG 4
 
 /**
  * From a client, by PUBLISH or through midge_client_publish().
@@ -742,6 +804,11 @@
  * The handle is stale or freed, or the queue is empty and its broker has stopped.
  */
 #define MIDGE_E_CLOSED (-18)
+
+/**
+ * There is no memory for what the caller gives a size to; nothing was changed.
+ */
+#define MIDGE_E_NOMEM (-19)
 
 /**
  * A panic inside the library was caught. This call has failed; the process and the broker go on.
@@ -1389,6 +1456,12 @@ typedef struct midge_stats {
 } midge_stats;
 
 /**
+ * Called with each line of the log. The text is UTF-8 and NUL-terminated, and valid until the callback
+ * returns.
+ */
+typedef void (*midge_log_fn)(void *user, int32_t level, const char *text);
+
+/**
  * Called for each event, in order, on the queue's own thread. The event is cleared afterwards.
  */
 typedef void (*midge_event_fn)(void *user, const struct midge_event *ev);
@@ -2013,8 +2086,8 @@ midge_status midge_broker_retained(struct midge_broker b,
 /**
  * Sets the retained message of a topic without delivering it to anybody. An empty payload removes
  * it.
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full),
- *         MIDGE_E_STATE, MIDGE_E_CLOSED
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full), MIDGE_E_NOMEM
+ *         (for a copy of the payload), MIDGE_E_STATE, MIDGE_E_CLOSED
  * @since 0.1
  */
 MIDGE_API
@@ -2112,6 +2185,29 @@ midge_status midge_broker_addr(struct midge_broker b,
                                char *buf,
                                size_t cap,
                                uint16_t *port);
+
+/**
+ * Has a callback get what the library has to say: warnings and errors of the engine, and the texts of
+ * panics that were caught. For all brokers of the process; one that was set before is let go. The
+ * library writes nothing by itself. Never payloads or passwords.
+ *
+ * The callback runs where no lock is held: on the thread that leaves the library, or on a broker's. It
+ * may call everything but what is marked [blocking]. Lines that come up in a callback of the log follow
+ * when it has returned. 64 lines may wait; if there are more, a line says how many were lost.
+ *
+ * @param on_log     may be NULL, for no callback
+ * @param level      MIDGE_LOG_*: this and what is more serious
+ * @param user       for on_log
+ * @param user_free  may be NULL; called with user exactly once, after the last call of on_log. If this
+ *                   function fails it is not called.
+ * @return MIDGE_OK, MIDGE_E_INVALID (level is no MIDGE_LOG_*)
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_log_set(midge_log_fn on_log,
+                           int32_t level,
+                           void *user,
+                           midge_free_fn user_free);
 
 /**
  * Makes a message: for midge_publish_message(), or for a publish callback to put in place of
@@ -2231,9 +2327,9 @@ const char *midge_event_name(uint32_t type);
  *
  * @param topic    UTF-8, NUL-terminated, without wildcards
  * @param payload  may be NULL if len is 0
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large), MIDGE_E_DENIED (by the publish
- *         callback), MIDGE_E_STATE (the broker stops), MIDGE_E_REENTRANT (publishing from publish
- *         callbacks without end), MIDGE_E_CLOSED
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large), MIDGE_E_NOMEM (for a copy of the
+ *         payload), MIDGE_E_DENIED (by the publish callback), MIDGE_E_STATE (the broker stops),
+ *         MIDGE_E_REENTRANT (publishing from publish callbacks without end), MIDGE_E_CLOSED
  * @since 0.1
  */
 MIDGE_API
@@ -2341,11 +2437,13 @@ midge_status midge_queue_dispatch(struct midge_queue q,
 
 /**
  * Makes one waiting midge_queue_next(), or the next one that would have to wait, return
- * MIDGE_E_TIMEOUT.
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * MIDGE_E_TIMEOUT. Async-signal-safe: a signal handler may call it, whatever its thread was doing. For
+ * that reason it leaves midge_last_error() alone; errno stays as it was.
+ * @return MIDGE_OK, MIDGE_E_INVALID (the null handle), MIDGE_E_CLOSED
  * @since 0.1
  */
-MIDGE_API midge_status midge_queue_wake(struct midge_queue q);
+MIDGE_API
+midge_status midge_queue_wake(struct midge_queue q);
 
 /**
  * Frees a queue, with what waits in it. Waiting readers get MIDGE_E_CLOSED. When this returns the

@@ -34,13 +34,16 @@ uninstall() {
     local file found=
     for file in "$to/include/midge.h" "$to/include/midge.hpp" "$to/$libdir/libmidge.a" "$to/$libdir/libmidge.so" \
         "$to/$libdir/libmidge.so.$interface" "$to/$libdir/libmidge.so.$version" "$to/$libdir/pkgconfig/midge.pc" \
-        "$to/$libdir/cmake/midge/midge-config.cmake" "$to/$libdir/cmake/midge/midge-config-version.cmake"; do
+        "$to/$libdir/cmake/midge/midge-config.cmake" "$to/$libdir/cmake/midge/midge-config-version.cmake" \
+        "$to/share/midge/midge.tsan" "$to/share/midge/midge.valgrind"; do
         [ -e "$file" ] || [ -L "$file" ] || continue
         rm -f "$file"
         found=1
         say "removed $file"
     done
-    [ ! -d "$to/$libdir/cmake/midge" ] || rmdir --ignore-fail-on-non-empty "$to/$libdir/cmake/midge"
+    for file in "$to/$libdir/cmake/midge" "$to/share/midge"; do
+        [ ! -d "$file" ] || rmdir --ignore-fail-on-non-empty "$file"
+    done
     [ -n "$found" ] || say "nothing is installed in $to"
 }
 
@@ -157,8 +160,9 @@ given=$($nm -g --defined-only "$work/midge.o" | awk '{print $NF}' | LC_ALL=C sor
 [ "$given" = "$(LC_ALL=C sort "$symbols")" ] || fail "$nm finds other symbols in the static library than symbols.txt has"
 $ar rcsD "$work/libmidge.a" "$work/midge.o"
 
-mkdir -p "$to/include" "$to/$libdir/pkgconfig" "$to/$libdir/cmake/midge"
+mkdir -p "$to/include" "$to/$libdir/pkgconfig" "$to/$libdir/cmake/midge" "$to/share/midge"
 install -m 644 "$root/include/midge.h" "$root/include/midge.hpp" "$to/include/"
+install -m 644 "$root/bindings/c/package/midge.tsan" "$root/bindings/c/package/midge.valgrind" "$to/share/midge/"
 install -m 644 "$work/libmidge.a" "$to/$libdir/"
 if [ -f "$shared" ]; then
     install -m 755 "$shared" "$to/$libdir/libmidge.so.$version"

@@ -69,6 +69,8 @@ RIGHT = {
     "max_bytes": "0",
     "overflow": "0",
     "on_event": "ignore",
+    "on_log": "note",
+    "level": "2",
     "user": "NULL",
     "user_free": "NULL",
     "status": "0",
@@ -138,6 +140,7 @@ WRONG = {
     "max_events": ["0"],
     "reason": ["0", "0x7f", "0xff"],
     "verdict": ["MIDGE_E_WOULD_BLOCK"],
+    "level": ["-1", "5"],
 }
 LENGTHS = {"len": "payload", "topic_len": "topic", "filter_len": "filter"}
 NO_LIMITS = {
@@ -167,6 +170,7 @@ PROGRAM = r"""/* Made by garbage.py. */
 #include "check.h"
 
 static void ignore(void *user, const midge_event *event) { (void)user; (void)event; }
+static void note(void *user, int32_t level, const char *text) { (void)user; (void)level; (void)text; }
 
 struct set {
   midge_config *config, *made;
@@ -426,7 +430,7 @@ for name, (doc, result, parameters) in functions.items():
                 free = f"(({kind}){{{kind}_free({short}) == MIDGE_OK ? {short}.id : 0}})"
                 case(name, call(name, parameter, free), "MIDGE_E_CLOSED")
             continue
-        if "*" in kind or parameter in ("on_event", "user_free"):
+        if "*" in kind or parameter in ("on_event", "on_log", "user_free"):
             if parameter == "user":
                 continue
             optional = "may be NULL" in about(doc, parameter) and "may be NULL if" not in " ".join(

@@ -121,7 +121,7 @@ fi
 garbage() { python3 "$root/tests/c/garbage.py" "$include/midge.h" "$root/bindings/c/symbols.txt" >"$out/garbage.c"; }
 check "make garbage" garbage
 c+=("-I$root/tests/c")
-for program in broker misuse garbage contract look guest; do
+for program in broker misuse garbage contract look guest signals process; do
     source=$root/tests/c/$program.c
     [ -f "$source" ] || source=$out/$program.c
     check "link $program shared" "${c[@]}" "$source" "-I$include" "-L$lib" -lmidge -o "$out/$program"
@@ -173,6 +173,11 @@ check "link plugin" "${c[@]}" -shared -fPIC "$root/tests/c/plugin.c" "-I$include
 check "run unload" quiet "$out/unload" "$lib/libmidge.so" "$out/plugin.so"
 check "link allocations" "${c[@]}" "$root/tests/c/allocations.c" "-I$include" "-L$lib" -lmidge -rdynamic -o "$out/allocations"
 check "run allocations" quiet "$out/allocations"
+# With an allocator of its own, which the static library uses, too.
+check "link memory" "${c[@]}" "$root/tests/c/memory.c" "-I$include" "-L$lib" -lmidge -rdynamic -o "$out/memory"
+check "run memory" quiet "$out/memory"
+check "link memory static" "${c[@]}" "$root/tests/c/memory.c" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/memory-static"
+check "run memory static" quiet "$out/memory-static"
 # What midge.pc and the CMake package name is what the compiler says.
 natives() {
     local said
@@ -246,8 +251,27 @@ if has valgrind; then
 else
     skip valgrind
 fi
+# Races: those of a program are found, in callbacks too, and nothing else is.
+share=$out/root/opt/midge/share/midge
+race=("${c[@]}" "$root/tests/c/race.c" "${pkg_shared[@]}")
+raced() { TSAN_OPTIONS=history_size=7:suppressions=$share/midge.tsan timeout 120 "$@"; }
+finds_race() { ! "$@" && grep -qE "data race|[Cc]onflicting" "$out/log"; }
+for compiler in gcc clang; do
+    has "$compiler" || { skip "$compiler"; continue; }
+    check "link race $compiler" "$compiler" "${race[@]:1}" -fsanitize=thread -o "$out/race-$compiler"
+    check "no race, $compiler" raced "$out/race-$compiler" no
+    check "a race, $compiler" finds_race raced "$out/race-$compiler" yes
+done
+if has valgrind; then
+    check "link race valgrind" "${race[@]}" -DMIDGE_VALGRIND -o "$out/race"
+    for tool in helgrind drd; do
+        look=(timeout 300 valgrind -q "--tool=$tool" --fair-sched=try --error-exitcode=9 "--suppressions=$share/midge.valgrind")
+        check "no race, $tool" "${look[@]}" "$out/race" no
+        check "a race, $tool" finds_race "${look[@]}" "$out/race" yes
+    done
+fi
 for mistake in leak write; do check "sanitizers find a $mistake" finds "$out/leak-asan" "$mistake"; done
-for program in broker misuse garbage contract look guest; do
+for program in broker misuse garbage contract look guest signals process; do
     source=$root/tests/c/$program.c
     [ -f "$source" ] || source=$out/$program.c
     check "link $program sanitizers" "${c[@]}" "${sanitize[@]}" "$source" "${pkg_shared[@]}" -o "$out/$program-asan"

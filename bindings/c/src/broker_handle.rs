@@ -112,6 +112,8 @@ impl Life {
 pub(crate) struct BrokerObject {
     pub(crate) broker: Broker,
     pub(crate) is_clock_manual: bool,
+    /// limits.packet_bytes.
+    pub(crate) packet_bytes: usize,
     pub(crate) life: Arc<Life>,
     /// Strong, so that the end of each dispatch thread can be waited for.
     queues: Mutex<Vec<Arc<QueueObject>>>,
@@ -164,6 +166,7 @@ impl BrokerObject {
         Ok(Arc::new(Self {
             broker,
             is_clock_manual: config.is_clock_manual(),
+            packet_bytes: config.packet_bytes(),
             life,
             queues: Mutex::default(),
             receipts: Waiting::default(),

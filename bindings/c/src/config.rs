@@ -76,6 +76,10 @@ impl midge_config {
         self.threads
     }
 
+    pub(crate) fn packet_bytes(&self) -> usize {
+        self.options.limits.packet_bytes as usize
+    }
+
     pub(crate) fn is_clock_manual(&self) -> bool {
         self.clock == Clock::Manual
     }

@@ -8,8 +8,8 @@ use crate::callback;
 use crate::later::Scope;
 use crate::process;
 use crate::status::{
-    Fault, MIDGE_E_ABI, MIDGE_E_FORKED, MIDGE_E_LIMIT, MIDGE_E_PANIC, MIDGE_E_REENTRANT, MIDGE_OK,
-    midge_status, report,
+    Fault, MIDGE_E_ABI, MIDGE_E_FORKED, MIDGE_E_LIMIT, MIDGE_E_NOMEM, MIDGE_E_PANIC,
+    MIDGE_E_REENTRANT, MIDGE_OK, midge_status, report,
 };
 
 /// Bytes that belong to somebody else. Not NUL-terminated; ptr may be NULL if len is 0.
@@ -154,6 +154,18 @@ pub(crate) unsafe fn bytes<'a>(
     }
     // SAFETY: not NULL, and that many bytes, as the caller promises.
     Ok(unsafe { std::slice::from_raw_parts(ptr.cast(), len) })
+}
+
+/// A copy of bytes of the host, whose size is the host's too: without memory for it the call fails,
+/// and not the process.
+pub(crate) fn copy(bytes: &[u8], name: &str) -> Result<Vec<u8>, Fault> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).map_err(|_| {
+        let message = format!("no memory for the {} bytes of {name}", bytes.len());
+        Fault::new(MIDGE_E_NOMEM, message)
+    })?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
 }
 
 /// Writes a result.

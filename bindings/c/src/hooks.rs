@@ -371,7 +371,11 @@ impl Hooks for CHooks {
         let (Some(function), Some(pass)) = (self.raw.on_publish, self.gate.enter()) else {
             return Interception::Drop;
         };
-        let seen = midge_message::owned(message_for_callback(message), origin.clone());
+        let Ok(seen) = message_for_callback(message) else {
+            // No memory: what cannot be decided is not let through.
+            return Interception::Refuse(Refusal::new(ReasonCode::QuotaExceeded));
+        };
+        let seen = midge_message::owned(seen, origin.clone());
         let mut replace: *mut midge_message = std::ptr::null_mut();
         let answer = verdict::ask(false, None, || {
             // SAFETY: the host gave this function to be called like this.

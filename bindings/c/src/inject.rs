@@ -32,13 +32,15 @@ pub(crate) fn point(point: Point) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test may fail
 mod tests {
-    use std::ffi::c_void;
+    use std::ffi::{CStr, c_char, c_void};
     use std::io::{Read, Write};
     use std::os::fd::{FromRawFd, OwnedFd};
     use std::os::unix::net::UnixStream;
     use std::ptr::null_mut;
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
+
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::broker_handle::midge_broker;
@@ -48,6 +50,7 @@ mod tests {
     use crate::hooks::*;
     use crate::inspect::*;
     use crate::lifecycle::*;
+    use crate::log::*;
     use crate::publish::midge_publish;
     use crate::queue::midge_queue;
     use crate::queue_api::*;
@@ -108,8 +111,21 @@ mod tests {
         counter.fetch_add(1, Ordering::AcqRel);
     }
 
+    unsafe extern "C" fn keep(user: *mut c_void, level: i32, text: *const c_char) {
+        assert_eq!(level, MIDGE_LOG_ERROR);
+        // SAFETY: the test gives a list that is there until the log is unset; a text is NUL-terminated.
+        let (lines, text) = unsafe { (&*user.cast::<Mutex<Vec<String>>>(), CStr::from_ptr(text)) };
+        lines.lock().push(text.to_str().unwrap().to_owned());
+    }
+
     #[test]
-    fn a_panic_at_a_hook_or_on_a_thread_is_contained() {
+    fn a_panic_at_a_hook_or_on_a_thread_is_contained_and_told() {
+        let lines = Mutex::new(Vec::<String>::new());
+        let list = (&raw const lines).cast_mut().cast();
+        // SAFETY: the list outlives the setting.
+        let status = unsafe { midge_log_set(Some(keep), MIDGE_LOG_ERROR, list, None) };
+        assert_eq!(status, MIDGE_OK);
+        std::panic::set_hook(Box::new(panicked));
         let broker = start();
         let (mut first, mut second) = (client(broker, b'a'), client(broker, b'b'));
         let subscribe = b"\x82\x06\0\x01\0\x01t\0";
@@ -152,7 +168,24 @@ mod tests {
         }
         assert_eq!(NEXT.load(Ordering::Acquire), 0);
         assert_eq!(panics(broker), 2);
+        // Other tests may panic, too.
+        let told = || {
+            let line = "a panic inside midge was caught, at bindings/c/src/inject.rs:";
+            let lines = lines.lock();
+            lines
+                .iter()
+                .filter(|told| told.starts_with(line) && told.ends_with(": injected"))
+                .count()
+        };
+        while told() < 2 {
+            std::thread::yield_now(); // one comes from a thread of the broker
+        }
         assert_eq!(midge_broker_free(broker), MIDGE_OK);
         assert_eq!(seen.load(Ordering::Acquire), 1);
+        // SAFETY: nothing is given.
+        let status = unsafe { midge_log_set(None, MIDGE_LOG_OFF, null_mut(), None) };
+        assert_eq!(status, MIDGE_OK);
+        drop(std::panic::take_hook());
+        assert_eq!(told(), 2);
     }
 }

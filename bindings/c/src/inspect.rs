@@ -358,8 +358,8 @@ pub(crate) fn check_filter(filter: &str) -> Result<(), Fault> {
 
 /// Sets the retained message of a topic without delivering it to anybody. An empty payload removes
 /// it.
-/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full),
-///         MIDGE_E_STATE, MIDGE_E_CLOSED
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full), MIDGE_E_NOMEM
+///         (for a copy of the payload), MIDGE_E_STATE, MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn midge_broker_set_retained(
@@ -382,7 +382,9 @@ pub unsafe extern "C" fn midge_broker_set_retained(
 
 pub(crate) fn set_retained(b: midge_broker, topic: &str, payload: &[u8]) -> Result<(), Fault> {
     let object = BROKERS.find(b.id)?;
-    let set = object.broker.set_retained(topic, payload.to_vec());
+    let set = object
+        .broker
+        .set_retained(topic, ffi::copy(payload, "payload")?);
     set.map_err(|error| match error {
         broker::PublishError::Refused(_) => {
             Fault::new(MIDGE_E_LIMIT, "payload: the retained store is full")

@@ -7,6 +7,8 @@ use std::ffi::c_void;
 use broker::Later;
 
 use crate::callback::run;
+use crate::log;
+use crate::process::{Errno, Uncancelled};
 
 /// A pointer of the host and its function to free it.
 struct Freed {
@@ -35,14 +37,19 @@ pub(crate) fn prepare_thread() {
     let _ = WAITING.try_with(|_| ());
 }
 
-/// A thread inside the library, above all locks. At the end of the outermost one the host gets back
-/// what was let go of meanwhile.
-pub(crate) struct Scope;
+/// A thread inside the library, above all locks; it cannot be cancelled, and its errno stays as it is. At
+/// the end of the outermost one the host gets back what was let go of meanwhile.
+pub(crate) struct Scope {
+    _outermost: Option<(Errno, Uncancelled)>,
+}
 
 impl Scope {
     pub(crate) fn new() -> Self {
-        INSIDE.set(INSIDE.get() + 1);
-        Self
+        let depth = INSIDE.get();
+        INSIDE.set(depth + 1);
+        Self {
+            _outermost: (depth == 0).then(|| (Errno::new(), Uncancelled::new())),
+        }
     }
 }
 
@@ -58,9 +65,15 @@ impl Drop for Scope {
             while let Some(freed) = next() {
                 freed.give_back();
             }
+            log::tell_if_any();
         }
         INSIDE.set(INSIDE.get() - 1);
     }
+}
+
+/// Whether this thread is inside the library, and will tell what waits when it leaves it.
+pub(crate) fn is_inside() -> bool {
+    INSIDE.get() > 0
 }
 
 /// Has something freed soon: when this thread leaves the library, or on a thread of the broker.

@@ -7,6 +7,7 @@
 
 #![allow(non_camel_case_types)] // C's own names
 
+mod bell;
 mod broker_handle;
 mod by_length;
 mod callback;
@@ -19,6 +20,7 @@ mod inject;
 mod inspect;
 mod later;
 mod lifecycle;
+mod log;
 mod message;
 mod names;
 mod process;

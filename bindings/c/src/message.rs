@@ -316,7 +316,7 @@ pub unsafe extern "C" fn midge_message_new(
         let mut message = args.to_message()?;
         let mut given = None;
         message.payload = match args.payload() {
-            Payload::Copied(bytes) => Bytes::copy_from_slice(bytes),
+            Payload::Copied(bytes) => Bytes::from(ffi::copy(bytes, "args.payload")?),
             Payload::Given(payload) => {
                 let (payload, user) = payload.keep();
                 given = Some(user);

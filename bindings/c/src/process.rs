@@ -1,5 +1,6 @@
 //! Being a good guest in somebody else's process: signals, fork, threads.
 
+use std::ffi::c_int;
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::Once;
@@ -26,7 +27,7 @@ pub(crate) fn prepare() {
         // The library's copy of the Rust runtime is its own: this keeps its panics, which are
         // caught and counted, from being written to the host's stderr.
         #[cfg(not(test))]
-        std::panic::set_hook(Box::new(|_| {}));
+        std::panic::set_hook(Box::new(crate::log::panicked));
     });
 }
 
@@ -65,8 +66,85 @@ impl Drop for SignalsBlocked {
     }
 }
 
+/// errno as it is now, which comes back at the end.
+pub(crate) struct Errno(i32);
+
+impl Errno {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        // SAFETY: the calling thread's own variable.
+        Self(unsafe { *errno() })
+    }
+}
+
+impl Drop for Errno {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the calling thread's own variable.
+        unsafe { *errno() = self.0 };
+    }
+}
+
+#[cfg(target_os = "linux")]
+use libc::__errno_location as errno;
+#[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
+use libc::__error as errno;
+
+/// The thread cannot be cancelled while it lives: what unwinds it for that would meet the frames of
+/// Rust, which end the process then. Deferred cancellation waits for the next point outside.
+pub(crate) struct Uncancelled(c_int);
+
+#[cfg(target_os = "linux")]
+unsafe extern "C" {
+    safe fn pthread_setcancelstate(state: c_int, old: &mut c_int) -> c_int;
+}
+
+/// PTHREAD_CANCEL_DISABLE of glibc and musl.
+const CANCEL_DISABLE: c_int = 1;
+
+#[cfg(not(target_os = "linux"))]
+fn pthread_setcancelstate(_: c_int, _: &mut c_int) -> c_int {
+    0
+}
+
+impl Uncancelled {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        let mut before = 0;
+        let _ = pthread_setcancelstate(CANCEL_DISABLE, &mut before);
+        Self(before)
+    }
+}
+
+impl Drop for Uncancelled {
+    #[inline]
+    fn drop(&mut self) {
+        let _ = pthread_setcancelstate(self.0, &mut 0);
+    }
+}
+
+/// A thread inherits the scheduling class of the one that has started it. A host may start its broker
+/// from a thread with real-time priority; what comes over the network must not have that.
+#[cfg(target_os = "linux")]
+fn leave_real_time() {
+    // SAFETY: plain system calls about the calling thread; the parameter lives as long as the call.
+    unsafe {
+        let class = libc::sched_getscheduler(0) & !libc::SCHED_RESET_ON_FORK;
+        if [libc::SCHED_FIFO, libc::SCHED_RR].contains(&class) {
+            let priority: libc::sched_param = std::mem::zeroed();
+            libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const priority);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn leave_real_time() {}
+
 /// What each thread of the library does first, as [`broker::prepare_thread`] says.
 pub(crate) fn prepare_thread() {
+    // For good.
+    std::mem::forget(Uncancelled::new());
+    leave_real_time();
     broker::prepare_thread();
     crate::later::prepare_thread();
     crate::message::prepare_thread();
@@ -80,6 +158,7 @@ pub(crate) fn spawn(
     let _blocked = SignalsBlocked::new();
     std::thread::Builder::new()
         .name(name.to_owned())
+        .stack_size(broker::THREAD_STACK)
         .spawn(move || {
             prepare_thread();
             body();

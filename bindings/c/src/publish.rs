@@ -251,6 +251,31 @@ thread_local! {
     static LENT: Cell<u32> = const { Cell::new(0) };
 }
 
+/// Payloads from this size on are copied here, where that may fail, and shared by all receivers. The
+/// engine copies smaller ones into what it makes anyway.
+const COPY_FROM: usize = 8 * 1024;
+
+/// Publishes a message with a payload that the host keeps.
+fn publish_copied(
+    object: &BrokerObject,
+    message: MessageRef<'_>,
+    payload: &[u8],
+    (client_id, want_outcomes): (Option<&str>, bool),
+    at: &str,
+) -> Result<Receipt, Fault> {
+    let shared;
+    // One that lives no longer than the copy.
+    let mut message = message;
+    (message.payload, message.backing) = (payload, None);
+    // What is larger than a packet is refused in any case.
+    if (COPY_FROM..=object.packet_bytes).contains(&payload.len()) {
+        shared = Bytes::from(ffi::copy(payload, &format!("{at}payload"))?);
+        (message.payload, message.backing) = (&shared, Some(&shared));
+    }
+    let receipt = object.broker.publish_ref(message, client_id, want_outcomes);
+    receipt.map_err(|error| fault(&error, at))
+}
+
 /// While it lives, the payload under way on this thread may still go back to the host.
 struct Lent;
 
@@ -272,12 +297,14 @@ impl Drop for Lent {
 }
 
 /// A message for a callback of the host, which may keep it.
-pub(crate) fn message_for_callback(message: &MessageRef<'_>) -> OwnedMessage {
-    let mut owned = OwnedMessage::from(message);
-    if Lent::is_under_way() {
-        owned.payload = Bytes::copy_from_slice(message.payload);
+pub(crate) fn message_for_callback(message: &MessageRef<'_>) -> Result<OwnedMessage, Fault> {
+    if !Lent::is_under_way() {
+        return Ok(OwnedMessage::from(message));
     }
-    owned
+    let payload = Bytes::from(ffi::copy(message.payload, "payload")?);
+    let mut copied = *message;
+    (copied.payload, copied.backing) = (&payload, Some(&payload));
+    Ok(OwnedMessage::from(&copied))
 }
 
 /// `at` is what stands before the names of arguments, such as `args.`.
@@ -321,21 +348,19 @@ pub(crate) fn publish_with(
     want_outcomes: bool,
 ) -> Result<Receipt, Fault> {
     let mut message = args.to_message()?;
-    let send = |message: MessageRef<'_>| {
-        let receipt = object.broker.publish_ref(message, client_id, want_outcomes);
-        receipt.map_err(|error| fault(&error, "args."))
-    };
     match args.payload() {
         Payload::Copied(payload) => {
-            let mut parts = message.parts();
-            (parts.payload, parts.backing) = (payload, None);
-            send(parts)
+            let whose = (client_id, want_outcomes);
+            publish_copied(object, message.parts(), payload, whose, "args.")
         }
         Payload::Given(given) => given.try_with(&object.broker, |payload| {
             message.payload = payload.clone();
-            let result = send(message.parts());
+            let receipt = object
+                .broker
+                .publish_ref(message.parts(), client_id, want_outcomes)
+                .map_err(|error| fault(&error, "args."));
             message.payload = Bytes::new();
-            result
+            receipt
         }),
     }
 }
@@ -346,9 +371,9 @@ pub(crate) fn publish_with(
 ///
 /// @param topic    UTF-8, NUL-terminated, without wildcards
 /// @param payload  may be NULL if len is 0
-/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large), MIDGE_E_DENIED (by the publish
-///         callback), MIDGE_E_STATE (the broker stops), MIDGE_E_REENTRANT (publishing from publish
-///         callbacks without end), MIDGE_E_CLOSED
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large), MIDGE_E_NOMEM (for a copy of the
+///         payload), MIDGE_E_DENIED (by the publish callback), MIDGE_E_STATE (the broker stops),
+///         MIDGE_E_REENTRANT (publishing from publish callbacks without end), MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn midge_publish(
@@ -384,11 +409,10 @@ pub(crate) unsafe fn plain(
                 ffi::bytes(payload, len, "payload")?,
             )
         };
-        let mut message = MessageRef::new(topic, payload);
+        let mut message = MessageRef::new(topic, &[]);
         message.qos = self::qos(qos, "qos")?;
         message.retain = retain;
-        let receipt = object.broker.publish_ref(message, None, false);
-        receipt.map(drop).map_err(|error| fault(&error, ""))
+        publish_copied(&object, message, payload, (None, false), "").map(drop)
     })
 }
 

@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use broker::{Events, Feed, Pushed};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
+use crate::bell::Bell;
 use crate::broker_handle::{BrokerObject, Life};
 use crate::inject;
 use crate::later::Scope;
@@ -103,7 +104,7 @@ pub(crate) struct QueueObject {
     pub(crate) owner: Weak<BrokerObject>,
     bounds: Bounds,
     state: Mutex<State>,
-    ready: Condvar,
+    pub(crate) bell: Bell,
     /// Held by whoever joins the thread, so that everybody waits until it is really gone.
     dispatch: Mutex<Option<JoinHandle<()>>>,
 }
@@ -118,8 +119,6 @@ struct State {
     sources: Vec<Attached>,
     next_source: u64,
     sleepers: usize,
-    /// Wake-ups that nobody has taken yet.
-    wakes: u64,
     fd: Option<ReadyFd>,
     has_dispatch: bool,
     closed: bool,
@@ -135,10 +134,12 @@ struct Attached {
 }
 
 impl State {
-    fn refresh_fd(&mut self) {
-        let ready = !self.entries.is_empty() || self.closed || self.wakes > 0;
-        if let Some(fd) = &mut self.fd {
-            fd.set(ready);
+    fn refresh_fd(&mut self, bell: &Bell) {
+        let Some(fd) = &mut self.fd else { return };
+        fd.set(!self.entries.is_empty() || self.closed || bell.has_wakes());
+        // Who wakes holds no lock: it may have come between the look and the clearing.
+        if !fd.is_set() && bell.has_wakes() {
+            fd.set(true);
         }
     }
 
@@ -163,8 +164,12 @@ impl State {
             state.entries.len() >= bounds.items
                 || (!state.entries.is_empty() && state.bytes + size > bounds.bytes)
         };
-        if full(self) {
-            if bounds.drop_newest {
+        // Its room is the host's to size: what there is no memory for is dropped like what there is no
+        // room for.
+        let room =
+            self.entries.len() < self.entries.capacity() || self.entries.try_reserve(1).is_ok();
+        if full(self) || !room {
+            if bounds.drop_newest || !room {
                 self.lost += 1;
                 dropped.push(item);
                 return;
@@ -207,7 +212,7 @@ impl QueueObject {
             owner,
             bounds,
             state: Mutex::default(),
-            ready: Condvar::new(),
+            bell: Bell::new(),
             dispatch: Mutex::new(None),
         })
     }
@@ -283,6 +288,7 @@ impl QueueObject {
 
     /// Takes a source away, and what it brought and nobody has read.
     pub(crate) fn detach(&self, number: u64) {
+        let _scope = Scope::new();
         let mut state = self.state.lock();
         let at = state
             .sources
@@ -292,21 +298,20 @@ impl QueueObject {
         if let Some(gone) = &gone {
             gone.gone.store(true, Ordering::Relaxed);
         }
-        let mut left = VecDeque::with_capacity(state.entries.len());
-        let mut dropped = Vec::new();
-        for entry in std::mem::take(&mut state.entries) {
-            if entry.source == number {
-                state.bytes -= entry.size;
-                dropped.push(entry);
-            } else {
-                left.push_back(entry);
+        // In place, since there may be no memory for so many. What the host has lent goes back to it at
+        // the end of the scope.
+        let State { entries, bytes, .. } = &mut *state;
+        entries.retain(|entry| {
+            let stays = entry.source != number;
+            if !stays {
+                *bytes -= entry.size;
             }
-        }
-        state.entries = left;
-        state.refresh_fd();
+            stays
+        });
+        state.refresh_fd(&self.bell);
         drop(state);
         // Outside the lock: ending a subscription takes locks of the broker.
-        drop((gone, dropped));
+        drop(gone);
     }
 
     /// Takes in an item, unless its source is gone by now. Nobody is woken.
@@ -363,9 +368,9 @@ impl QueueObject {
     }
 
     fn signal(&self, state: &mut State) {
-        state.refresh_fd();
+        state.refresh_fd(&self.bell);
         if state.sleepers > 0 {
-            self.ready.notify_all();
+            self.bell.ring();
         }
     }
 
@@ -388,41 +393,34 @@ impl QueueObject {
             if let Some(entry) = state.entries.pop_front() {
                 state.bytes -= entry.size;
                 if state.entries.is_empty() {
-                    state.refresh_fd();
+                    state.refresh_fd(&self.bell);
                 }
                 return Ok(entry);
             }
             if state.closed {
                 return Err(closed());
             }
-            if state.wakes > 0 {
-                state.wakes -= 1;
-                state.refresh_fd();
+            // Before the last look at what comes without the lock.
+            let seen = self.bell.rings();
+            if self.bell.take_wake() {
+                if let Some(fd) = &mut state.fd {
+                    fd.clear();
+                }
+                state.refresh_fd(&self.bell);
                 return Err(Fault::new(MIDGE_E_TIMEOUT, "the queue was woken"));
             }
             if timeout == Some(Duration::ZERO) {
                 return Err(Fault::new(MIDGE_E_TIMEOUT, "nothing waits in the queue"));
             }
-            state.sleepers += 1;
-            let timed_out = match deadline {
-                Some(deadline) => self.ready.wait_until(&mut state, deadline).timed_out(),
-                None => {
-                    self.ready.wait(&mut state);
-                    false
-                }
-            };
-            state.sleepers -= 1;
-            if timed_out && state.entries.is_empty() && !state.closed && state.wakes == 0 {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Fault::new(MIDGE_E_TIMEOUT, "nothing came in time"));
             }
+            state.sleepers += 1;
+            drop(state);
+            self.bell.wait(seen, deadline);
+            state = self.state.lock();
+            state.sleepers -= 1;
         }
-    }
-
-    /// Makes one waiting or the next reader return without anything.
-    pub(crate) fn wake(&self) {
-        let mut state = self.state.lock();
-        state.wakes += 1;
-        self.signal(&mut state);
     }
 
     /// A descriptor that is readable while there is something to read.
@@ -431,8 +429,9 @@ impl QueueObject {
         if state.fd.is_none() {
             let fd =
                 ReadyFd::new().map_err(|error| Fault::io("cannot make a descriptor", &error))?;
+            self.bell.set_fd(fd.write_end());
             state.fd = Some(fd);
-            state.refresh_fd();
+            state.refresh_fd(&self.bell);
         }
         state.fd.as_ref().map(ReadyFd::number).ok_or_else(closed)
     }
@@ -506,6 +505,7 @@ impl QueueObject {
     /// Closes it and forgets what waits: nobody will read it.
     pub(crate) fn discard(&self) {
         self.close();
+        self.bell.close();
         let mut state = self.state.lock();
         let entries = std::mem::take(&mut state.entries);
         state.bytes = 0;

@@ -3,15 +3,19 @@
 use std::ffi::c_void;
 use std::time::Duration;
 
+use crate::bell;
 use crate::broker_handle::{BROKERS, midge_broker};
 use crate::callback::{self, User};
 use crate::event::{self, MIDGE_EV_ALL, MIDGE_EV_MESSAGE, midge_event};
 use crate::ffi::{self, enter, midge_free_fn};
+use crate::process::{self, Errno};
 use crate::queue::{
     Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject, closed,
     midge_queue,
 };
-use crate::status::{Fault, midge_status};
+use crate::status::{
+    Fault, MIDGE_E_CLOSED, MIDGE_E_FORKED, MIDGE_E_INVALID, MIDGE_OK, midge_status,
+};
 
 /// Called for each event, in order, on the queue's own thread. The event is cleared afterwards.
 pub type midge_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, ev: *const midge_event)>;
@@ -65,7 +69,8 @@ pub unsafe extern "C" fn midge_queue_new(
             let events = object.broker.events_with(event::mask(mask), max_events);
             queue.attach_events(events)?;
         }
-        let id = QUEUES.add(queue);
+        let id = QUEUES.add(queue.clone());
+        queue.bell.open(id);
         // SAFETY: not NULL, so writable.
         unsafe { ffi::write(out, midge_queue { id }) };
         Ok(())
@@ -158,15 +163,24 @@ pub unsafe extern "C" fn midge_queue_dispatch(
 }
 
 /// Makes one waiting midge_queue_next(), or the next one that would have to wait, return
-/// MIDGE_E_TIMEOUT.
-/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED
+/// MIDGE_E_TIMEOUT. Async-signal-safe: a signal handler may call it, whatever its thread was doing. For
+/// that reason it leaves midge_last_error() alone; errno stays as it was.
+/// @return MIDGE_OK, MIDGE_E_INVALID (the null handle), MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub extern "C" fn midge_queue_wake(q: midge_queue) -> midge_status {
-    enter(|| {
-        QUEUES.find(q.id)?.wake();
-        Ok(())
-    })
+    if process::is_forked_child() {
+        return MIDGE_E_FORKED;
+    }
+    if q.id == 0 {
+        return MIDGE_E_INVALID;
+    }
+    let _errno = Errno::new();
+    if bell::wake(q.id) {
+        MIDGE_OK
+    } else {
+        MIDGE_E_CLOSED
+    }
 }
 
 /// Frees a queue, with what waits in it. Waiting readers get MIDGE_E_CLOSED. When this returns the

@@ -51,6 +51,11 @@ impl ReadyFd {
         self.read.as_raw_fd()
     }
 
+    /// What makes it readable when it is written to.
+    pub(crate) fn write_end(&self) -> i32 {
+        self.write.as_ref().unwrap_or(&self.read).as_raw_fd()
+    }
+
     pub(crate) fn is_set(&self) -> bool {
         self.set
     }
@@ -66,7 +71,18 @@ impl ReadyFd {
             let mut write = self.write.as_ref().unwrap_or(&self.read);
             let _ = write.write(&1u64.to_ne_bytes());
         } else {
-            let _ = (&self.read).read(&mut [0; 8]);
+            self.clear();
+        }
+    }
+
+    /// Makes it not readable, whoever has written to it.
+    pub(crate) fn clear(&mut self) {
+        self.set = false;
+        // An eventfd gives everything at once; a pipe as much as there is.
+        while (&self.read).read(&mut [0; 8]).is_ok_and(|count| count > 0) {
+            if self.write.is_none() {
+                break;
+            }
         }
     }
 }

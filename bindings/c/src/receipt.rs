@@ -259,9 +259,12 @@ pub unsafe extern "C" fn midge_broker_send(
         // SAFETY: the host's string and structure, with what it points to, or NULL.
         let (client_id, args) = unsafe { (ffi::text(client_id, "client_id")?, read_args(args)?) };
         let receipt = match args.payload() {
-            Payload::Copied(payload) => {
-                send(&object, client_id, &args, Bytes::copy_from_slice(payload))?
-            }
+            Payload::Copied(payload) => send(
+                &object,
+                client_id,
+                &args,
+                Bytes::from(ffi::copy(payload, "args.payload")?),
+            )?,
             Payload::Given(given) => given.try_with(&object.broker, |payload| {
                 send(&object, client_id, &args, payload.clone())
             })?,

@@ -40,6 +40,8 @@ pub const MIDGE_E_REENTRANT: i32 = -16;
 pub const MIDGE_E_FORKED: i32 = -17;
 /// The handle is stale or freed, or the queue is empty and its broker has stopped.
 pub const MIDGE_E_CLOSED: i32 = -18;
+/// There is no memory for what the caller gives a size to; nothing was changed.
+pub const MIDGE_E_NOMEM: i32 = -19;
 /// A panic inside the library was caught. This call has failed; the process and the broker go on.
 pub const MIDGE_E_PANIC: i32 = -99;
 
@@ -171,6 +173,7 @@ pub extern "C" fn midge_status_name(status: midge_status) -> *const c_char {
         MIDGE_E_REENTRANT => c"MIDGE_E_REENTRANT",
         MIDGE_E_FORKED => c"MIDGE_E_FORKED",
         MIDGE_E_CLOSED => c"MIDGE_E_CLOSED",
+        MIDGE_E_NOMEM => c"MIDGE_E_NOMEM",
         MIDGE_E_PANIC => c"MIDGE_E_PANIC",
         _ => c"MIDGE_E_UNKNOWN",
     };

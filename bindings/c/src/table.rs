@@ -66,6 +66,11 @@ impl<T> Table<T> {
         }
     }
 
+    /// One of the objects, if there is any and nobody is just changing that.
+    pub(crate) fn any(&self) -> Option<Arc<T>> {
+        self.objects.try_read()?.values().next().cloned()
+    }
+
     /// Takes the object of a handle; from now on the handle is stale. `None` for the null handle.
     pub(crate) fn remove(&self, id: u64) -> Result<Option<Arc<T>>, Fault> {
         if id == 0 {

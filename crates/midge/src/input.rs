@@ -56,12 +56,15 @@ struct Large {
 impl Large {
     fn new(whole: usize, begun: &[u8], core: &Core) -> Self {
         let capacity = whole.min(RESERVE).max(begun.len());
-        let mut buffer = Vec::with_capacity(capacity);
+        let mut buffer = Vec::new();
+        // What is lacking is asked for again when the rest comes.
+        let _ = buffer.try_reserve_exact(capacity);
         buffer.extend_from_slice(begun);
+        let charge = core.hub.hold_input(buffer.capacity());
         Self {
             buffer,
             whole,
-            charge: core.hub.hold_input(capacity),
+            charge,
         }
     }
 
@@ -70,14 +73,18 @@ impl Large {
     }
 
     /// Makes room for what is read next: no more at a time than has arrived, or a megabyte, and
-    /// exactly for the whole packet in the end.
-    fn grow(&mut self) {
+    /// exactly for the whole packet in the end. Its size is the client's: without memory for it the
+    /// connection ends.
+    fn grow(&mut self) -> io::Result<()> {
         let (missing, length) = (self.missing(), self.buffer.len());
         if self.buffer.capacity() - length < missing.min(READ) {
             let more = missing.min(length.max(RESERVE));
-            self.buffer.reserve_exact(more);
+            self.buffer
+                .try_reserve_exact(more)
+                .map_err(|_| io::ErrorKind::OutOfMemory)?;
             self.charge.set(self.buffer.capacity());
         }
+        Ok(())
     }
 
     /// The packet, charged as what receivers may keep.
@@ -262,7 +269,7 @@ impl Input {
         to: &mut Sink<'_>,
         mut large: Box<Large>,
     ) -> Poll<io::Result<Read>> {
-        large.grow();
+        large.grow()?;
         let missing = large.missing();
         let mut room = (&mut large.buffer).limit(missing);
         let Poll::Ready(count) = poll_read_buf(Pin::new(reader), cx, &mut room)? else {

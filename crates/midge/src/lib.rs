@@ -114,7 +114,7 @@ pub use options::{OptionInfo, OptionKind, options, set as set_option};
 pub use outgoing::Outgoing;
 pub use runtime::Later;
 pub use stop::Stop;
-pub use threads::prepare_thread;
+pub use threads::{THREAD_STACK, prepare_thread};
 pub use transport::MemoryStream;
 
 /// What a [`Store`] takes and gives back: for whoever writes one.

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::builder::ThreadHook;
 use crate::notices::Notices;
 
+/// Bytes of stack for a thread of a broker, whatever `RUST_MIN_STACK` says: that belongs to the host.
+pub const THREAD_STACK: usize = 2 << 20;
+
 /// A runtime, and what the connections on it have in common.
 pub(crate) struct Home {
     pub(crate) runtime: Handle,
@@ -109,6 +112,7 @@ impl Background {
             let (lives, leaving) = (lives.clone(), background.leaving.clone());
             let thread = thread::Builder::new()
                 .name(format!("midge-{number}"))
+                .stack_size(THREAD_STACK)
                 .spawn(move || {
                     let _lives = lives;
                     prepare_thread();

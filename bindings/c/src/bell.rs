@@ -1,0 +1,211 @@
+//! What wakes the readers of a queue, from any thread and from a signal handler.
+//!
+//! A signal handler must not wait for a lock, allocate, or touch a thread-local variable that may not
+//! be there yet. So the bells of all queues stand in a list that only grows, each with the number of
+//! the queue that has it at present, and are rung with atomic operations and system calls alone. Bells
+//! of queues that are gone are used again: there are as many as there were queues at one time.
+
+use std::ptr;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
+use std::time::{Duration, Instant};
+
+static FIRST: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+
+struct Slot {
+    next: *const Slot,
+    is_taken: AtomicBool,
+    /// Of the queue that it rings for; 0 while there is none.
+    id: AtomicU64,
+    /// Who is about to ring it. While there is anybody it keeps its descriptor.
+    ringing: AtomicU32,
+    /// Wake-ups that no reader has taken yet.
+    wakes: AtomicU32,
+    /// Changes whenever readers are to look again; they sleep on it.
+    rings: AtomicU32,
+    /// To be made readable, or -1.
+    fd: AtomicI32,
+}
+
+// SAFETY: `next` is written before others can see the slot, and never changed.
+unsafe impl Sync for Slot {}
+// SAFETY: as above.
+unsafe impl Send for Slot {}
+
+fn slots() -> impl Iterator<Item = &'static Slot> {
+    let mut at: *const Slot = FIRST.load(SeqCst);
+    std::iter::from_fn(move || {
+        // SAFETY: NULL, or a slot of the list, which is never freed.
+        let slot = unsafe { at.as_ref() }?;
+        at = slot.next;
+        Some(slot)
+    })
+}
+
+/// Makes one waiting or the next reader of a queue return without anything. Whether there is such a
+/// queue. Async-signal-safe.
+pub(crate) fn wake(id: u64) -> bool {
+    let Some(slot) = slots().find(|slot| slot.id.load(SeqCst) == id) else {
+        return false;
+    };
+    slot.ringing.fetch_add(1, SeqCst);
+    // It may have been given back meanwhile; from here on it would wait.
+    let is_there = slot.id.load(SeqCst) == id;
+    if is_there {
+        let _ = slot
+            .wakes
+            .fetch_update(SeqCst, SeqCst, |wakes| wakes.checked_add(1));
+        slot.ring();
+        let fd = slot.fd.load(SeqCst);
+        if fd >= 0 {
+            // SAFETY: eight bytes; the descriptor is open while this rings. Full is as good.
+            unsafe { libc::write(fd, ptr::from_ref(&1u64).cast(), size_of::<u64>()) };
+        }
+    }
+    slot.ringing.fetch_sub(1, SeqCst);
+    is_there
+}
+
+impl Slot {
+    fn ring(&self) {
+        self.rings.fetch_add(1, SeqCst);
+        wake_all(&self.rings);
+    }
+}
+
+/// The bell of one queue.
+pub(crate) struct Bell(&'static Slot);
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        let take = |slot: &&Slot| {
+            slot.is_taken
+                .compare_exchange(false, true, SeqCst, SeqCst)
+                .is_ok()
+        };
+        if let Some(slot) = slots().find(take) {
+            return Self(slot);
+        }
+        let slot = Box::leak(Box::new(Slot {
+            next: FIRST.load(SeqCst),
+            is_taken: AtomicBool::new(true),
+            id: AtomicU64::new(0),
+            ringing: AtomicU32::new(0),
+            wakes: AtomicU32::new(0),
+            rings: AtomicU32::new(0),
+            fd: AtomicI32::new(-1),
+        }));
+        let slot: *mut Slot = slot;
+        loop {
+            // SAFETY: leaked above; nobody else can see it yet.
+            let seen = unsafe { (*slot).next };
+            match FIRST.compare_exchange(seen.cast_mut(), slot, SeqCst, SeqCst) {
+                // SAFETY: never freed, and shared only from here on.
+                Ok(_) => return Self(unsafe { &*slot }),
+                // SAFETY: as above.
+                Err(now) => unsafe { (*slot).next = now },
+            }
+        }
+    }
+
+    /// From now on the number of the queue rings it.
+    pub(crate) fn open(&self, id: u64) {
+        self.0.id.store(id, SeqCst);
+    }
+
+    /// Nobody can ring it any more when this returns.
+    pub(crate) fn close(&self) {
+        self.0.id.store(0, SeqCst);
+        while self.0.ringing.load(SeqCst) > 0 {
+            // Somebody is between two system calls. Not a yield: who is of a higher priority would
+            // keep others from getting on.
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        self.0.fd.store(-1, SeqCst);
+    }
+
+    /// What is to be made readable, too.
+    pub(crate) fn set_fd(&self, fd: i32) {
+        self.0.fd.store(fd, SeqCst);
+    }
+
+    pub(crate) fn has_wakes(&self) -> bool {
+        self.0.wakes.load(SeqCst) > 0
+    }
+
+    /// Takes one wake-up, if there is one.
+    pub(crate) fn take_wake(&self) -> bool {
+        self.0
+            .wakes
+            .fetch_update(SeqCst, SeqCst, |wakes| wakes.checked_sub(1))
+            .is_ok()
+    }
+
+    /// Wakes all readers, to look again.
+    pub(crate) fn ring(&self) {
+        self.0.ring();
+    }
+
+    /// To be asked before a look that may end in a wait.
+    pub(crate) fn rings(&self) -> u32 {
+        self.0.rings.load(SeqCst)
+    }
+
+    /// Sleeps until it has rung more often than `seen`, until the deadline, or for nothing.
+    pub(crate) fn wait(&self, seen: u32, deadline: Option<Instant>) {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if left != Some(Duration::ZERO) {
+            wait(&self.0.rings, seen, left);
+        }
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.close();
+        self.0.wakes.store(0, SeqCst);
+        self.0.is_taken.store(false, SeqCst);
+    }
+}
+
+/// Sleeps while `word` is `seen`, so long at most. May return early.
+#[cfg(target_os = "linux")]
+fn wait(word: &AtomicU32, seen: u32, left: Option<Duration>) {
+    let left = left.map(|left| libc::timespec {
+        tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    });
+    let timeout = left.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the word and the time live as long as the call.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, seen, timeout) };
+}
+
+#[cfg(target_os = "linux")]
+fn wake_all(word: &AtomicU32) {
+    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: only the address counts.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, i32::MAX) };
+}
+
+/// Without futexes a lock stands in, so that a bell must not be rung by a signal handler.
+#[cfg(not(target_os = "linux"))]
+static SLEEPERS: (parking_lot::Mutex<()>, parking_lot::Condvar) =
+    (parking_lot::Mutex::new(()), parking_lot::Condvar::new());
+
+#[cfg(not(target_os = "linux"))]
+fn wait(word: &AtomicU32, seen: u32, left: Option<Duration>) {
+    let mut guard = SLEEPERS.0.lock();
+    if word.load(SeqCst) == seen {
+        match left {
+            Some(left) => drop(SLEEPERS.1.wait_for(&mut guard, left)),
+            None => SLEEPERS.1.wait(&mut guard),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wake_all(_: &AtomicU32) {
+    drop(SLEEPERS.0.lock());
+    SLEEPERS.1.notify_all();
+}
