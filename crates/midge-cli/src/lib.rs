@@ -53,8 +53,8 @@ impl Failure {
         }
     }
 
-    /// Nobody reads the standard output any more: nothing is to be said about that, and the status
-    /// is that of a program that was ended for it.
+    /// A failed write to the standard output. A closed one is no message: the exit status is that of
+    /// a program that was ended by SIGPIPE.
     fn of_output(error: &std::io::Error) -> Self {
         match error.kind() {
             ErrorKind::BrokenPipe => Self {
@@ -74,10 +74,11 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::of_output(&error))
 }
 
-/// Time for a message to be taken by whoever reads the standard error output.
+/// Longest wait for the reader of the standard error output.
 const MESSAGE: Duration = Duration::from_secs(1);
 
-/// Says why the command fails. A reader who takes nothing keeps it from ending for a second only.
+/// Writes why the command fails to the standard error output. A full pipe delays the exit by
+/// [`MESSAGE`] at most.
 fn complain(message: &str) {
     if message.is_empty() {
         return;

@@ -1,8 +1,6 @@
-//! The log: lines to the standard error output that hold up nobody, however slowly they are read.
-//!
-//! Whoever has something to say leaves it in a bounded queue; one thread writes. What finds the queue
-//! full is lost, and counted. A warning that comes again and again is told once, and later with how
-//! often it came.
+//! The log on the standard error output. A slow reader blocks neither the broker nor its shutdown:
+//! lines go through a bounded queue to one writing thread, and are counted as lost when it is full.
+//! Repeated warnings are written once, and later with their count.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -15,13 +13,13 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-/// Bytes that wait to be written, at most.
+/// Bound of the queue in bytes.
 const QUEUE: usize = 1 << 20;
-/// Time during which a warning that was told is only counted.
+/// Period in which repetitions of a warning are counted instead of written.
 const REPEATS: Duration = Duration::from_secs(10);
-/// Different warnings that are counted at the same time, at most. More are told each time.
+/// Bound of the distinct warnings that are counted; further ones are written each time.
 const DIFFERENT: usize = 64;
-/// Time for what waits at the end.
+/// Longest wait for the writing thread at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A cheap handle to the one log.
@@ -30,9 +28,9 @@ pub(crate) struct Log(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write, or the end.
+    /// Wakes the writing thread.
     changed: Condvar,
-    /// Everything has been written, or nothing more can be.
+    /// Signals [`State::done`].
     done: Condvar,
 }
 
@@ -40,21 +38,21 @@ struct Shared {
 struct State {
     lines: VecDeque<String>,
     bytes: usize,
-    /// Lines that found the queue full or could not be written.
+    /// Lines dropped because the queue was full or a write failed.
     lost: u64,
-    /// Warnings that were told a short time ago, the oldest first.
+    /// Recently written warnings, the oldest first.
     told: VecDeque<Told>,
-    /// Nothing more will be said.
+    /// No more lines come.
     ended: bool,
-    /// Nothing more will be written.
+    /// The writing thread has finished.
     done: bool,
 }
 
-/// A warning that was told.
+/// A recently written warning.
 struct Told {
     text: String,
     until: Instant,
-    /// How often it came since.
+    /// Repetitions since.
     again: u64,
 }
 
@@ -68,7 +66,7 @@ impl State {
         }
     }
 
-    /// Takes a line from whoever has something to say.
+    /// Queues a line, or counts it if it is a repetition.
     fn say(&mut self, text: &str, repeats: bool, now: Instant) {
         if repeats {
             if let Some(told) = self.told.iter_mut().find(|told| told.text == text) {
@@ -83,10 +81,11 @@ impl State {
                 });
             }
         }
+
         self.push(stamped(text));
     }
 
-    /// Tells how often warnings came again whose time is over, or all of them.
+    /// Queues the counts of warnings whose period is over, or of all without `now`.
     fn tell_repeats(&mut self, now: Option<Instant>) {
         let is_over = |told: &Told| now.is_none_or(|now| told.until <= now);
         while self.told.front().is_some_and(is_over) {
@@ -98,7 +97,7 @@ impl State {
             }
             let text = told.text.trim_end();
             self.push(stamped(&format!("{text} (again: {} times)\n", told.again)));
-            // It goes on, probably: it is not told each time from now on, either.
+            // Probably it goes on: the next period is counted, too.
             if let Some(now) = now {
                 (told.until, told.again) = (now + REPEATS, 0);
                 self.told.push_back(told);
@@ -106,7 +105,7 @@ impl State {
         }
     }
 
-    /// What is to be written next.
+    /// Takes the next line to write; the number of lost lines comes last.
     fn next(&mut self) -> Option<String> {
         if let Some(line) = self.lines.pop_front() {
             self.bytes -= line.len();
@@ -117,7 +116,7 @@ impl State {
     }
 }
 
-/// A line with the present time before it.
+/// Prefixes a line with the present time.
 fn stamped(text: &str) -> String {
     let mut line = String::with_capacity(text.len() + 32);
     if SystemTime.format_time(&mut Writer::new(&mut line)).is_err() {
@@ -129,7 +128,7 @@ fn stamped(text: &str) -> String {
 }
 
 impl Log {
-    /// A log that is written to the standard error output by a thread of its own.
+    /// Starts the writing thread, with the standard error output.
     pub(crate) fn start() -> io::Result<Self> {
         Self::to(io::stderr())
     }
@@ -156,12 +155,13 @@ impl Log {
         self.0.changed.notify_one();
     }
 
-    /// What the thread does.
+    /// Body of the writing thread.
     fn write_all_to(&self, mut out: impl Write) {
         let mut state = self.state();
         loop {
             let now = (!state.ended).then(Instant::now);
             state.tell_repeats(now);
+
             if let Some(line) = state.next() {
                 drop(state);
                 let written = out.write_all(line.as_bytes()).and_then(|()| out.flush());
@@ -171,7 +171,7 @@ impl Log {
                 }
                 state.lost += 1;
                 if !state.ended {
-                    // Of a full disk, for example: the next line is not tried at once.
+                    // A full disk, for example: do not retry at once.
                     let pause = self.0.changed.wait_timeout(state, FAREWELL);
                     state = pause.unwrap_or_else(PoisonError::into_inner).0;
                     continue;
@@ -180,6 +180,7 @@ impl Log {
             if state.ended {
                 break;
             }
+
             let wait = match state.told.front() {
                 Some(told) => told.until.saturating_duration_since(Instant::now()),
                 None => Duration::MAX,
@@ -194,7 +195,7 @@ impl Log {
         self.0.done.notify_all();
     }
 
-    /// Writes what waits, but waits for no reader for longer than a second.
+    /// Waits until the queue is written, for [`FAREWELL`] at most.
     pub(crate) fn end(&self) {
         let mut state = self.state();
         state.ended = true;
@@ -204,7 +205,7 @@ impl Log {
     }
 }
 
-/// What one event is written to.
+/// Writer of one event.
 pub(crate) struct Line<'a> {
     log: &'a Log,
     repeats: bool,
@@ -234,7 +235,7 @@ impl<'a> MakeWriter<'a> for Log {
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
         Line {
             log: self,
-            // What is told about each client is wanted one by one.
+            // Information is about single clients and is wanted in full.
             repeats: *meta.level() <= Level::WARN,
         }
     }
@@ -246,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// Without their times.
+    /// Drains the queue; without time stamps.
     fn texts(state: &mut State) -> Vec<String> {
         let lines = std::iter::from_fn(|| state.next());
         let text = |line: String| line.split_once(' ').unwrap().1.trim_end().to_owned();
@@ -273,7 +274,7 @@ mod tests {
         assert!(texts(&mut state).is_empty());
         state.tell_repeats(Some(at(20)));
         assert_eq!(texts(&mut state), ["WARN a (again: 1 times)"]);
-        // Quiet for long enough, it is new.
+        // After a quiet period it counts as new.
         state.tell_repeats(Some(at(40)));
         state.tell_repeats(Some(at(60)));
         state.say(" WARN a\n", true, at(61));
@@ -281,7 +282,7 @@ mod tests {
         assert_eq!(texts(&mut state), ["WARN a"]);
         state.tell_repeats(None);
         assert_eq!(texts(&mut state), ["WARN a (again: 1 times)"]);
-        // What is no warning is told each time.
+        // Information is never counted.
         state.say(" INFO c\n", false, at(62));
         state.say(" INFO c\n", false, at(62));
         assert_eq!(texts(&mut state), ["INFO c", "INFO c"]);
@@ -309,7 +310,7 @@ mod tests {
         assert_eq!(state.bytes, 0);
     }
 
-    /// A pipe whose reader takes nothing until it is told to, and then says what it got.
+    /// A pipe whose reader reads nothing until `go`.
     struct Pipe {
         go: Receiver<()>,
         got: Sender<String>,
@@ -335,7 +336,7 @@ mod tests {
         for number in 0..100_000 {
             log.say(&format!(" INFO {number} {}\n", "x".repeat(100)), false);
         }
-        // It comes back although nothing was written.
+        // Returns although nothing was written.
         log.end();
         drop(go);
         assert!(

@@ -18,8 +18,8 @@ use crate::{Failure, Outcome};
 /// Arguments of `midge serve`.
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// Where to listen: tcp://host:port or unix:///path, with ?mode=0660 perhaps; may be given more than once. Without it
-    /// and without a configuration file: tcp://127.0.0.1:1883.
+    /// Where to listen: tcp://host:port, unix:///path or unix:///path?mode=0660; may be given more
+    /// than once. Without it and without a configuration file: tcp://127.0.0.1:1883.
     #[arg(short, long, value_name = "ADDRESS")]
     listen: Vec<String>,
     /// Configuration file in TOML; `midge config` prints one.
@@ -65,7 +65,7 @@ impl Level {
 
 impl Serve {
     pub(crate) fn run(self) -> Outcome {
-        // Before the broker starts, so that its threads leave signals to this one.
+        // Before the broker starts: its threads inherit that signals go to this one.
         let signals = crate::signals::of_ending()?;
         let log = self.start_log()?;
         let outcome = self.serve(signals);
@@ -80,7 +80,7 @@ impl Serve {
             return Ok(None);
         }
         let log = Log::start().map_err(Failure::new)?;
-        // A program that runs the command may have set up what takes events already.
+        // A host process, such as Python, may have set a global subscriber already.
         let _ = tracing_subscriber::fmt()
             .with_writer(log.clone())
             .with_ansi(std::io::stderr().is_terminal())
@@ -96,11 +96,12 @@ impl Serve {
         let first = |broker: &Broker| wants_events.then(|| broker.events());
         let (broker, events) = self.builder()?.start_with(first).map_err(Failure::new)?;
         let logger = events.map(log_events);
+
         for address in broker.addrs() {
             tracing::info!(%address, "listening");
         }
         if self.print_url {
-            // Who does not want to know any more may still want it to serve.
+            // A closed standard output is no reason not to serve.
             let printed = crate::print(format!("{}\n", broker.url()).as_bytes());
             if printed.is_err() {
                 tracing::warn!("the address could not be printed");
@@ -109,13 +110,15 @@ impl Serve {
 
         let signal = signals.forever().next().map_or("", crate::signals::name);
         tracing::info!(signal, "stopping");
+
         let handle = signals.handle();
         let impatient = hurry_on_signal(signals, broker.clone());
         let stopped = broker.stop(Stop::Drain(Duration::from_millis(self.drain)));
         handle.close();
         let _ = impatient.join();
         stopped.map_err(Failure::new)?;
-        // Events have ended with the broker.
+
+        // The queue of events was closed with the broker.
         if let Some(logger) = logger {
             let _ = logger.join();
         }
@@ -145,7 +148,7 @@ impl Serve {
     }
 }
 
-/// Who asks again does not want to wait for the drain.
+/// Cuts the drain short on a second signal.
 fn hurry_on_signal(mut signals: Signals, broker: Broker) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {

@@ -1,12 +1,11 @@
-//! Signals that end the command, or what it runs.
+//! Termination signals.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::Failure;
 
-/// SIGINT, SIGTERM and SIGHUP. One that whoever started the command wants ignored, as `nohup` does with
-/// SIGHUP, is left alone.
+/// Handles SIGINT, SIGTERM and, unless it was inherited as ignored (`nohup`), SIGHUP.
 pub(crate) fn of_ending() -> Result<Signals, Failure> {
     let ignored = ignored();
     let wanted = [SIGINT, SIGTERM]
@@ -15,7 +14,7 @@ pub(crate) fn of_ending() -> Result<Signals, Failure> {
     Signals::new(wanted).map_err(Failure::new)
 }
 
-/// The signals that are ignored, a bit each; none where the system does not say.
+/// Mask of ignored signals; 0 where the system has no `/proc`.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().find_map(mask).unwrap_or(0)
@@ -33,7 +32,7 @@ fn is_in(mask: u64, signal: i32) -> bool {
         .is_some_and(|rest| rest & 1 == 1)
 }
 
-/// The name of one of them.
+/// Name of a handled signal.
 pub(crate) fn name(signal: i32) -> &'static str {
     match signal {
         SIGINT => "SIGINT",
@@ -52,7 +51,7 @@ mod tests {
         assert_eq!(mask("SigIgn:\t0000000000001001"), Some(0x1001));
         assert_eq!(mask("SigCgt:\t0000000000001001"), None);
         assert!(is_in(0x1001, SIGHUP) && !is_in(0x1001, SIGTERM) && !is_in(0, SIGHUP));
-        // That of the standard library for its programs.
+        // The standard library ignores SIGPIPE (13) in every program.
         assert!(!cfg!(target_os = "linux") || is_in(ignored(), 13));
     }
 }

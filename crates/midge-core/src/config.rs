@@ -18,7 +18,7 @@ pub struct Config {
     pub strict: Strict,
     /// `$SYS` topics.
     pub sys: Sys,
-    /// TCP connections, for whoever accepts them.
+    /// TCP connections.
     pub tcp: TcpSettings,
     /// Hooks.
     pub hooks: HookSettings,
@@ -80,11 +80,11 @@ pub struct Limits {
     pub connect_rate: u32,
     /// Longest session expiry interval in seconds; `u32::MAX` leaves it to the clients.
     pub session_expiry_s: u32,
-    /// Longest keep alive in seconds, 0 for no limit: announced to 5.0 clients as Server Keep Alive,
-    /// and enforced without a word for others, which no packet could tell.
+    /// Longest keep alive in seconds, 0 for no limit. Announced to 5.0 clients as Server Keep Alive;
+    /// enforced for 3.1.1 and 3.1 clients, too, which have no packet for it.
     pub keep_alive_s: u16,
-    /// Bytes of an incomplete packet that are a second of life to a client with a keep alive; 0: any
-    /// byte is as good as a whole packet.
+    /// Bytes of an incomplete packet that extend keep alive by one second; 0: any byte counts like a
+    /// whole packet.
     pub arrival_rate: u32,
 }
 
@@ -267,16 +267,15 @@ impl Default for Sys {
     }
 }
 
-/// TCP connections. The core opens none: this is for whoever does.
+/// TCP connections. Not used by the core, which does no IO.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpSettings {
-    /// Seconds of silence after which the operating system asks whether the other side is still there
-    /// (`SO_KEEPALIVE`), 0 never to ask.
+    /// Idle seconds before the operating system probes the peer (`SO_KEEPALIVE`); 0 switches it off.
     pub keepalive_s: u16,
-    /// Seconds between questions that are not answered.
+    /// Seconds between unanswered probes.
     pub keepalive_interval_s: u16,
-    /// Questions without an answer after which the connection is lost.
+    /// Unanswered probes after which the connection is lost.
     pub keepalive_probes: u8,
 }
 
@@ -310,8 +309,8 @@ impl Default for HookSettings {
 pub struct Shutdown {
     /// Whether the wills of connected clients are published when the broker stops.
     pub wills: bool,
-    /// Time in milliseconds for hooks and callbacks that still run when all else has ended; then they
-    /// are left.
+    /// Milliseconds that a stop waits for hooks and callbacks beyond its drain; then they are
+    /// abandoned.
     pub patience_ms: u64,
 }
 

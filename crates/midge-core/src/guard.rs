@@ -1,4 +1,4 @@
-//! How deep the present thread is inside hooks, and which hooks of a hub run at present.
+//! Nesting of hooks on the present thread, and running hooks of a hub.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ crate::sync::thread_local! {
     static CALLS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Also when the hook panics.
+/// Ends a call, also of a hook that panics.
 struct Leave<'a>(Option<&'a Unscheduled>);
 
 impl Drop for Leave<'_> {
@@ -41,7 +41,7 @@ pub(crate) enum Hook {
     SessionEnded,
 }
 
-/// Their names, in the same order.
+/// Names of [`Hook`], in the same order.
 const NAMES: [&str; 11] = [
     "authenticate",
     "enhanced_auth",
@@ -56,12 +56,12 @@ const NAMES: [&str; 11] = [
     "session_ended",
 ];
 
-/// How many calls of each hook have not returned.
+/// Counts the calls of each hook that have not returned.
 #[derive(Default)]
 pub(crate) struct Running([Unscheduled; NAMES.len()]);
 
 impl Running {
-    /// Runs a hook, and knows that it does.
+    /// Runs a hook and counts it.
     pub(crate) fn call<T>(&self, hook: Hook, run: impl FnOnce() -> T) -> T {
         let running = self.0.get(hook as usize);
         if let Some(running) = running {
@@ -73,7 +73,7 @@ impl Running {
         run()
     }
 
-    /// The hooks that have not returned, and how many calls of each.
+    /// Lists the hooks with running calls.
     pub(crate) fn names(&self) -> Vec<(&'static str, u32)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
         let all = NAMES.into_iter().zip(counts);

@@ -16,9 +16,9 @@ pub trait Notify: Send + Sync {
     /// There is output to take with [`crate::Hub::take_output`], or the link has ended.
     fn notify(&self);
 
-    /// Whether something that the client has sent may lie there unread, or read and not handled. A
-    /// client is not called silent for that: whoever says so calls [`crate::Hub::judge`] as soon as it
-    /// has been handled. Called with no lock held.
+    /// Whether input of the client may be unread or unhandled, so that its silence cannot be judged
+    /// yet. After `true`, [`crate::Hub::judge`] must be called as soon as that input was handled.
+    /// Called with no lock held.
     fn is_behind(&self) -> bool {
         false
     }
@@ -159,7 +159,7 @@ impl Link {
         self.last_received.store(now.0, Ordering::Relaxed);
     }
 
-    /// Part of a packet has come that is worth so many milliseconds of life, up to this moment.
+    /// Moves the last sign of life on by some milliseconds, up to `now`.
     pub(crate) fn received_part(&self, ms: u64, now: Tick) {
         let last = self.last_received.load(Ordering::Relaxed);
         self.received(Tick(last).after_ms(ms).min(now));

@@ -165,8 +165,8 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Panics that were caught.
     pub panics: u64,
-    /// Hooks and callbacks that still ran when nobody waited for them any longer: at a stop, or at the
-    /// end of a callback.
+    /// Hooks and callbacks that were abandoned because they did not return within
+    /// `shutdown.patience_ms`, at a stop or when a callback was dropped.
     pub left_running: u64,
     /// Memory that is held for clients.
     pub memory: MemoryStats,

@@ -16,8 +16,8 @@ mod scheduled;
 /// A number for all brokers of the process.
 pub(crate) use std::sync::atomic::AtomicU64 as ProcessWide;
 
-/// A number that also changes while a panic unwinds, where no other thread may be scheduled. Nothing
-/// may depend on when it is seen.
+/// A number that also changes while a panic unwinds, where the checker cannot schedule. For
+/// diagnostics only: no decision may depend on when a change becomes visible.
 pub(crate) use std::sync::atomic::AtomicU32 as Unscheduled;
 
 #[cfg(shuttle)]

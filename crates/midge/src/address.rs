@@ -1,4 +1,4 @@
-//! Addresses of listeners: read, and looked up if they have a name.
+//! Parses and resolves the addresses of listeners.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::error::StartError;
 
-/// What an address says.
+/// A parsed address.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     /// All addresses of a host, without repetition. The port of all of them is the same.
@@ -18,10 +18,10 @@ pub(crate) enum Address {
 const TCP: &str = "expected host:port, with port 0 for a free one";
 const UNIX: &str = "expected unix:///path or unix:///path?mode=0660";
 
-/// Reads an address; looks up its host.
+/// Parses an address and resolves its host.
 ///
 /// # Errors
-/// It cannot be read, or its host is not known: that is an error of the operating system.
+/// [`StartError::Address`] for a syntax error, [`StartError::Bind`] for a host that does not resolve.
 pub(crate) fn read(address: &str) -> Result<Address, StartError> {
     let unreadable = |what| StartError::Address {
         address: address.to_owned(),
@@ -53,7 +53,7 @@ fn host_and_port(text: &str) -> Option<(&str, u16)> {
     let host = match host.strip_prefix('[') {
         Some(rest) => {
             let inner = rest.strip_suffix(']')?;
-            // Brackets are for what has colons of its own; a scope may follow.
+            // Brackets enclose IPv6 addresses, a zone included.
             inner.contains(':').then_some(inner)?
         }
         None => host,
@@ -61,7 +61,7 @@ fn host_and_port(text: &str) -> Option<(&str, u16)> {
     (!host.is_empty() && !host.contains(['/', '@', '[', ']'])).then_some((host, port))
 }
 
-/// All addresses of a host.
+/// Resolves a host to all of its addresses.
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let name = |error: &dyn std::fmt::Display| format!("host {host:?}: {error}");
     let found = (host, port)
@@ -97,14 +97,13 @@ fn mode(digits: &str) -> Option<u32> {
     (octal && mode <= 0o777).then_some(mode)
 }
 
-/// Whether a listener is on all addresses of its kind, and IPv4 has one of its own on the same port:
-/// then it must not take IPv4, too.
+/// Whether `[::]` must be IPv6 only, because an IPv4 address is listed with the same port.
 pub(crate) fn shares_port_with_v4(address: &SocketAddr, all: &[Address]) -> bool {
     let all_v6 = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified());
     all_v6
         && all.iter().any(|other| match other {
             Address::Tcp(others) => others.iter().any(|other| {
-                // Of free ports only those of one host are the same.
+                // Port 0 is one port for all addresses of a host, and different ports otherwise.
                 let same_host = others.contains(address);
                 let same_port = other.port() == address.port();
                 other.is_ipv4() && same_port && (other.port() != 0 || same_host)

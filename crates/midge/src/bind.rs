@@ -1,4 +1,4 @@
-//! Listeners before they accept: bound, and let go of.
+//! Binds listeners, and removes the files of Unix sockets.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use crate::listen::ListenAddr;
 /// A bound listener that does not accept yet.
 pub(crate) enum Bound {
     Tcp(TcpListener),
-    /// In the order in which they are let go of.
+    /// The file is dropped first: see [`SocketFile`].
     Unix(SocketFile, UnixListener),
 }
 
@@ -29,13 +29,13 @@ impl Bound {
     }
 }
 
-/// Free ports that are tried until all addresses of a host have the same one.
+/// Bound of the free ports tried to get the same one on all addresses of a host.
 const ATTEMPTS: usize = 32;
 
-/// Binds all listeners, for a host one on each of its addresses. Port 0 takes a free port.
+/// Binds all listeners, one on each address of a host. Port 0 takes a free port.
 ///
 /// # Errors
-/// An address that cannot be read or bound. Nothing is left behind then.
+/// An address that cannot be parsed, resolved or bound. Nothing is left behind then.
 pub(crate) fn bind_all(addresses: &[String]) -> Result<Vec<Bound>, StartError> {
     let read: Vec<Address> = addresses
         .iter()
@@ -55,14 +55,14 @@ pub(crate) fn bind_all(addresses: &[String]) -> Result<Vec<Bound>, StartError> {
     Ok(bound)
 }
 
-/// Binds all addresses of a host to one port. Those that this machine does not have, such as IPv6
-/// where it is switched off, are left out, unless there are no others.
+/// Binds all addresses of a host to one port. Skips addresses that this machine does not have, such as
+/// IPv6 where it is switched off, unless none is left.
 fn bind_host(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<Bound>> {
     let mut attempts = 0;
     loop {
         attempts += 1;
         match bind_each(all, listed) {
-            // Somebody else has the port that was free for the first address.
+            // The port that was free on the first address is in use on another one.
             Err(error)
                 if error.kind() == io::ErrorKind::AddrInUse
                     && all.len() > 1
@@ -77,6 +77,7 @@ fn bind_each(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<Bound>> {
     let mut bound = Vec::with_capacity(all.len());
     let mut missing = None;
     let mut port = None;
+
     for address in all {
         let mut at = *address;
         at.set_port(port.unwrap_or(address.port()));
@@ -92,13 +93,14 @@ fn bind_each(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<Bound>> {
             Err(error) => return Err(error),
         }
     }
+
     match missing {
         Some(error) if bound.is_empty() => Err(error),
         _ => Ok(bound),
     }
 }
 
-/// This machine has no such address.
+/// Whether this machine has no such address.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
@@ -110,7 +112,7 @@ fn bind_tcp(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // What is left of connections of an earlier run does not keep the port.
+    // Connections of an earlier run in TIME-WAIT must not block the port.
     socket.set_reuse_address(true)?;
     if only_v6 {
         socket.set_only_v6(true)?;
@@ -123,11 +125,12 @@ fn bind_tcp(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
 
 fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Bound> {
     remove_stale(path);
+
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile::new(path)?;
     if let Some(mode) = mode {
-        // Nobody can connect before it listens.
+        // Before `listen`: until then no client can connect.
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     socket.listen(libc::SOMAXCONN)?;
@@ -135,8 +138,8 @@ fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Bound> {
     Ok(Bound::Unix(file, socket.into()))
 }
 
-/// Removes the socket file that a process which is gone has left behind. One that somebody listens on
-/// stays, also if he is too busy to answer, and binding fails; so does one that cannot be asked.
+/// Removes a socket file that no process listens on. A listener whose backlog is full is alive, so only
+/// a refused connection counts; in all other cases the file stays, and binding fails.
 fn remove_stale(path: &Path) {
     let is_socket = fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
@@ -145,15 +148,15 @@ fn remove_stale(path: &Path) {
     }
 }
 
-/// Connects without waiting.
+/// Connects without blocking.
 fn ask(path: &Path) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.connect(&SockAddr::unix(path)?)
 }
 
-/// The file of a Unix socket. Removed when it is let go of, unless another one is in its place by then.
-/// To be let go of before the listener is closed: until then no other file gets its number.
+/// The file of a Unix socket, removed on drop if device and inode are still those that were bound. Must
+/// be dropped before its listener is closed: until then the inode cannot be reused.
 pub(crate) struct SocketFile {
     path: PathBuf,
     id: (u64, u64),

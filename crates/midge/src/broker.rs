@@ -30,7 +30,7 @@ const EVENT_CAPACITY: usize = 4096;
 
 /// A running broker. A cheap handle: clone it and use it from any thread.
 ///
-/// When the last one is dropped, the broker stops at once. On threads of its own that is waited for, as
+/// When the last one is dropped, the broker stops at once. On threads of its own the drop waits as
 /// [`Broker::stop`] does; on a runtime of the host ([`Builder::runtime`]), which may stand still, the
 /// clients are disconnected and everything is let go of, and what remains to be written is left to
 /// the runtime. [`Broker::stop`] waits, and says what could not be waited for.
@@ -414,13 +414,13 @@ impl Broker {
     }
 
     /// Stops the broker. When this returns its threads and tasks have ended and its ports are free.
-    /// Blocks the calling thread: [`Stop::Now`] for no longer than it takes to tell everybody,
-    /// [`Stop::Drain`] for as long as it says at most. Who does not read what he is sent holds up
-    /// neither. Stopping again is nothing, but [`Stop::Now`] cuts a drain short that is under way.
+    /// Blocks the calling thread: with [`Stop::Drain`] for the time to drain at most, with
+    /// [`Stop::Now`] only to disconnect all clients. Clients that do not read delay neither. Stopping
+    /// again has no effect, except that [`Stop::Now`] cuts a running drain short.
     ///
-    /// A hook of the host that does not return is waited for `shutdown.patience_ms` longer, 10 seconds
-    /// by default. Then it is left, with the threads that it keeps; its name is in a warning of
-    /// `tracing`, it is counted in [`Stats::left_running`], and the broker is not waited for again.
+    /// A hook that does not return is waited for `shutdown.patience_ms` longer, 10 seconds by default.
+    /// Then it is abandoned, with the threads that it blocks: a warning in `tracing` names it,
+    /// [`Stats::left_running`] counts it, and later stops do not wait for it again.
     ///
     /// # Errors
     /// Called on a thread of the broker itself (a hook, a task on its runtime): it has been told to
@@ -443,25 +443,25 @@ impl Broker {
         self.inner.core.hurry();
     }
 
-    /// Stops a broker from asynchronous code, without blocking its thread; also from a task on the
-    /// broker's own runtime. As [`Broker::stop`] it waits for a limited time; a thread of its own
-    /// does that.
+    /// Stops a broker from asynchronous code without blocking its thread, also from a task on the
+    /// broker's own runtime. A thread of its own waits, with the time limits of [`Broker::stop`].
     ///
     /// # Errors
-    /// Something has not ended in time, as for [`Broker::stop`]; or it was called in a hook.
+    /// As [`Broker::stop`]: tasks have not ended in time, or the call comes from inside a hook.
     pub async fn stop_async(&self, how: Stop) -> Result<(), StopError> {
         if midge_core::is_in_hook() {
             return self.stop(how);
         }
         let (tell, told) = tokio::sync::oneshot::channel();
         let broker = self.clone();
+
         let stopping = std::thread::Builder::new()
             .name("midge-stop".into())
             .spawn(move || {
                 let _ = tell.send(broker.inner.stop(how));
             });
         if stopping.is_err() {
-            // No resources: without a limit then.
+            // No thread can be started: wait without a limit.
             let ended = self.inner.core.end_soon(how.drain(), || ());
             // An error means that the host has ended its runtime: then all tasks are gone too.
             let _ = ended.await;

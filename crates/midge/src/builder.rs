@@ -57,16 +57,16 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Adds a listener: `tcp://host:port`, or `unix:///path` with the permissions of the socket's file
-    /// perhaps, `unix:///path?mode=0660`; else the process's umask decides on them. Without any,
+    /// Adds a listener: `tcp://host:port`, `unix:///path`, or `unix:///path?mode=0660` to set the
+    /// permissions of the socket file, which are those of the umask otherwise. Without any listener,
     /// clients connect in memory only.
     ///
-    /// Port 0 takes a free one. A host that is a name gets a listener on each of its addresses that
-    /// this machine has, all on one port. `[::]` takes IPv4, too, if the operating system has it so,
+    /// Port 0 takes a free port. A host name gets a listener on each of its addresses that this machine
+    /// has, all on one port. `[::]` also accepts IPv4 where the operating system does so by default,
     /// unless an IPv4 address with the same port is listed.
     ///
-    /// The file of a Unix socket that nobody listens on any more is replaced, and removed at the end
-    /// if it is still this broker's.
+    /// A socket file without a listening process is replaced. At the end the file is removed only if
+    /// it is still this broker's own.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push(address.into());
         self

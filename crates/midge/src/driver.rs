@@ -62,9 +62,9 @@ pub(crate) struct Driver<T> {
     unwritten: bool,
     /// To tell those who have to be told, for all connections of this thread.
     tells: bool,
-    /// Something was read.
+    /// At least one byte was read.
     heard: bool,
-    /// Bytes read since the client was found to be overdue.
+    /// Bytes read since the silence deadline was reached.
     overdue: u32,
     input: Input,
     connection: Connection,
@@ -149,7 +149,7 @@ impl<T: Transport> Driver<T> {
                 .poll(cx, self.outlet.core.now())
                 .is_pending()
             {
-                // A hook has not answered; what the client has sent behind it does not count.
+                // Input behind the pending hook does not count as CONNECT.
                 self.judge();
                 return Poll::Pending;
             }
@@ -161,7 +161,7 @@ impl<T: Transport> Driver<T> {
         }
         if flushed != Flushed::Empty && !self.may_answer() {
             if self.outlet.is_overdue() {
-                // Its packets are not read, so they cannot count.
+                // Packets cannot count while they are not read; reading output counts instead.
                 if self.outlet.took() {
                     self.connection.is_taking(self.outlet.core.now());
                 }
@@ -208,7 +208,7 @@ impl<T: Transport> Driver<T> {
             Poll::Ready(_) => self.lost(),
             Poll::Pending => {
                 self.reads = 0;
-                // The runtime may not know yet that something lies there: then it wakes this task.
+                // Pending may precede the readiness event of the runtime, which wakes this task.
                 if self.outlet.is_overdue() && !self.outlet.has_unread() {
                     self.judge();
                 }
@@ -231,14 +231,14 @@ impl<T: Transport> Driver<T> {
         Poll::Ready(())
     }
 
-    /// All that the client had sent when its time was up has been handled.
+    /// Ends an overdue client, or arms its next deadline: its unread input was handled.
     fn judge(&mut self) {
         self.outlet.judge(self.connection.link());
         self.overdue = 0;
     }
 
-    /// A client whose time is up does not gain any by sending without a pause: after the bytes of the
-    /// longest packet there was a whole one among them, or nothing that counts.
+    /// Bounds the reading of an overdue client that sends without a pause: the bytes of the longest
+    /// packet have either contained a whole packet or nothing that counts.
     #[cold]
     fn note_overdue(&mut self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -321,7 +321,7 @@ impl<T: Transport> Driver<T> {
         linger.as_mut().poll(cx).is_ready()
     }
 
-    /// The broker has stopped: nobody is waited for.
+    /// Whether the broker has stopped waiting for clients.
     fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
         let token = &self.outlet.core.cut;
         let cut = self
@@ -335,7 +335,7 @@ impl<T: Transport> Driver<T> {
         let waits = match flushed {
             Flushed::Empty | Flushed::Failed => false,
             Flushed::Blocked => !self.is_cut(cx),
-            // The client takes what it gets.
+            // The transport accepts output: finish writing.
             Flushed::Paused => true,
         };
         if waits && !self.lingered(cx) {

@@ -302,7 +302,7 @@ impl Input {
         Poll::Ready(Ok(Read { count, bulk }))
     }
 
-    /// Feeds bytes to the connection and keeps what is left. How many were used.
+    /// Feeds bytes to the connection and keeps the rest. Returns the number of used bytes.
     fn handle(&mut self, to: &mut Sink<'_>, bytes: &[u8], backing: Option<&Bytes>) -> usize {
         let now = to.core.now();
         let used = to.connection.receive_quietly(bytes, backing, now);

@@ -1,4 +1,4 @@
-//! Listeners: where they are, and accepting.
+//! Accepts connections.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use crate::transport::{Tcp, Unix, prepare_tcp};
 const ACCEPTS: u32 = 16;
 /// Pause after an error of accept (no descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Time after which an error of accept that goes on is told again.
+/// Interval of warnings while accept keeps failing.
 const REMINDER: Duration = Duration::from_secs(60);
 
 /// Where a broker listens.
@@ -44,6 +44,7 @@ impl Bound {
     pub(crate) async fn serve(self, core: Arc<Core>) -> io::Result<()> {
         let name: Arc<str> = self.address()?.to_string().into();
         let mut turn = Turn::default();
+
         match self {
             Self::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
@@ -60,7 +61,7 @@ impl Bound {
             }
             Self::Unix(file, listener) => {
                 let listener = UnixListener::from_std(listener)?;
-                // Also if this task is cut: the file goes before the listener.
+                // Dropped before the listener, also if this task is aborted.
                 let _file = file;
                 while let Some(accepted) = core.until_closing(listener.accept()).await {
                     let taken = accepted.and_then(|(stream, _)| {
@@ -114,7 +115,7 @@ impl Turn {
     }
 }
 
-/// Whether an error concerns nobody but the connection that would have been accepted.
+/// Whether an error concerns only the connection that was to be accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(
@@ -123,8 +124,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// An error that comes again and again, such as that no descriptor is left: told once, then seldom,
-/// with how often it came.
+/// Coalesces warnings of a repeated error, such as no free descriptor.
 #[derive(Default)]
 struct Trouble {
     times: u64,
@@ -132,7 +132,7 @@ struct Trouble {
 }
 
 impl Trouble {
-    /// It came again: how often it has come, if that is to be told.
+    /// Counts an error. Returns the count if a warning is due.
     fn again(&mut self, now: Instant) -> Option<u64> {
         self.times += 1;
         let is_due = (self.told).is_none_or(|told| now.duration_since(told) >= REMINDER);
@@ -142,7 +142,7 @@ impl Trouble {
         })
     }
 
-    /// It is over: how often it came, if it came at all.
+    /// Ends a series of errors. Returns its count if there was one.
     fn over(&mut self) -> Option<u64> {
         self.told.take()?;
         Some(std::mem::take(&mut self.times))

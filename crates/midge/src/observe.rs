@@ -291,7 +291,7 @@ impl Subscription {
             .spawn({
                 let queue = queue.clone();
                 move || {
-                    // Until all else is gone.
+                    // Dropped last: its end tells that the callback is gone, too.
                     let _lives = lives;
                     let mut callback = callback;
                     while let Ok(inner) = queue.recv_timeout(None) {
@@ -366,14 +366,14 @@ impl Feed {
 }
 
 /// A callback of the host. When it has been dropped the callback does not run any more: dropping
-/// waits for a call that is under way, unless it happens inside that call. One that does not return
-/// for `shutdown.patience_ms`, 10 seconds by default, is left: it is named in a warning of `tracing`
-/// and counted in [`Stats::left_running`](crate::Stats::left_running).
+/// waits for a call that is under way, unless it happens inside that call. A call that does not return
+/// within `shutdown.patience_ms`, 10 seconds by default, is abandoned: a warning in `tracing` names
+/// the subscription, and [`Stats::left_running`](crate::Stats::left_running) counts it.
 pub struct Callback {
     subscription: Option<Subscription>,
     queue: Arc<Queue<Received>>,
     hub: Weak<Hub>,
-    /// The thread has the other end of the channel until it has done everything.
+    /// The thread, and a channel that it closes last.
     thread: Option<(JoinHandle<()>, Mutex<Receiver<()>>)>,
     patience: Duration,
 }

@@ -30,21 +30,21 @@ pub(crate) struct Outlet {
     state: Mutex<State>,
     /// The driver's task.
     waker: OnceLock<Waker>,
-    /// The driver reads or handles something, or has something to handle.
+    /// The driver is in a turn, or has unhandled input.
     busy: AtomicBool,
-    /// The driver is to have the client judged when it has read what is there.
+    /// The silence deadline was reached with unread input: the driver calls `Hub::judge` after it.
     overdue: AtomicBool,
 }
 
 struct State {
     /// The connection; gone when its driver has ended.
     link: Option<Arc<Link>>,
-    /// Gone when the driver has ended.
+    /// `None` after the end of the driver.
     shared: Option<Shared>,
     out: Outbox,
     /// The driver goes on, when the socket takes more or others have had their turn.
     waits: bool,
-    /// A client that had stopped taking what it gets has taken some.
+    /// The transport accepted output again after it was full.
     took: bool,
     failed: bool,
 }
@@ -101,27 +101,27 @@ impl Outlet {
         }
     }
 
-    /// The driver begins a turn. Whatever it takes out of the socket it takes after this.
+    /// Begins a turn of the driver; precedes every read from the transport.
     pub(crate) fn begin_turn(&self) {
         self.busy.store(true, Ordering::Release);
     }
 
-    /// The driver ends its turn; whether something that was read is still to be handled.
+    /// Ends a turn of the driver, perhaps with unhandled input.
     pub(crate) fn end_turn(&self, unhandled: bool) {
         self.busy.store(unhandled, Ordering::Release);
     }
 
-    /// Whether the client is to be judged when what lies there has been read.
+    /// Whether the silence deadline was reached with unread input.
     pub(crate) fn is_overdue(&self) -> bool {
         self.overdue.load(Ordering::Relaxed)
     }
 
-    /// Has the client judged, if that is to be done.
+    /// Judges an overdue client.
     pub(crate) fn judge(&self, link: &Arc<Link>) {
         if !self.is_overdue() || !self.overdue.swap(false, Ordering::AcqRel) {
             return;
         }
-        // A manual clock may have moved on meanwhile, over a deadline that this arms.
+        // A manual clock may have moved past the deadline that this arms, and fires it no more.
         loop {
             let now = self.core.now();
             self.core.hub.judge(link, now);
@@ -131,13 +131,13 @@ impl Outlet {
         }
     }
 
-    /// Whether the client has sent something that was not read yet.
+    /// Whether the transport has unread input.
     pub(crate) fn has_unread(&self) -> bool {
         let shared = &self.state.lock().shared;
         shared.as_ref().is_some_and(Shared::has_unread)
     }
 
-    /// Whether the client has taken something of what it did not take before, since the last time.
+    /// Whether the client has read output since the last call, after the transport was full.
     pub(crate) fn took(&self) -> bool {
         std::mem::take(&mut self.state.lock().took)
     }
@@ -346,8 +346,8 @@ impl Notify for Outlet {
     }
 
     fn is_behind(&self) -> bool {
-        // In this order: what is not in the socket any more was taken out by a driver that is busy
-        // with it, or has finished with it.
+        // In this order: input that has left the transport belongs to a driver that is busy, or that
+        // has finished and noted it.
         let behind = self.has_unread() || self.busy.load(Ordering::Acquire);
         if behind {
             self.overdue.store(true, Ordering::Release);

@@ -26,11 +26,11 @@ use crate::transport::{Ends, Transport};
 /// Time for connections to get their last bytes out before they are cut.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
-/// Who wakes up so many milliseconds later than it should has not run in between, and mostly nobody
-/// has: the process or its machine was paused, or somebody kept the thread.
+/// Lateness, in milliseconds, at which the deadline task assumes a pause: of the process, of the
+/// machine, or of its thread. Others were paused, too.
 const PAUSED_MS: u64 = 1000;
-/// Then everybody gets this time to say what he has to say before deadlines are looked at: clients
-/// that lie in the backlog of a listener, threads that answer hooks.
+/// Delay of deadlines after a pause, in which connections in the backlog of a listener are accepted and
+/// other threads answer hooks.
 const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// Has work done soon on a thread of the broker, with nothing locked. For whoever is called where
@@ -85,7 +85,7 @@ pub(crate) struct Core {
     pub(crate) closing: CancellationToken,
     /// Nobody is waited for any more.
     hurry: CancellationToken,
-    /// What a client does not take at once is not for it any more.
+    /// Output that a transport does not accept at once is dropped.
     pub(crate) cut: CancellationToken,
     /// Everything ends, now.
     abort: CancellationToken,
@@ -193,6 +193,7 @@ impl Core {
                 self.until_closing(tokio::time::sleep(CATCH_UP)).await;
                 continue;
             }
+
             let wait = match self.hub.next_deadline() {
                 Some(at) if at <= now => {
                     self.hub.fire_some(now);
@@ -203,6 +204,7 @@ impl Core {
                 Some(at) => Duration::from_millis(now.until(at)),
                 None => Duration::from_secs(3600),
             };
+
             expected = now.after(wait);
             let changed = self.deadline.notified();
             let _ = self

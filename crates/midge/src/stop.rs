@@ -29,8 +29,7 @@ impl Stop {
     }
 }
 
-/// How long the end of tasks is waited for that no hook keeps from ending: they have nothing to wait
-/// for, but somebody has to run them.
+/// Longest wait for tasks that no hook blocks: they only need a thread that runs them.
 const ENDING: Duration = Duration::from_secs(10);
 
 impl Inner {
@@ -69,7 +68,8 @@ impl Inner {
         if !stopped.ended {
             let (done, wait) = mpsc::sync_channel::<()>(1);
             drop(self.core.end_soon(how.drain(), move || drop(done)));
-            // Who was left is not waited for again.
+
+            // An abandoned hook is not waited for again.
             let patience = match stopped.left {
                 true => Duration::ZERO,
                 false => self.patience(),
@@ -81,6 +81,7 @@ impl Inner {
             if ended == Err(RecvTimeoutError::Timeout) && !self.core.hub.is_in_hooks() {
                 ended = wait.recv_timeout(ENDING);
             }
+
             if ended == Err(RecvTimeoutError::Timeout) {
                 if !std::mem::replace(&mut stopped.left, true) {
                     self.tell_what_is_left();
@@ -89,6 +90,7 @@ impl Inner {
             }
             stopped.ended = true;
         }
+
         let Some(background) = &self.background else {
             return Ok(());
         };
@@ -105,7 +107,7 @@ impl Inner {
         Duration::from_millis(self.core.hub.config().shutdown.patience_ms)
     }
 
-    /// Names and counts what has kept the broker from ending.
+    /// Names and counts the hooks that block the end of the broker.
     fn tell_what_is_left(&self) {
         let hub = &self.core.hub;
         let running = hub.running_hooks();
@@ -125,19 +127,19 @@ impl Inner {
     }
 }
 
-/// How far the end of a broker has come.
+/// Progress of a stop.
 #[derive(Debug, Default)]
 pub(crate) struct Stopped {
     /// All tasks have ended.
     pub(crate) ended: bool,
-    /// Something did not, and was left.
+    /// Hooks were abandoned.
     left: bool,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.background.is_some() {
-            // What does not end has been told of.
+            // `stop` has logged why it failed.
             let _ = self.stop(Stop::Now);
         } else if !self.stopped.get_mut().ended {
             self.core.hurry();
@@ -176,7 +178,7 @@ mod tests {
         }
     }
 
-    /// A broker with a client whose hook does not return before it is told to.
+    /// A broker with a client whose hook does not return before `go`.
     fn stuck(patience: &str) -> (Broker, Sender<()>) {
         let ((inside, is_inside), (go, told)) = (channel(), channel());
         let hooks = Stuck {
@@ -202,7 +204,7 @@ mod tests {
             assert_eq!(broker.stop(how), Err(StopError::Unfinished));
             assert_eq!(broker.stats().left_running, 1);
         }
-        // It ends when the hook returns after all.
+        // The broker ends once the hook returns after all.
         let events = broker.events();
         go.send(()).unwrap();
         while events.recv().is_ok() {}
@@ -210,8 +212,7 @@ mod tests {
         assert!(broker.core().hub.running_hooks().is_empty());
     }
 
-    /// A broker on a runtime whose clock moves only when nothing else is left to do, and a subscriber
-    /// that takes nothing of what waits for it.
+    /// A broker on a runtime with a virtual clock, and a subscriber that reads nothing.
     fn full() -> (tokio::runtime::Runtime, Broker, UnixStream) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -245,7 +246,7 @@ mod tests {
                 broker.core().shut_down(drain).await;
                 begin.elapsed()
             });
-            // The clock knows nothing smaller.
+            // Resolution of the virtual clock.
             assert!(took >= takes && took <= takes + Duration::from_millis(1));
             drop((broker, client));
         }
@@ -256,7 +257,7 @@ mod tests {
         let (runtime, broker, client) = full();
         let took = runtime.block_on(async {
             assert!(broker.disconnect("c", midge_codec::ReasonCode::AdministrativeAction));
-            // Its driver waits for the client now.
+            // Until its driver waits for the client.
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
@@ -308,7 +309,7 @@ mod tests {
     fn a_broker_that_was_left_is_not_waited_for_when_it_is_dropped() {
         let (broker, go) = stuck("0");
         assert_eq!(broker.stop(Stop::Now), Err(StopError::Unfinished));
-        // With a hook that never returns this would not come to its end.
+        // A drop that waited for the hook would not return.
         drop(broker);
         drop(go);
     }

@@ -82,9 +82,9 @@ pub(crate) struct Background {
     runtimes: Runtimes,
     end: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Each thread has the other end until it has done everything.
+    /// Closed by the threads when they have finished.
     alive: Mutex<Receiver<()>>,
-    /// Threads that run what the host wants run at their end.
+    /// Threads inside the host's function for their end.
     leaving: Arc<AtomicUsize>,
     ids: Vec<ThreadId>,
 }
@@ -151,8 +151,8 @@ impl Background {
         self.end.clone()
     }
 
-    /// Waits for the end of all threads: so long for what the host wants run there, and for `ending`
-    /// if it is not that. Whether they have ended.
+    /// Waits for the end of all threads: `patience` for the host's function at their end, and `ending`
+    /// more if none is inside it. Returns whether they have ended.
     pub(crate) fn join(&self, patience: Duration, ending: Duration) -> bool {
         let alive = self.alive.lock();
         let mut ended = alive.recv_timeout(patience);

@@ -219,3 +219,33 @@ fn a_host_that_is_not_known_is_an_error_of_the_system_that_names_it() {
         "{error}"
     );
 }
+
+/// The timer that the system has armed for the broker's end of a connection: 2 is keep-alive.
+#[cfg(target_os = "linux")]
+fn timer(broker: &Broker, client: &TcpStream) -> String {
+    while broker.stats().connections == 0 {
+        std::thread::yield_now();
+    }
+    let hex = |address: SocketAddr| format!(":{:04X}", address.port());
+    let (local, remote) = (
+        hex(broker.addr().unwrap()),
+        hex(client.local_addr().unwrap()),
+    );
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect());
+    let is_it = |row: &Vec<&str>| row[1].ends_with(&local) && row[2].ends_with(&remote);
+    let row = rows.find(is_it).unwrap();
+    row[5].split(':').next().unwrap().to_owned()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_system_probes_an_idle_client_unless_it_is_told_not_to() {
+    for (seconds, expected) in [("60", "02"), ("0", "00")] {
+        let builder = Broker::builder().listen("tcp://127.0.0.1:0");
+        let builder = builder.set("tcp.keepalive_s", seconds).unwrap();
+        let broker = builder.start().unwrap();
+        let client = TcpStream::connect(broker.addr().unwrap()).unwrap();
+        assert_eq!(timer(&broker, &client), expected);
+    }
+}

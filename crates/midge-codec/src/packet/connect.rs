@@ -16,7 +16,7 @@ const WILL: u8 = 0x04;
 const CLEAN_START: u8 = 0x02;
 const RESERVED: u8 = 0x01;
 
-/// What a bridge adds to its protocol level before 5.0, to say that it is none of the clients.
+/// Bit of the protocol level that marks a bridge before 5.0: a convention of mosquitto.
 const BRIDGE: u8 = 0x80;
 
 impl Version {
@@ -109,14 +109,14 @@ pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect
     })
 }
 
-/// The version, and whether a bridge asks for it.
+/// Reads the version, and whether the bit of a bridge is set.
 fn read_version(reader: &mut Reader<'_>) -> Result<(Version, bool), DecodeError> {
     let start = *reader;
     let name = reader.binary("protocol name: missing or cut off")?;
     let level = reader.u8("protocol level: missing")?;
     let bridge = level & BRIDGE != 0;
     match Version::from_protocol(name, level & !BRIDGE) {
-        // A bridge of 5.0 has subscription options for what the bit stands for.
+        // 5.0 has subscription options instead of the bit.
         Some(version) if !bridge || version != Version::V5 => Ok((version, bridge)),
         _ if std::str::from_utf8(name).is_err() || name.contains(&0) => {
             Err(start.malformed("protocol name: ill-formed"))

@@ -140,7 +140,7 @@ pub(super) fn encode_refusal(
 pub(super) fn refusal_for_unreadable(error: &DecodeError, body: &[u8], out: &mut Vec<u8>) -> bool {
     let version = match body {
         [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', _, ..] => Version::V31,
-        // Without the bit of a bridge.
+        // The bit of a bridge is no part of the level.
         [0, 4, b'M', b'Q', b'T', b'T', level, ..] if level & 0x7F < 5 => Version::V311,
         [0, 4, b'M', b'Q', b'T', b'T', _, ..] => Version::V5,
         _ => return false,

@@ -311,7 +311,7 @@ impl Connection {
         let cap = config.limits.session_expiry_s;
         // Before 5.0 "never" is all a client can ask for, and the cap cannot be told.
         let expiry_s = handshake.expiry_s.min(cap);
-        // Who has no word for it before 5.0 is held to it all the same.
+        // Enforced for 3.1.1 and 3.1, too, although CONNACK cannot announce it there.
         let keep_alive = match config.limits.keep_alive_s {
             cap @ 1.. if !(1..=cap).contains(&handshake.request.keep_alive) => cap,
             _ => handshake.request.keep_alive,

@@ -101,7 +101,7 @@ pub struct Connection {
     has_output: bool,
     interrupted: bool,
     version: Version,
-    /// It wants none of its own messages back, and the RETAIN flag as published.
+    /// The bit of a bridge: No Local and Retain As Published for all subscriptions.
     bridge: bool,
     problem_information: bool,
     maximum_packet: u32,
@@ -110,7 +110,7 @@ pub struct Connection {
     publish_bucket: Option<Box<Bucket>>,
     info: Option<Arc<ClientInfo>>,
     silence_ms: u64,
-    /// Thousandths of bytes of incomplete packets that were no whole millisecond of life.
+    /// Remainder of [`Connection::arriving`], in thousandths of a byte.
     arrived: u32,
     #[allow(clippy::box_collection)] // few connections have any
     aliases: Option<Box<HashMap<u16, Arc<str>>>>,
@@ -201,9 +201,8 @@ impl Connection {
         None
     }
 
-    /// So many bytes have come of a packet that is not complete: a sign of life, if they come fast
-    /// enough. It is not for who has not been accepted yet: CONNECT is short, and its time is not the
-    /// client's to extend.
+    /// Extends keep alive by the bytes of an incomplete packet, at `limits.arrival_rate`. Without a
+    /// session it has no effect: the time for CONNECT is a total.
     pub fn arriving(&mut self, bytes: usize, now: Tick) {
         if self.session.is_none() {
             return;
@@ -218,8 +217,8 @@ impl Connection {
         self.link.received_part(ms, now);
     }
 
-    /// The client takes what waits for it, while nothing is read from it because it takes that slowly:
-    /// a sign of life, since none of its packets can be.
+    /// Extends keep alive because the client has read output while the broker does not read its
+    /// packets, which cannot count meanwhile.
     pub fn is_taking(&self, now: Tick) {
         if self.session.is_some() {
             self.link.received(now);

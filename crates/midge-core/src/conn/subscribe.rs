@@ -73,7 +73,7 @@ impl Connection {
         };
         grant.options.qos = granted(grant.options.qos, mqtt.maximum_qos);
         if self.bridge {
-            // Of what goes to a group nothing is anybody's own (MQTT-3.8.3-4).
+            // No Local does not exist for shared subscriptions (MQTT-3.8.3-4).
             grant.options.no_local = !shared;
             grant.options.retain_as_published = true;
         }

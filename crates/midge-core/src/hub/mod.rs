@@ -254,22 +254,22 @@ impl Hub {
         }
     }
 
-    /// Runs a hook, and knows that it does.
+    /// Runs a hook and counts it.
     pub(crate) fn in_hook<T>(&self, hook: Hook, run: impl FnOnce() -> T) -> T {
         self.running.call(hook, run)
     }
 
-    /// The hooks that have not returned, by name, and how many calls of each.
+    /// Lists the hooks that have not returned, by name, with their running calls.
     pub fn running_hooks(&self) -> Vec<(&'static str, u32)> {
         self.running.names()
     }
 
-    /// Whether any hook has not returned.
+    /// Whether any hook is running.
     pub fn is_in_hooks(&self) -> bool {
         !self.running.names().is_empty()
     }
 
-    /// Counts hooks and callbacks that are not waited for any longer.
+    /// Counts abandoned hooks and callbacks, in [`crate::Stats::left_running`].
     pub fn report_left(&self, count: u32) {
         let counters = &self.shared.counters;
         counters
@@ -362,11 +362,11 @@ impl Hub {
         self.end(link, DisconnectReason::ConnectionLost, &mut batch);
     }
 
-    /// The other side closed without having sent anything: nobody was refused, and there is nothing to
-    /// tell.
+    /// Ends a connection whose peer closed without having sent a byte, such as a health check: it is
+    /// neither counted as refused nor an event.
     pub fn left(&self, link: &Arc<Link>, now: Tick) {
         let mut batch = self.begin(now);
-        // Whether it has a session and whether it has ended are decided under this lock.
+        // The lock under which a connection gets its session or ends.
         let sessions = self.sessions.lock();
         let ended = !link.has_session() && link.set_ended(DisconnectReason::ConnectionLost);
         drop(sessions);

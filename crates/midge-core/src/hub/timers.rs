@@ -92,7 +92,8 @@ impl Hub {
     }
 
     /// A connection may have been silent for too long (MQTT-3.1.2-22); packets only note when they
-    /// came, so mostly it has not, and the deadline moves on. What lies unread is read first.
+    /// came, so mostly it has not, and the deadline moves on. Unread input postpones the decision until
+    /// [`Hub::judge`].
     fn check_silence(&self, link: &Arc<Link>, batch: &mut Batch) {
         // Another thread may have armed the next deadline since this one was taken out.
         self.unwatch(link);
@@ -103,9 +104,8 @@ impl Hub {
         self.judge_silence(link, batch);
     }
 
-    /// Everything has been handled that a client had sent when its time was up: it is ended if that
-    /// was nothing that counts. To be called after [`Notify::is_behind`](crate::Notify::is_behind) has
-    /// said yes.
+    /// Ends a connection that is still silent after all of its unread input was handled, or arms its
+    /// next deadline. Due after each [`Notify::is_behind`](crate::Notify::is_behind) that was true.
     pub fn judge(&self, link: &Arc<Link>, now: Tick) {
         let mut batch = self.begin(now);
         self.unwatch(link);
@@ -113,7 +113,7 @@ impl Hub {
     }
 
     fn judge_silence(&self, link: &Arc<Link>, batch: &mut Batch) {
-        // Also what was handled since it was found due.
+        // Read again: input may have been handled since the deadline was found due.
         match link.silent_at() {
             Some(at) if at <= batch.now => {
                 let reason = if link.has_session() {

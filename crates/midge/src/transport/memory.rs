@@ -14,7 +14,7 @@ use crate::outlet::{Flushed, Outlet};
 /// Bytes that one direction of an in-memory connection holds.
 const CAPACITY: usize = 64 * 1024;
 
-/// What has gone into an in-memory connection on the way to the broker, and what came out of it.
+/// Byte counts of one direction of an in-memory connection, from the client to the broker.
 #[derive(Debug, Default)]
 pub(crate) struct Unread {
     written: AtomicU64,
@@ -26,7 +26,7 @@ impl Unread {
         self.written.load(Ordering::Acquire) != self.read.load(Ordering::Acquire)
     }
 
-    /// The client sends no more: like something that is never read, until the driver finds out.
+    /// Marks the end of the stream as unread input until the driver reads it.
     fn end(&self) {
         self.written.store(u64::MAX, Ordering::Release);
     }
@@ -81,7 +81,7 @@ impl AsyncWrite for MemoryStream {
 /// The broker's end of an in-memory connection.
 pub(crate) struct Memory(Counted);
 
-/// A stream that counts what is read.
+/// A stream that counts the bytes read.
 pub(crate) struct Counted {
     stream: DuplexStream,
     unread: Arc<Unread>,

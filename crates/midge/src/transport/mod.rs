@@ -16,19 +16,19 @@ pub use memory::MemoryStream;
 pub(crate) use memory::{Unread, memory_pair};
 pub(crate) use socket::{DirectWrite, Tcp, Unix, prepare_tcp};
 
-/// A new connection: what its driver keeps, and what anybody may use, on any thread.
+/// A new connection: the driver's part, and the part that any thread may use.
 pub(crate) type Ends<T> = (T, Shared);
 
-/// What anybody may use of a connection.
+/// The part of a connection that any thread may use.
 pub(crate) enum Shared {
     /// A socket, which can be written to directly.
     Direct(DirectWrite),
-    /// Only its driver writes to it; how much of it was read is known.
+    /// A stream that only its driver writes to, with counted input.
     Counted(Arc<Unread>),
 }
 
 impl Shared {
-    /// Whether the other side has sent something that was not read yet, its end included.
+    /// Whether there is unread input, the end of the stream included.
     pub(crate) fn has_unread(&self) -> bool {
         match self {
             Self::Direct(direct) => direct.has_unread(),

@@ -62,7 +62,7 @@ impl DirectWrite {
         }
     }
 
-    /// Whether something lies in the socket, be it the end or an error: looks without taking it.
+    /// Whether the socket has unread input, an end of the stream or an error.
     pub(crate) fn has_unread(&self) -> bool {
         let mut first = [MaybeUninit::uninit()];
         let looked = match self {
