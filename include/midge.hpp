@@ -71,9 +71,7 @@ enum class errc : int {
   would_block = MIDGE_E_WOULD_BLOCK,
   limit = MIDGE_E_LIMIT,
   not_found = MIDGE_E_NOT_FOUND,
-#if defined(MIDGE_E_NOMEM)
   no_memory = MIDGE_E_NOMEM,
-#endif
   denied = MIDGE_E_DENIED,
   io = MIDGE_E_IO,
   address_in_use = MIDGE_E_ADDR_IN_USE,
@@ -95,6 +93,15 @@ enum class protocol : std::uint8_t { unknown = 0, mqtt_3_1 = 3, mqtt_3_1_1 = 4, 
 enum class overflow : std::int32_t {
   drop_oldest = MIDGE_OVERFLOW_DROP_OLDEST,
   drop_newest = MIDGE_OVERFLOW_DROP_NEWEST
+};
+
+/// How serious a line of the log is.
+enum class log_level : std::int32_t {
+  off = MIDGE_LOG_OFF,
+  error = MIDGE_LOG_ERROR,
+  warn = MIDGE_LOG_WARN,
+  info = MIDGE_LOG_INFO,
+  debug = MIDGE_LOG_DEBUG,
 };
 
 /// Whether retained messages come with a subscription.
@@ -284,9 +291,7 @@ public:
       case errc::would_block: return "the answer comes later";
       case errc::limit: return "a bound would be exceeded";
       case errc::not_found: return "there is no such thing";
-#if defined(MIDGE_E_NOMEM)
       case errc::no_memory: return "not enough memory";
-#endif
       case errc::denied: return "refused";
       case errc::io: return "the operating system said no";
       case errc::address_in_use: return "the address of a listener is taken";
@@ -305,9 +310,7 @@ public:
       case errc::invalid: return std::errc::invalid_argument;
       case errc::timeout: return std::errc::timed_out;
       case errc::would_block: return std::errc::operation_would_block;
-#if defined(MIDGE_E_NOMEM)
       case errc::no_memory: return std::errc::not_enough_memory;
-#endif
       case errc::denied: return std::errc::permission_denied;
       case errc::io: return std::errc::io_error;
       case errc::address_in_use: return std::errc::address_in_use;
@@ -2170,6 +2173,26 @@ result<subscription> broker::on_message(text filter, F f, const subscribe_option
   if (!s) return s.error();
   return made;
 }
+
+namespace detail {
+inline void logged(void *user, std::int32_t level, const char *text) noexcept {
+  const auto &f = *static_cast<const function<void(log_level, std::string_view)> *>(user);
+  guarded(function<void(std::string_view)>(), 0, [&] { return f(static_cast<log_level>(level), text), 0; });
+}
+} // namespace detail
+
+/// Calls f(log_level, std::string_view) with what the library has to say that is so serious, or more: for
+/// all brokers of the process, instead of the callable that was set before. Exceptions of f are lost.
+template <class F> status on_log(log_level least, F f) noexcept {
+  using callable = function<void(log_level, std::string_view)>;
+  auto box = std::make_unique<callable>(std::move(f));
+  const auto s =
+      midge_log_set(&detail::logged, static_cast<std::int32_t>(least), box.get(), &detail::destroy<callable>);
+  if (s == MIDGE_OK) (void)box.release();
+  return check(s);
+}
+/// Lets go of the callable of on_log().
+inline status no_log() noexcept { return check(midge_log_set(nullptr, MIDGE_LOG_OFF, nullptr, nullptr)); }
 
 /// Whether the library has a feature: "tcp", "unix", "mqtt3.1", "mqtt3.1.1", "mqtt5".
 inline bool has_feature(text name) noexcept {

@@ -452,6 +452,21 @@ static void a_manual_clock_moves() {
   CHECK(broker.retained("t")->empty());
 }
 
+static void the_log_goes_to_a_callable() {
+  auto owned = std::make_unique<int>(0);
+  std::weak_ptr<int> there;
+  {
+    auto shared = std::make_shared<int>(0);
+    there = shared;
+    CHECK(midge::on_log(midge::log_level::warn,
+                        [owned = std::move(owned), shared](midge::log_level, std::string_view) {}));
+  }
+  CHECK(!there.expired());
+  CHECK(midge::on_log(static_cast<midge::log_level>(7), [](midge::log_level, std::string_view) {}) ==
+        midge::errc::invalid);
+  CHECK(!there.expired() && midge::no_log() && there.expired());
+}
+
 int main() {
   durations_that_are_no_numbers();
   publish_and_receive();
@@ -463,5 +478,6 @@ int main() {
   handles_move();
   errors_are_values_or_exceptions();
   a_manual_clock_moves();
+  the_log_goes_to_a_callable();
   return results();
 }
