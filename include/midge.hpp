@@ -60,6 +60,14 @@
 
 namespace midge {
 
+// What is compiled with exceptions and what is compiled without have names of their own, so that both
+// may be linked into one program and each does what it was compiled for.
+#if defined(__cpp_exceptions)
+inline namespace throwing {
+#else
+inline namespace aborting {
+#endif
+
 // ---- numbers -----------------------------------------------------------------------------------
 
 /// What can go wrong. Goes into a std::error_code of midge::category().
@@ -1872,11 +1880,11 @@ public:
   /// A queue and a client in one: messages for a filter.
   [[nodiscard]] result<subscription> subscribe(text filter, const subscribe_options &options = {},
                                                const queue_options &bounds = {}) const noexcept;
-  /// Calls f(const message &) for each message for a filter, on a thread of its own, until what is
-  /// returned is destroyed.
-  template <class F>
-  [[nodiscard]] result<subscription> on_message(text filter, F f, const subscribe_options &options = {},
-                                                const queue_options &bounds = {}) const noexcept;
+  /// Calls f for each message for a filter, on a thread of its own, until what is returned is destroyed.
+  /// Exceptions as for queue::dispatch().
+  [[nodiscard]] result<subscription> on_message(text filter, function<void(const message &)> f,
+                                                const subscribe_options &options = {}, const queue_options &bounds = {},
+                                                function<void(std::string_view)> on_exception = {}) const noexcept;
 
   /// What there is, at most `max` of each; 0 for all.
   [[nodiscard]] result<snapshot<client_info>> clients(std::size_t max = 0) const noexcept {
@@ -2024,11 +2032,11 @@ public:
   /// Waits for each event for that time, and ends when none has come; 0 for those that are there.
   range events(timeout t) const noexcept { return {q_.get(), t}; }
 
-  /// Calls f(const event_ref &) for each event, on a thread of the queue; exceptions of f are lost.
-  template <class F> status dispatch(F f) noexcept {
-    using callable = function<void(const event_ref &)>;
-    auto box = std::make_unique<callable>(std::move(f));
-    const auto s = midge_queue_dispatch(q_.get(), &called, box.get(), &detail::destroy<callable>);
+  /// Calls f(const event_ref &) for each event, on a thread of the queue. An exception of f ends with what()
+  /// of it told to on_exception; the next event comes all the same.
+  template <class F> status dispatch(F f, function<void(std::string_view)> on_exception = {}) noexcept {
+    auto box = std::make_unique<receiver>(receiver{std::move(f), std::move(on_exception)});
+    const auto s = midge_queue_dispatch(q_.get(), &called, box.get(), &detail::destroy<receiver>);
     if (s == MIDGE_OK) (void)box.release();
     return check(s);
   }
@@ -2042,9 +2050,13 @@ public:
   status wake() const noexcept { return check(midge_queue_wake(q_.get())); }
 
 private:
+  struct receiver {
+    function<void(const event_ref &)> f;
+    function<void(std::string_view)> on_exception;
+  };
   static void called(void *user, const midge_event *e) noexcept {
-    const auto &f = *static_cast<const function<void(const event_ref &)> *>(user);
-    detail::guarded(function<void(std::string_view)>(), 0, [&] { return f(event_ref(*e)), 0; });
+    const auto &to = *static_cast<const receiver *>(user);
+    detail::guarded(to.on_exception, 0, [&] { return to.f(event_ref(*e)), 0; });
   }
 };
 
@@ -2161,12 +2173,12 @@ inline result<subscription> broker::subscribe(text filter, const subscribe_optio
   return subscription(std::move(*q), std::move(*c));
 }
 
-template <class F>
-result<subscription> broker::on_message(text filter, F f, const subscribe_options &options,
-                                        const queue_options &bounds) const noexcept {
+inline result<subscription> broker::on_message(text filter, function<void(const message &)> f,
+                                               const subscribe_options &options, const queue_options &bounds,
+                                               function<void(std::string_view)> on_exception) const noexcept {
   auto made = subscribe(filter, options, bounds);
   if (!made) return made;
-  auto s = made->queue().dispatch([f = std::move(f)](const event_ref &e) mutable { f(e.message()); });
+  auto s = made->queue().dispatch([f = std::move(f)](const event_ref &e) { f(e.message()); }, std::move(on_exception));
   if (!s) return s.error();
   return made;
 }
@@ -2177,6 +2189,7 @@ inline bool has_feature(text name) noexcept {
   return n && midge_has_feature(n.get());
 }
 
+} // namespace throwing or aborting
 } // namespace midge
 
 template <> struct std::is_error_code_enum<midge::errc> : std::true_type {};

@@ -321,33 +321,41 @@ static void hooks_decide() {
 }
 
 static void callbacks_get_events_and_messages() {
-  std::atomic<int> got{0};
+  std::atomic<int> got{0}, told{0};
   auto broker = start();
   auto queue = midge::queue::create(broker).value();
   auto client = midge::client::create(broker, queue).value();
   client.subscribe("new").value();
+  const auto on_exception = [&told](std::string_view what) {
+    told += what == "on purpose" ? 1 : what == "unknown" ? 10 : -100;
+  };
   queue
-      .dispatch([&got, text = std::make_unique<std::string>(100, 'x')](const midge::event_ref &event) {
-        got += event.topic() == "new" && event.message() && event.type() == midge::event_type::message ? 1 : -100;
+      .dispatch(
+          [&got, text = std::make_unique<std::string>("on purpose")](const midge::event_ref &event) {
+            got += event.topic() == "new" && event.message() && event.type() == midge::event_type::message ? 1 : -100;
 #if defined(__cpp_exceptions)
-        throw *text;
+            throw std::runtime_error(*text);
 #endif
-      })
+          },
+          on_exception)
       .value();
   CHECK(queue.next(0s) == midge::errc::state);
-  auto called = broker
-                    .on_message("new",
-                                [&got](const midge::message &message) {
-                                  got += message.payload() == "x" ? 10 : -100;
+  const auto called = broker.on_message(
+      "new",
+      [&got](const midge::message &message) {
+        got += message.payload() == "x" ? 10 : -100;
 #if defined(__cpp_exceptions)
-                                  throw 1;
+        throw 1;
 #endif
-                                })
-                    .value();
-  CHECK(broker.publish("new", "x") && broker.publish("new", "x"));
+      },
+      {}, {}, on_exception);
+  CHECK(called && broker.publish("new", "x") && broker.publish("new", "x"));
   broker.stop().value();
   broker.join().value();
   CHECK(got == 22);
+#if defined(__cpp_exceptions)
+  CHECK(told == 22);
+#endif
 }
 
 // ---- receipts and snapshots ----------------------------------------------------------------------
