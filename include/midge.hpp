@@ -58,15 +58,14 @@
 #include <unistd.h>
 #endif
 
-namespace midge {
-
-// What is compiled with exceptions and what is compiled without have names of their own, so that both
-// may be linked into one program and each does what it was compiled for.
-#if defined(__cpp_exceptions)
-inline namespace throwing {
+// The category and the exception are one in all shared objects of a program, whatever they hide.
+#if defined(__GNUC__) && !defined(_WIN32)
+#define MIDGE_SHARED_BY_ALL __attribute__((visibility("default")))
 #else
-inline namespace aborting {
+#define MIDGE_SHARED_BY_ALL
 #endif
+
+namespace midge {
 
 // ---- numbers -----------------------------------------------------------------------------------
 
@@ -277,73 +276,78 @@ inline bool version_matches() noexcept { return midge_version_number() == MIDGE_
 
 // ---- errors and results ------------------------------------------------------------------------
 
-namespace detail {
-
-class error_category final : public std::error_category {
-public:
-  constexpr error_category() noexcept = default;
-  const char *name() const noexcept override { return "midge"; }
-  std::string message(int value) const override {
-    switch (static_cast<errc>(value)) {
-      case errc::ok: return "success";
-      case errc::invalid: return "an argument is not valid";
-      case errc::state: return "not possible in this state";
-      case errc::timeout: return "not in time";
-      case errc::would_block: return "the answer comes later";
-      case errc::limit: return "a bound would be exceeded";
-      case errc::not_found: return "there is no such thing";
-#if defined(MIDGE_E_NOMEM)
-      case errc::no_memory: return "not enough memory";
-#endif
-      case errc::denied: return "refused";
-      case errc::io: return "the operating system said no";
-      case errc::address_in_use: return "the address of a listener is taken";
-      case errc::config: return "the configuration does not fit";
-      case errc::abi: return "the size of a structure is not understood";
-      case errc::reentrant: return "a blocking function was called from a callback";
-      case errc::forked: return "called in a forked child";
-      case errc::closed: return "closed";
-      case errc::panic: return "a panic inside the library was caught";
-    }
-    return "unknown";
-  }
-  std::error_condition default_error_condition(int value) const noexcept override {
-    switch (static_cast<errc>(value)) {
-      case errc::ok: return {};
-      case errc::invalid: return std::errc::invalid_argument;
-      case errc::timeout: return std::errc::timed_out;
-      case errc::would_block: return std::errc::operation_would_block;
-#if defined(MIDGE_E_NOMEM)
-      case errc::no_memory: return std::errc::not_enough_memory;
-#endif
-      case errc::denied: return std::errc::permission_denied;
-      case errc::io: return std::errc::io_error;
-      case errc::address_in_use: return std::errc::address_in_use;
-      case errc::reentrant: return std::errc::resource_deadlock_would_occur;
-      case errc::state:
-      case errc::limit:
-      case errc::not_found:
-      case errc::config:
-      case errc::abi:
-      case errc::forked:
-      case errc::closed:
-      case errc::panic: break;
-    }
-    return {value, *this};
-  }
-};
-
-} // namespace detail
-
 /// The category of errc. errc::timeout equals std::errc::timed_out, and so on where there is one.
-inline const std::error_category &category() noexcept {
-  static const detail::error_category the_category;
-  return the_category;
+MIDGE_SHARED_BY_ALL inline const std::error_category &category() noexcept {
+  class kinds final : public std::error_category {
+  public:
+    constexpr kinds() noexcept = default;
+    const char *name() const noexcept override { return "midge"; }
+    std::string message(int value) const override {
+      switch (static_cast<errc>(value)) {
+        case errc::ok: return "success";
+        case errc::invalid: return "an argument is not valid";
+        case errc::state: return "not possible in this state";
+        case errc::timeout: return "not in time";
+        case errc::would_block: return "the answer comes later";
+        case errc::limit: return "a bound would be exceeded";
+        case errc::not_found: return "there is no such thing";
+#if defined(MIDGE_E_NOMEM)
+        case errc::no_memory: return "not enough memory";
+#endif
+        case errc::denied: return "refused";
+        case errc::io: return "the operating system said no";
+        case errc::address_in_use: return "the address of a listener is taken";
+        case errc::config: return "the configuration does not fit";
+        case errc::abi: return "the size of a structure is not understood";
+        case errc::reentrant: return "a blocking function was called from a callback";
+        case errc::forked: return "called in a forked child";
+        case errc::closed: return "closed";
+        case errc::panic: return "a panic inside the library was caught";
+      }
+      return "unknown";
+    }
+    std::error_condition default_error_condition(int value) const noexcept override {
+      switch (static_cast<errc>(value)) {
+        case errc::ok: return {};
+        case errc::invalid: return std::errc::invalid_argument;
+        case errc::timeout: return std::errc::timed_out;
+        case errc::would_block: return std::errc::operation_would_block;
+#if defined(MIDGE_E_NOMEM)
+        case errc::no_memory: return std::errc::not_enough_memory;
+#endif
+        case errc::denied: return std::errc::permission_denied;
+        case errc::io: return std::errc::io_error;
+        case errc::address_in_use: return std::errc::address_in_use;
+        case errc::reentrant: return std::errc::resource_deadlock_would_occur;
+        case errc::state:
+        case errc::limit:
+        case errc::not_found:
+        case errc::config:
+        case errc::abi:
+        case errc::forked:
+        case errc::closed:
+        case errc::panic: break;
+      }
+      return {value, *this};
+    }
+  };
+  // Never destroyed: nothing is registered for the end of the process, and errors can be asked until then.
+  alignas(kinds) static unsigned char room[sizeof(kinds)];
+  static const auto *const made = ::new (static_cast<void *>(room)) kinds;
+  return *made;
 }
 /// That of errc::ok is std::error_code().
 inline std::error_code make_error_code(errc e) noexcept {
   return e == errc::ok ? std::error_code() : std::error_code(static_cast<int>(e), category());
 }
+
+// What is compiled with exceptions and what is compiled without have names of their own, so that both
+// may be linked into one program and each does what it was compiled for.
+#if defined(__cpp_exceptions)
+inline namespace throwing {
+#else
+inline namespace aborting {
+#endif
 
 /// A failure with its details, copied when it was made.
 class error {
@@ -397,7 +401,7 @@ template <class Stream> auto operator<<(Stream &stream, const error &e) -> declt
 
 #if defined(__cpp_exceptions)
 /// What value() of a failure throws.
-class exception : public std::system_error {
+class MIDGE_SHARED_BY_ALL exception : public std::system_error {
   midge::error error_;
 
 public:
@@ -1252,10 +1256,16 @@ struct trampolines {
                    [&] { return of(user).on_publish(message(in)).say(replace); });
   }
   static void thread_start(void *user) noexcept {
-    guarded(of(user).on_exception, 0, [&] { return of(user).on_thread_start(), 0; });
+    guarded(of(user).on_exception, 0, [&] {
+      of(user).on_thread_start();
+      return 0;
+    });
   }
   static void thread_stop(void *user) noexcept {
-    guarded(of(user).on_exception, 0, [&] { return of(user).on_thread_stop(), 0; });
+    guarded(of(user).on_exception, 0, [&] {
+      of(user).on_thread_stop();
+      return 0;
+    });
   }
 };
 
@@ -2056,7 +2066,10 @@ private:
   };
   static void called(void *user, const midge_event *e) noexcept {
     const auto &to = *static_cast<const receiver *>(user);
-    detail::guarded(to.on_exception, 0, [&] { return to.f(event_ref(*e)), 0; });
+    detail::guarded(to.on_exception, 0, [&] {
+      to.f(event_ref(*e));
+      return 0;
+    });
   }
 };
 
@@ -2193,3 +2206,5 @@ inline bool has_feature(text name) noexcept {
 } // namespace midge
 
 template <> struct std::is_error_code_enum<midge::errc> : std::true_type {};
+
+#undef MIDGE_SHARED_BY_ALL
