@@ -249,6 +249,15 @@ enum class outcome : std::uint32_t {
   dropped = MIDGE_OUTCOME_DROPPED
 };
 
+/// How serious a line of the log is.
+enum class log_level : std::int32_t {
+  off = MIDGE_LOG_OFF,
+  error = MIDGE_LOG_ERROR,
+  warn = MIDGE_LOG_WARN,
+  info = MIDGE_LOG_INFO,
+  debug = MIDGE_LOG_DEBUG,
+};
+
 /// How far a broker has come.
 enum class broker_state : std::uint32_t { stopped = 0, running = 1, stopping = 2 };
 
@@ -2194,6 +2203,23 @@ inline result<subscription> broker::on_message(text filter, function<void(const 
   auto s = made->queue().dispatch([f = std::move(f)](const event_ref &e) { f(e.message()); }, std::move(on_exception));
   if (!s) return s.error();
   return made;
+}
+
+/// Has f(level, text) get what the library has to say, for all brokers of the process; an empty f ends
+/// that. The one that was set before is let go. Exceptions of f are lost.
+inline status set_log(function<void(log_level, std::string_view)> f, log_level level = log_level::warn) noexcept {
+  using callable = function<void(log_level, std::string_view)>;
+  if (!f) return check(midge_log_set(nullptr, static_cast<std::int32_t>(level), nullptr, nullptr));
+  auto box = std::make_unique<callable>(std::move(f));
+  const auto called = [](void *user, std::int32_t how, const char *line) noexcept {
+    detail::guarded(function<void(std::string_view)>(), 0, [&] {
+      (*static_cast<callable *>(user))(static_cast<log_level>(how), line);
+      return 0;
+    });
+  };
+  const auto s = midge_log_set(called, static_cast<std::int32_t>(level), box.get(), &detail::destroy<callable>);
+  if (s == MIDGE_OK) (void)box.release();
+  return check(s);
 }
 
 /// Whether the library has a feature: "tcp", "unix", "mqtt3.1", "mqtt3.1.1", "mqtt5".

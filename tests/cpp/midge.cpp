@@ -1,7 +1,10 @@
 // midge.hpp, with and without exceptions and RTTI: what it does. Prints "N passed, M failed".
 #include "check.hpp"
 
+#include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <atomic>
 #include <mutex>
@@ -460,6 +463,40 @@ static void a_manual_clock_moves() {
   CHECK(broker.retained("t")->empty());
 }
 
+// ---- the log -----------------------------------------------------------------------------------
+
+static void the_log_is_told() {
+  auto broker = start();
+  const auto lines = std::make_shared<std::atomic<int>>(0);
+  const std::weak_ptr<std::atomic<int>> kept = lines;
+  CHECK(midge::set_log([](midge::log_level, std::string_view) {}, static_cast<midge::log_level>(7)) ==
+        midge::errc::invalid);
+  const auto set = midge::set_log([lines](midge::log_level level, std::string_view line) {
+    if (level == midge::log_level::warn && line.find("accept failed") != std::string_view::npos) ++*lines;
+#if defined(__cpp_exceptions)
+    throw std::runtime_error("lost");
+#endif
+  });
+  CHECK(set);
+  // A warning: the broker cannot accept, since the process has no descriptor left.
+  midge::descriptor fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), next(::dup(fd.get()));
+  rlimit limit{};
+  CHECK(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  rlimit none = limit;
+  none.rlim_cur = static_cast<rlim_t>(next.get());
+  next.close();
+  CHECK(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(broker.port());
+  to.sin_addr.s_addr = htonl(0x7f000001);
+  CHECK(::connect(fd.get(), reinterpret_cast<const sockaddr *>(&to), sizeof to) == 0);
+  while (*lines == 0) std::this_thread::yield();
+  CHECK(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  CHECK(midge::set_log({}, midge::log_level::off));
+  while (kept.use_count() > 1) std::this_thread::yield(); // what was captured is let go
+}
+
 int main() {
   durations_that_are_no_numbers();
   publish_and_receive();
@@ -471,5 +508,6 @@ int main() {
   handles_move();
   errors_are_values_or_exceptions();
   a_manual_clock_moves();
+  the_log_is_told();
   return results();
 }
