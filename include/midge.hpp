@@ -58,6 +58,13 @@
 #include <unistd.h>
 #endif
 
+// The category and the exception are one in all shared objects of a program, whatever they hide.
+#if defined(__GNUC__) && !defined(_WIN32)
+#define MIDGE_SHARED_BY_ALL __attribute__((visibility("default")))
+#else
+#define MIDGE_SHARED_BY_ALL
+#endif
+
 namespace midge {
 
 // ---- numbers -----------------------------------------------------------------------------------
@@ -71,7 +78,9 @@ enum class errc : int {
   would_block = MIDGE_E_WOULD_BLOCK,
   limit = MIDGE_E_LIMIT,
   not_found = MIDGE_E_NOT_FOUND,
+#if defined(MIDGE_E_NOMEM)
   no_memory = MIDGE_E_NOMEM,
+#endif
   denied = MIDGE_E_DENIED,
   io = MIDGE_E_IO,
   address_in_use = MIDGE_E_ADDR_IN_USE,
@@ -93,15 +102,6 @@ enum class protocol : std::uint8_t { unknown = 0, mqtt_3_1 = 3, mqtt_3_1_1 = 4, 
 enum class overflow : std::int32_t {
   drop_oldest = MIDGE_OVERFLOW_DROP_OLDEST,
   drop_newest = MIDGE_OVERFLOW_DROP_NEWEST
-};
-
-/// How serious a line of the log is.
-enum class log_level : std::int32_t {
-  off = MIDGE_LOG_OFF,
-  error = MIDGE_LOG_ERROR,
-  warn = MIDGE_LOG_WARN,
-  info = MIDGE_LOG_INFO,
-  debug = MIDGE_LOG_DEBUG,
 };
 
 /// Whether retained messages come with a subscription.
@@ -249,6 +249,15 @@ enum class outcome : std::uint32_t {
   dropped = MIDGE_OUTCOME_DROPPED
 };
 
+/// How serious a line of the log is.
+enum class log_level : std::int32_t {
+  off = MIDGE_LOG_OFF,
+  error = MIDGE_LOG_ERROR,
+  warn = MIDGE_LOG_WARN,
+  info = MIDGE_LOG_INFO,
+  debug = MIDGE_LOG_DEBUG,
+};
+
 /// How far a broker has come.
 enum class broker_state : std::uint32_t { stopped = 0, running = 1, stopping = 2 };
 
@@ -276,69 +285,78 @@ inline bool version_matches() noexcept { return midge_version_number() == MIDGE_
 
 // ---- errors and results ------------------------------------------------------------------------
 
-namespace detail {
-
-class error_category final : public std::error_category {
-public:
-  constexpr error_category() noexcept = default;
-  const char *name() const noexcept override { return "midge"; }
-  std::string message(int value) const override {
-    switch (static_cast<errc>(value)) {
-      case errc::ok: return "success";
-      case errc::invalid: return "an argument is not valid";
-      case errc::state: return "not possible in this state";
-      case errc::timeout: return "not in time";
-      case errc::would_block: return "the answer comes later";
-      case errc::limit: return "a bound would be exceeded";
-      case errc::not_found: return "there is no such thing";
-      case errc::no_memory: return "not enough memory";
-      case errc::denied: return "refused";
-      case errc::io: return "the operating system said no";
-      case errc::address_in_use: return "the address of a listener is taken";
-      case errc::config: return "the configuration does not fit";
-      case errc::abi: return "the size of a structure is not understood";
-      case errc::reentrant: return "a blocking function was called from a callback";
-      case errc::forked: return "called in a forked child";
-      case errc::closed: return "closed";
-      case errc::panic: return "a panic inside the library was caught";
-    }
-    return "unknown";
-  }
-  std::error_condition default_error_condition(int value) const noexcept override {
-    switch (static_cast<errc>(value)) {
-      case errc::ok: return {};
-      case errc::invalid: return std::errc::invalid_argument;
-      case errc::timeout: return std::errc::timed_out;
-      case errc::would_block: return std::errc::operation_would_block;
-      case errc::no_memory: return std::errc::not_enough_memory;
-      case errc::denied: return std::errc::permission_denied;
-      case errc::io: return std::errc::io_error;
-      case errc::address_in_use: return std::errc::address_in_use;
-      case errc::reentrant: return std::errc::resource_deadlock_would_occur;
-      case errc::state:
-      case errc::limit:
-      case errc::not_found:
-      case errc::config:
-      case errc::abi:
-      case errc::forked:
-      case errc::closed:
-      case errc::panic: break;
-    }
-    return {value, *this};
-  }
-};
-
-} // namespace detail
-
 /// The category of errc. errc::timeout equals std::errc::timed_out, and so on where there is one.
-inline const std::error_category &category() noexcept {
-  static const detail::error_category the_category;
-  return the_category;
+MIDGE_SHARED_BY_ALL inline const std::error_category &category() noexcept {
+  class kinds final : public std::error_category {
+  public:
+    constexpr kinds() noexcept = default;
+    const char *name() const noexcept override { return "midge"; }
+    std::string message(int value) const override {
+      switch (static_cast<errc>(value)) {
+        case errc::ok: return "success";
+        case errc::invalid: return "an argument is not valid";
+        case errc::state: return "not possible in this state";
+        case errc::timeout: return "not in time";
+        case errc::would_block: return "the answer comes later";
+        case errc::limit: return "a bound would be exceeded";
+        case errc::not_found: return "there is no such thing";
+#if defined(MIDGE_E_NOMEM)
+        case errc::no_memory: return "not enough memory";
+#endif
+        case errc::denied: return "refused";
+        case errc::io: return "the operating system said no";
+        case errc::address_in_use: return "the address of a listener is taken";
+        case errc::config: return "the configuration does not fit";
+        case errc::abi: return "the size of a structure is not understood";
+        case errc::reentrant: return "a blocking function was called from a callback";
+        case errc::forked: return "called in a forked child";
+        case errc::closed: return "closed";
+        case errc::panic: return "a panic inside the library was caught";
+      }
+      return "unknown";
+    }
+    std::error_condition default_error_condition(int value) const noexcept override {
+      switch (static_cast<errc>(value)) {
+        case errc::ok: return {};
+        case errc::invalid: return std::errc::invalid_argument;
+        case errc::timeout: return std::errc::timed_out;
+        case errc::would_block: return std::errc::operation_would_block;
+#if defined(MIDGE_E_NOMEM)
+        case errc::no_memory: return std::errc::not_enough_memory;
+#endif
+        case errc::denied: return std::errc::permission_denied;
+        case errc::io: return std::errc::io_error;
+        case errc::address_in_use: return std::errc::address_in_use;
+        case errc::reentrant: return std::errc::resource_deadlock_would_occur;
+        case errc::state:
+        case errc::limit:
+        case errc::not_found:
+        case errc::config:
+        case errc::abi:
+        case errc::forked:
+        case errc::closed:
+        case errc::panic: break;
+      }
+      return {value, *this};
+    }
+  };
+  // Never destroyed: nothing is registered for the end of the process, and errors can be asked until then.
+  alignas(kinds) static unsigned char room[sizeof(kinds)];
+  static const auto *const made = ::new (static_cast<void *>(room)) kinds;
+  return *made;
 }
 /// That of errc::ok is std::error_code().
 inline std::error_code make_error_code(errc e) noexcept {
   return e == errc::ok ? std::error_code() : std::error_code(static_cast<int>(e), category());
 }
+
+// What is compiled with exceptions and what is compiled without have names of their own, so that both
+// may be linked into one program and each does what it was compiled for.
+#if defined(__cpp_exceptions)
+inline namespace throwing {
+#else
+inline namespace aborting {
+#endif
 
 /// A failure with its details, copied when it was made.
 class error {
@@ -392,7 +410,7 @@ template <class Stream> auto operator<<(Stream &stream, const error &e) -> declt
 
 #if defined(__cpp_exceptions)
 /// What value() of a failure throws.
-class exception : public std::system_error {
+class MIDGE_SHARED_BY_ALL exception : public std::system_error {
   midge::error error_;
 
 public:
@@ -1247,10 +1265,16 @@ struct trampolines {
                    [&] { return of(user).on_publish(message(in)).say(replace); });
   }
   static void thread_start(void *user) noexcept {
-    guarded(of(user).on_exception, 0, [&] { return of(user).on_thread_start(), 0; });
+    guarded(of(user).on_exception, 0, [&] {
+      of(user).on_thread_start();
+      return 0;
+    });
   }
   static void thread_stop(void *user) noexcept {
-    guarded(of(user).on_exception, 0, [&] { return of(user).on_thread_stop(), 0; });
+    guarded(of(user).on_exception, 0, [&] {
+      of(user).on_thread_stop();
+      return 0;
+    });
   }
 };
 
@@ -1875,11 +1899,11 @@ public:
   /// A queue and a client in one: messages for a filter.
   [[nodiscard]] result<subscription> subscribe(text filter, const subscribe_options &options = {},
                                                const queue_options &bounds = {}) const noexcept;
-  /// Calls f(const message &) for each message for a filter, on a thread of its own, until what is
-  /// returned is destroyed.
-  template <class F>
-  [[nodiscard]] result<subscription> on_message(text filter, F f, const subscribe_options &options = {},
-                                                const queue_options &bounds = {}) const noexcept;
+  /// Calls f for each message for a filter, on a thread of its own, until what is returned is destroyed.
+  /// Exceptions as for queue::dispatch().
+  [[nodiscard]] result<subscription> on_message(text filter, function<void(const message &)> f,
+                                                const subscribe_options &options = {}, const queue_options &bounds = {},
+                                                function<void(std::string_view)> on_exception = {}) const noexcept;
 
   /// What there is, at most `max` of each; 0 for all.
   [[nodiscard]] result<snapshot<client_info>> clients(std::size_t max = 0) const noexcept {
@@ -2027,11 +2051,11 @@ public:
   /// Waits for each event for that time, and ends when none has come; 0 for those that are there.
   range events(timeout t) const noexcept { return {q_.get(), t}; }
 
-  /// Calls f(const event_ref &) for each event, on a thread of the queue; exceptions of f are lost.
-  template <class F> status dispatch(F f) noexcept {
-    using callable = function<void(const event_ref &)>;
-    auto box = std::make_unique<callable>(std::move(f));
-    const auto s = midge_queue_dispatch(q_.get(), &called, box.get(), &detail::destroy<callable>);
+  /// Calls f(const event_ref &) for each event, on a thread of the queue. An exception of f ends with what()
+  /// of it told to on_exception; the next event comes all the same.
+  template <class F> status dispatch(F f, function<void(std::string_view)> on_exception = {}) noexcept {
+    auto box = std::make_unique<receiver>(receiver{std::move(f), std::move(on_exception)});
+    const auto s = midge_queue_dispatch(q_.get(), &called, box.get(), &detail::destroy<receiver>);
     if (s == MIDGE_OK) (void)box.release();
     return check(s);
   }
@@ -2045,9 +2069,16 @@ public:
   status wake() const noexcept { return check(midge_queue_wake(q_.get())); }
 
 private:
+  struct receiver {
+    function<void(const event_ref &)> f;
+    function<void(std::string_view)> on_exception;
+  };
   static void called(void *user, const midge_event *e) noexcept {
-    const auto &f = *static_cast<const function<void(const event_ref &)> *>(user);
-    detail::guarded(function<void(std::string_view)>(), 0, [&] { return f(event_ref(*e)), 0; });
+    const auto &to = *static_cast<const receiver *>(user);
+    detail::guarded(to.on_exception, 0, [&] {
+      to.f(event_ref(*e));
+      return 0;
+    });
   }
 };
 
@@ -2164,35 +2195,32 @@ inline result<subscription> broker::subscribe(text filter, const subscribe_optio
   return subscription(std::move(*q), std::move(*c));
 }
 
-template <class F>
-result<subscription> broker::on_message(text filter, F f, const subscribe_options &options,
-                                        const queue_options &bounds) const noexcept {
+inline result<subscription> broker::on_message(text filter, function<void(const message &)> f,
+                                               const subscribe_options &options, const queue_options &bounds,
+                                               function<void(std::string_view)> on_exception) const noexcept {
   auto made = subscribe(filter, options, bounds);
   if (!made) return made;
-  auto s = made->queue().dispatch([f = std::move(f)](const event_ref &e) mutable { f(e.message()); });
+  auto s = made->queue().dispatch([f = std::move(f)](const event_ref &e) { f(e.message()); }, std::move(on_exception));
   if (!s) return s.error();
   return made;
 }
 
-namespace detail {
-inline void logged(void *user, std::int32_t level, const char *text) noexcept {
-  const auto &f = *static_cast<const function<void(log_level, std::string_view)> *>(user);
-  guarded(function<void(std::string_view)>(), 0, [&] { return f(static_cast<log_level>(level), text), 0; });
-}
-} // namespace detail
-
-/// Calls f(log_level, std::string_view) with what the library has to say that is so serious, or more: for
-/// all brokers of the process, instead of the callable that was set before. Exceptions of f are lost.
-template <class F> status on_log(log_level least, F f) noexcept {
+/// Has f(level, text) get what the library has to say, for all brokers of the process; an empty f ends
+/// that. The one that was set before is let go. Exceptions of f are lost.
+inline status set_log(function<void(log_level, std::string_view)> f, log_level level = log_level::warn) noexcept {
   using callable = function<void(log_level, std::string_view)>;
+  if (!f) return check(midge_log_set(nullptr, static_cast<std::int32_t>(level), nullptr, nullptr));
   auto box = std::make_unique<callable>(std::move(f));
-  const auto s =
-      midge_log_set(&detail::logged, static_cast<std::int32_t>(least), box.get(), &detail::destroy<callable>);
+  const auto called = [](void *user, std::int32_t how, const char *line) noexcept {
+    detail::guarded(function<void(std::string_view)>(), 0, [&] {
+      (*static_cast<callable *>(user))(static_cast<log_level>(how), line);
+      return 0;
+    });
+  };
+  const auto s = midge_log_set(called, static_cast<std::int32_t>(level), box.get(), &detail::destroy<callable>);
   if (s == MIDGE_OK) (void)box.release();
   return check(s);
 }
-/// Lets go of the callable of on_log().
-inline status no_log() noexcept { return check(midge_log_set(nullptr, MIDGE_LOG_OFF, nullptr, nullptr)); }
 
 /// Whether the library has a feature: "tcp", "unix", "mqtt3.1", "mqtt3.1.1", "mqtt5".
 inline bool has_feature(text name) noexcept {
@@ -2200,6 +2228,9 @@ inline bool has_feature(text name) noexcept {
   return n && midge_has_feature(n.get());
 }
 
+} // namespace throwing or aborting
 } // namespace midge
 
 template <> struct std::is_error_code_enum<midge::errc> : std::true_type {};
+
+#undef MIDGE_SHARED_BY_ALL

@@ -12,6 +12,7 @@ SIZE(midge_receipt, 8);
 SIZE(midge_snapshot, 8);
 SIZE(midge_bytes, 16);
 SIZE(midge_error_info, 256);
+AT(midge_error_info, reason, 12);
 AT(midge_error_info, message, 16);
 SIZE(midge_publish_args, 128);
 AT(midge_publish_args, topic, 8);

@@ -327,6 +327,15 @@ static midge_status on_acl(void *user, const midge_acl_request *request) {
   if (is(request->topic, "full")) return midge_refuse(MIDGE_RC_QUOTA_EXCEEDED, "one each day", NULL);
   if (is(request->topic, "large")) return midge_refuse(MIDGE_RC_PACKET_TOO_LARGE, NULL, NULL);
   if (is(request->topic, "no")) return MIDGE_E_DENIED;
+  if (is(request->topic, "inner")) { /* a refusal inside answers the callback inside alone */
+    CHECK(midge_publish(judge->broker, "checked", "x", 1, 0, false) == MIDGE_E_DENIED);
+    return MIDGE_E_DENIED;
+  }
+  if (is(request->topic, "outer")) { /* and this one survives what is called after it */
+    midge_status refused = midge_refuse(MIDGE_RC_QUOTA_EXCEEDED, "outer", NULL);
+    CHECK(midge_publish(judge->broker, "checked", "x", 1, 0, false) == MIDGE_E_DENIED);
+    return refused;
+  }
   if (is(request->topic, "nothing")) return MIDGE_E_WOULD_BLOCK; /* which nobody has put off */
   if (is(request->topic, "spare")) {
     (void)midge_decision_defer(&d); /* and answered at once all the same */
@@ -403,6 +412,10 @@ static void refusals_have_reasons(void) {
   CHECK(answers(fd, 0x40, 2, MIDGE_RC_QUOTA_EXCEEDED, "one each day"));
   publish1(fd, "checked");
   CHECK(answers(fd, 0x40, 2, MIDGE_RC_PAYLOAD_FORMAT_INVALID, "no number"));
+  publish1(fd, "inner");
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_NOT_AUTHORIZED, NULL));
+  publish1(fd, "outer");
+  CHECK(answers(fd, 0x40, 2, MIDGE_RC_QUOTA_EXCEEDED, "outer"));
   publish1(fd, "no");
   CHECK(answers(fd, 0x40, 2, MIDGE_RC_NOT_AUTHORIZED, NULL));
   publish1(fd, "nothing");
@@ -421,6 +434,31 @@ static void refusals_have_reasons(void) {
   CHECK(error.reason == MIDGE_RC_PAYLOAD_FORMAT_INVALID && strstr(error.message, "no number") != NULL);
   close(fd);
   OK(midge_broker_free(judge.broker));
+  OK(midge_queue_free(q));
+}
+
+static void *answer(void *argument) {
+  OK(midge_decision_refuse(asked(argument), MIDGE_RC_QUOTA_EXCEEDED, "not you", NULL));
+  return NULL;
+}
+
+/* What the host publishes in a client's name waits for the answer, too. */
+static void the_host_waits_for_answers(void) {
+  struct judge judge = {0};
+  midge_client client = {0};
+  midge_publish_args args = MIDGE_PUBLISH_ARGS_INIT;
+  midge_receipt receipt = {0};
+  pthread_t thread;
+  start_judge(&judge, "system");
+  midge_queue q = queue_of(judge.broker, 0);
+  OK(midge_client_new(judge.broker, "gui", q, &client));
+  args.topic = "later";
+  CHECK(pthread_create(&thread, NULL, answer, &judge) == 0);
+  CHECK(midge_client_publish_receipt(client, &args, &receipt) == MIDGE_E_DENIED && receipt.id == 0);
+  CHECK(strstr(last_message(), "not you") != NULL);
+  pthread_join(thread, NULL);
+  OK(midge_broker_free(judge.broker));
+  OK(midge_client_free(client));
   OK(midge_queue_free(q));
 }
 
@@ -627,6 +665,7 @@ int main(void) {
   receipts();
   refusals_have_reasons();
   answers_come_later();
+  the_host_waits_for_answers();
   subscribe_options();
   ends_have_numbers();
   return result();

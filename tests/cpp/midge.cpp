@@ -1,7 +1,10 @@
 // midge.hpp, with and without exceptions and RTTI: what it does. Prints "N passed, M failed".
 #include "check.hpp"
 
+#include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <atomic>
 #include <mutex>
@@ -321,33 +324,41 @@ static void hooks_decide() {
 }
 
 static void callbacks_get_events_and_messages() {
-  std::atomic<int> got{0};
+  std::atomic<int> got{0}, told{0};
   auto broker = start();
   auto queue = midge::queue::create(broker).value();
   auto client = midge::client::create(broker, queue).value();
   client.subscribe("new").value();
+  const auto on_exception = [&told](std::string_view what) {
+    told += what == "on purpose" ? 1 : what == "unknown" ? 10 : -100;
+  };
   queue
-      .dispatch([&got, text = std::make_unique<std::string>(100, 'x')](const midge::event_ref &event) {
-        got += event.topic() == "new" && event.message() && event.type() == midge::event_type::message ? 1 : -100;
+      .dispatch(
+          [&got, text = std::make_unique<std::string>("on purpose")](const midge::event_ref &event) {
+            got += event.topic() == "new" && event.message() && event.type() == midge::event_type::message ? 1 : -100;
 #if defined(__cpp_exceptions)
-        throw *text;
+            throw std::runtime_error(*text);
 #endif
-      })
+          },
+          on_exception)
       .value();
   CHECK(queue.next(0s) == midge::errc::state);
-  auto called = broker
-                    .on_message("new",
-                                [&got](const midge::message &message) {
-                                  got += message.payload() == "x" ? 10 : -100;
+  const auto called = broker.on_message(
+      "new",
+      [&got](const midge::message &message) {
+        got += message.payload() == "x" ? 10 : -100;
 #if defined(__cpp_exceptions)
-                                  throw 1;
+        throw 1;
 #endif
-                                })
-                    .value();
-  CHECK(broker.publish("new", "x") && broker.publish("new", "x"));
+      },
+      {}, {}, on_exception);
+  CHECK(called && broker.publish("new", "x") && broker.publish("new", "x"));
   broker.stop().value();
   broker.join().value();
   CHECK(got == 22);
+#if defined(__cpp_exceptions)
+  CHECK(told == 22);
+#endif
 }
 
 // ---- receipts and snapshots ----------------------------------------------------------------------
@@ -452,19 +463,38 @@ static void a_manual_clock_moves() {
   CHECK(broker.retained("t")->empty());
 }
 
-static void the_log_goes_to_a_callable() {
-  auto owned = std::make_unique<int>(0);
-  std::weak_ptr<int> there;
-  {
-    auto shared = std::make_shared<int>(0);
-    there = shared;
-    CHECK(midge::on_log(midge::log_level::warn,
-                        [owned = std::move(owned), shared](midge::log_level, std::string_view) {}));
-  }
-  CHECK(!there.expired());
-  CHECK(midge::on_log(static_cast<midge::log_level>(7), [](midge::log_level, std::string_view) {}) ==
+// ---- the log -----------------------------------------------------------------------------------
+
+static void the_log_is_told() {
+  auto broker = start();
+  const auto lines = std::make_shared<std::atomic<int>>(0);
+  const std::weak_ptr<std::atomic<int>> kept = lines;
+  CHECK(midge::set_log([](midge::log_level, std::string_view) {}, static_cast<midge::log_level>(7)) ==
         midge::errc::invalid);
-  CHECK(!there.expired() && midge::no_log() && there.expired());
+  const auto set = midge::set_log([lines](midge::log_level level, std::string_view line) {
+    if (level == midge::log_level::warn && line.find("accept failed") != std::string_view::npos) ++*lines;
+#if defined(__cpp_exceptions)
+    throw std::runtime_error("lost");
+#endif
+  });
+  CHECK(set);
+  // A warning: the broker cannot accept, since the process has no descriptor left.
+  midge::descriptor fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), next(::dup(fd.get()));
+  rlimit limit{};
+  CHECK(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  rlimit none = limit;
+  none.rlim_cur = static_cast<rlim_t>(next.get());
+  next.close();
+  CHECK(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(broker.port());
+  to.sin_addr.s_addr = htonl(0x7f000001);
+  CHECK(::connect(fd.get(), reinterpret_cast<const sockaddr *>(&to), sizeof to) == 0);
+  while (*lines == 0) std::this_thread::yield();
+  CHECK(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  CHECK(midge::set_log({}, midge::log_level::off));
+  while (kept.use_count() > 1) std::this_thread::yield(); // what was captured is let go
 }
 
 int main() {
@@ -478,6 +508,6 @@ int main() {
   handles_move();
   errors_are_values_or_exceptions();
   a_manual_clock_moves();
-  the_log_goes_to_a_callable();
+  the_log_is_told();
   return results();
 }

@@ -51,6 +51,8 @@ for compiler in g++ clang++; do
         for plain in "" "-fno-exceptions -fno-rtti"; do
             # shellcheck disable=SC2086 # two words
             for source in "$out/plus.cpp" "$root/tests/cpp/midge.cpp" "$root/tests/cpp/probes.cpp"; do
+                # What is linked below is compiled there.
+                [[ "$source" != "$out/plus.cpp" && ("$std$plain" = c++20 || "$std$plain" = "c++17-fno-exceptions -fno-rtti") ]] && continue
                 check "$(basename "$source") $compiler $std $plain" "$compiler" "-std=$std" "${strict[@]}" $plain -fsyntax-only "$source"
             done
         done
@@ -63,6 +65,25 @@ for compiler in g++ clang++; do
         check "run $program $compiler without exceptions" quiet "$out/$program-plain-$compiler"
     done
 done
+# With and without exceptions in one program: each does what it was compiled for.
+printf '#include <midge.hpp>\nint plain() { return int(midge::broker::start("no://where").kind()); }\n' >"$out/plain.cpp"
+cat >"$out/both.cpp" <<'END'
+#include <midge.hpp>
+int plain();
+int main() {
+  try {
+    midge::broker::start("no://where").value();
+  } catch (const midge::exception &e) {
+    return plain() == int(e.error().kind()) ? 0 : 2;
+  }
+  return 1;
+}
+END
+both() {
+    g++ -std=c++17 "-I$include" -fno-exceptions -c "$out/plain.cpp" -o "$out/plain.o" &&
+        g++ -std=c++17 "-I$include" "$out/plain.o" "$out/both.cpp" "-L$lib" -lmidge -o "$out/both" && quiet "$out/both"
+}
+check "with and without exceptions in one program" both
 for program in midge probes; do
     if command -v valgrind >/dev/null 2>&1; then
         check "valgrind $program" timeout 600 valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full \
