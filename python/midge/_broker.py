@@ -207,9 +207,13 @@ class Broker(Unique, Waits):
         while True:
             with self._life:
                 if self._run is None:
-                    run = self._run = Run(Pool(self._hooks) if self._hooks else None)
+                    run = self._run = Run()
                     break
                 run = self._run
+            if run.is_own() and not (run.starting.is_set() and not run.stopping):
+                # This thread was interrupted in it.
+                self._end(run, 0.0)
+                continue
             # What another thread does with it comes to its end first.
             if run.is_answering():
                 if run.stopping:
@@ -222,6 +226,8 @@ class Broker(Unique, Waits):
                 return self
         try:
             self._begin(run, pulls)
+            if run.stopping:
+                raise StoppedError("the broker was stopped while it started")
         except BaseException:
             # Interrupted, perhaps: nothing may be left that runs.
             self._end(run, 0.0)
@@ -241,6 +247,9 @@ class Broker(Unique, Waits):
             )
 
     def _begin(self, run: Run, pulls: Sequence[Pull[Any]]) -> None:
+        if self._hooks:
+            run.pool = Pool(self._hooks)
+            run.pool.begin()
         listen = []
         if self._bind_port is not None:
             host = f"[{self._bind_host}]" if ":" in self._bind_host else self._bind_host
@@ -298,6 +307,8 @@ class Broker(Unique, Waits):
         with self._life:
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
+            callback._pull.close()
+        for callback in callbacks:
             callback._end()
 
     def _finish(self, timeout: float) -> None:
@@ -307,9 +318,10 @@ class Broker(Unique, Waits):
                 run = self._run
                 if run is None:
                     return
-                is_first = run.starting.is_set() and not run.stopping
+                is_first = run.is_own() or (run.starting.is_set() and not run.stopping)
                 if is_first:
                     run.stopping = True
+                    run.owner = threading.get_ident()
             if is_first:
                 self._end(run, timeout)
                 return
@@ -318,19 +330,32 @@ class Broker(Unique, Waits):
             run.starting.wait()
             if run.stopping:
                 run.ended.wait()
-                return
 
     def _end(self, run: Run, timeout: float) -> None:
+        run.ended.clear()
         run.stopping = True
+        run.owner = threading.get_ident()
         try:
             run.end(timeout)
-        finally:
-            self._recorder.pull()
-            with self._life:
-                _threads.running.discard(self)
-                if self._run is run:
-                    self._run = None
+        except Exception:
+            self._ended(run)
+            raise
+        except BaseException:
+            # Interrupted: whoever waits for it, or stops it again, goes on with it.
+            run.stopping = False
+            run.starting.set()
             run.ended.set()
+            raise
+        self._ended(run)
+
+    def _ended(self, run: Run) -> None:
+        self._recorder.pull()
+        with self._life:
+            _threads.running.discard(self)
+            if self._run is run:
+                self._run = None
+        run.starting.set()
+        run.ended.set()
 
     def restart(self, *, clean: bool = False) -> Self:
         """Stops and starts again on the same port. Sessions and retained messages are kept, unless
@@ -339,10 +364,12 @@ class Broker(Unique, Waits):
         self._check_fork()
         run = self._run
         answering = run is not None and run.is_answering()
-        if not self._restarting.acquire(blocking=not answering):
-            raise StoppedError("the broker is being restarted by another thread")
         pulls: list[Pull[Any]] = []
+        alone = False
         try:
+            alone = self._restarting.acquire(blocking=not answering)
+            if not alone:
+                raise StoppedError("the broker is being restarted by another thread")
             with self._life:
                 if self.running:
                     pulls = [pull for pull in self._pulls if not pull._closed]
@@ -356,7 +383,8 @@ class Broker(Unique, Waits):
             for pull in pulls:
                 if pull._moving:
                     pull._move(None)
-            self._restarting.release()
+            if alone:
+                self._restarting.release()
 
     def reset(self) -> None:
         """Makes the broker as good as new, on the same port: every client is disconnected;
@@ -396,7 +424,8 @@ class Broker(Unique, Waits):
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         native = getattr(self, "_native", None)
-        if native is None or not native.running or sys.is_finalizing():
+        run = getattr(self, "_run", None)
+        if run is None or sys.is_finalizing() or (native is not None and native.forked):
             return
         _warn(f"unclosed {self!r}", ResourceWarning, source=self)
         self.stop()

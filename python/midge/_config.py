@@ -48,7 +48,7 @@ def check_options(
     for keyword, value in keywords.items():
         key = _table().get(keyword)
         if key is None:
-            near = difflib.get_close_matches(keyword, [*_KEYWORDS, *_table()], 1, 0.5)
+            near = difflib.get_close_matches(keyword, [*_KEYWORDS, *_table()], 1, 0.6)
             rest = f"{', '.join(_KEYWORDS)}, and the options of docs/configuration.md"
             hint = f"did you mean {near[0]!r}?" if near else f"there are {rest}"
             raise ConfigError(f"unknown keyword {keyword!r}; {hint}")

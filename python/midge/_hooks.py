@@ -166,11 +166,15 @@ class Pool:
     to wait without it, and one whose hook does not return in its time is replaced."""
 
     def __init__(self, hooks: HookSet) -> None:
-        self.questions = questions = hooks.native()
-        self._failures = hooks.failures
+        self.questions = hooks.native()
+        self._hooks = hooks
         self._loop = hooks.loop
         self._workers: list[PullThread] = []
-        workers = self._workers
+        self._supervisor: PullThread | None = None
+
+    def begin(self) -> None:
+        """Answers from now on."""
+        hooks, questions, workers = self._hooks, self.questions, self._workers
 
         def supervise() -> None:
             while (reserved := questions.supervise()) is not None:
@@ -190,12 +194,11 @@ class Pool:
         self.questions.close()
         if self._loop is not None:
             self._loop.cancel()
-        try:
+        if self._supervisor is not None:
             self._supervisor.end()
-        finally:
-            stuck = [worker for worker in self._workers if not worker.end()]
-        for _ in stuck:
-            self._failures.left("a hook")
+        for worker in self._workers:
+            if not worker.end():
+                self._hooks.failures.left("a hook")
 
 
 def is_coroutine_function(call: object) -> bool:

@@ -73,6 +73,7 @@ class MessageLog(Log["_midge.Message"]):
 
     def on(self, filter: str) -> MessageLog:
         """Those whose topic matches a filter."""
+        _midge.check_filter(filter)
         return MessageLog(m for m in self if _midge.topic_matches(filter, m.topic))
 
     @property

@@ -78,9 +78,8 @@ class Pull(Unique, Generic[T]):
         timeout = seconds("timeout", timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            if self._left:
-                with contextlib.suppress(IndexError):
-                    return self._left.popleft()
+            if self._left and (left := self._take_left(1)):
+                return left[0]
             queue = self._queue
             try:
                 item = queue.get(timeout)
@@ -96,10 +95,7 @@ class Pull(Unique, Generic[T]):
     def drain(self, limit: int = 1024) -> list[T]:
         """Up to ``limit`` that wait, without waiting for more: the fastest way to take many."""
         limit = whole("limit", limit, 0, sys.maxsize)
-        items: list[T] = []
-        while self._left and len(items) < limit:
-            with contextlib.suppress(IndexError):
-                items.append(self._left.popleft())
+        items = self._take_left(limit) if self._left else []
         queue = self._queue
         try:
             items.extend(queue.drain(limit - len(items)))
@@ -117,9 +113,8 @@ class Pull(Unique, Generic[T]):
             await pause(0)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            if self._left:
-                with contextlib.suppress(IndexError):
-                    return self._left.popleft()
+            if self._left and (before := self._take_left(1)):
+                return before[0]
             queue = self._queue
             try:
                 return await self._next_of(queue, deadline)
@@ -158,7 +153,9 @@ class Pull(Unique, Generic[T]):
     @property
     def lost(self) -> int:
         """How many were dropped because the queue was full."""
-        return self._lost + self._queue.lost
+        with self._moved:
+            self._trim()
+            return self._lost + self._queue.lost
 
     def close(self) -> None:
         """Nothing comes any more; what waits can still be taken."""
@@ -189,6 +186,18 @@ class Pull(Unique, Generic[T]):
             self._moving = False
             self._moved.notify_all()
 
+    def _take_left(self, limit: int) -> list[T]:
+        """Up to ``limit`` of what came before a restart: as many as what came since leaves room
+        for."""
+        with self._moved:
+            self._trim()
+            return [self._left.popleft() for _ in range(min(limit, len(self._left)))]
+
+    def _trim(self) -> None:
+        while self._left and len(self._left) + len(self._queue) > (self._left.maxlen or 0):
+            self._left.popleft()
+            self._lost += 1
+
     def _goes_on(self, queue: Queue[T], timeout: float | None) -> bool:
         """Whether there is more after a queue that has ended."""
         with self._moved:
@@ -198,7 +207,9 @@ class Pull(Unique, Generic[T]):
             return queue is not self._queue or bool(self._left)
 
     def __len__(self) -> int:
-        return len(self._left) + len(self._queue)
+        with self._moved:
+            self._trim()
+            return len(self._left) + len(self._queue)
 
     def __bool__(self) -> bool:
         return True

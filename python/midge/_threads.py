@@ -76,6 +76,9 @@ class PullThread:
     """A daemon thread that serves a queue until the queue is closed."""
 
     def __init__(self, name: str, queue: _Closable, serve: Callable[[], None]) -> None:
+        if sys.is_finalizing():
+            # It would never run, and starting it would never end.
+            raise RuntimeError("no thread can be started while the interpreter ends")
         self._queue = queue
         self._thread = threading.Thread(target=serve, name=name, daemon=True)
         _threads.add(self)
