@@ -179,7 +179,7 @@ class Broker(Unique, Waits):
         self._hooks = HookSet(auth, acl, intercept, receive, hooks_threads, self._failures)
         self._manual = clock == "manual"
         self._threads = whole("threads", threads, 1, 1024)
-        self.timeout = float(timeout)
+        self.timeout: float = float(timeout)
         self._recorder = Recorder(whole("record", record, 0, sys.maxsize))
         # For a few statements at a time: nobody waits for anything with it.
         self._life = threading.RLock()

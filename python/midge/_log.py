@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, overload
 
 from midge import _midge
 from midge._errors import StoppedError
@@ -95,7 +95,7 @@ class MessageLog(Log["_midge.Message"]):
             return NotImplemented
         return len(self) == len(other) and all(map(_same, self, other))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
 
 def _same(message: _midge.Message, other: object) -> bool:

@@ -71,7 +71,7 @@ class Message:
     @property
     def payload(self) -> bytes:
         """The payload, copied when it is asked for; one of up to 4,096 bytes once."""
-    def has_payload(self, payload: bytes, /) -> bool:
+    def has_payload(self, payload: bytes) -> bool:
         """Whether the payload is equal to these bytes, without a copy."""
     @property
     def qos(self) -> int: ...
