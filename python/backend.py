@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+# In a source distribution the workspace is here.
+ROOT = HERE if (HERE / "Cargo.toml").exists() else HERE.parent
 RUST = (1, 88)
 
 MISSING = """
