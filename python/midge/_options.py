@@ -29,7 +29,7 @@ class Options(TypedDict, total=False):
     limits_topic_bytes: int
     """Longest topic name or filter, in bytes. Accepted: 1 to 65535; 65535 by default."""
     limits_topic_levels: int
-    """Most levels of a topic name or filter. Accepted: 1 to 1024; 128 by default."""
+    """Most levels of a topic name or filter. Accepted: 1 to 1024; 256 by default."""
     limits_client_id_bytes: int
     """Longest client identifier, in bytes. Longer ones are refused with 0x85. Accepted: 23 to
     65535; 1024 by default."""
@@ -91,8 +91,15 @@ class Options(TypedDict, total=False):
     """Longest session expiry interval, in seconds; a 5.0 client that asks for more is told in
     CONNACK. Accepted: 0 to 4294967295; the largest is no limit; 4294967295 by default."""
     limits_keep_alive_s: int
-    """Longest keep alive of 5.0 clients, in seconds, announced as Server Keep Alive. Accepted: 0 to
-    65535; 0 is no limit; 0 by default."""
+    """Longest keep alive of a client, in seconds; one that asks for more, or for none, gets this
+    one. 5.0 clients are told so with Server Keep Alive. Others cannot be told: they have to send
+    something, PINGREQ if nothing else, within one and a half times this. Accepted: 0 to 65535; 0
+    is no limit; 0 by default."""
+    limits_arrival_rate: int
+    """Bytes a second at which a packet has to arrive to count as a sign of life before it is
+    complete: so many bytes of it are a second of keep alive. A client that sends more slowly is
+    ended after one and a half keep alives, as one that is silent. Accepted: 0 or more; 0: any
+    byte counts as much as a packet; 128 by default."""
     overflow_session: Literal["drop_newest", "drop_oldest", "disconnect"]
     """What happens when a client's queue is full. QoS 0 messages to a connected client are always
     the newest that is dropped, unless it is disconnected. Accepted: drop_newest, drop_oldest or
@@ -129,9 +136,6 @@ class Options(TypedDict, total=False):
     lenient_receive_maximum: bool
     """Tolerate more QoS 2 messages in flight than Receive Maximum allows, instead of 0x93.
     Accepted: true or false; false by default."""
-    lenient_dollar_publish: bool
-    """Let clients publish to topics that begin with $, but never to $SYS. Accepted: true or false;
-    false by default."""
     strict_v31_client_id: bool
     """Refuse client identifiers of 3.1 clients that are longer than 23 characters. Accepted: true
     or false; false by default."""
@@ -141,15 +145,30 @@ class Options(TypedDict, total=False):
     strict_payload_format: bool
     """Check payloads that are marked as UTF-8; 0x99 if they are not. Accepted: true or false; false
     by default."""
+    strict_dollar_publish: bool
+    """Refuse what clients publish to topics that begin with $; otherwise $share alone, and $SYS is
+    dropped. Accepted: true or false; false by default."""
     sys_interval_s: int
     """Seconds between updates of the $SYS topics. Accepted: 0 to 86400; 0 is never; 10 by default.
     """
+    tcp_keepalive_s: int
+    """Seconds of silence of a TCP connection after which the operating system asks whether the
+    other side is still there (SO_KEEPALIVE), so that one without keep alive that has vanished
+    does not stay for ever. Accepted: 0 to 32767; 0 is never; 120 by default."""
+    tcp_keepalive_interval_s: int
+    """Seconds between such questions that are not answered. Accepted: 1 to 32767; 30 by default."""
+    tcp_keepalive_probes: int
+    """Such questions without an answer after which the connection is lost. Accepted: 1 to 127; 4 by
+    default."""
     hooks_timeout_ms: int
     """Time for a deferred answer of a hook, in milliseconds; then the answer is no. Accepted: 1 to
     3600000; 5000 by default."""
     shutdown_wills: bool
     """Whether the wills of connected clients are published when the broker stops. Accepted: true or
     false; true by default."""
+    shutdown_patience_ms: int
+    """Time for hooks and callbacks that still run when all else has ended, in milliseconds. Then
+    they are left, named in a warning and counted. Accepted: 0 to 3600000; 10000 by default."""
 
 
 class Settings(Options, total=False):
