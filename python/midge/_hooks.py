@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from midge import _midge
-from midge._errors import ConfigError
+from midge._errors import ConfigError, StartError
 from midge._loop import Loop
 from midge._threads import Failures, PullThread
 from midge._types import AclRequest, ConnectInfo, ReceiveRequest, Refuse
@@ -186,7 +186,10 @@ class Pool:
                 except RuntimeError:
                     questions.did_not_come(reserved)
 
-        self._supervisor = PullThread("midge-hooks-watch", questions, supervise)
+        try:
+            self._supervisor = PullThread("midge-hooks-watch", questions, supervise)
+        except RuntimeError as error:
+            raise StartError(f"no thread for the hooks: {error}") from error
 
     def end(self) -> None:
         """Ends the threads, and waits for hooks that are running. Called on one of them, it does
