@@ -75,8 +75,10 @@ class Pull(Unique, Generic[T]):
 
     def get(self, timeout: float | None = None) -> T:
         """The next one; waits for it, ``timeout`` seconds at most (``TimeoutError``)."""
-        timeout = seconds("timeout", timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None
+        if timeout is not None:
+            timeout = seconds("timeout", timeout) or 0.0
+            deadline = time.monotonic() + timeout
         while True:
             if self._left and (left := self._take_left(1)):
                 return left[0]
@@ -106,18 +108,19 @@ class Pull(Unique, Generic[T]):
 
     async def aget(self, timeout: float | None = None) -> T:
         """As :meth:`get`, on any event loop. A wait that is cancelled loses nothing."""
-        timeout = seconds("timeout", timeout)
+        deadline = None
+        if timeout is not None:
+            deadline = time.monotonic() + (seconds("timeout", timeout) or 0.0)
         self._taken += 1
         if self._taken % _FAIR == 0:
             # Before anything is taken, because a cancelled task would lose it.
             await pause(0)
-        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             if self._left and (before := self._take_left(1)):
                 return before[0]
             queue = self._queue
             try:
-                return await self._next_of(queue, deadline)
+                return await self._next_of(queue, deadline, timeout)
             except StoppedError:
                 if not self._moving and queue is self._queue and not self._left:
                     raise
@@ -125,7 +128,7 @@ class Pull(Unique, Generic[T]):
             if not await in_thread(lambda queue=queue, left=left: self._goes_on(queue, left)):  # type: ignore[misc]
                 raise _ended()
 
-    async def _next_of(self, queue: Queue[T], deadline: float | None) -> T:
+    async def _next_of(self, queue: Queue[T], deadline: float | None, timeout: float | None) -> T:
         if waiting := queue.drain(1):
             return waiting[0]
         wake = self._wake_of(queue)
@@ -136,7 +139,7 @@ class Pull(Unique, Generic[T]):
                     return waiting[0]
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    raise TimeoutError("nothing came in time")
+                    raise _nothing(timeout)
                 await readable(wake.fileno(), left)
                 wake.disarm()
         finally:

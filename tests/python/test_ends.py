@@ -9,6 +9,9 @@ START = """
 import atexit, gc, os, signal, sys, threading, weakref
 import midge
 
+# Whoever starts the tests may ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def connect(broker):
     sock = broker.socket()
     sock.settimeout(10)
