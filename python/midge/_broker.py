@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket as _socket
 import sys
 import threading
 import warnings
@@ -14,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, overlo
 
 from midge import _midge, _threads
 from midge._aio import AsyncView
-from midge._config import check_host, check_options, check_protocols, resolve, seconds, whole
+from midge._config import (
+    check_host,
+    check_options,
+    check_protocols,
+    patience,
+    resolve,
+    seconds,
+    whole,
+)
 from midge._errors import ConfigError, ForkedError, StartError, StoppedError
 from midge._expect import jsonable
 from midge._hooks import Acl, Auth, HookSet, Intercept, Pool, Receive, is_coroutine_function
@@ -27,6 +34,7 @@ from midge._wait import in_thread
 from midge._waits import Waits
 
 if TYPE_CHECKING:
+    import socket as _socket
     from typing import Unpack
 
     from midge._options import Options
@@ -103,8 +111,8 @@ class Registration(Unique):
         return self._pull.lost
 
     def close(self) -> None:
-        """Ends it; waits for a call that is under way, 10 seconds at most, unless this is that
-        call."""
+        """Ends it; waits for a call that is under way, as long as ``shutdown_patience_ms`` says,
+        unless this is that call."""
         self._open = False
         self._pull.close()
         while self._waiting():
@@ -112,7 +120,7 @@ class Registration(Unique):
         self._end()
 
     def _end(self) -> None:
-        if not self._thread.end():
+        if not self._thread.end(self._failures.patience):
             self._failures.left(self._who)
 
     def _waiting(self) -> list[_midge.Message]:
@@ -174,7 +182,7 @@ class Broker(Unique, Waits):
         self._bind_port = None if port is None else whole("port", port, 0, 65535)
         self._unix_path = None if unix_path is None else os.path.abspath(unix_path)
         self._options = check_protocols(protocols) + check_options(options, keywords)
-        self._failures = _threads.Failures()
+        self._failures = _threads.Failures(patience(self._options))
         hooks_threads = whole("hooks_threads", hooks_threads, 1, 1024)
         self._hooks = HookSet(auth, acl, intercept, receive, hooks_threads, self._failures)
         self._manual = clock == "manual"
@@ -293,8 +301,9 @@ class Broker(Unique, Waits):
         """Stops the broker: its threads have ended and its ports are free when this returns.
 
         Connected clients get up to ``timeout`` seconds to take and acknowledge what waits for
-        them. A hook or a callback that does not return is waited for, 10 seconds at most; then it
-        is left behind with a ``RuntimeWarning``. Does nothing if the broker does not run. Called in
+        them. A hook or a callback that does not return is waited for as long as
+        ``shutdown_patience_ms`` says, 10 seconds by default; then it is left behind with a
+        ``RuntimeWarning``. Does nothing if the broker does not run. Called in
         a hook while another thread stops the broker, it returns at once.
         """
         self._check_fork()
@@ -478,6 +487,8 @@ class Broker(Unique, Waits):
 
     def socket(self) -> _socket.socket:
         """A connected socket that speaks MQTT, without a port. The caller closes it."""
+        import socket as _socket
+
         return _socket.socket(fileno=self._running().connect_fd())
 
     @property

@@ -8,7 +8,7 @@ taken up, is a no.
 from __future__ import annotations
 
 import functools
-import hmac
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -197,11 +197,13 @@ class Pool:
         self.questions.close()
         if self._loop is not None:
             self._loop.cancel()
+        failures = self._hooks.failures
+        until = time.monotonic() + failures.patience
         if self._supervisor is not None:
-            self._supervisor.end()
+            self._supervisor.end(10.0)
         for worker in self._workers:
-            if not worker.end():
-                self._hooks.failures.left("a hook")
+            if not worker.end(max(until - time.monotonic(), 0.0)):
+                failures.left("a hook")
 
 
 def is_coroutine_function(call: object) -> bool:
@@ -239,6 +241,8 @@ def _passwords(known: dict[str, str]) -> Callable[[ConnectInfo], bool]:
     for name, password in known.items():
         if not isinstance(name, str) or not isinstance(password, str):
             raise ConfigError("auth: user names and passwords are str")
+
+    import hmac
 
     def check(client: ConnectInfo) -> bool:
         expected = known.get(client.username or "")

@@ -37,7 +37,17 @@ class Run:
                 # This is a hook: it cannot answer what is asked while it waits here.
                 self.pool.questions.close()
             if self.native is not None:
-                self.native.stop(timeout)
+                self._stop(self.native, timeout)
         finally:
             if self.pool is not None:
                 self.pool.end()
+
+    def _stop(self, native: _midge.Broker, timeout: float) -> None:
+        try:
+            native.stop(timeout)
+        except RuntimeError:
+            if self.pool is None:
+                raise
+            # A hook keeps it from ending that has not returned in time: nobody waits for it now.
+            self.pool.questions.close()
+            native.stop(0.0)

@@ -96,6 +96,7 @@ class Stats(NamedTuple):
     bytes_received: int
     bytes_sent: int
     panics: int
+    left_running: int
     dropped: Mapping[str, int]
     memory: Mapping[str, int]
 

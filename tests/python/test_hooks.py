@@ -351,17 +351,17 @@ def test_start_and_restart_in_a_hook_that_is_being_stopped(told):
     assert raised == [] and told == []
 
 
-def test_a_hook_that_never_returns_is_left_behind(monkeypatch):
-    monkeypatch.setattr("midge._threads.PATIENCE", 0.1)
+@pytest.mark.parametrize("hook", ["auth", "intercept"])
+def test_a_hook_that_never_returns_is_left_behind(hook):
     release, inside = threading.Event(), threading.Event()
 
-    def auth(client):
+    def hang(_):
         inside.set()
         return release.wait(30)
 
-    broker = Broker(auth=auth).start()
+    broker = Broker(**{hook: hang}, shutdown_patience_ms=50, hooks_timeout_ms=60_000).start()
     with broker.socket() as sock:
-        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s\x30\x03\x00\x01t")
         assert inside.wait(10)
         with pytest.warns(RuntimeWarning, match="a hook did not return within"):
             broker.stop()
