@@ -36,6 +36,9 @@ maturin=$work/venv/bin/maturin
 export PATH=$work/venv/bin:$PATH # zig is found through the environment's Python
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/../target}
 
+CARGO_ENCODED_RUSTFLAGS=$(python3 "$here/backend.py" flags)
+export CARGO_ENCODED_RUSTFLAGS
+
 wheel() { # OPTION... : one release wheel, stripped, with its SBOM
     (cd "$here" && "$maturin" build --release --strip --out "$out" "$@")
 }
@@ -55,6 +58,8 @@ else
 fi
 [ -z "${FREE_THREADED:-}" ] || wheel --interpreter "$FREE_THREADED" --no-default-features --features abi3t
 
+python3 "$here/backend.py" clean "$out"/midge-*.whl
+
 # The source distribution is what others build from: it has to work by itself.
 python3 -m venv "$work/from-source"
 CARGO_TARGET_DIR=$work/target "$work/from-source/bin/pip" install -q --disable-pip-version-check "$out"/midge-*.tar.gz
@@ -70,4 +75,12 @@ for file in "$out"/midge-*.whl; do
     echo "$(basename "$file") $((size / 1024)) KiB"
     [ "$size" -lt 3000000 ] || { echo "larger than 3 MB" >&2; exit 1; }
     python3 -m zipfile -l "$file" | grep -q 'sboms/.*\.json' || { echo "without an SBOM" >&2; exit 1; }
+    mkdir -p "$work/content" && python3 -m zipfile -e "$file" "$work/content"
+    for path in "$(cd "$here/.." && pwd)" "${CARGO_HOME:-$HOME/.cargo}"; do
+        if grep -rqF "$path" "$work/content"; then
+            echo "$(basename "$file") has paths of this machine: $path" >&2
+            exit 1
+        fi
+    done
+    rm -r "$work/content"
 done

@@ -8,6 +8,7 @@
 '97'
 """
 
+from midge import _midge
 from midge._aio import AsyncView
 from midge._broker import Broker, Clock, Registration
 from midge._errors import (
@@ -38,6 +39,8 @@ from midge._types import (
     Stats,
     SubscriptionInfo,
 )
+
+_midge._check_interpreter()
 
 __all__ = [
     "ANY",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket as _socket
 import sys
 import threading
 import warnings
@@ -14,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, overlo
 
 from midge import _midge, _threads
 from midge._aio import AsyncView
-from midge._config import check_host, check_options, check_protocols, resolve, seconds, whole
+from midge._config import (
+    check_host,
+    check_options,
+    check_protocols,
+    patience,
+    resolve,
+    seconds,
+    whole,
+)
 from midge._errors import ConfigError, ForkedError, StartError, StoppedError
 from midge._expect import jsonable
 from midge._hooks import Acl, Auth, HookSet, Intercept, Pool, Receive, is_coroutine_function
@@ -27,6 +34,7 @@ from midge._wait import in_thread
 from midge._waits import Waits
 
 if TYPE_CHECKING:
+    import socket as _socket
     from typing import Unpack
 
     from midge._options import Options
@@ -103,8 +111,8 @@ class Registration(Unique):
         return self._pull.lost
 
     def close(self) -> None:
-        """Ends it; waits for a call that is under way, 10 seconds at most, unless this is that
-        call."""
+        """Ends it; waits for a call that is under way, as long as ``shutdown_patience_ms`` says,
+        unless this is that call."""
         self._open = False
         self._pull.close()
         while self._waiting():
@@ -112,7 +120,7 @@ class Registration(Unique):
         self._end()
 
     def _end(self) -> None:
-        if not self._thread.end():
+        if not self._thread.end(self._failures.patience):
             self._failures.left(self._who)
 
     def _waiting(self) -> list[_midge.Message]:
@@ -174,12 +182,12 @@ class Broker(Unique, Waits):
         self._bind_port = None if port is None else whole("port", port, 0, 65535)
         self._unix_path = None if unix_path is None else os.path.abspath(unix_path)
         self._options = check_protocols(protocols) + check_options(options, keywords)
-        self._failures = _threads.Failures()
+        self._failures = _threads.Failures(patience(self._options))
         hooks_threads = whole("hooks_threads", hooks_threads, 1, 1024)
         self._hooks = HookSet(auth, acl, intercept, receive, hooks_threads, self._failures)
         self._manual = clock == "manual"
         self._threads = whole("threads", threads, 1, 1024)
-        self.timeout = float(timeout)
+        self.timeout: float = float(timeout)
         self._recorder = Recorder(whole("record", record, 0, sys.maxsize))
         # For a few statements at a time: nobody waits for anything with it.
         self._life = threading.RLock()
@@ -207,9 +215,13 @@ class Broker(Unique, Waits):
         while True:
             with self._life:
                 if self._run is None:
-                    run = self._run = Run(Pool(self._hooks) if self._hooks else None)
+                    run = self._run = Run()
                     break
                 run = self._run
+            if run.is_own() and not (run.starting.is_set() and not run.stopping):
+                # This thread was interrupted in it.
+                self._end(run, 0.0)
+                continue
             # What another thread does with it comes to its end first.
             if run.is_answering():
                 if run.stopping:
@@ -222,6 +234,8 @@ class Broker(Unique, Waits):
                 return self
         try:
             self._begin(run, pulls)
+            if run.stopping:
+                raise StoppedError("the broker was stopped while it started")
         except BaseException:
             # Interrupted, perhaps: nothing may be left that runs.
             self._end(run, 0.0)
@@ -241,6 +255,9 @@ class Broker(Unique, Waits):
             )
 
     def _begin(self, run: Run, pulls: Sequence[Pull[Any]]) -> None:
+        if self._hooks:
+            run.pool = Pool(self._hooks)
+            run.pool.begin()
         listen = []
         if self._bind_port is not None:
             host = f"[{self._bind_host}]" if ":" in self._bind_host else self._bind_host
@@ -284,8 +301,9 @@ class Broker(Unique, Waits):
         """Stops the broker: its threads have ended and its ports are free when this returns.
 
         Connected clients get up to ``timeout`` seconds to take and acknowledge what waits for
-        them. A hook or a callback that does not return is waited for, 10 seconds at most; then it
-        is left behind with a ``RuntimeWarning``. Does nothing if the broker does not run. Called in
+        them. A hook or a callback that does not return is waited for as long as
+        ``shutdown_patience_ms`` says, 10 seconds by default; then it is left behind with a
+        ``RuntimeWarning``. Does nothing if the broker does not run. Called in
         a hook while another thread stops the broker, it returns at once.
         """
         self._check_fork()
@@ -298,6 +316,8 @@ class Broker(Unique, Waits):
         with self._life:
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
+            callback._pull.close()
+        for callback in callbacks:
             callback._end()
 
     def _finish(self, timeout: float) -> None:
@@ -307,9 +327,10 @@ class Broker(Unique, Waits):
                 run = self._run
                 if run is None:
                     return
-                is_first = run.starting.is_set() and not run.stopping
+                is_first = run.is_own() or (run.starting.is_set() and not run.stopping)
                 if is_first:
                     run.stopping = True
+                    run.owner = threading.get_ident()
             if is_first:
                 self._end(run, timeout)
                 return
@@ -318,19 +339,32 @@ class Broker(Unique, Waits):
             run.starting.wait()
             if run.stopping:
                 run.ended.wait()
-                return
 
     def _end(self, run: Run, timeout: float) -> None:
+        run.ended.clear()
         run.stopping = True
+        run.owner = threading.get_ident()
         try:
             run.end(timeout)
-        finally:
-            self._recorder.pull()
-            with self._life:
-                _threads.running.discard(self)
-                if self._run is run:
-                    self._run = None
+        except Exception:
+            self._ended(run)
+            raise
+        except BaseException:
+            # Interrupted: whoever waits for it, or stops it again, goes on with it.
+            run.stopping = False
+            run.starting.set()
             run.ended.set()
+            raise
+        self._ended(run)
+
+    def _ended(self, run: Run) -> None:
+        self._recorder.pull()
+        with self._life:
+            _threads.running.discard(self)
+            if self._run is run:
+                self._run = None
+        run.starting.set()
+        run.ended.set()
 
     def restart(self, *, clean: bool = False) -> Self:
         """Stops and starts again on the same port. Sessions and retained messages are kept, unless
@@ -339,10 +373,12 @@ class Broker(Unique, Waits):
         self._check_fork()
         run = self._run
         answering = run is not None and run.is_answering()
-        if not self._restarting.acquire(blocking=not answering):
-            raise StoppedError("the broker is being restarted by another thread")
         pulls: list[Pull[Any]] = []
+        alone = False
         try:
+            alone = self._restarting.acquire(blocking=not answering)
+            if not alone:
+                raise StoppedError("the broker is being restarted by another thread")
             with self._life:
                 if self.running:
                     pulls = [pull for pull in self._pulls if not pull._closed]
@@ -356,7 +392,8 @@ class Broker(Unique, Waits):
             for pull in pulls:
                 if pull._moving:
                     pull._move(None)
-            self._restarting.release()
+            if alone:
+                self._restarting.release()
 
     def reset(self) -> None:
         """Makes the broker as good as new, on the same port: every client is disconnected;
@@ -396,7 +433,8 @@ class Broker(Unique, Waits):
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         native = getattr(self, "_native", None)
-        if native is None or not native.running or sys.is_finalizing():
+        run = getattr(self, "_run", None)
+        if run is None or sys.is_finalizing() or (native is not None and native.forked):
             return
         _warn(f"unclosed {self!r}", ResourceWarning, source=self)
         self.stop()
@@ -449,6 +487,8 @@ class Broker(Unique, Waits):
 
     def socket(self) -> _socket.socket:
         """A connected socket that speaks MQTT, without a port. The caller closes it."""
+        import socket as _socket
+
         return _socket.socket(fileno=self._running().connect_fd())
 
     @property

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 
 from midge import _midge
@@ -48,7 +46,9 @@ def check_options(
     for keyword, value in keywords.items():
         key = _table().get(keyword)
         if key is None:
-            near = difflib.get_close_matches(keyword, [*_KEYWORDS, *_table()], 1, 0.5)
+            import difflib
+
+            near = difflib.get_close_matches(keyword, [*_KEYWORDS, *_table()], 1, 0.6)
             rest = f"{', '.join(_KEYWORDS)}, and the options of docs/configuration.md"
             hint = f"did you mean {near[0]!r}?" if near else f"there are {rest}"
             raise ConfigError(f"unknown keyword {keyword!r}; {hint}")
@@ -59,6 +59,13 @@ def check_options(
         _midge.check_option(key, text)
         checked.append((key, text))
     return checked
+
+
+def patience(options: Sequence[tuple[str, str]]) -> float:
+    """Seconds that the end waits for hooks and callbacks."""
+    key = "shutdown.patience_ms"
+    default = next(row[2] for row in _midge.options() if row[0] == key)
+    return int(dict(options).get(key, default)) / 1000
 
 
 def _text(key: object, value: object) -> str:
@@ -76,6 +83,8 @@ def check_host(host: object) -> str:
     if not isinstance(host, str) or not host:
         raise ConfigError(f"host: an address or a name, not {host!r}")
     if ":" in host:
+        import socket
+
         try:
             socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
         except OSError:
@@ -90,6 +99,8 @@ def check_host(host: object) -> str:
 
 def resolve(host: str, address: str) -> None:
     """Raises a :class:`BindError` if a host has no address."""
+    import socket
+
     try:
         socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json as _json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -217,6 +215,8 @@ def unexpected(recorder: Recorder, matcher: Matcher) -> _midge.Message | None:
 
 def nearest(recorder: Recorder, matcher: Matcher) -> list[str]:
     """What came closest, in lines for people."""
+    import difflib
+
     unseen, used = recorder.unseen(), recorder.used()
     lines = []
 
@@ -246,4 +246,6 @@ def nearest(recorder: Recorder, matcher: Matcher) -> list[str]:
 
 def jsonable(value: object) -> bytes:
     """A value as JSON for a payload."""
-    return _json.dumps(value).encode()
+    import json
+
+    return json.dumps(value).encode()

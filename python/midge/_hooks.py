@@ -8,12 +8,12 @@ taken up, is a no.
 from __future__ import annotations
 
 import functools
-import hmac
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from midge import _midge
-from midge._errors import ConfigError
+from midge._errors import ConfigError, StartError
 from midge._loop import Loop
 from midge._threads import Failures, PullThread
 from midge._types import AclRequest, ConnectInfo, ReceiveRequest, Refuse
@@ -166,11 +166,15 @@ class Pool:
     to wait without it, and one whose hook does not return in its time is replaced."""
 
     def __init__(self, hooks: HookSet) -> None:
-        self.questions = questions = hooks.native()
-        self._failures = hooks.failures
+        self.questions = hooks.native()
+        self._hooks = hooks
         self._loop = hooks.loop
         self._workers: list[PullThread] = []
-        workers = self._workers
+        self._supervisor: PullThread | None = None
+
+    def begin(self) -> None:
+        """Answers from now on."""
+        hooks, questions, workers = self._hooks, self.questions, self._workers
 
         def supervise() -> None:
             while (reserved := questions.supervise()) is not None:
@@ -182,7 +186,10 @@ class Pool:
                 except RuntimeError:
                     questions.did_not_come(reserved)
 
-        self._supervisor = PullThread("midge-hooks-watch", questions, supervise)
+        try:
+            self._supervisor = PullThread("midge-hooks-watch", questions, supervise)
+        except RuntimeError as error:
+            raise StartError(f"no thread for the hooks: {error}") from error
 
     def end(self) -> None:
         """Ends the threads, and waits for hooks that are running. Called on one of them, it does
@@ -190,12 +197,13 @@ class Pool:
         self.questions.close()
         if self._loop is not None:
             self._loop.cancel()
-        try:
-            self._supervisor.end()
-        finally:
-            stuck = [worker for worker in self._workers if not worker.end()]
-        for _ in stuck:
-            self._failures.left("a hook")
+        failures = self._hooks.failures
+        until = time.monotonic() + failures.patience
+        if self._supervisor is not None:
+            self._supervisor.end(10.0)
+        for worker in self._workers:
+            if not worker.end(max(until - time.monotonic(), 0.0)):
+                failures.left("a hook")
 
 
 def is_coroutine_function(call: object) -> bool:
@@ -233,6 +241,8 @@ def _passwords(known: dict[str, str]) -> Callable[[ConnectInfo], bool]:
     for name, password in known.items():
         if not isinstance(name, str) or not isinstance(password, str):
             raise ConfigError("auth: user names and passwords are str")
+
+    import hmac
 
     def check(client: ConnectInfo) -> bool:
         expected = known.get(client.username or "")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from itertools import islice
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, overload
 
 from midge import _midge
 from midge._errors import StoppedError
@@ -73,6 +74,7 @@ class MessageLog(Log["_midge.Message"]):
 
     def on(self, filter: str) -> MessageLog:
         """Those whose topic matches a filter."""
+        _midge.check_filter(filter)
         return MessageLog(m for m in self if _midge.topic_matches(filter, m.topic))
 
     @property
@@ -94,7 +96,7 @@ class MessageLog(Log["_midge.Message"]):
             return NotImplemented
         return len(self) == len(other) and all(map(_same, self, other))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
 
 def _same(message: _midge.Message, other: object) -> bool:
@@ -198,11 +200,11 @@ class Recorder:
         """What was published, oldest first."""
         return [event.message for event in self.events() if event.message is not None]
 
-    def unseen(self) -> list[_midge.Message]:
+    def unseen(self, limit: int | None = None) -> list[_midge.Message]:
         """What no expectation has used up, oldest first."""
         with self._lock:
             self.pull()
-            return list(self._unseen.values())
+            return list(islice(self._unseen.values(), limit))
 
     def used(self) -> list[_midge.Message]:
         """What expectations have used up, in that order."""
@@ -212,11 +214,16 @@ class Recorder:
     def take(self, choose: Choose) -> list[_midge.Message] | None:
         """Uses up the messages whose places ``choose`` gives. It runs with nothing locked, and
         again if another expectation was quicker."""
+        # Mostly it is one of the first.
+        limit: int | None = 64
         while True:
-            unseen = self.unseen()
+            unseen = self.unseen(limit)
             places = choose(unseen)
             if places is None:
-                return None
+                if limit is None or len(unseen) < limit:
+                    return None
+                limit = None
+                continue
             taken = [unseen[place] for place in places]
             with self._lock:
                 if all(self._unseen.get(id(message)) is message for message in taken):

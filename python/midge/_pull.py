@@ -75,12 +75,13 @@ class Pull(Unique, Generic[T]):
 
     def get(self, timeout: float | None = None) -> T:
         """The next one; waits for it, ``timeout`` seconds at most (``TimeoutError``)."""
-        timeout = seconds("timeout", timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None
+        if timeout is not None:
+            timeout = seconds("timeout", timeout) or 0.0
+            deadline = time.monotonic() + timeout
         while True:
-            if self._left:
-                with contextlib.suppress(IndexError):
-                    return self._left.popleft()
+            if self._left and (left := self._take_left(1)):
+                return left[0]
             queue = self._queue
             try:
                 item = queue.get(timeout)
@@ -96,10 +97,7 @@ class Pull(Unique, Generic[T]):
     def drain(self, limit: int = 1024) -> list[T]:
         """Up to ``limit`` that wait, without waiting for more: the fastest way to take many."""
         limit = whole("limit", limit, 0, sys.maxsize)
-        items: list[T] = []
-        while self._left and len(items) < limit:
-            with contextlib.suppress(IndexError):
-                items.append(self._left.popleft())
+        items = self._take_left(limit) if self._left else []
         queue = self._queue
         try:
             items.extend(queue.drain(limit - len(items)))
@@ -110,19 +108,19 @@ class Pull(Unique, Generic[T]):
 
     async def aget(self, timeout: float | None = None) -> T:
         """As :meth:`get`, on any event loop. A wait that is cancelled loses nothing."""
-        timeout = seconds("timeout", timeout)
+        deadline = None
+        if timeout is not None:
+            deadline = time.monotonic() + (seconds("timeout", timeout) or 0.0)
         self._taken += 1
         if self._taken % _FAIR == 0:
             # Before anything is taken, because a cancelled task would lose it.
             await pause(0)
-        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            if self._left:
-                with contextlib.suppress(IndexError):
-                    return self._left.popleft()
+            if self._left and (before := self._take_left(1)):
+                return before[0]
             queue = self._queue
             try:
-                return await self._next_of(queue, deadline)
+                return await self._next_of(queue, deadline, timeout)
             except StoppedError:
                 if not self._moving and queue is self._queue and not self._left:
                     raise
@@ -130,7 +128,7 @@ class Pull(Unique, Generic[T]):
             if not await in_thread(lambda queue=queue, left=left: self._goes_on(queue, left)):  # type: ignore[misc]
                 raise _ended()
 
-    async def _next_of(self, queue: Queue[T], deadline: float | None) -> T:
+    async def _next_of(self, queue: Queue[T], deadline: float | None, timeout: float | None) -> T:
         if waiting := queue.drain(1):
             return waiting[0]
         wake = self._wake_of(queue)
@@ -141,7 +139,7 @@ class Pull(Unique, Generic[T]):
                     return waiting[0]
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    raise TimeoutError("nothing came in time")
+                    raise _nothing(timeout)
                 await readable(wake.fileno(), left)
                 wake.disarm()
         finally:
@@ -158,7 +156,9 @@ class Pull(Unique, Generic[T]):
     @property
     def lost(self) -> int:
         """How many were dropped because the queue was full."""
-        return self._lost + self._queue.lost
+        with self._moved:
+            self._trim()
+            return self._lost + self._queue.lost
 
     def close(self) -> None:
         """Nothing comes any more; what waits can still be taken."""
@@ -189,6 +189,18 @@ class Pull(Unique, Generic[T]):
             self._moving = False
             self._moved.notify_all()
 
+    def _take_left(self, limit: int) -> list[T]:
+        """Up to ``limit`` of what came before a restart: as many as what came since leaves room
+        for."""
+        with self._moved:
+            self._trim()
+            return [self._left.popleft() for _ in range(min(limit, len(self._left)))]
+
+    def _trim(self) -> None:
+        while self._left and len(self._left) + len(self._queue) > (self._left.maxlen or 0):
+            self._left.popleft()
+            self._lost += 1
+
     def _goes_on(self, queue: Queue[T], timeout: float | None) -> bool:
         """Whether there is more after a queue that has ended."""
         with self._moved:
@@ -198,7 +210,9 @@ class Pull(Unique, Generic[T]):
             return queue is not self._queue or bool(self._left)
 
     def __len__(self) -> int:
-        return len(self._left) + len(self._queue)
+        with self._moved:
+            self._trim()
+            return len(self._left) + len(self._queue)
 
     def __bool__(self) -> bool:
         return True

@@ -12,13 +12,19 @@ class Run:
     """What lives as long as a run. Nobody waits for a thread with a lock held, so hooks and
     callbacks may start and stop their broker while other threads do."""
 
-    def __init__(self, pool: Pool | None) -> None:
+    def __init__(self) -> None:
         self.native: _midge.Broker | None = None
-        self.pool = pool
+        self.pool: Pool | None = None
+        self.owner = threading.get_ident()
+        """The thread that starts it, or stops it. If that is interrupted it may try again."""
         self.starting = threading.Event()
         """Set when it has started, or could not be started."""
         self.stopping = False
         self.ended = threading.Event()
+
+    def is_own(self) -> bool:
+        """Whether the calling thread is the one that starts or stops it."""
+        return self.owner == threading.get_ident()
 
     def is_answering(self) -> bool:
         """Whether the calling thread is one of its hooks."""
@@ -31,7 +37,17 @@ class Run:
                 # This is a hook: it cannot answer what is asked while it waits here.
                 self.pool.questions.close()
             if self.native is not None:
-                self.native.stop(timeout)
+                self._stop(self.native, timeout)
         finally:
             if self.pool is not None:
                 self.pool.end()
+
+    def _stop(self, native: _midge.Broker, timeout: float) -> None:
+        try:
+            native.stop(timeout)
+        except RuntimeError:
+            if self.pool is None:
+                raise
+            # A hook keeps it from ending that has not returned in time: nobody waits for it now.
+            self.pool.questions.close()
+            native.stop(0.0)

@@ -2,7 +2,8 @@
 
 Rust never calls into Python. Threads here are daemons, so that they do not keep a program alive;
 at exit they are told to end, so that none comes back to an interpreter that is gone. Nothing is
-imported in what ends things: while the interpreter ends that is not possible any more.
+imported in what ends things, because while the interpreter ends that is not possible any more; what
+takes long to import is imported when it is needed first.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import socket
 import sys
 import threading
-import traceback
 import warnings
 import weakref
 from collections import deque
@@ -21,9 +20,6 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 __tracebackhide__ = True
-
-PATIENCE = 10.0
-"""Seconds that the end of a broker waits for a hook or a callback that does not return."""
 
 _FAILURES = 100
 
@@ -35,10 +31,17 @@ class Failure(NamedTuple):
     text: str
 
 
+def _format(error: BaseException) -> list[str]:
+    # Whoever can fail has started a thread, which has imported it.
+    return sys.modules["traceback"].format_exception(error)  # type: ignore[no-any-return]
+
+
 class Failures:
     """The last failures of the callbacks and hooks of one broker."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        """Seconds that the end of the broker waits for a hook or a callback that does not return."""
         self._known: deque[Failure] = deque(maxlen=_FAILURES)
 
     def report(self, who: str, error: BaseException) -> None:
@@ -48,14 +51,14 @@ class Failures:
         while shown is not None and shown.tb_frame.f_globals.get("__tracebackhide__"):
             shown = shown.tb_next
         error = error.with_traceback(shown or error.__traceback__)
-        self._known.append(Failure(who, "".join(traceback.format_exception(error))))
+        self._known.append(Failure(who, "".join(_format(error))))
         told = (type(error), error, error.__traceback__, threading.current_thread())
         with contextlib.suppress(Exception):
             threading.excepthook(threading.ExceptHookArgs(told))
 
     def left(self, who: str) -> None:
         """A callback or a hook did not return when the broker ended."""
-        text = f"{who} did not return within {PATIENCE:g} s; its thread was left behind"
+        text = f"{who} did not return within {self.patience:g} s; its thread was left behind"
         self._known.append(Failure(who, text))
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
@@ -76,6 +79,11 @@ class PullThread:
     """A daemon thread that serves a queue until the queue is closed."""
 
     def __init__(self, name: str, queue: _Closable, serve: Callable[[], None]) -> None:
+        if sys.is_finalizing():
+            # It would never run, and starting it would never end.
+            raise RuntimeError("no thread can be started while the interpreter ends")
+        import traceback  # noqa: F401
+
         self._queue = queue
         self._thread = threading.Thread(target=serve, name=name, daemon=True)
         _threads.add(self)
@@ -95,11 +103,11 @@ class PullThread:
         """Whether this is the calling thread."""
         return self._thread is threading.current_thread()
 
-    def end(self) -> bool:
+    def end(self, patience: float) -> bool:
         """Closes the queue and waits for the thread, unless called on it; whether it has ended, or
         is about to."""
         self._queue.close()
-        return self.join(PATIENCE)
+        return self.join(patience)
 
     def retire(self) -> None:
         """Ends the thread because the process ends."""
@@ -165,6 +173,8 @@ def _belongs(address: object, addresses: set[object]) -> bool:
 
 def _local_address(descriptor: int) -> object:
     """The address of a stream socket: host and port, or a path."""
+    import socket
+
     duplicate = os.dup(descriptor)
     try:
         end = socket.socket(fileno=duplicate)

@@ -96,6 +96,7 @@ class Stats(NamedTuple):
     bytes_received: int
     bytes_sent: int
     panics: int
+    left_running: int
     dropped: Mapping[str, int]
     memory: Mapping[str, int]
 
@@ -112,8 +113,8 @@ class Refuse:
             raise ValueError(f"reason: a reason code of 0x80 or above, not {shown}")
         if text is not None and not isinstance(text, str):
             raise TypeError(f"text: a str or None, not {type(text).__name__}")
-        self.reason = reason
-        self.text = text
+        self.reason: int = reason
+        self.text: str | None = text
 
     def __repr__(self) -> str:
         return f"Refuse({self.reason:#04x}, {self.text!r})"

@@ -6,7 +6,6 @@ imported by whoever runs one.
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -70,6 +69,8 @@ async def pause(seconds: float) -> None:
 
 async def in_thread(call: Callable[[], T]) -> T:
     """Runs something that blocks on a thread of its own."""
+    import socket
+
     ours, theirs = socket.socketpair()
     outcome: list[tuple[T | None, BaseException | None]] = []
 

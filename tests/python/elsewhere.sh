@@ -34,6 +34,6 @@ for python in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3 /usr/bin/pyth
     # shellcheck disable=SC2086 # one argument a line
     environment "$(tr -dc 0-9 <<<"$version")" "$python" $requirements
     echo "CPython $version"
-    (cd "$here" && timeout 300 "$venv/bin/python" -m pytest -q --timeout 60 -p no:cacheprovider -p no:unraisableexception \
-        test_broker.py test_expect.py test_hooks.py)
+    (cd "$here" && timeout 600 "$venv/bin/python" -m pytest -q --timeout 60 -p no:cacheprovider -p no:unraisableexception \
+        test_broker.py test_expect.py test_hooks.py test_life.py test_ends.py)
 done

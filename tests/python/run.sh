@@ -16,9 +16,11 @@ fi
 "$venv/bin/ruff" check -q --no-cache "$root"
 "$venv/bin/ruff" format -q --check --no-cache "$root"
 rm -rf "$target/wheels"
-(cd "$root/python" && CARGO_TARGET_DIR=$target "$venv/bin/maturin" build -q --profile dev --out "$target/wheels")
+# Its own target: the paths of this machine are no part of it, so nothing is shared with other builds.
+PATH=$venv/bin:$PATH CARGO_TARGET_DIR=$target/python-build MATURIN_PEP517_ARGS="--quiet --profile dev" \
+  "$venv/bin/pip" wheel -q --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir "$target/wheels" "$root/python"
 "$venv/bin/pip" install -q --disable-pip-version-check --force-reinstall --no-deps "$target"/wheels/midge-*.whl
 bash "$root/tests/python/elsewhere.sh" "$target"/wheels/midge-*.whl
 cd "$root/tests/python"
-export MIDGE_DOCS=$root/docs
+export MIDGE_ROOT=$root MIDGE_WHEEL=$(echo "$target"/wheels/midge-*.whl)
 exec "$venv/bin/python" -m pytest -q --timeout 60 --doctest-modules --pyargs midge . "$@"

@@ -9,7 +9,7 @@ import trio
 import uvloop
 
 import midge
-from midge import Broker, ExpectationError
+from midge import Broker, ExpectationError, Refuse
 
 
 @pytest.fixture
@@ -150,3 +150,39 @@ def test_one_task_does_not_starve_the_others(broker):
         assert turns > 10
 
     asyncio.run(main())
+
+
+def coroutine_hooks(seen):
+    async def auth(client):
+        seen.append(("auth", threading.current_thread()))
+        return client.client_id != "banned"
+
+    async def acl(request):
+        seen.append(("acl", threading.current_thread()))
+        return Refuse(0x87, "not there") if request.topic == "secret" else True
+
+    return {"auth": auth, "acl": acl}
+
+
+async def use_coroutine_hooks():
+    seen = []
+    async with Broker(**coroutine_hooks(seen)) as broker:
+        with broker.socket() as sock, broker.socket() as banned:
+            sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+            await broker.aio.wait_client("s")
+            sock.sendall(b"\x82\x06\x00\x01\x00\x01u\x01\x30\x03\x00\x01t")
+            await broker.aio.wait_subscription("u")
+            await broker.aio.expect("t", client="s")
+            banned.sendall(b"\x10\x12\x00\x04MQTT\x04\x02\x00\x00\x00\x06banned")
+            watch = broker.watch("refused")
+            while not [event for event in broker.events if event.name == "refused"]:
+                await watch.aget(10)
+            with pytest.raises(RuntimeError, match="event loop"):
+                broker.publish("t", as_client="s")
+    assert {name for name, _ in seen} == {"auth", "acl"}
+    assert {thread for _, thread in seen} == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_coroutine_hooks_run_on_the_loop_of_the_application(runner):
+    RUNNERS[runner](use_coroutine_hooks)

@@ -1,5 +1,6 @@
 """The broker as its users meet it."""
 
+import asyncio
 import copy
 import os
 import pickle
@@ -339,6 +340,13 @@ def test_the_clock_can_be_moved(device):
     [
         ({"limits_inflght": 1}, "did you mean 'limits_inflight'"),
         ({"prot": 1}, "did you mean 'port'"),
+        ({"tls": True}, "unknown keyword 'tls'; there are host, port, unix_path"),
+        ({"host": "localhost:1883"}, "host: an address or a name without a port"),
+        ({"host": "mqtt://localhost"}, "host: an address or a name without a port or a scheme"),
+        ({"host": "no such host"}, "host: an address or a name, not 'no such host'"),
+        ({"host": b"::1"}, "host"),
+        ({"hooks_threads": 0}, "hooks_threads: a whole number from 1 to 1024"),
+        ({"receive": 5}, "receive: a callable"),
         ({"limits_inflight": 0}, 'limits.inflight does not take "0"; accepted: 1 to 65535'),
         ({"options": {"limits.inflght": 1}}, 'did you mean "limits.inflight"'),
         ({"options": {"limits.inflight": 1.5}}, "limits.inflight: a bool, an int or a str"),
@@ -387,6 +395,19 @@ def test_calls_that_are_wrong():
             (lambda: broker.subscribe("a/#/b"), "filter"),
             (lambda: broker.subscribe(), "filters"),
             (lambda: broker.subscribe("a", maxsize=0), "maxsize"),
+            (lambda: broker.on_message("a", print, maxsize=0), "maxsize: a whole number from 1"),
+            (lambda: broker.on_message("a/#/b", print), "filter"),
+            (lambda: broker.watch(maxsize=0), "maxsize"),
+            (lambda: broker.wait_subscription("a/#/b"), 'filter: "a/#/b" is not a valid'),
+            (lambda: broker.clear_retained("#/a"), 'filter: "#/a" is not a valid'),
+            (lambda: broker.messages.on("#/a"), "filter"),
+            (lambda: broker.expect_sequence(), "matchers: at least one"),
+            (lambda: broker.expect("a", count=True), "count"),
+            (lambda: broker.expect("a", timeout=float("nan")), "timeout"),
+            (lambda: broker.subscribe("a").drain(-1), "limit"),
+            (lambda: broker.disconnect("x", 0x1FF), "reason: a whole number from 128 to 255"),
+            (lambda: midge.Refuse(0x1FF), "reason"),
+            (lambda: midge.Refuse(None), "reason"),
             (lambda: broker.disconnect("x", 0), "reason"),
             (lambda: broker.expect("a/#/b"), "filter"),
             (lambda: broker.expect("a", count=0), "count"),
@@ -403,9 +424,27 @@ def test_calls_that_are_wrong():
             lambda: broker.expect_sequence(5),
             lambda: Properties(user=5),
             lambda: Properties(user=[("a",)]),
+            lambda: broker.expect("a", where=5),
+            lambda: midge.Refuse(0x87, 5),
         ):
             with pytest.raises(TypeError):
                 call()
+        for call in (
+            lambda: broker.expect("a", timeout="x"),
+            lambda: broker.expect_none("a", within="x"),
+            lambda: broker.expect_sequence("a", timeout="x"),
+            lambda: broker.wait_client("a", timeout="x"),
+            lambda: broker.wait_subscription("a", timeout="x"),
+            lambda: broker.settle("x"),
+            lambda: broker.stop(timeout="x"),
+            lambda: broker.subscribe("a").get("x"),
+            lambda: asyncio.run(broker.subscribe("a").aget("x")),
+            lambda: asyncio.run(broker.aio.expect("a", timeout="x")),
+            lambda: asyncio.run(broker.aio.settle(True)),
+        ):
+            with pytest.raises(TypeError, match=r"(timeout|within): a number of seconds or None"):
+                call()
+        assert broker.running
         assert broker.messages == []
 
 

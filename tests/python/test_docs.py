@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(os.environ["MIDGE_DOCS"])
+ROOT = Path(os.environ["MIDGE_ROOT"])
+DOCS = ROOT / "docs"
 EXAMPLE = re.compile(r"^### ([^\n]+)\n|^## ([^\n]+)\n|^```python\n(.*?)^```", re.M | re.S)
 
 
 def examples():
-    for page in ("python.md", "python-recipes.md"):
+    for page in ("docs/python.md", "docs/python-recipes.md", "python/README.md"):
         title = ""
-        for third, second, source in EXAMPLE.findall((DOCS / page).read_text()):
+        for third, second, source in EXAMPLE.findall((ROOT / page).read_text()):
             title = third or second or title
             if source:
                 yield pytest.param(source, id=title)

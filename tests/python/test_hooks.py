@@ -351,60 +351,22 @@ def test_start_and_restart_in_a_hook_that_is_being_stopped(told):
     assert raised == [] and told == []
 
 
-def test_a_hook_that_never_returns_is_left_behind(monkeypatch):
-    monkeypatch.setattr("midge._threads.PATIENCE", 0.1)
+@pytest.mark.parametrize("hook", ["auth", "intercept"])
+def test_a_hook_that_never_returns_is_left_behind(hook):
     release, inside = threading.Event(), threading.Event()
 
-    def auth(client):
+    def hang(_):
         inside.set()
         return release.wait(30)
 
-    broker = Broker(auth=auth).start()
+    broker = Broker(**{hook: hang}, shutdown_patience_ms=50, hooks_timeout_ms=60_000).start()
     with broker.socket() as sock:
-        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s\x30\x03\x00\x01t")
         assert inside.wait(10)
         with pytest.warns(RuntimeWarning, match="a hook did not return within"):
             broker.stop()
     assert "left behind" in broker.failures[0].text
     release.set()
-
-
-def coroutine_hooks(seen):
-    async def auth(client):
-        seen.append(("auth", threading.current_thread()))
-        return client.client_id != "banned"
-
-    async def acl(request):
-        seen.append(("acl", threading.current_thread()))
-        return Refuse(0x87, "not there") if request.topic == "secret" else True
-
-    return {"auth": auth, "acl": acl}
-
-
-async def use_coroutine_hooks():
-    seen = []
-    async with Broker(**coroutine_hooks(seen)) as broker:
-        with broker.socket() as sock, broker.socket() as banned:
-            sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
-            await broker.aio.wait_client("s")
-            sock.sendall(b"\x82\x06\x00\x01\x00\x01u\x01\x30\x03\x00\x01t")
-            await broker.aio.wait_subscription("u")
-            await broker.aio.expect("t", client="s")
-            banned.sendall(b"\x10\x12\x00\x04MQTT\x04\x02\x00\x00\x00\x06banned")
-            watch = broker.watch("refused")
-            while not [event for event in broker.events if event.name == "refused"]:
-                await watch.aget(10)
-            with pytest.raises(RuntimeError, match="event loop"):
-                broker.publish("t", as_client="s")
-    assert {name for name, _ in seen} == {"auth", "acl"}
-    assert {thread for _, thread in seen} == {threading.current_thread()}
-
-
-def test_coroutine_hooks_run_on_the_loop_of_the_application():
-    import trio
-
-    asyncio.run(use_coroutine_hooks())
-    trio.run(use_coroutine_hooks)
 
 
 def test_a_coroutine_hook_that_hangs_is_cancelled(told):

@@ -182,8 +182,12 @@ impl Broker {
         } else {
             Stop::Drain(drain)
         };
-        outside(py, move || broker.stop(how))?
-            .map_err(|error| PyRuntimeError::new_err(error.to_string()))
+        let handle = broker.clone();
+        outside(py, move || broker.stop(how))?.map_err(|error| {
+            // It can be stopped once more, when what keeps it from ending has ended.
+            *lock(&self.inner) = Some(handle);
+            PyRuntimeError::new_err(error.to_string())
+        })
     }
 
     #[allow(clippy::too_many_arguments)] // what Python passes by position
@@ -363,6 +367,7 @@ impl Broker {
             bytes_received,
             bytes_sent,
             panics,
+            left_running,
         );
         let memory = PyDict::new(py);
         macro_rules! part {

@@ -18,7 +18,7 @@ use pyo3::types::PyBytes;
 
 use crate::event::version;
 use crate::message::Message;
-use crate::{lock, wait};
+use crate::{generation, lock, wait};
 
 /// Questions that may wait; more are answered with no at once. A client has one at a time.
 const MOST_QUESTIONS: usize = 16_384;
@@ -541,6 +541,7 @@ impl midge::Hooks for Bridge {
 pub struct Hooks {
     pub(crate) questions: Arc<Questions>,
     pub(crate) set: HookSet,
+    generation: u32,
 }
 
 #[pymethods]
@@ -571,6 +572,7 @@ impl Hooks {
         Self {
             questions: Arc::new(Questions::new(threads)),
             set,
+            generation: generation(),
         }
     }
 
@@ -618,7 +620,10 @@ impl Hooks {
 
 impl Drop for Hooks {
     fn drop(&mut self) {
-        self.questions.close();
+        // In a forked child the lock may be held by a thread that is gone.
+        if self.generation == generation() {
+            self.questions.close();
+        }
     }
 }
 

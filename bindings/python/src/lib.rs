@@ -3,7 +3,7 @@
 //! Rust never calls into Python. Python threads wait in here, detached from the interpreter; the
 //! one that may get signals looks for them every [`SLICE`].
 
-#![deny(unsafe_code)] // but where a message shows its payload to Python
+#![deny(unsafe_code)] // but where a block says why
 
 mod broker;
 mod event;
@@ -207,6 +207,21 @@ fn topic_matches(filter: &str, topic: &str) -> PyResult<bool> {
     Ok(topic_filter(filter)?.matches(topic))
 }
 
+/// Raises in an interpreter that is not the main one: what a broker keeps is of the process, and
+/// CPython does not initialize the module once more.
+#[pyfunction]
+#[allow(unsafe_code)]
+fn _check_interpreter() -> PyResult<()> {
+    // SAFETY: the caller is attached to an interpreter, whose state the first call gives; the second
+    // one reads its number.
+    let id = unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) };
+    if id == 0 {
+        return Ok(());
+    }
+    let text = "midge runs in the main interpreter only, not in subinterpreters";
+    Err(pyo3::exceptions::PyImportError::new_err(text))
+}
+
 /// Runs the command `midge`, the name of the program first; gives the exit status.
 #[pyfunction]
 fn command(py: Python<'_>, arguments: Vec<std::ffi::OsString>) -> PyResult<u8> {
@@ -246,5 +261,6 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(check_filter, module)?)?;
     module.add_function(wrap_pyfunction!(topic_matches, module)?)?;
     module.add_function(wrap_pyfunction!(command, module)?)?;
+    module.add_function(wrap_pyfunction!(_check_interpreter, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)
 }

@@ -93,3 +93,44 @@ fn keep(state: &mut State) -> RecoveredSession {
         open: state.inbound.iter().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::message::OwnedMessage;
+
+    #[test]
+    fn what_is_left_is_taken_once_and_nothing_is_recorded_meanwhile() {
+        let handover = Handover::new();
+        let start = |now| {
+            let mut config = Config::default();
+            config.sys.interval_s = 0;
+            let hub = Hub::new(config, None, None, "", now);
+            hub.hand_over(&handover, now);
+            // A journal takes messages at QoS 1 and 2 off the fast path.
+            assert!(hub.shared.journal().is_none() && handover.is_empty());
+            hub
+        };
+        let hub = start(Tick(0));
+        for topic in ["a", "$b/c"] {
+            let mut message = OwnedMessage::new(topic, "kept");
+            message.retain = true;
+            message.expiry = Some(60);
+            hub.set_retained(&message, Tick(0)).unwrap();
+        }
+        hub.shut_down(Tick(1000));
+        hub.dispose(Tick(1000));
+        hub.dispose(Tick(2000));
+
+        // Expiry goes on from where it was.
+        let hub = start(Tick(500_000));
+        for filter in ["a", "$b/#"] {
+            let kept = hub.retained(filter, Tick(500_000));
+            assert_eq!(kept.len(), 1, "{filter}");
+            assert_eq!(kept[0].remaining_expiry(Tick(500_000)), Some(59));
+        }
+        hub.dispose(Tick(500_000));
+        assert!(!handover.is_empty());
+    }
+}
