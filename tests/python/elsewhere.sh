@@ -30,7 +30,7 @@ for python in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3 /usr/bin/pyth
     version=$("$python" -c 'import sys; print(sys.version_info[:2] if sys.version_info >= (3, 11) and sys.implementation.name == "cpython" else "")' 2>/dev/null) || continue
     case $known in *"$version"*) continue ;; esac
     known="$known $version"
-    requirements=$(grep -E '^(pytest|pytest-timeout|paho-mqtt)==' "$here/requirements.txt")
+    requirements=$(grep -E '^(pytest|pytest-timeout|paho-mqtt|trio)==' "$here/requirements.txt")
     # shellcheck disable=SC2086 # one argument a line
     environment "$(tr -dc 0-9 <<<"$version")" "$python" $requirements
     echo "CPython $version"
