@@ -78,9 +78,7 @@ enum class errc : int {
   would_block = MIDGE_E_WOULD_BLOCK,
   limit = MIDGE_E_LIMIT,
   not_found = MIDGE_E_NOT_FOUND,
-#if defined(MIDGE_E_NOMEM)
   no_memory = MIDGE_E_NOMEM,
-#endif
   denied = MIDGE_E_DENIED,
   io = MIDGE_E_IO,
   address_in_use = MIDGE_E_ADDR_IN_USE,
@@ -300,9 +298,7 @@ MIDGE_SHARED_BY_ALL inline const std::error_category &category() noexcept {
         case errc::would_block: return "the answer comes later";
         case errc::limit: return "a bound would be exceeded";
         case errc::not_found: return "there is no such thing";
-#if defined(MIDGE_E_NOMEM)
         case errc::no_memory: return "not enough memory";
-#endif
         case errc::denied: return "refused";
         case errc::io: return "the operating system said no";
         case errc::address_in_use: return "the address of a listener is taken";
@@ -321,9 +317,7 @@ MIDGE_SHARED_BY_ALL inline const std::error_category &category() noexcept {
         case errc::invalid: return std::errc::invalid_argument;
         case errc::timeout: return std::errc::timed_out;
         case errc::would_block: return std::errc::operation_would_block;
-#if defined(MIDGE_E_NOMEM)
         case errc::no_memory: return std::errc::not_enough_memory;
-#endif
         case errc::denied: return std::errc::permission_denied;
         case errc::io: return std::errc::io_error;
         case errc::address_in_use: return std::errc::address_in_use;
