@@ -93,6 +93,6 @@ for example in building appliances; do
     step "example $example" timeout 60 cargo run -q -p midge --example "$example"
 done
 for suite in tests/c/run.sh tests/python/run.sh tests/interop/run.sh; do
-    step "$suite" timeout 900 bash "$suite"
+    step "$suite" timeout 1500 bash "$suite"
 done
 echo "$passed passed, $failed failed"
