@@ -80,9 +80,11 @@ class Crate:
     def __init__(self, source: Path) -> None:
         self.texts: dict[Path_, str] = {}
         self.files: dict[Path_, Path] = {}
+        root = (source / "lib.rs").read_text()
+        tests_only = set(re.findall(r"#\[cfg\((?:test|shuttle)\)\]\s*(?:pub )?mod (\w+);", root))
         for file in sorted(source.rglob("*.rs")):
             parts = file.relative_to(source).with_suffix("").parts
-            if parts[0] in ("bin", "main") or parts[-1] == "tests" or "tests" in parts:
+            if parts[0] in ("bin", "main") or "tests" in parts or parts[0] in tests_only:
                 continue
             if parts[-1] in ("mod", "lib"):
                 parts = parts[:-1]

@@ -2,7 +2,7 @@
 
 use crate::packet::{ack, auth, connack, connect, disconnect, subscribe, unsubscribe};
 use crate::wire::{MAX_VARINT, put_varint, varint_len};
-use crate::{EncodeError, Packet, Properties, Version, publish};
+use crate::{EncodeError, Packet, Version, publish};
 
 /// Length of the packet in bytes, fixed header included.
 pub fn encoded_len(packet: &Packet<'_>, version: Version) -> Result<usize, EncodeError> {
@@ -82,33 +82,5 @@ fn remaining_len(packet: &Packet<'_>, version: Version) -> Result<u32, EncodeErr
     match u32::try_from(remaining) {
         Ok(remaining) if remaining <= MAX_VARINT => Ok(remaining),
         _ => Err(EncodeError::PacketTooLarge),
-    }
-}
-
-/// Length of properties with their length in front; 0 before 5.0.
-pub(crate) fn properties_len(
-    properties: Properties<'_>,
-    version: Version,
-) -> Result<usize, EncodeError> {
-    match version {
-        Version::V5 => crate::wire::block_len(properties.as_bytes().len()),
-        Version::V31 | Version::V311 => Ok(0),
-    }
-}
-
-/// Appends properties with their length in front (MQTT-2.2.2-1); nothing before 5.0.
-pub(crate) fn put_properties(properties: Properties<'_>, version: Version, out: &mut Vec<u8>) {
-    if version == Version::V5 {
-        put_varint(out, properties.as_bytes().len() as u32);
-        out.extend_from_slice(properties.as_bytes());
-    }
-}
-
-/// Checks a packet identifier (MQTT-2.2.1-3).
-pub(crate) fn nonzero(packet_id: u16) -> Result<(), EncodeError> {
-    if packet_id == 0 {
-        Err(EncodeError::PacketIdZero)
-    } else {
-        Ok(())
     }
 }

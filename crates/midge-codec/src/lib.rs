@@ -41,8 +41,10 @@
 mod decode;
 mod encode;
 mod error;
+mod frame;
 mod packet;
 mod properties;
+mod protocol;
 mod publish;
 mod reason;
 #[cfg(test)]
@@ -50,15 +52,17 @@ mod testing;
 mod topic;
 mod wire;
 
-pub use decode::{DecodeLimits, RawPacket, Side, decode, decode_within, split};
+pub use decode::{decode, decode_within};
 pub use encode::{encode, encoded_len};
 pub use error::{DecodeError, EncodeError};
+pub use frame::{DecodeLimits, RawPacket, split};
 pub use packet::connect::connect_protocol;
 pub use packet::{
-    Ack, Auth, Connack, Connect, Disconnect, Packet, QoS, RetainHandling, Suback, Subscribe,
-    SubscribeFilter, SubscriptionOptions, Unsuback, Unsubscribe, Version, Will,
+    Ack, Auth, Connack, Connect, Disconnect, Packet, RetainHandling, Suback, Subscribe,
+    SubscribeFilter, SubscriptionOptions, Unsuback, Unsubscribe, Will,
 };
 pub use properties::{MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property};
+pub use protocol::{QoS, Side, Version};
 pub use publish::{Publish, PublishFrame};
 pub use reason::{ReasonCode, ReasonPacket};
 pub use topic::{MAX_TOPIC_BYTES, TopicError, TopicFilter, TopicName};

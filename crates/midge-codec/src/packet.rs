@@ -10,53 +10,9 @@ pub(crate) mod unsubscribe;
 
 use crate::reason::ReasonPacket;
 use crate::wire::Reader;
-use crate::{DecodeError, Properties, Publish, RawPacket, ReasonCode, Side, TopicFilter};
-
-/// Protocol version of a connection, from protocol name and level of CONNECT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Version {
-    /// MQTT 3.1, `MQIsdp` level 3.
-    V31,
-    /// MQTT 3.1.1, `MQTT` level 4.
-    V311,
-    /// MQTT 5.0, `MQTT` level 5.
-    V5,
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::V31 => "3.1",
-            Self::V311 => "3.1.1",
-            Self::V5 => "5.0",
-        })
-    }
-}
-
-/// Quality of service of a message or a subscription (section 4.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum QoS {
-    /// QoS 0.
-    #[default]
-    AtMostOnce = 0,
-    /// QoS 1.
-    AtLeastOnce = 1,
-    /// QoS 2.
-    ExactlyOnce = 2,
-}
-
-impl QoS {
-    /// QoS from its number, `None` for 3 and above.
-    pub const fn from_u8(value: u8) -> Option<Self> {
-        match value {
-            0 => Some(Self::AtMostOnce),
-            1 => Some(Self::AtLeastOnce),
-            2 => Some(Self::ExactlyOnce),
-            _ => None,
-        }
-    }
-}
+use crate::{
+    DecodeError, Properties, Publish, QoS, RawPacket, ReasonCode, Side, TopicFilter, Version,
+};
 
 /// What a new subscription wants to see of the retained messages (MQTT-3.3.1-9 to 11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

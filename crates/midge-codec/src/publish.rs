@@ -1,8 +1,9 @@
 //! PUBLISH (section 3.3): the packet as decoded, and the frame that a server builds for a receiver.
 
-use crate::encode::{nonzero, properties_len, put_properties};
-use crate::properties::{self, Place, id};
-use crate::wire::{MAX_VARINT, put_field, put_varint, string_len, varint_bytes, varint_len};
+use crate::properties::{self, Place, id, properties_len, put_properties};
+use crate::wire::{
+    MAX_VARINT, nonzero, put_field, put_varint, string_len, varint_bytes, varint_len,
+};
 use crate::{
     DecodeError, DecodeLimits, EncodeError, MAX_TOPIC_BYTES, Properties, QoS, RawPacket, Side,
     TopicError, TopicName, Version,

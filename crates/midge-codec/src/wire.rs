@@ -302,6 +302,15 @@ pub(crate) fn block_len(len: usize) -> Result<usize, EncodeError> {
     }
 }
 
+/// Checks a packet identifier (MQTT-2.2.1-3).
+pub(crate) fn nonzero(packet_id: u16) -> Result<(), EncodeError> {
+    if packet_id == 0 {
+        Err(EncodeError::PacketIdZero)
+    } else {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

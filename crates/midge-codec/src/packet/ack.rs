@@ -1,8 +1,8 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7), which differ in number and reasons only.
 
-use crate::encode::{nonzero, properties_len, put_properties};
-use crate::properties::{self, Place};
+use crate::properties::{self, Place, properties_len, put_properties};
 use crate::reason::ReasonPacket;
+use crate::wire::nonzero;
 use crate::{
     Ack, DecodeError, DecodeLimits, EncodeError, Properties, RawPacket, ReasonCode, Side, Version,
 };

@@ -1,7 +1,6 @@
 //! AUTH (section 3.15), 5.0 only.
 
-use crate::encode::{properties_len, put_properties};
-use crate::properties::{self, Place};
+use crate::properties::{self, Place, properties_len, put_properties};
 use crate::reason::ReasonPacket;
 use crate::{
     Auth, DecodeError, DecodeLimits, EncodeError, Properties, RawPacket, ReasonCode, Side, Version,

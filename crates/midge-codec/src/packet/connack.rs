@@ -1,7 +1,6 @@
 //! CONNACK (section 3.2).
 
-use crate::encode::{properties_len, put_properties};
-use crate::properties::{self, Place};
+use crate::properties::{self, Place, properties_len, put_properties};
 use crate::reason::ReasonPacket;
 use crate::{
     Connack, DecodeError, DecodeLimits, EncodeError, Properties, RawPacket, ReasonCode, Side,

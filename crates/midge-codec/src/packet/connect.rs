@@ -1,7 +1,6 @@
 //! CONNECT (section 3.1).
 
-use crate::encode::{properties_len, put_properties};
-use crate::properties::{self, Place};
+use crate::properties::{self, Place, properties_len, put_properties};
 use crate::wire::{Reader, field_len, put_field, string_len};
 use crate::{
     Connect, DecodeError, DecodeLimits, EncodeError, Properties, QoS, RawPacket, ReasonCode,

@@ -1,7 +1,6 @@
 //! DISCONNECT (section 3.14).
 
-use crate::encode::{properties_len, put_properties};
-use crate::properties::{self, Place};
+use crate::properties::{self, Place, properties_len, put_properties};
 use crate::reason::ReasonPacket;
 use crate::{
     DecodeError, DecodeLimits, Disconnect, EncodeError, Properties, RawPacket, ReasonCode, Side,

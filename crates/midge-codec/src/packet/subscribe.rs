@@ -1,9 +1,8 @@
 //! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
 
-use crate::encode::{nonzero, properties_len, put_properties};
-use crate::properties::{self, Place};
+use crate::properties::{self, Place, properties_len, put_properties};
 use crate::reason::ReasonPacket;
-use crate::wire::{Reader, put_field, string_len};
+use crate::wire::{Reader, nonzero, put_field, string_len};
 use crate::{
     DecodeError, DecodeLimits, EncodeError, Properties, QoS, RawPacket, ReasonCode, RetainHandling,
     Side, Suback, Subscribe, SubscribeFilter, SubscriptionOptions, Version,

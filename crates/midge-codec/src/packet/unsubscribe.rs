@@ -1,9 +1,8 @@
 //! UNSUBSCRIBE and UNSUBACK (sections 3.10 and 3.11).
 
-use crate::encode::{nonzero, properties_len, put_properties};
-use crate::properties::{self, Place};
+use crate::properties::{self, Place, properties_len, put_properties};
 use crate::reason::ReasonPacket;
-use crate::wire::{put_field, string_len};
+use crate::wire::{nonzero, put_field, string_len};
 use crate::{
     DecodeError, DecodeLimits, EncodeError, Properties, RawPacket, ReasonCode, Side, Unsuback,
     Unsubscribe, Version,

@@ -6,8 +6,8 @@ mod table;
 
 use std::iter::FusedIterator;
 
-use crate::DecodeError;
-use crate::wire::{Reader, Varint, split_field, varint};
+use crate::wire::{Reader, Varint, put_varint, split_field, varint};
+use crate::{DecodeError, EncodeError, Version};
 
 pub use buf::PropertiesBuf;
 pub use message::MessageProperties;
@@ -341,6 +341,25 @@ impl<'a> Iterator for Spans<'a> {
         let (property, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some((id, property))
+    }
+}
+
+/// Length of properties with their length in front; 0 before 5.0.
+pub(crate) fn properties_len(
+    properties: Properties<'_>,
+    version: Version,
+) -> Result<usize, EncodeError> {
+    match version {
+        Version::V5 => crate::wire::block_len(properties.as_bytes().len()),
+        Version::V31 | Version::V311 => Ok(0),
+    }
+}
+
+/// Appends properties with their length in front (MQTT-2.2.2-1); nothing before 5.0.
+pub(crate) fn put_properties(properties: Properties<'_>, version: Version, out: &mut Vec<u8>) {
+    if version == Version::V5 {
+        put_varint(out, properties.as_bytes().len() as u32);
+        out.extend_from_slice(properties.as_bytes());
     }
 }
 
