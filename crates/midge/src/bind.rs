@@ -1,5 +1,6 @@
 //! Binds listeners, and removes the files of Unix sockets.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +12,25 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::address::{Address, read, shares_port_with_v4};
 use crate::error::StartError;
-use crate::listen::ListenAddr;
+
+/// Where a broker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ListenAddr {
+    /// A TCP address; the port is the real one.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => write!(f, "mqtt://{addr}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
 
 /// A bound listener that does not accept yet.
 pub(crate) enum Bound {

@@ -14,14 +14,13 @@ use midge_core::{
 };
 use parking_lot::Mutex;
 
-use crate::builder::Builder;
+use crate::bind::ListenAddr;
 use crate::clock::{ClockHandle, Mover};
+use crate::driver::connect_checked;
 use crate::error::{ConnectError, FilterError, StopError, Timeout};
-use crate::listen::ListenAddr;
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
-use crate::outgoing::Outgoing;
 use crate::runtime::{Core, Later};
-use crate::stop::{Stop, Stopped};
+use crate::stop::{Inner, Stop};
 use crate::threads::Background;
 use crate::transport::{MemoryStream, Unix, memory_pair};
 
@@ -31,7 +30,7 @@ const EVENT_CAPACITY: usize = 4096;
 /// A running broker. A cheap handle: clone it and use it from any thread.
 ///
 /// When the last one is dropped, the broker stops at once. On threads of its own the drop waits as
-/// [`Broker::stop`] does; on a runtime of the host ([`Builder::runtime`]), which may stand still, the
+/// [`Broker::stop`] does; on a runtime of the host ([`Builder::runtime`](crate::Builder::runtime)), which may stand still, the
 /// clients are disconnected and everything is let go of, and what remains to be written is left to
 /// the runtime. [`Broker::stop`] waits, and says what could not be waited for.
 #[derive(Clone)]
@@ -60,20 +59,7 @@ impl fmt::Debug for WeakBroker {
     }
 }
 
-pub(crate) struct Inner {
-    pub(crate) core: Arc<Core>,
-    pub(crate) background: Option<Background>,
-    pub(crate) addresses: Vec<ListenAddr>,
-    pub(crate) mover: Mover,
-    pub(crate) stopped: Mutex<Stopped>,
-}
-
 impl Broker {
-    /// Settings for a new broker.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     /// A broker around the core that `core` makes, which may keep a [`WeakBroker`].
     pub(crate) fn new(
         background: Option<Background>,
@@ -107,7 +93,7 @@ impl Broker {
         &self.inner.core.hub
     }
 
-    /// Where it listens, in the order of [`Builder::listen`]; a host's name may stand for several
+    /// Where it listens, in the order of [`Builder::listen`](crate::Builder::listen); a host's name may stand for several
     /// addresses.
     pub fn addrs(&self) -> &[ListenAddr] {
         &self.inner.addresses
@@ -209,11 +195,6 @@ impl Broker {
     /// For work that must wait until no lock of the broker is held.
     pub fn later(&self) -> Later {
         self.inner.core.later()
-    }
-
-    /// A message with all its properties, to be sent.
-    pub fn message(&self, topic: impl Into<String>) -> Outgoing<'_> {
-        Outgoing::new(self, topic.into())
     }
 
     pub(crate) fn send(
@@ -372,7 +353,7 @@ impl Broker {
     pub fn connect_in_memory(&self) -> Result<MemoryStream, ConnectError> {
         let (client, broker) = memory_pair();
         let core = &self.inner.core;
-        core.connect_checked(core.runtimes.emptiest(), broker, "memory")?;
+        connect_checked(core, core.runtimes.emptiest(), broker, "memory")?;
         Ok(client)
     }
 
@@ -387,7 +368,7 @@ impl Broker {
         let core = &self.inner.core;
         let home = core.runtimes.emptiest();
         let broker = Unix::of_std(broker, &home.runtime).map_err(ConnectError::Io)?;
-        core.connect_checked(home, broker, "memory")?;
+        connect_checked(core, home, broker, "memory")?;
         Ok(client.into())
     }
 

@@ -12,34 +12,12 @@ use crate::clock::{Clock, TimeSource};
 use crate::error::{OptionError, StartError};
 use crate::options;
 use crate::runtime::Core;
-use crate::threads::{Background, Runtimes};
+use crate::threads::{Background, Runtimes, ThreadHook};
 
 type MakeHooks = Box<dyn FnOnce(WeakBroker) -> Arc<dyn Hooks> + Send>;
-type OnThread = Arc<dyn Fn() + Send + Sync>;
 
 /// Threads of one broker.
 const MOST_THREADS: usize = 1024;
-
-/// What to run at the start and the end of each broker thread.
-#[derive(Clone, Default)]
-pub(crate) struct ThreadHook {
-    start: Option<OnThread>,
-    stop: Option<OnThread>,
-}
-
-impl ThreadHook {
-    pub(crate) fn started(&self) {
-        if let Some(run) = &self.start {
-            run();
-        }
-    }
-
-    pub(crate) fn stopped(&self) {
-        if let Some(run) = &self.stop {
-            run();
-        }
-    }
-}
 
 /// Builds a [`Broker`].
 #[derive(Default)]
@@ -54,6 +32,13 @@ pub struct Builder {
     threads: usize,
     runtime: Option<Handle>,
     thread_hook: ThreadHook,
+}
+
+impl Broker {
+    /// Settings for a new broker.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
 }
 
 impl Builder {
@@ -178,10 +163,7 @@ impl Builder {
         start: impl Fn() + Send + Sync + 'static,
         stop: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        self.thread_hook = ThreadHook {
-            start: Some(Arc::new(start)),
-            stop: Some(Arc::new(stop)),
-        };
+        self.thread_hook = ThreadHook::new(start, stop);
         self
     }
 

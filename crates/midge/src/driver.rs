@@ -1,6 +1,7 @@
 //! The IO of one connection: one `poll`, no `select!`.
 
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use crate::error::ConnectError;
 use crate::input::{Input, Read, Sink};
 use crate::outlet::{Flushed, Outlet};
+use crate::runtime::Core;
 use crate::threads::Home;
-use crate::transport::Transport;
+use crate::transport::{Ends, Transport};
 
 /// Reads before other connections get their turn.
 const READ_BUDGET: u8 = 4;
@@ -43,10 +46,43 @@ enum Stage {
     Closing(u32),
 }
 
+/// Takes in a connection whose socket belongs to the runtime `home`, if there is room.
+pub(crate) fn connect<T: Transport>(
+    core: &Arc<Core>,
+    home: &Arc<Home>,
+    (transport, shared): Ends<T>,
+    peer: Arc<str>,
+    listener: Arc<str>,
+) -> bool {
+    let outlet = Arc::new(Outlet::new(core.clone(), shared));
+    let accepted = core
+        .hub
+        .accept(peer, listener, outlet.clone(), core.time.now());
+    let Some(link) = accepted else { return false };
+
+    let driver = Driver::new(transport, outlet, link, home.clone());
+    core.spawn_connection(&home.runtime, driver);
+    true
+}
+
+/// The same for the host, which is told when there is none.
+pub(crate) fn connect_checked<T: Transport>(
+    core: &Arc<Core>,
+    home: &Arc<Home>,
+    ends: Ends<T>,
+    peer: &str,
+) -> Result<(), ConnectError> {
+    if !core.is_closing() && connect(core, home, ends, peer.into(), peer.into()) {
+        Ok(())
+    } else {
+        Err(ConnectError::Refused)
+    }
+}
+
 /// Drives one connection from its first byte to its last. In the order of use: what each message
 /// touches lies together.
 #[repr(C)]
-pub(crate) struct Driver<T> {
+struct Driver<T> {
     transport: T,
     outlet: Arc<Outlet>,
     home: Arc<Home>,
@@ -73,7 +109,7 @@ pub(crate) struct Driver<T> {
 }
 
 impl<T: Transport> Driver<T> {
-    pub(crate) fn new(transport: T, outlet: Arc<Outlet>, link: Arc<Link>, home: Arc<Home>) -> Self {
+    fn new(transport: T, outlet: Arc<Outlet>, link: Arc<Link>, home: Arc<Home>) -> Self {
         outlet.bind(link.clone());
         let connection = Connection::new(outlet.core.hub.clone(), link);
         Self {
@@ -278,14 +314,18 @@ impl<T: Transport> Driver<T> {
 
     /// Writes; with something left, the task is woken when it is to go on.
     fn write(&mut self, cx: &mut Context<'_>) -> Flushed {
-        match self.transport.poll_flush(cx, &self.outlet) {
-            Poll::Ready(Flushed::Paused) => {
-                self.give_way(cx);
-                Flushed::Paused
+        let transport = &mut self.transport;
+        let flushed = self.outlet.flush_with(|slices| {
+            let written = transport.poll_write(cx, slices);
+            match written {
+                Poll::Ready(result) => result,
+                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
             }
-            Poll::Ready(flushed) => flushed,
-            Poll::Pending => Flushed::Blocked,
+        });
+        if flushed == Flushed::Paused {
+            self.give_way(cx);
         }
+        flushed
     }
 
     /// The other side closed, or the transport broke.

@@ -86,6 +86,7 @@ mod threads;
 mod transport;
 mod warnings;
 
+pub use bind::ListenAddr;
 pub use broker::{Broker, WeakBroker};
 pub use builder::Builder;
 pub use bytes::Bytes;
@@ -94,7 +95,6 @@ pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, T
 #[cfg(feature = "file")]
 pub use file::{ConfigFile, ConfigFileError};
 pub use futures_core::Stream;
-pub use listen::ListenAddr;
 pub use midge_codec::{
     EncodeError, MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property, QoS,
     ReasonCode, ReasonPacket, RetainHandling, Side, SubscriptionOptions, TopicError, TopicFilter,

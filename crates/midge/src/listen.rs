@@ -1,15 +1,13 @@
 //! Accepts connections.
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::bind::Bound;
+use crate::driver::connect;
 use crate::runtime::Core;
 use crate::transport::{Tcp, Unix, prepare_tcp};
 
@@ -19,25 +17,6 @@ const ACCEPTS: u32 = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Interval of warnings while accept keeps failing.
 const REMINDER: Duration = Duration::from_secs(60);
-
-/// Where a broker listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ListenAddr {
-    /// A TCP address; the port is the real one.
-    Tcp(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ListenAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(addr) => write!(f, "mqtt://{addr}"),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-        }
-    }
-}
 
 impl Bound {
     /// Accepts until the broker stops. To be called on the runtime.
@@ -53,7 +32,7 @@ impl Bound {
                         prepare_tcp(&stream, &core.hub.config().tcp);
                         let home = core.runtimes.emptiest();
                         let ends = Tcp::new(stream, &home.runtime)?;
-                        core.connect(home, ends, peer.to_string().into(), name.clone());
+                        connect(&core, home, ends, peer.to_string().into(), name.clone());
                         Ok(())
                     });
                     turn.end(taken, &core, &name).await;
@@ -67,7 +46,7 @@ impl Bound {
                     let taken = accepted.and_then(|(stream, _)| {
                         let home = core.runtimes.emptiest();
                         let ends = Unix::new(stream, &home.runtime)?;
-                        core.connect(home, ends, "unix".into(), name.clone());
+                        connect(&core, home, ends, "unix".into(), name.clone());
                         Ok(())
                     });
                     turn.end(taken, &core, &name).await;

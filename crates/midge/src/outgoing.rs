@@ -19,8 +19,15 @@ pub struct Outgoing<'a> {
     error: Option<PublishError>,
 }
 
+impl Broker {
+    /// A message with all its properties, to be sent.
+    pub fn message(&self, topic: impl Into<String>) -> Outgoing<'_> {
+        Outgoing::new(self, topic.into())
+    }
+}
+
 impl<'a> Outgoing<'a> {
-    pub(crate) fn new(broker: &'a Broker, topic: String) -> Self {
+    fn new(broker: &'a Broker, topic: String) -> Self {
         Self {
             broker,
             message: OwnedMessage::new(topic, Bytes::new()),

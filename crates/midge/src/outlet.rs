@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use midge_core::{Batch, DisconnectReason, Link, Notify, Outbox};
 use parking_lot::Mutex;
@@ -174,11 +174,6 @@ impl Outlet {
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Flushed {
         self.flush(|state, leftovers| self.write_out(state, |_, slices| write(slices), leftovers))
-    }
-
-    /// Writes directly, if this transport can; `Blocked` if it can't.
-    pub(crate) fn flush_direct(&self) -> Flushed {
-        self.flush(|state, leftovers| self.write_directly(state, leftovers))
     }
 
     /// Flushes again if the hub has something left to do, some times. That runs with no lock held: it
@@ -356,22 +351,5 @@ impl Notify for Outlet {
             }
         }
         behind
-    }
-}
-
-/// Polls a future-less write: tries, and registers for writability when it is full.
-pub(crate) fn poll_until_writable(
-    mut poll_ready: impl FnMut() -> Poll<io::Result<()>>,
-    mut flush: impl FnMut() -> Flushed,
-) -> Poll<Flushed> {
-    loop {
-        match flush() {
-            Flushed::Blocked => match poll_ready() {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Flushed::Failed),
-                Poll::Pending => return Poll::Pending,
-            },
-            other => return Poll::Ready(other),
-        }
     }
 }

@@ -15,13 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::TimeSource;
-use crate::driver::Driver;
 use crate::entrance::{Entrance, Entry};
-use crate::error::ConnectError;
-use crate::outlet::Outlet;
 use crate::read_buffer::ReadBuffer;
-use crate::threads::{Home, Runtimes};
-use crate::transport::{Ends, Transport};
+use crate::threads::Runtimes;
 
 /// Time for connections to get their last bytes out before they are cut.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
@@ -143,43 +139,19 @@ impl Core {
         );
     }
 
+    /// Runs the task of a connection, which is waited for at the end. It ends soon after its link, by
+    /// itself: what could cut it would take memory all the time.
+    pub(crate) fn spawn_connection(
+        &self,
+        runtime: &Handle,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.tasks.spawn_on(task, runtime);
+    }
+
     /// The result of a future, or `None` if the broker takes no more connections.
     pub(crate) async fn until_closing<F: Future>(&self, future: F) -> Option<F::Output> {
         self.closing.run_until_cancelled(future).await
-    }
-
-    /// Takes in a connection whose socket belongs to the runtime `home`, if there is room.
-    pub(crate) fn connect<T: Transport>(
-        self: &Arc<Self>,
-        home: &Arc<Home>,
-        (transport, shared): Ends<T>,
-        peer: Arc<str>,
-        listener: Arc<str>,
-    ) -> bool {
-        let outlet = Arc::new(Outlet::new(self.clone(), shared));
-        let accepted = self
-            .hub
-            .accept(peer, listener, outlet.clone(), self.time.now());
-        let Some(link) = accepted else { return false };
-        let driver = Driver::new(transport, outlet, link, home.clone());
-        // It ends soon after its link, by itself: what could cut it would take memory all the time.
-        self.tasks.spawn_on(driver, &home.runtime);
-        true
-    }
-
-    pub(crate) fn connect_checked<T: Transport>(
-        self: &Arc<Self>,
-        home: &Arc<Home>,
-        ends: Ends<T>,
-        peer: &str,
-    ) -> Result<(), ConnectError> {
-        let accepted =
-            !self.closing.is_cancelled() && self.connect(home, ends, peer.into(), peer.into());
-        if accepted {
-            Ok(())
-        } else {
-            Err(ConnectError::Refused)
-        }
     }
 
     /// Fires deadlines as they come, by the system's clock.

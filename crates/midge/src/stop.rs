@@ -1,13 +1,26 @@
 //! The end of a broker: asked for, or because its last handle is gone.
 
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Inner;
+use crate::bind::ListenAddr;
+use crate::clock::Mover;
 use crate::error::StopError;
+use crate::runtime::Core;
 use crate::threads::Background;
+
+/// What all handles of a broker share; the last one stops it.
+pub(crate) struct Inner {
+    pub(crate) core: Arc<Core>,
+    pub(crate) background: Option<Background>,
+    pub(crate) addresses: Vec<ListenAddr>,
+    pub(crate) mover: Mover,
+    pub(crate) stopped: Mutex<Stopped>,
+}
 
 /// How a broker stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,6 @@ use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use crate::builder::ThreadHook;
 use crate::notices::Notices;
 
 /// Bytes of stack for a thread of a broker, whatever `RUST_MIN_STACK` says: that belongs to the host.
@@ -74,6 +73,39 @@ impl Runtimes {
     fn is_here(&self) -> bool {
         Handle::try_current()
             .is_ok_and(|here| self.all().any(|home| home.runtime.id() == here.id()))
+    }
+}
+
+type OnThread = Arc<dyn Fn() + Send + Sync>;
+
+/// What to run at the start and the end of each broker thread.
+#[derive(Clone, Default)]
+pub(crate) struct ThreadHook {
+    start: Option<OnThread>,
+    stop: Option<OnThread>,
+}
+
+impl ThreadHook {
+    pub(crate) fn new(
+        start: impl Fn() + Send + Sync + 'static,
+        stop: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            start: Some(Arc::new(start)),
+            stop: Some(Arc::new(stop)),
+        }
+    }
+
+    fn started(&self) {
+        if let Some(run) = &self.start {
+            run();
+        }
+    }
+
+    fn stopped(&self) {
+        if let Some(run) = &self.stop {
+            run();
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A connection inside the process, without a socket.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use super::{Ends, Shared, Transport};
-use crate::outlet::{Flushed, Outlet};
 
 /// Bytes that one direction of an in-memory connection holds.
 const CAPACITY: usize = 64 * 1024;
@@ -125,17 +124,12 @@ impl Transport for Memory {
         &mut self.0
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>, outlet: &Arc<Outlet>) -> Poll<Flushed> {
-        let flushed = outlet.flush_with(|slices| {
-            match Pin::new(&mut self.0.stream).poll_write_vectored(cx, slices) {
-                Poll::Ready(result) => result,
-                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-            }
-        });
-        match flushed {
-            Flushed::Blocked => Poll::Pending,
-            flushed => Poll::Ready(flushed),
-        }
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0.stream).poll_write_vectored(cx, slices)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

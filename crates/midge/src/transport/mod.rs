@@ -4,13 +4,11 @@
 mod memory;
 mod socket;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncRead;
-
-use crate::outlet::{Flushed, Outlet};
 
 pub use memory::MemoryStream;
 pub(crate) use memory::{Unread, memory_pair};
@@ -51,8 +49,13 @@ pub(crate) trait Transport: Send + Unpin + 'static {
     type Read: AsyncRead + Unpin;
     /// The half that is read from.
     fn reader(&mut self) -> &mut Self::Read;
-    /// Writes what the outlet has; pending while the transport is full.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, outlet: &Arc<Outlet>) -> Poll<Flushed>;
+    /// Writes some of the bytes. Pending while the transport takes no more: the task is woken when it
+    /// does.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
     /// Says that nothing more will be written.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

@@ -3,8 +3,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use midge_core::TcpSettings;
@@ -14,7 +13,6 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio::runtime::Handle;
 
 use super::{Ends, Shared, Transport};
-use crate::outlet::{Flushed, Outlet, poll_until_writable};
 
 /// A host publishes on threads of its own, whose signals are its own business: a write to a closed
 /// connection must be an error, never a SIGPIPE. The vectored write of the standard library has no
@@ -129,9 +127,22 @@ macro_rules! socket_transport {
                 &mut self.read
             }
 
-            fn poll_flush(&mut self, cx: &mut Context<'_>, outlet: &Arc<Outlet>) -> Poll<Flushed> {
+            fn poll_write(
+                &mut self,
+                cx: &mut Context<'_>,
+                slices: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
                 let stream: &$stream = self.read.as_ref();
-                poll_until_writable(|| stream.poll_write_ready(cx), || outlet.flush_direct())
+                loop {
+                    let sent =
+                        stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), slices));
+                    match sent {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            ready!(stream.poll_write_ready(cx))?;
+                        }
+                        result => return Poll::Ready(result),
+                    }
+                }
             }
 
             fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
