@@ -145,6 +145,14 @@ private=$(sed -n 's/^note: native-static-libs: //p' "$work/said" | tail -1)
 [ -n "$private" ] || fail "the compiler has not said what the static library needs"
 private=$(tr ' ' '\n' <<<"$private" | grep -vx -e -lgcc_s -e -lgcc_eh | tr '\n' ' ' || true)
 private=${private% }
+# For musl Rust brings an unwinder of its own, which becomes part of the object.
+objects=("$static")
+unwinder=$(rustc --print target-libdir --target "$target")/self-contained/libunwind.a
+if [[ " $private " == *" -lunwind "* ]] && [ -f "$unwinder" ]; then
+    objects+=("$unwinder")
+    private=${private/-lunwind/}
+    private=${private# }
+fi
 
 # One object with nothing global but midge_*, so that it links next to another Rust library. Sections
 # leave their groups: a linker keeps one group of each name, and what was made local in another copy
@@ -152,7 +160,7 @@ private=${private% }
 symbols=$root/bindings/c/symbols.txt
 undefined=()
 while read -r symbol; do undefined+=(-u "$symbol"); done <"$symbols"
-$ld -r --force-group-allocation "${undefined[@]}" -o "$work/all.o" "$static"
+$ld -r --force-group-allocation "${undefined[@]}" -o "$work/all.o" "${objects[@]}"
 # The compiler's intermediate code, where it is embedded, is only for its own linker.
 $objcopy --keep-global-symbols="$symbols" --remove-section=.llvmbc --remove-section=.llvmcmd \
     "$work/all.o" "$work/midge.o"

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::ffi::midge_free_fn;
 use crate::later;
+use crate::process::Uncancelled;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -24,8 +25,9 @@ pub(crate) fn depth() -> u32 {
     DEPTH.get()
 }
 
-/// Runs a callback of the host, and knows that it does. C does not unwind.
+/// Runs a callback of the host, and knows that it does. C does not unwind, by a cancellation neither.
 pub(crate) fn run<T>(callback: impl FnOnce() -> T) -> T {
+    let _uncancelled = Uncancelled::new();
     DEPTH.set(DEPTH.get() + 1);
     let result = callback();
     DEPTH.set(DEPTH.get() - 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::callback;
 use crate::later::Scope;
-use crate::process;
+use crate::process::{self, Errno, Uncancelled};
 use crate::status::{
     Fault, MIDGE_E_ABI, MIDGE_E_FORKED, MIDGE_E_LIMIT, MIDGE_E_NOMEM, MIDGE_E_PANIC,
     MIDGE_E_REENTRANT, MIDGE_OK, midge_status, report,
@@ -48,8 +48,18 @@ impl midge_bytes {
 /// Called by the library when it does not need something any more, exactly once, on any thread.
 pub type midge_free_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
-/// Runs the body of an exported function.
+/// Runs the body of an exported function. Its thread cannot be cancelled meanwhile.
+#[inline]
 pub(crate) fn enter(body: impl FnOnce() -> Result<(), Fault>) -> midge_status {
+    let _uncancelled = Uncancelled::new();
+    enter_often(body)
+}
+
+/// As [`enter`], for what is called for each message and does itself without cancellation points: it
+/// makes no system call but those that [`Uncancelled`] stands around.
+#[inline]
+pub(crate) fn enter_often(body: impl FnOnce() -> Result<(), Fault>) -> midge_status {
+    let _errno = Errno::new();
     if process::is_forked_child() {
         return report(&Fault::new(
             MIDGE_E_FORKED,

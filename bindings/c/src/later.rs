@@ -8,7 +8,6 @@ use broker::Later;
 
 use crate::callback::run;
 use crate::log;
-use crate::process::{Errno, Uncancelled};
 
 /// A pointer of the host and its function to free it.
 struct Freed {
@@ -37,19 +36,14 @@ pub(crate) fn prepare_thread() {
     let _ = WAITING.try_with(|_| ());
 }
 
-/// A thread inside the library, above all locks; it cannot be cancelled, and its errno stays as it is. At
-/// the end of the outermost one the host gets back what was let go of meanwhile.
-pub(crate) struct Scope {
-    _outermost: Option<(Errno, Uncancelled)>,
-}
+/// A thread inside the library, above all locks. At the end of the outermost one the host gets back
+/// what was let go of meanwhile.
+pub(crate) struct Scope;
 
 impl Scope {
     pub(crate) fn new() -> Self {
-        let depth = INSIDE.get();
-        INSIDE.set(depth + 1);
-        Self {
-            _outermost: (depth == 0).then(|| (Errno::new(), Uncancelled::new())),
-        }
+        INSIDE.set(INSIDE.get() + 1);
+        Self
     }
 }
 

@@ -256,6 +256,7 @@ thread_local! {
 const COPY_FROM: usize = 8 * 1024;
 
 /// Publishes a message with a payload that the host keeps.
+#[inline(always)]
 fn publish_copied(
     object: &BrokerObject,
     message: MessageRef<'_>,

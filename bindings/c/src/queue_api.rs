@@ -7,7 +7,7 @@ use crate::bell;
 use crate::broker_handle::{BROKERS, midge_broker};
 use crate::callback::{self, User};
 use crate::event::{self, MIDGE_EV_ALL, MIDGE_EV_MESSAGE, midge_event};
-use crate::ffi::{self, enter, midge_free_fn};
+use crate::ffi::{self, enter, enter_often, midge_free_fn};
 use crate::process::{self, Errno};
 use crate::queue::{
     Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject, closed,
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn midge_queue_next(
     timeout_ms: i32,
     ev: *mut midge_event,
 ) -> midge_status {
-    enter(|| {
+    enter_often(|| {
         event::check_out(ev)?;
         let queue = QUEUES.find(q.id)?;
         let timeout = ffi::timeout(timeout_ms);

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use crate::process::Uncancelled;
+
 /// Readable while it is set. Never blocks, closed on exec.
 #[derive(Debug)]
 pub(crate) struct ReadyFd {
@@ -66,6 +68,7 @@ impl ReadyFd {
             return;
         }
         self.set = ready;
+        let _uncancelled = Uncancelled::new();
         // One write of eight bytes, one read of them: neither an eventfd nor an empty pipe blocks.
         if ready {
             let mut write = self.write.as_ref().unwrap_or(&self.read);
@@ -78,6 +81,7 @@ impl ReadyFd {
     /// Makes it not readable, whoever has written to it.
     pub(crate) fn clear(&mut self) {
         self.set = false;
+        let _uncancelled = Uncancelled::new();
         // An eventfd gives everything at once; a pipe as much as there is.
         while (&self.read).read(&mut [0; 8]).is_ok_and(|count| count > 0) {
             if self.write.is_none() {
