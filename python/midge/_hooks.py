@@ -171,6 +171,7 @@ class Pool:
         self._loop = hooks.loop
         self._workers: list[PullThread] = []
         self._supervisor: PullThread | None = None
+        self._until: float | None = None
 
     def begin(self) -> None:
         """Answers from now on."""
@@ -191,6 +192,13 @@ class Pool:
         except RuntimeError as error:
             raise StartError(f"no thread for the hooks: {error}") from error
 
+    def give_notice(self, timeout: float) -> None:
+        """The broker stops, within ``timeout`` seconds: from then on hooks have the patience of the
+        broker to return."""
+        patience = timeout + self._hooks.failures.patience
+        self._until = time.monotonic() + patience
+        self.questions.close_within(patience)
+
     def end(self) -> None:
         """Ends the threads, and waits for hooks that are running. Called on one of them, it does
         not wait for that one."""
@@ -199,6 +207,8 @@ class Pool:
             self._loop.cancel()
         failures = self._hooks.failures
         until = time.monotonic() + failures.patience
+        if self._until is not None:
+            until = min(until, self._until)
         if self._supervisor is not None:
             self._supervisor.end(10.0)
         for worker in self._workers:

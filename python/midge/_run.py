@@ -33,21 +33,13 @@ class Run:
     def end(self, timeout: float) -> None:
         """Stops the broker and its hooks. Interrupted, it leaves nothing running, either."""
         try:
-            if self.pool is not None and self.is_answering():
-                # This is a hook: it cannot answer what is asked while it waits here.
-                self.pool.questions.close()
+            if self.pool is not None:
+                if self.is_answering():
+                    # This is a hook: it cannot answer what is asked while it waits here.
+                    self.pool.questions.close()
+                self.pool.give_notice(timeout)
             if self.native is not None:
-                self._stop(self.native, timeout)
+                self.native.stop(timeout)
         finally:
             if self.pool is not None:
                 self.pool.end()
-
-    def _stop(self, native: _midge.Broker, timeout: float) -> None:
-        try:
-            native.stop(timeout)
-        except RuntimeError:
-            if self.pool is None:
-                raise
-            # A hook keeps it from ending that has not returned in time: nobody waits for it now.
-            self.pool.questions.close()
-            native.stop(0.0)

@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::event::{mask, version};
-use crate::hooks::{ASKED_LIMIT_MS, Bridge, Hooks, reason_code};
+use crate::hooks::{ASKED_LIMIT_MS, Bridge, CLOSING_MS, Hooks, reason_code};
 use crate::message::{Message, Properties, payload, payload_bytes, qos};
 use crate::options::set;
 use crate::queue::{Events, Subscription};
@@ -182,12 +182,8 @@ impl Broker {
         } else {
             Stop::Drain(drain)
         };
-        let handle = broker.clone();
-        outside(py, move || broker.stop(how))?.map_err(|error| {
-            // It can be stopped once more, when what keeps it from ending has ended.
-            *lock(&self.inner) = Some(handle);
-            PyRuntimeError::new_err(error.to_string())
-        })
+        outside(py, move || broker.stop(how))?
+            .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
     #[allow(clippy::too_many_arguments)] // what Python passes by position
@@ -477,6 +473,9 @@ pub(crate) fn start(
         builder = builder.config(|config| {
             // What a question waits for its turn is not the hook's time.
             timeout = std::mem::replace(&mut config.hooks.timeout_ms, ASKED_LIMIT_MS);
+            // `Hooks::close_within` ends the patience with them first.
+            let patience = &mut config.shutdown.patience_ms;
+            *patience = (*patience + CLOSING_MS).min(ASKED_LIMIT_MS);
             shared_v3 = config.mqtt.shared_v3;
         });
         let timeout = Duration::from_millis(timeout);

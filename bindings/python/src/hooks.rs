@@ -30,6 +30,10 @@ const MOST_STUCK: usize = 64;
 /// The limit of the core, which begins to run when a question is asked: the longest that it takes.
 pub(crate) const ASKED_LIMIT_MS: u64 = 3_600_000;
 
+/// How much longer than for hooks the core waits for its threads when it stops: once the questions
+/// are closed nothing keeps them.
+pub(crate) const CLOSING_MS: u64 = 10_000;
+
 enum Answer {
     Verdict(Resolver),
     Interception(SyncSender<Interception>),
@@ -119,6 +123,8 @@ struct State {
     coming: usize,
     reserve_coming: bool,
     closed: bool,
+    /// The broker is stopping: from this moment on no hook is waited for.
+    close_at: Option<Instant>,
     /// Nobody answers any more because the process ends: questions stay open, so that whoever asks
     /// waits instead of getting a no that is not meant.
     retired: bool,
@@ -313,6 +319,11 @@ impl Questions {
                 break Some(None);
             }
             let now = Instant::now();
+            if state.close_at.is_some_and(|at| at <= now) {
+                drop(state);
+                self.close();
+                return Some(None);
+            }
             while let Some(first) = state.taken.first_entry()
                 && first.get().deadline <= now
             {
@@ -341,6 +352,7 @@ impl Questions {
                 break None;
             }
             let first = state.taken.values().next().map(|taken| taken.deadline);
+            let first = first.into_iter().chain(state.close_at).min();
             state.sleeps = first.is_none();
             let left = first.map_or(until, |first| first.min(until));
             state = self
@@ -355,6 +367,11 @@ impl Questions {
             answer.refuse("no answer from the hook in time");
         }
         result
+    }
+
+    fn close_within(&self, time: Duration) {
+        lock(&self.state).close_at = Instant::now().checked_add(time);
+        self.watch.notify_all();
     }
 
     /// A thread that was asked for could not be started.
@@ -609,6 +626,12 @@ impl Hooks {
 
     fn close(&self) {
         self.questions.close();
+    }
+
+    /// Closes it in so many seconds, whatever hooks are doing then.
+    fn close_within(&self, time: f64) -> PyResult<()> {
+        self.questions.close_within(crate::seconds("time", time)?);
+        Ok(())
     }
 
     /// Ends the answering threads and leaves what is asked without an answer.
