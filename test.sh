@@ -82,6 +82,7 @@ step "lints" timeout 900 cargo clippy -q --workspace --all-targets -- -D warning
 step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --workspace --no-deps
 step "documentation site" timeout 300 docs/site/build.sh
 step "layers" layers
+step "floors" python3 tools/floors/floors.py
 step "published packages" packages
 step "dependencies" timeout 900 tests/deny.sh
 step "public API" cargo run -q --locked --manifest-path tools/public-api/Cargo.toml --target-dir "$CARGO_TARGET_DIR/tools"
