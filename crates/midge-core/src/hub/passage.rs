@@ -45,6 +45,7 @@ pub(super) struct Passage<'a> {
 }
 
 impl<'a> Passage<'a> {
+    #[inline]
     pub(super) fn new(
         message: MessageRef<'a>,
         publisher: &'a Publisher<'a>,
@@ -64,10 +65,9 @@ impl<'a> Passage<'a> {
             v5: Vec::new(),
         }
     }
-}
 
-impl<'a> Passage<'a> {
     /// As [`Passage::new`], with buffers of the batch, which [`Passage::end`] gives back.
+    #[inline]
     pub(super) fn begin(
         message: MessageRef<'a>,
         publisher: &'a Publisher<'a>,
@@ -82,9 +82,11 @@ impl<'a> Passage<'a> {
         passage
     }
 
-    pub(super) fn end(self, batch: &mut Batch) {
-        batch.frame_v3 = self.v3;
-        batch.frame_v5 = self.v5;
+    /// Gives the buffers back; nothing more is encoded.
+    #[inline]
+    pub(super) fn end(&mut self, batch: &mut Batch) {
+        std::mem::swap(&mut batch.frame_v3, &mut self.v3);
+        std::mem::swap(&mut batch.frame_v5, &mut self.v5);
     }
 }
 

@@ -287,6 +287,26 @@ impl Left {
     fn is_empty(&self) -> bool {
         matches!(self, Self::Some(left) if left.is_empty())
     }
+
+    /// These receivers, of all.
+    fn of<'t>(&self, targets: &'t [Target]) -> impl Iterator<Item = &'t Target> {
+        let count = match self {
+            Self::All => targets.len(),
+            Self::Some(left) => left.len(),
+        };
+        (0..count).filter_map(move |at| match self {
+            Self::All => targets.get(at),
+            Self::Some(left) => left.get(at).and_then(|at| targets.get(*at)),
+        })
+    }
+}
+
+/// A receiver that does not take a message as it came.
+enum Untaken<'a> {
+    /// No member of a shared group.
+    Target,
+    /// A shared group, and the members of which one is to get the message.
+    Members(&'a Arc<Group>, Candidates),
 }
 
 /// The publisher of a run.
@@ -417,46 +437,55 @@ impl Hub {
         });
         for piece in run.pieces_of_any_length() {
             let one = run.of(&piece);
-            let mut passage = Passage::begin(run.message(&piece), &publisher, self, batch);
-            passage.receivers = route.targets.len();
-            passage.topic = route.kept.then(|| route.topic.clone());
-            match left {
-                Left::All => {
-                    for target in route.targets.iter() {
-                        self.offer_piece(target, &one, &mut passage, observers, batch);
-                    }
-                }
-                Left::Some(left) => {
-                    for target in left.iter().filter_map(|at| route.targets.get(*at)) {
-                        self.offer(target, &mut passage, observers, None, batch);
+            // Made for the first receiver that does not take the message as it came.
+            let mut passage: Option<Passage<'_>> = None;
+
+            for target in left.of(&route.targets) {
+                let untaken = match left {
+                    Left::All => self.offer_as_it_came(target, &one, batch),
+                    Left::Some(_) => Some(Untaken::Target),
+                };
+                let Some(untaken) = untaken else { continue };
+
+                let passage = passage.get_or_insert_with(|| {
+                    let message = run.message(&piece);
+                    let mut passage = Passage::begin(message, &publisher, self, batch);
+                    passage.receivers = route.targets.len();
+                    passage.topic = route.kept.then(|| route.topic.clone());
+                    passage
+                });
+                match untaken {
+                    Untaken::Target => self.offer(target, passage, observers, None, batch),
+                    Untaken::Members(group, candidates) => {
+                        self.offer_members(group, &candidates, passage, observers, None, batch);
                     }
                 }
             }
-            passage.end(batch);
+
+            if let Some(passage) = &mut passage {
+                passage.end(batch);
+            }
         }
     }
 
-    /// Offers one message to one receiver, or to the next member of a shared group: as it came, if it
-    /// takes that.
-    fn offer_piece(
+    /// Offers one message to one receiver, or to the next member of a shared group, that takes it as
+    /// it came; else it comes back.
+    fn offer_as_it_came<'r>(
         &self,
-        target: &Target,
+        target: &'r Target,
         one: &Run<'_>,
-        passage: &mut Passage<'_>,
-        observers: &Observers,
         batch: &mut Batch,
-    ) {
+    ) -> Option<Untaken<'r>> {
         let shared = one.shared();
-        let takes = |session: &Arc<Session>, batch: &mut Batch| {
-            session.offer_run(one, shared.as_ref(), &self.shared, batch)
-        };
+        let mut takes =
+            |session: &Session| session.offer_run(one, shared.as_ref(), &self.shared, batch);
         if let Target::Group(group) = target {
             let candidates = group.candidates();
-            if !plain_member(&candidates).is_some_and(|(session, _)| takes(session, batch)) {
-                self.offer_members(group, &candidates, passage, observers, None, batch);
-            }
-        } else if !plain(target).is_some_and(|(session, _)| takes(session, batch)) {
-            self.offer(target, passage, observers, None, batch);
+            let taken = plain_member(&candidates).is_some_and(|(session, _)| takes(session));
+            (!taken).then_some(Untaken::Members(group, candidates))
+        } else {
+            let taken = plain(target).is_some_and(|(session, _)| takes(session));
+            (!taken).then_some(Untaken::Target)
         }
     }
 
