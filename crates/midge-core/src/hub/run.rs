@@ -287,24 +287,20 @@ impl Left {
     fn is_empty(&self) -> bool {
         matches!(self, Self::Some(left) if left.is_empty())
     }
+}
 
-    /// These receivers, of all.
-    fn of<'t>(&self, targets: &'t [Target]) -> impl Iterator<Item = &'t Target> {
-        let count = match self {
-            Self::All => targets.len(),
-            Self::Some(left) => left.len(),
-        };
-        (0..count).filter_map(move |at| match self {
-            Self::All => targets.get(at),
-            Self::Some(left) => left.get(at).and_then(|at| targets.get(*at)),
-        })
-    }
+/// What is the same for all messages of a run that are offered one by one.
+struct Rest<'a> {
+    publisher: &'a Publisher<'a>,
+    run: &'a Run<'a>,
+    route: &'a Route,
+    observers: &'a Observers,
 }
 
 /// A receiver that does not take a message as it came.
 enum Untaken<'a> {
-    /// No member of a shared group.
-    Target,
+    /// A receiver of its own.
+    Target(&'a Target),
     /// A shared group, and the members of which one is to get the message.
     Members(&'a Arc<Group>, Candidates),
 }
@@ -435,35 +431,61 @@ impl Hub {
             link: publisher.link,
             packet_id: None,
         });
+        let rest = Rest {
+            publisher: &publisher,
+            run,
+            route,
+            observers,
+        };
         for piece in run.pieces_of_any_length() {
-            let one = run.of(&piece);
             // Made for the first receiver that does not take the message as it came.
-            let mut passage: Option<Passage<'_>> = None;
+            let mut passage = None;
 
-            for target in left.of(&route.targets) {
-                let untaken = match left {
-                    Left::All => self.offer_as_it_came(target, &one, batch),
-                    Left::Some(_) => Some(Untaken::Target),
-                };
-                let Some(untaken) = untaken else { continue };
-
-                let passage = passage.get_or_insert_with(|| {
-                    let message = run.message(&piece);
-                    let mut passage = Passage::begin(message, &publisher, self, batch);
-                    passage.receivers = route.targets.len();
-                    passage.topic = route.kept.then(|| route.topic.clone());
-                    passage
-                });
-                match untaken {
-                    Untaken::Target => self.offer(target, passage, observers, None, batch),
-                    Untaken::Members(group, candidates) => {
-                        self.offer_members(group, &candidates, passage, observers, None, batch);
+            match left {
+                Left::All => {
+                    let one = run.of(&piece);
+                    for target in route.targets.iter() {
+                        if let Some(untaken) = self.offer_as_it_came(target, &one, batch) {
+                            self.offer_untaken(&rest, &piece, untaken, &mut passage, batch);
+                        }
+                    }
+                }
+                Left::Some(left) => {
+                    for target in left.iter().filter_map(|at| route.targets.get(*at)) {
+                        let untaken = Untaken::Target(target);
+                        self.offer_untaken(&rest, &piece, untaken, &mut passage, batch);
                     }
                 }
             }
 
             if let Some(passage) = &mut passage {
                 passage.end(batch);
+            }
+        }
+    }
+
+    /// Offers one message of a run as it is done for one that came alone.
+    #[inline(never)]
+    fn offer_untaken<'a>(
+        &'a self,
+        rest: &Rest<'a>,
+        piece: &Piece<'a>,
+        untaken: Untaken<'_>,
+        passage: &mut Option<Passage<'a>>,
+        batch: &mut Batch,
+    ) {
+        let passage = passage.get_or_insert_with(|| {
+            let message = rest.run.message(piece);
+            let mut passage = Passage::begin(message, rest.publisher, self, batch);
+            passage.receivers = rest.route.targets.len();
+            passage.topic = rest.route.kept.then(|| rest.route.topic.clone());
+            passage
+        });
+
+        match untaken {
+            Untaken::Target(target) => self.offer(target, passage, rest.observers, None, batch),
+            Untaken::Members(group, candidates) => {
+                self.offer_members(group, &candidates, passage, rest.observers, None, batch);
             }
         }
     }
@@ -485,7 +507,7 @@ impl Hub {
             (!taken).then_some(Untaken::Members(group, candidates))
         } else {
             let taken = plain(target).is_some_and(|(session, _)| takes(session));
-            (!taken).then_some(Untaken::Target)
+            (!taken).then_some(Untaken::Target(target))
         }
     }
 
