@@ -163,7 +163,8 @@ class AclRequest(NamedTuple):
 
 
 class ReceiveRequest(NamedTuple):
-    """A client that is about to receive a message, because of whichever subscription."""
+    """A client that is about to receive a message, because of whichever subscription. Who has
+    published it is not known here: its ``client_id`` is ``None``."""
 
     client_id: str
     message: Message
