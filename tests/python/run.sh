@@ -22,5 +22,6 @@ PATH=$venv/bin:$PATH CARGO_TARGET_DIR=$target/python-build MATURIN_PEP517_ARGS="
 "$venv/bin/pip" install -q --disable-pip-version-check --force-reinstall --no-deps "$target"/wheels/midge-*.whl
 bash "$root/tests/python/elsewhere.sh" "$target"/wheels/midge-*.whl
 cd "$root/tests/python"
-export MIDGE_ROOT=$root MIDGE_WHEEL=$(echo "$target"/wheels/midge-*.whl)
+MIDGE_WHEEL=$(echo "$target"/wheels/midge-*.whl)
+export MIDGE_ROOT=$root MIDGE_WHEEL
 exec "$venv/bin/python" -m pytest -q --timeout 60 --doctest-modules --pyargs midge . "$@"
