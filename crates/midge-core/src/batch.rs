@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use midge_codec::{ReasonCode, ReasonPacket, Version};
 
-use crate::event::{DisconnectReason, DropReason, Event, EventMask};
+use crate::event::{DisconnectReason, DropReason, Event, EventMask, Whom};
 use crate::hub::{After, Shared};
 use crate::link::Link;
 use crate::observer::Observer;
@@ -54,6 +54,8 @@ pub struct Batch {
     pub(crate) links: Vec<Arc<Link>>,
     pub(crate) observers: Vec<Arc<Observer>>,
     pub(crate) events: Vec<Event>,
+    /// Events were recorded that are to be handed on.
+    pub(crate) recorded: bool,
     pub(crate) kicks: Vec<(Arc<Link>, DisconnectReason)>,
     /// Messages of shared groups that need another member.
     pub(crate) orphans: Vec<Orphan>,
@@ -86,6 +88,7 @@ impl Batch {
             links: Vec::new(),
             observers: Vec::new(),
             events: Vec::new(),
+            recorded: false,
             kicks: Vec::new(),
             orphans: Vec::new(),
             after: Vec::new(),
@@ -154,7 +157,8 @@ impl Batch {
             && self.kicks.is_empty()
             && self.orphans.is_empty()
             && self.after.is_empty()
-            && self.detours.is_empty())
+            && self.detours.is_empty()
+            && !self.recorded)
     }
 
     pub(crate) fn wants(&self, kind: EventMask) -> bool {
@@ -163,6 +167,14 @@ impl Batch {
 
     pub(crate) fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    /// Notes an event that has a place among those of other threads. To be called with the lock held
+    /// that guards what it tells of. What this batch has noted before comes before it.
+    pub(crate) fn record(&mut self, shared: &Shared, event: Event) {
+        let events = self.events.drain(..).chain([event]);
+        shared.taps.record(self.now, events);
+        self.recorded = true;
     }
 
     /// Remembers to notify a connection; at most one batch does.
@@ -194,7 +206,7 @@ impl Batch {
     /// another one, that is told, unless the packet has no such code in this version.
     pub(crate) fn carried(
         &mut self,
-        client_id: Option<&Arc<str>>,
+        whom: Whom<'_>,
         (packet, version): (ReasonPacket, Version),
         given: ReasonCode,
     ) -> ReasonCode {
@@ -202,7 +214,8 @@ impl Batch {
         let is_seen = version == Version::V5 || packet == ReasonPacket::Connack;
         if sent != given && is_seen && self.wants(EventMask::REASON_REPLACED) {
             self.event(Event::ReasonReplaced {
-                client_id: client_id.cloned(),
+                client_id: whom.client_id.cloned(),
+                connection: whom.connection,
                 packet,
                 given,
                 sent,
@@ -214,14 +227,16 @@ impl Batch {
     pub(crate) fn dropped(
         &mut self,
         shared: &Shared,
-        client_id: Option<&Arc<str>>,
+        whom: Whom<'_>,
         topic: &str,
         reason: DropReason,
     ) {
         shared.counters.dropped(reason, 1);
         if self.wants(EventMask::DROPPED) {
             self.event(Event::Dropped {
-                client_id: client_id.cloned(),
+                client_id: whom.client_id.cloned(),
+                connection: whom.connection,
+                session: whom.session,
                 topic: topic.into(),
                 reason,
             });

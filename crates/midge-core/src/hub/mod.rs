@@ -144,6 +144,7 @@ pub struct Hub {
     next_message: AtomicU64,
     next_client: AtomicU64,
     next_session: AtomicU64,
+    next_connection: AtomicU64,
     client_prefix: Box<str>,
     connect_bucket: Mutex<crate::rate::Bucket>,
     teardowns: teardown::Teardowns,
@@ -157,7 +158,7 @@ pub struct Hub {
 #[derive(Debug)]
 pub(crate) enum After {
     Will {
-        client_id: Arc<str>,
+        session: Arc<Session>,
         will: Box<Will>,
     },
     Teardown {
@@ -220,6 +221,7 @@ impl Hub {
             next_message: AtomicU64::new(1),
             next_client: AtomicU64::new(1),
             next_session: AtomicU64::new(1),
+            next_connection: AtomicU64::new(1),
             client_prefix: format!("midge-{instance}-").into(),
             connect_bucket: Mutex::new(connect_bucket),
             teardowns: teardown::Teardowns::default(),
@@ -288,6 +290,7 @@ impl Hub {
         now: Tick,
     ) -> Option<Arc<Link>> {
         let counters = &self.shared.counters;
+        let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let limit = i64::try_from(self.config().limits.connections).unwrap_or(i64::MAX);
         let open = counters.connections.fetch_add(1, Ordering::AcqRel);
         let size = account::CONNECTION + peer.len();
@@ -311,14 +314,17 @@ impl Hub {
                 };
                 batch.event(Event::ConnectionRefused {
                     client_id: "".into(),
+                    username: None,
                     peer,
                     reason: DisconnectReason::Refused(reason),
+                    text: None,
+                    connection: number,
                 });
             }
             return None;
         }
         counters.connects.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::new(peer, listener, notify, now));
+        let link = Arc::new(Link::new(number, peer, listener, notify, now));
         fresh.insert(Arc::as_ptr(&link).addr(), link.clone());
         drop(fresh);
         link.set_silence(self.config().limits.connect_timeout_ms);
@@ -409,9 +415,9 @@ impl Hub {
         self.next_message.fetch_add(count, Ordering::Relaxed)
     }
 
-    fn new_session(&self, client_id: Arc<str>) -> Arc<Session> {
+    fn new_session(&self, client_id: Arc<str>, username: Option<Arc<str>>) -> Arc<Session> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Session::new(client_id, number))
+        Arc::new(Session::new(client_id, username, number))
     }
 
     /// A client identifier that no session has (MQTT-3.1.3-6).

@@ -8,7 +8,7 @@ use super::Hub;
 use super::passage::{Kept, Passage};
 use super::publish::Publisher;
 use crate::batch::Batch;
-use crate::event::DropReason;
+use crate::event::{DropReason, Whom};
 use crate::hooks::HookSet;
 use crate::message::{MessageRef, Origin};
 use crate::observer::{Observers, Received};
@@ -140,7 +140,7 @@ impl Hub {
         };
         if let Outcome::Dropped(reason) = outcome {
             let topic = offering.parts().topic;
-            batch.dropped(&self.shared, Some(&session.client_id), topic, reason);
+            batch.dropped(&self.shared, Whom::session(session), topic, reason);
         }
         if let Some(receipt) = receipt {
             receipt.outcomes.push((session.client_id.clone(), outcome));
@@ -159,13 +159,13 @@ impl Hub {
         };
         if message.is_expired(batch.now) {
             let reason = DropReason::Expired;
-            return batch.dropped(&self.shared, None, message.topic(), reason);
+            return batch.dropped(&self.shared, Whom::NOBODY, message.topic(), reason);
         }
 
         let router = self.router.read();
         let Some(group) = router.group(filter).cloned() else {
             let reason = DropReason::SessionEnded;
-            return batch.dropped(&self.shared, None, message.topic(), reason);
+            return batch.dropped(&self.shared, Whom::NOBODY, message.topic(), reason);
         };
         if self.asks_per_receiver() {
             drop(router);

@@ -9,7 +9,7 @@ use super::room::{SEGMENT, block_of, encode, over_budget, qos0_frame, refusal_qo
 use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
 use crate::batch::Batch;
 use crate::config::{Config, Overflow};
-use crate::event::{DisconnectReason, DropReason, Event, EventMask};
+use crate::event::{DisconnectReason, DropReason, Event, EventMask, Whom};
 use crate::hub::{Run, Shared};
 use crate::message::{MessageRef, SMALL_MESSAGE};
 use crate::receipt::Outcome;
@@ -252,6 +252,8 @@ impl Session {
                 client_id: self.client_id.clone(),
                 message: offering.keep(),
                 qos: QoS::AtMostOnce,
+                connection: attached.link.number(),
+                session: self.number,
             });
         }
         Outcome::Sent
@@ -402,6 +404,8 @@ impl Session {
                 client_id: self.client_id.clone(),
                 message: delivery.message.clone(),
                 qos: delivery.qos,
+                connection: attached.link.number(),
+                session: self.number,
             });
         }
         if !acknowledged {
@@ -450,7 +454,7 @@ impl Session {
         batch: &mut Batch,
     ) {
         let topic = delivery.message.topic();
-        batch.dropped(shared, Some(&self.client_id), topic, reason);
+        batch.dropped(shared, Whom::session(self), topic, reason);
     }
 
     /// Refuses a message for a full client, as the policy says.

@@ -11,10 +11,11 @@ use super::room::encode;
 use super::{Delivery, Inflight, NoMemory, Session, Stage, State};
 use crate::batch::Batch;
 use crate::budget::Budget;
-use crate::event::{DropReason, Event, EventMask};
+use crate::event::{DropReason, Event, EventMask, Whom};
 use crate::hub::Shared;
 use crate::link::Link;
 use crate::session::attached::OUTBOX_HIGH;
+use crate::shared_message::SharedMessage;
 use crate::store::Op;
 
 /// Bytes of acknowledgements that are handled under one lock.
@@ -138,7 +139,7 @@ impl State {
     }
 
     /// Ends a flow that went as it should; what the message had been charged.
-    fn complete(&mut self, client_id: &Arc<str>, packet_id: u16, batch: &mut Batch) -> usize {
+    fn complete(&mut self, session: &Session, packet_id: u16, batch: &mut Batch) -> usize {
         let Some(entry) = self.inflight.remove(packet_id) else {
             return 0;
         };
@@ -150,17 +151,26 @@ impl State {
             tracker.closed();
         }
         if batch.wants(EventMask::ACKNOWLEDGED) {
-            batch.event(Event::Acknowledged {
-                client_id: client_id.clone(),
-                message,
-            });
+            self.tell_acknowledged(session, message, batch);
         }
         share
     }
 
+    #[cold]
+    fn tell_acknowledged(&self, session: &Session, message: SharedMessage, batch: &mut Batch) {
+        // Acknowledgements come from the present connection only.
+        let connection = self.attached.as_ref();
+        batch.event(Event::Acknowledged {
+            client_id: session.client_id.clone(),
+            message,
+            connection: connection.map_or(0, |attached| attached.link.number()),
+            session: session.number,
+        });
+    }
+
     fn finish(
         &mut self,
-        client_id: &Arc<str>,
+        session: &Session,
         packet_id: u16,
         reason: ReasonCode,
         shared: &Shared,
@@ -173,17 +183,10 @@ impl State {
         release(self, &entry.delivery, Some(packet_id), shared);
         if reason.is_error() {
             let topic = entry.delivery.message.topic();
-            batch.dropped(
-                shared,
-                Some(client_id),
-                topic,
-                DropReason::RefusedByReceiver,
-            );
+            let reason = DropReason::RefusedByReceiver;
+            batch.dropped(shared, Whom::session(session), topic, reason);
         } else if batch.wants(EventMask::ACKNOWLEDGED) {
-            batch.event(Event::Acknowledged {
-                client_id: client_id.clone(),
-                message: entry.delivery.message,
-            });
+            self.tell_acknowledged(session, entry.delivery.message, batch);
         }
     }
 }
@@ -222,7 +225,7 @@ impl Session {
                 Err(FlowError("PUBACK for a QoS 2 message"))
             }
             Some(_) => {
-                state.finish(&self.client_id, packet_id, reason, shared, batch);
+                state.finish(self, packet_id, reason, shared, batch);
                 Ok(())
             }
             None => Ok(()),
@@ -248,7 +251,7 @@ impl Session {
             }
             Some(_) if reason.is_error() => {
                 // MQTT-4.4.0-2: the message is done, no PUBREL.
-                state.finish(&self.client_id, packet_id, reason, shared, batch);
+                state.finish(self, packet_id, reason, shared, batch);
                 Ok(Received::Known)
             }
             Some(entry) => {
@@ -285,13 +288,8 @@ impl Session {
                 Err(FlowError("PUBCOMP without PUBREC"))
             }
             Some(_) => {
-                state.finish(
-                    &self.client_id,
-                    packet_id,
-                    ReasonCode::Success,
-                    shared,
-                    batch,
-                );
+                let reason = ReasonCode::Success;
+                state.finish(self, packet_id, reason, shared, batch);
                 Ok(())
             }
             None => Ok(()),
@@ -323,7 +321,7 @@ impl Session {
             let stage = entry.map(|entry| (entry.delivery.qos, entry.stage));
             match (header, stage) {
                 (0x40, Some((QoS::AtLeastOnce, _))) | (0x70, Some((_, Stage::Released))) => {
-                    released += state.complete(&self.client_id, packet_id, batch);
+                    released += state.complete(self, packet_id, batch);
                 }
                 (0x50, Some((QoS::ExactlyOnce, _))) => {
                     if let Some(entry) = state.inflight.get_mut(packet_id) {
@@ -540,12 +538,8 @@ impl Session {
         };
         release(state, &entry.delivery, Some(packet_id), shared);
         let topic = entry.delivery.message.topic();
-        batch.dropped(
-            shared,
-            Some(&self.client_id),
-            topic,
-            DropReason::PacketTooLarge,
-        );
+        let reason = DropReason::PacketTooLarge;
+        batch.dropped(shared, Whom::session(self), topic, reason);
     }
 }
 

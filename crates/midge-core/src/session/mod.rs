@@ -46,6 +46,8 @@ pub(crate) struct Session {
     online: AtomicBool,
     /// No other session of this hub has or had it.
     pub(crate) number: u64,
+    /// The user that made it, `None` for one without a name.
+    pub(crate) username: Option<Arc<str>>,
 }
 
 /// What a subscription is.
@@ -260,9 +262,10 @@ pub(crate) struct State {
 const SESSION: usize = 2304;
 
 impl Session {
-    pub(crate) fn new(client_id: Arc<str>, number: u64) -> Self {
+    pub(crate) fn new(client_id: Arc<str>, username: Option<Arc<str>>, number: u64) -> Self {
         Self {
             client_id,
+            username,
             number,
             online: AtomicBool::new(false),
             state: Mutex::default(),

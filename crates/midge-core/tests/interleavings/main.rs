@@ -19,6 +19,7 @@ mod budget;
 mod deferred;
 mod delivery;
 mod ends;
+mod events;
 mod explore;
 mod locks;
 mod queue;

@@ -4,6 +4,7 @@
 
 mod counters;
 mod ends;
+mod events;
 mod hooks;
 mod leaks;
 mod limits;
