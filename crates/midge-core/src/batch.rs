@@ -54,6 +54,10 @@ pub struct Batch {
     pub(crate) links: Vec<Arc<Link>>,
     pub(crate) observers: Vec<Arc<Observer>>,
     pub(crate) events: Vec<Event>,
+    /// A message was not taken, and is to be offered again once what is overdue has expired.
+    pub(crate) overdue: bool,
+    /// What is overdue has been looked for.
+    pub(crate) insists: bool,
     /// Events were recorded that are to be handed on.
     pub(crate) recorded: bool,
     pub(crate) kicks: Vec<(Arc<Link>, DisconnectReason)>,
@@ -88,6 +92,8 @@ impl Batch {
             links: Vec::new(),
             observers: Vec::new(),
             events: Vec::new(),
+            overdue: false,
+            insists: false,
             recorded: false,
             kicks: Vec::new(),
             orphans: Vec::new(),
@@ -192,6 +198,22 @@ impl Batch {
             attached.kicked = true;
             self.kicks.push((attached.link.clone(), reason));
         }
+    }
+
+    /// Whether a message that needs `bytes` and found all room taken is to be offered again, because
+    /// messages of others may have expired that nobody has come to yet, or have made room since.
+    #[cold]
+    pub(crate) fn waits_for_overdue(
+        &mut self,
+        reason: DropReason,
+        bytes: usize,
+        shared: &Shared,
+    ) -> bool {
+        let by_others = matches!(reason, DropReason::TotalQueueFull | DropReason::MemoryFull);
+        self.overdue = by_others
+            && !self.insists
+            && (shared.timers.is_due(self.now) || shared.has_no_room(bytes).is_none());
+        self.overdue
     }
 
     pub(crate) fn packet_sent(&mut self) {

@@ -113,6 +113,7 @@ mod tests {
         let (packet_id, reason) = (1, ReasonCode::Success);
         let connect = Connect {
             version: Version::V5,
+            bridge: false,
             clean_start: true,
             keep_alive: 0,
             client_id: "client",

@@ -346,7 +346,7 @@ impl Hub {
         };
         let keys = [offline.expiry_timer.take(), offline.will_timer.take()];
         for key in keys.into_iter().flatten() {
-            self.timers.cancel(key);
+            self.shared.timers.cancel(key);
         }
     }
 
@@ -378,6 +378,8 @@ impl Hub {
         self.release_will(session, &mut state, batch);
         self.give_up_inflight(session, &mut state, batch);
         let has_messages = self.give_up_some(session, &mut state, batch);
+        // Only now: who looks for room in between finds that it is being made.
+        Session::unwatch_expiry(&mut state, &self.shared);
         let subscriptions = std::mem::take(&mut state.subscriptions);
         state.inbound.clear();
         state.retained.clear();
@@ -533,7 +535,7 @@ impl Hub {
     pub fn dispose(&self, now: crate::time::Tick) {
         while self.work() {}
         self.leave(now);
-        self.timers.clear();
+        self.shared.timers.clear();
         self.shared.taps.close();
         let sessions = std::mem::take(&mut *self.sessions.lock());
         for session in sessions.iter() {

@@ -55,7 +55,7 @@ use crate::router::Router;
 use crate::session::{Session, Sessions, State, Subscriptions, Will};
 use crate::stats::Counters;
 use crate::store::{Journal, Store};
-use crate::time::{Due, Tick, Timers};
+use crate::time::{Due, Tick, TimerKey, Timers};
 
 static INSTANCES: ProcessWide = ProcessWide::new(1);
 
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) taps: Taps,
     pub(crate) budget: Arc<Budget>,
     journal: Option<Journal>,
+    pub(crate) timers: Timers,
+    on_deadline: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 /// The configuration, with what is needed per message at hand.
@@ -95,6 +97,18 @@ impl Shared {
 
     pub(crate) fn journal(&self) -> Option<&Journal> {
         self.journal.as_ref()
+    }
+
+    /// Arms a deadline.
+    pub(crate) fn arm(&self, at: Tick, due: Due) -> TimerKey {
+        let (key, earliest) = self.timers.arm(at, due);
+        if earliest {
+            let notify = self.on_deadline.lock().clone();
+            if let Some(notify) = notify {
+                notify();
+            }
+        }
+        key
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
@@ -137,8 +151,6 @@ pub struct Hub {
     router: RwLock<Router>,
     retained: RwLock<Retained>,
     retained_order: order::TopicOrder,
-    pub(crate) timers: Timers,
-    on_deadline: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     /// Unlike an address never the same for two hubs of a process.
     pub(crate) instance: u64,
     next_message: AtomicU64,
@@ -206,6 +218,8 @@ impl Hub {
                 taps: Taps::default(),
                 budget: budget.clone(),
                 journal: store.clone().map(Journal::new),
+                timers: Timers::default(),
+                on_deadline: Mutex::new(None),
             },
             hooks,
             hook_set,
@@ -215,8 +229,6 @@ impl Hub {
             router: RwLock::new(Router::new(&budget)),
             retained: RwLock::new(Retained::new(&budget)),
             retained_order: order::TopicOrder::default(),
-            timers: Timers::default(),
-            on_deadline: Mutex::new(None),
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             next_message: AtomicU64::new(1),
             next_client: AtomicU64::new(1),
@@ -433,18 +445,11 @@ impl Hub {
 
     /// Sets what is called when an earlier deadline than all others has been armed.
     pub fn on_deadline(&self, notify: Option<Arc<dyn Fn() + Send + Sync>>) {
-        *self.on_deadline.lock() = notify;
+        *self.shared.on_deadline.lock() = notify;
     }
 
-    pub(crate) fn arm(&self, at: Tick, due: Due) -> crate::time::TimerKey {
-        let (key, earliest) = self.timers.arm(at, due);
-        if earliest {
-            let notify = self.on_deadline.lock().clone();
-            if let Some(notify) = notify {
-                notify();
-            }
-        }
-        key
+    pub(crate) fn arm(&self, at: Tick, due: Due) -> TimerKey {
+        self.shared.arm(at, due)
     }
 }
 

@@ -10,7 +10,7 @@ use super::publish::Publisher;
 use crate::batch::Batch;
 use crate::event::{DropReason, Whom};
 use crate::hooks::HookSet;
-use crate::message::{MessageRef, Origin};
+use crate::message::{MessageRef, Origin, SMALL_MESSAGE};
 use crate::observer::{Observers, Received};
 use crate::receipt::{Outcome, Receipt};
 use crate::router::{Asked, Candidates, Group, SubTarget, Subscriber, Target};
@@ -54,7 +54,13 @@ impl Hub {
                     extra: target.extra.as_ref(),
                     ahead: retained,
                 };
-                session.offer(offering, terms, &self.shared, batch)
+                let outcome = session.offer(offering, terms, &self.shared, batch);
+                match outcome {
+                    Outcome::Dropped(_) if batch.overdue => {
+                        self.offer_again(session, offering, terms, batch)
+                    }
+                    outcome => outcome,
+                }
             }
             Subscriber::Observer(key) => {
                 let Some(observer) = observers.get(*key) else {
@@ -75,6 +81,26 @@ impl Hub {
                 Outcome::Sent
             }
         }
+    }
+
+    /// Offers a message again that found all room taken, after what is overdue has expired.
+    #[cold]
+    fn offer_again<O: Offering>(
+        &self,
+        session: &Arc<Session>,
+        offering: &mut O,
+        terms: Terms<'_>,
+        batch: &mut Batch,
+    ) -> Outcome {
+        batch.overdue = false;
+        let parts = offering.parts();
+        let size = parts.payload.len() + parts.topic.len() + SMALL_MESSAGE;
+        self.expire_overdue(size, batch);
+
+        batch.insists = true;
+        let outcome = session.offer(offering, terms, &self.shared, batch);
+        batch.insists = false;
+        outcome
     }
 
     /// Offers to the members of a shared group until one takes it. A member that is disconnected

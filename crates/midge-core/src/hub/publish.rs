@@ -301,7 +301,7 @@ impl Hub {
         let Ok(replaced) = retained.insert(message.clone(), timer, bounds) else {
             drop(retained);
             if let Some(timer) = timer {
-                self.timers.cancel(timer);
+                self.shared.timers.cancel(timer);
             }
             if full == WhenFull::RemoveOld {
                 self.remove_retained(message.topic());
@@ -315,7 +315,7 @@ impl Hub {
         }
         drop(retained);
         if let Some(timer) = replaced.and_then(|replaced| replaced.timer) {
-            self.timers.cancel(timer);
+            self.shared.timers.cancel(timer);
         }
         true
     }
@@ -333,7 +333,7 @@ impl Hub {
         drop(retained);
 
         if let Some(timer) = removed.timer {
-            self.timers.cancel(timer);
+            self.shared.timers.cancel(timer);
         }
     }
 

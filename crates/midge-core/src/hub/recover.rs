@@ -76,6 +76,7 @@ impl Hub {
                 let message = mover.message(&stored.message);
                 self.recover_delivery(&mut state, stored, message);
             }
+            session.watch_expiry(&mut state, &self.shared);
             // From here on changes are recorded again, if they are at all.
             let recorded = self.shared.journal().map(|_| session.client_id.clone());
             state.recorded = recorded;

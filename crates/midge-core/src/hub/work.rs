@@ -169,6 +169,7 @@ impl Hub {
             return;
         }
         state.give_back(allowed, &self.shared);
+        session.watch_expiry(state, &self.shared);
         // The connection that asked takes output again; one that has taken its place must be told.
         if let Some(attached) = state.attached.as_deref_mut() {
             batch.touch(attached);

@@ -20,6 +20,7 @@ mod deferred;
 mod delivery;
 mod ends;
 mod events;
+mod expiry;
 mod explore;
 mod locks;
 mod queue;

@@ -5,6 +5,8 @@
 mod counters;
 mod ends;
 mod events;
+mod expiry;
+mod fates;
 mod hooks;
 mod leaks;
 mod limits;
