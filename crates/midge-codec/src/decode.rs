@@ -35,20 +35,22 @@ pub fn decode_within<'a>(
     decode_other(raw, version, sender, limits)
 }
 
-/// What is wrong with the first byte of a packet, whatever follows it: a type that `sender` never
-/// sends on a connection of this version, flags that the type never has. Whoever finds a packet
-/// incomplete need not wait for the rest of such a one. The flags of a CONNECT depend on the version
-/// that stands behind them.
-pub fn first_byte_fault(header: u8, version: Version, sender: Side) -> Option<DecodeError> {
-    let raw = RawPacket {
-        header,
-        body: &[],
-        len: 1,
-    };
+impl RawPacket<'_> {
+    /// What is wrong with the first byte of a packet, whatever follows it: a type that `sender` never
+    /// sends on a connection of this version, flags that the type never has. Whoever finds a packet
+    /// incomplete need not wait for the rest of such a one. The flags of a CONNECT depend on the
+    /// version that stands behind them.
+    pub fn first_byte_fault(header: u8, version: Version, sender: Side) -> Option<DecodeError> {
+        let raw = RawPacket {
+            header,
+            body: &[],
+            len: 1,
+        };
 
-    // The first byte is judged before anything else.
-    let error = decode(raw, version, sender).err()?;
-    error.what.starts_with(FIXED_HEADER).then_some(error)
+        // The first byte is judged before anything else.
+        let error = decode(raw, version, sender).err()?;
+        error.what.starts_with(FIXED_HEADER).then_some(error)
+    }
 }
 
 /// How [`DecodeError::what`] begins if the first byte is at fault.
@@ -104,8 +106,8 @@ fn decode_ping(raw: RawPacket<'_>) -> Result<(), DecodeError> {
 mod tests {
     use crate::testing::{ALL_VERSIONS, V3, packet, read, refused};
     use crate::{
-        DecodeError, DecodeLimits, Packet, ReasonCode, Side, Version, decode_within,
-        first_byte_fault, split,
+        DecodeError, DecodeLimits, Packet, RawPacket, ReasonCode, Side, Version, decode_within,
+        split,
     };
 
     fn reason<T>(result: Result<T, DecodeError>) -> Option<ReasonCode> {
@@ -170,7 +172,7 @@ mod tests {
                 }
             };
             for header in 0..=u8::MAX {
-                let fault = first_byte_fault(header, version, Side::Client);
+                let fault = RawPacket::first_byte_fault(header, version, Side::Client);
                 assert_eq!(fault.is_none(), good(header), "{header:#04x} {version:?}");
                 if let Some(fault) = fault {
                     // The same as with a body.

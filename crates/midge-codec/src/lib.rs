@@ -52,7 +52,7 @@ mod testing;
 mod topic;
 mod wire;
 
-pub use decode::{decode, decode_within, first_byte_fault};
+pub use decode::{decode, decode_within};
 pub use encode::{encode, encoded_len};
 pub use error::{DecodeError, EncodeError};
 pub use frame::{DecodeLimits, RawPacket, split};

@@ -32,7 +32,7 @@ impl Connection {
             return Some(second_connect());
         }
 
-        let error = midge_codec::first_byte_fault(first, self.version, Side::Client)?;
+        let error = RawPacket::first_byte_fault(first, self.version, Side::Client)?;
         Some(self.decode_fault(&error, &[first]))
     }
 
