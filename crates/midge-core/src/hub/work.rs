@@ -120,7 +120,10 @@ impl Hub {
                     Detour::Ask(waiting) => self.ask_about_waiting(&session, waiting, batch),
                 }
             }
-            for (link, reason) in std::mem::take(&mut batch.kicks) {
+            // A run and single messages find full clients in different orders.
+            let mut kicks = std::mem::take(&mut batch.kicks);
+            kicks.sort_by_key(|(link, _)| link.number());
+            for (link, reason) in kicks {
                 self.end(&link, reason, batch);
             }
             for orphan in std::mem::take(&mut batch.orphans) {
