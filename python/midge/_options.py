@@ -136,12 +136,15 @@ class Options(TypedDict, total=False):
     lenient_receive_maximum: bool
     """Tolerate more QoS 2 messages in flight than Receive Maximum allows, instead of 0x93.
     Accepted: true or false; false by default."""
+    lenient_session_user: bool
+    """Let a client have or clear a session that another user made, instead of refusing it with
+    0x87. Accepted: true or false; false by default."""
     strict_v31_client_id: bool
     """Refuse client identifiers of 3.1 clients that are longer than 23 characters. Accepted: true
     or false; false by default."""
     strict_control_characters: bool
-    """Refuse control characters in topics, filters and client identifiers. Accepted: true or false;
-    false by default."""
+    """Refuse control characters in every text of a packet: 0x81, in a client identifier 0x85.
+    Accepted: true or false; false by default."""
     strict_payload_format: bool
     """Check payloads that are marked as UTF-8; 0x99 if they are not. Accepted: true or false; false
     by default."""

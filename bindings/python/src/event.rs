@@ -130,14 +130,24 @@ impl Event {
             },
             Native::ConnectionRefused {
                 client_id,
+                username,
                 peer,
                 reason,
+                text,
                 ..
-            } => Self {
-                peer: Some(peer.to_string()),
-                ..named("refused", client_id)
+            } => {
+                let refused = Self {
+                    username: username.as_deref().map(str::to_owned),
+                    peer: Some(peer.to_string()),
+                    ..named("refused", client_id)
+                }
+                .because(reason);
+                let text = text.as_deref().map(str::to_owned);
+                Self {
+                    detail: text.or(refused.detail.clone()),
+                    ..refused
+                }
             }
-            .because(reason),
             Native::ClientDisconnected {
                 client_id, reason, ..
             } => named("disconnected", client_id).because(reason),

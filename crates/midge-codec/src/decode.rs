@@ -35,6 +35,27 @@ pub fn decode_within<'a>(
     decode_other(raw, version, sender, limits)
 }
 
+impl RawPacket<'_> {
+    /// What is wrong with the first byte of a packet, whatever follows it: a type that `sender` never
+    /// sends on a connection of this version, flags that the type never has. Whoever finds a packet
+    /// incomplete need not wait for the rest of such a one. The flags of a CONNECT depend on the
+    /// version that stands behind them.
+    pub fn first_byte_fault(header: u8, version: Version, sender: Side) -> Option<DecodeError> {
+        let raw = RawPacket {
+            header,
+            body: &[],
+            len: 1,
+        };
+
+        // The first byte is judged before anything else.
+        let error = decode(raw, version, sender).err()?;
+        error.what.starts_with(FIXED_HEADER).then_some(error)
+    }
+}
+
+/// How [`DecodeError::what`] begins if the first byte is at fault.
+const FIXED_HEADER: &str = "fixed header";
+
 #[inline(never)]
 fn decode_other<'a>(
     raw: RawPacket<'a>,
@@ -85,7 +106,8 @@ fn decode_ping(raw: RawPacket<'_>) -> Result<(), DecodeError> {
 mod tests {
     use crate::testing::{ALL_VERSIONS, V3, packet, read, refused};
     use crate::{
-        DecodeError, DecodeLimits, Packet, ReasonCode, Side, Version, decode_within, split,
+        DecodeError, DecodeLimits, Packet, RawPacket, ReasonCode, Side, Version, decode_within,
+        split,
     };
 
     fn reason<T>(result: Result<T, DecodeError>) -> Option<ReasonCode> {
@@ -130,6 +152,35 @@ mod tests {
                 refused(&bytes, Version::V5, Side::Client),
                 ReasonCode::MalformedPacket
             );
+        }
+    }
+
+    #[test]
+    fn what_the_first_byte_says_is_known_without_the_rest() {
+        for version in ALL_VERSIONS {
+            let good = |header: u8| {
+                let (kind, flags) = (header >> 4, header & 0x0F);
+                let qos1 = flags == 2 || (flags == 10 && version == Version::V31);
+                match kind {
+                    0 => false,
+                    1 => true,
+                    3 => flags & 6 != 6 && flags & 14 != 8,
+                    6 | 8 | 10 => qos1,
+                    4 | 5 | 7 | 12 | 14 => flags == 0,
+                    15 => flags == 0 && version == Version::V5,
+                    _ => false,
+                }
+            };
+            for header in 0..=u8::MAX {
+                let fault = RawPacket::first_byte_fault(header, version, Side::Client);
+                assert_eq!(fault.is_none(), good(header), "{header:#04x} {version:?}");
+                if let Some(fault) = fault {
+                    // The same as with a body.
+                    let bytes = packet(header, b"\0\x01a\0");
+                    let whole = read(&bytes, version, Side::Client);
+                    assert_eq!(whole, Err(fault), "{header:#04x} {version:?}");
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod connack;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
 pub(crate) mod subscribe;
+mod texts;
 pub(crate) mod unsubscribe;
 
 use crate::reason::ReasonPacket;

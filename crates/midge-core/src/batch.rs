@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use midge_codec::{ReasonCode, ReasonPacket, Version};
 
-use crate::event::{DisconnectReason, DropReason, Event, EventMask};
+use crate::event::{DisconnectReason, DropReason, Event, EventMask, Whom};
 use crate::hub::{After, Shared};
 use crate::link::Link;
 use crate::observer::Observer;
@@ -54,6 +54,12 @@ pub struct Batch {
     pub(crate) links: Vec<Arc<Link>>,
     pub(crate) observers: Vec<Arc<Observer>>,
     pub(crate) events: Vec<Event>,
+    /// A message was not taken, and is to be offered again once what is overdue has expired.
+    pub(crate) overdue: bool,
+    /// What is overdue has been looked for.
+    pub(crate) insists: bool,
+    /// Events were recorded that are to be handed on.
+    pub(crate) recorded: bool,
     pub(crate) kicks: Vec<(Arc<Link>, DisconnectReason)>,
     /// Messages of shared groups that need another member.
     pub(crate) orphans: Vec<Orphan>,
@@ -86,6 +92,9 @@ impl Batch {
             links: Vec::new(),
             observers: Vec::new(),
             events: Vec::new(),
+            overdue: false,
+            insists: false,
+            recorded: false,
             kicks: Vec::new(),
             orphans: Vec::new(),
             after: Vec::new(),
@@ -154,7 +163,8 @@ impl Batch {
             && self.kicks.is_empty()
             && self.orphans.is_empty()
             && self.after.is_empty()
-            && self.detours.is_empty())
+            && self.detours.is_empty()
+            && !self.recorded)
     }
 
     pub(crate) fn wants(&self, kind: EventMask) -> bool {
@@ -163,6 +173,14 @@ impl Batch {
 
     pub(crate) fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    /// Notes an event that has a place among those of other threads. To be called with the lock held
+    /// that guards what it tells of. What this batch has noted before comes before it.
+    pub(crate) fn record(&mut self, shared: &Shared, event: Event) {
+        let events = self.events.drain(..).chain([event]);
+        shared.taps.record(self.now, events);
+        self.recorded = true;
     }
 
     /// Remembers to notify a connection; at most one batch does.
@@ -182,6 +200,22 @@ impl Batch {
         }
     }
 
+    /// Whether a message that needs `bytes` and found all room taken is to be offered again, because
+    /// messages of others may have expired that nobody has come to yet, or have made room since.
+    #[cold]
+    pub(crate) fn waits_for_overdue(
+        &mut self,
+        reason: DropReason,
+        bytes: usize,
+        shared: &Shared,
+    ) -> bool {
+        let by_others = matches!(reason, DropReason::TotalQueueFull | DropReason::MemoryFull);
+        self.overdue = by_others
+            && !self.insists
+            && (shared.timers.is_due(self.now) || shared.has_no_room(bytes).is_none());
+        self.overdue
+    }
+
     pub(crate) fn packet_sent(&mut self) {
         self.local.packets_sent += 1;
     }
@@ -194,7 +228,7 @@ impl Batch {
     /// another one, that is told, unless the packet has no such code in this version.
     pub(crate) fn carried(
         &mut self,
-        client_id: Option<&Arc<str>>,
+        whom: Whom<'_>,
         (packet, version): (ReasonPacket, Version),
         given: ReasonCode,
     ) -> ReasonCode {
@@ -202,7 +236,8 @@ impl Batch {
         let is_seen = version == Version::V5 || packet == ReasonPacket::Connack;
         if sent != given && is_seen && self.wants(EventMask::REASON_REPLACED) {
             self.event(Event::ReasonReplaced {
-                client_id: client_id.cloned(),
+                client_id: whom.client_id.cloned(),
+                connection: whom.connection,
                 packet,
                 given,
                 sent,
@@ -214,14 +249,16 @@ impl Batch {
     pub(crate) fn dropped(
         &mut self,
         shared: &Shared,
-        client_id: Option<&Arc<str>>,
+        whom: Whom<'_>,
         topic: &str,
         reason: DropReason,
     ) {
         shared.counters.dropped(reason, 1);
         if self.wants(EventMask::DROPPED) {
             self.event(Event::Dropped {
-                client_id: client_id.cloned(),
+                client_id: whom.client_id.cloned(),
+                connection: whom.connection,
+                session: whom.session,
                 topic: topic.into(),
                 reason,
             });

@@ -230,12 +230,16 @@ pub enum Overflow {
     Disconnect,
 }
 
-/// Leniencies. Each is off by default and tolerates one thing that the specification forbids.
+/// Leniencies. Each is off by default and tolerates one thing that is forbidden otherwise.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Lenient {
     /// Tolerate more QoS 2 messages in flight than Receive Maximum allows.
     pub receive_maximum: bool,
+    /// Let a client resume, take over or clear a session that another user made, if it has the client
+    /// identifier. Otherwise it is refused. The user is the user name of CONNECT; clients without one
+    /// are one user, too.
+    pub session_user: bool,
 }
 
 /// Strictness beyond what the specification demands.
@@ -244,7 +248,7 @@ pub struct Lenient {
 pub struct Strict {
     /// Refuse client identifiers of 3.1 clients that are longer than 23 bytes.
     pub v31_client_id: bool,
-    /// Treat control characters in topics, filters and client identifiers as malformed.
+    /// Treat control characters in any text of a packet as malformed.
     pub control_characters: bool,
     /// Check payloads that are marked as UTF-8.
     pub payload_format: bool,

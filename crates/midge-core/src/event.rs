@@ -3,10 +3,12 @@
 use crate::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 use midge_codec::{QoS, ReasonCode, ReasonPacket, Version};
 
+use crate::link::Link;
 use crate::queue::Queue;
+use crate::session::Session;
 use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
@@ -177,7 +179,13 @@ impl std::fmt::Display for DisconnectReason {
     }
 }
 
-/// What happened, in order, as seen by an observer.
+/// What happened, as seen by an observer.
+///
+/// Connections and sessions are told of in the order in which they begin and end, whichever threads
+/// that happens on; so are subscriptions. A message that is just being handled for a connection when
+/// that ends may be told of afterwards. Each connection and each session has a number of its own,
+/// from 1 on and never used again: where two have the same client identifier, the numbers tell them
+/// apart.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -194,16 +202,26 @@ pub enum Event {
         peer: Arc<str>,
         /// Whether a session was resumed.
         session_present: bool,
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the session.
+        session: u64,
     },
     /// A connection was refused or given up before a session was attached.
     #[non_exhaustive]
     ConnectionRefused {
-        /// Client identifier, empty if CONNECT did not come or could not be read.
+        /// Client identifier as sent, empty if CONNECT did not come or could not be read.
         client_id: Arc<str>,
         /// Where it came from.
         peer: Arc<str>,
         /// Why.
         reason: DisconnectReason,
+        /// User name, if CONNECT has one.
+        username: Option<Arc<str>>,
+        /// What the refusal says beyond the reason, if it comes with a text.
+        text: Option<Arc<str>>,
+        /// Number of the connection.
+        connection: u64,
     },
     /// A connected client's connection ended.
     #[non_exhaustive]
@@ -212,6 +230,10 @@ pub enum Event {
         client_id: Arc<str>,
         /// Why.
         reason: DisconnectReason,
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the session.
+        session: u64,
     },
     /// A subscription was made or replaced.
     #[non_exhaustive]
@@ -222,6 +244,10 @@ pub enum Event {
         filter: Arc<str>,
         /// Granted QoS.
         qos: QoS,
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the session.
+        session: u64,
     },
     /// A subscription was refused.
     #[non_exhaustive]
@@ -232,6 +258,10 @@ pub enum Event {
         filter: Arc<str>,
         /// Reason code in SUBACK.
         reason: ReasonCode,
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the session.
+        session: u64,
     },
     /// A subscription was removed.
     #[non_exhaustive]
@@ -240,6 +270,10 @@ pub enum Event {
         client_id: Arc<str>,
         /// Topic filter as sent.
         filter: Arc<str>,
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the session.
+        session: u64,
     },
     /// A message was accepted and routed.
     #[non_exhaustive]
@@ -248,6 +282,10 @@ pub enum Event {
         message: SharedMessage,
         /// Receivers that matched.
         matched: usize,
+        /// Number of the publisher's connection, if a client published it.
+        connection: Option<u64>,
+        /// Number of the publisher's session, if a client published it.
+        session: Option<u64>,
     },
     /// A message was written towards a client.
     #[non_exhaustive]
@@ -258,6 +296,10 @@ pub enum Event {
         message: SharedMessage,
         /// QoS of this delivery.
         qos: QoS,
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the session.
+        session: u64,
     },
     /// A client finished the acknowledgement of a QoS 1 or 2 message.
     #[non_exhaustive]
@@ -266,6 +308,10 @@ pub enum Event {
         client_id: Arc<str>,
         /// The message.
         message: SharedMessage,
+        /// Number of the connection.
+        connection: u64,
+        /// Number of the session.
+        session: u64,
     },
     /// A message was dropped, for one receiver or (without one) altogether.
     #[non_exhaustive]
@@ -276,6 +322,10 @@ pub enum Event {
         topic: Arc<str>,
         /// Why.
         reason: DropReason,
+        /// Number of the connection, if a message of a client was not taken.
+        connection: Option<u64>,
+        /// Number of the session, if it is about one.
+        session: Option<u64>,
     },
     /// A retained message expired.
     #[non_exhaustive]
@@ -288,6 +338,8 @@ pub enum Event {
     SessionEnded {
         /// Client identifier.
         client_id: Arc<str>,
+        /// Number of the session.
+        session: u64,
     },
     /// A will was published.
     #[non_exhaustive]
@@ -296,6 +348,8 @@ pub enum Event {
         client_id: Arc<str>,
         /// Its topic name.
         topic: Arc<str>,
+        /// Number of the session.
+        session: u64,
     },
     /// A reason code that a hook or the host gave cannot stand in the packet that it was given for:
     /// the client got another one. See [`Refusal`](crate::Refusal).
@@ -309,6 +363,8 @@ pub enum Event {
         given: ReasonCode,
         /// The code that was sent.
         sent: ReasonCode,
+        /// Number of its connection, if it has one.
+        connection: Option<u64>,
     },
 }
 
@@ -372,6 +428,45 @@ impl Event {
         }
     }
 
+    /// The number of the connection that it concerns, if any.
+    pub fn connection(&self) -> Option<u64> {
+        match self {
+            Self::ClientConnected { connection, .. }
+            | Self::ConnectionRefused { connection, .. }
+            | Self::ClientDisconnected { connection, .. }
+            | Self::Subscribed { connection, .. }
+            | Self::SubscribeRefused { connection, .. }
+            | Self::Unsubscribed { connection, .. }
+            | Self::Delivered { connection, .. }
+            | Self::Acknowledged { connection, .. } => Some(*connection),
+            Self::Published { connection, .. }
+            | Self::Dropped { connection, .. }
+            | Self::ReasonReplaced { connection, .. } => *connection,
+            Self::RetainedExpired { .. } | Self::SessionEnded { .. } | Self::WillSent { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The number of the session that it concerns, if any.
+    pub fn session(&self) -> Option<u64> {
+        match self {
+            Self::ClientConnected { session, .. }
+            | Self::ClientDisconnected { session, .. }
+            | Self::Subscribed { session, .. }
+            | Self::SubscribeRefused { session, .. }
+            | Self::Unsubscribed { session, .. }
+            | Self::Delivered { session, .. }
+            | Self::Acknowledged { session, .. }
+            | Self::SessionEnded { session, .. }
+            | Self::WillSent { session, .. } => Some(*session),
+            Self::Published { session, .. } | Self::Dropped { session, .. } => *session,
+            Self::ConnectionRefused { .. }
+            | Self::RetainedExpired { .. }
+            | Self::ReasonReplaced { .. } => None,
+        }
+    }
+
     /// Bytes of the message or text that it keeps alive.
     pub fn size(&self) -> usize {
         match self {
@@ -381,6 +476,15 @@ impl Event {
             | Self::RetainedExpired { message } => message.size(),
             Self::ClientConnected { username, .. } => {
                 username.as_ref().map_or(0, |name| name.len())
+            }
+            Self::ConnectionRefused {
+                client_id,
+                username,
+                text,
+                ..
+            } => {
+                let texts = [username.as_ref(), text.as_ref()].into_iter().flatten();
+                client_id.len() + texts.map(|text| text.len()).sum::<usize>()
             }
             Self::Dropped { topic, .. } | Self::WillSent { topic, .. } => topic.len(),
             Self::Subscribed { filter, .. }
@@ -406,6 +510,50 @@ pub struct Observed {
 pub(crate) struct Taps {
     mask: AtomicU32,
     taps: RwLock<TapList>,
+    /// Events that have a place among those of other threads, in that order, with what led to them.
+    recorded: Mutex<Vec<(Tick, Event)>>,
+    /// Recorded events are handed on by one thread at a time, so that they stay in order.
+    handing_on: Mutex<()>,
+}
+
+/// Whom an event is about, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Whom<'a> {
+    pub(crate) client_id: Option<&'a Arc<str>>,
+    pub(crate) connection: Option<u64>,
+    pub(crate) session: Option<u64>,
+}
+
+impl<'a> Whom<'a> {
+    pub(crate) const NOBODY: Self = Self {
+        client_id: None,
+        connection: None,
+        session: None,
+    };
+
+    pub(crate) fn client(client_id: &'a Arc<str>) -> Self {
+        Self {
+            client_id: Some(client_id),
+            ..Self::NOBODY
+        }
+    }
+
+    pub(crate) fn session(session: &'a Session) -> Self {
+        Self {
+            client_id: Some(&session.client_id),
+            connection: None,
+            session: Some(session.number),
+        }
+    }
+
+    /// A connection and its session, if it has one.
+    pub(crate) fn on(link: &Link, session: Option<&'a Arc<Session>>) -> Self {
+        Self {
+            client_id: session.map(|session| &session.client_id),
+            connection: Some(link.number()),
+            session: session.map(|session| session.number),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -413,6 +561,13 @@ pub(crate) struct TapList {
     open: Vec<(EventMask, Arc<Queue<Observed>>)>,
     /// The hub has ended: no more are taken.
     ended: bool,
+}
+
+/// What is to be done for observers once events have been pushed.
+#[derive(Default)]
+struct Ready {
+    queues: Vec<Arc<Queue<Observed>>>,
+    closed: bool,
 }
 
 impl Taps {
@@ -453,26 +608,52 @@ impl Taps {
         self.mask.store(mask, Ordering::Relaxed);
     }
 
+    /// Notes events, with the lock held that guards what they tell of.
+    pub(crate) fn record(&self, at: Tick, events: impl Iterator<Item = Event>) {
+        let mut recorded = self.recorded.lock();
+        recorded.extend(events.map(|event| (at, event)));
+    }
+
+    /// Hands on what was recorded, also by others, with no lock held.
+    pub(crate) fn hand_on(&self) {
+        let mut ready = Ready::default();
+        {
+            let _turn = self.handing_on.lock();
+            let recorded = std::mem::take(&mut *self.recorded.lock());
+            for (at, event) in recorded {
+                self.push(at, &event, &mut ready);
+            }
+        }
+        self.wake(ready);
+    }
+
     /// Hands an event to everybody who wants it, with no lock held.
-    pub(crate) fn emit(&self, at: Tick, event: Event) {
+    pub(crate) fn emit(&self, at: Tick, event: &Event) {
+        let mut ready = Ready::default();
+        self.push(at, event, &mut ready);
+        self.wake(ready);
+    }
+
+    fn push(&self, at: Tick, event: &Event, ready: &mut Ready) {
         let kind = event.kind();
-        let mut closed = false;
-        let mut wake = Vec::new();
         for (mask, queue) in &self.taps.read().open {
             if mask.intersects(kind) {
                 let bytes = event.size();
                 let event = event.clone();
-                let (_, ready) = queue.push(Observed { at, event }, bytes);
-                if ready {
-                    wake.push(queue.clone());
+                let (_, is_ready) = queue.push(Observed { at, event }, bytes);
+                if is_ready {
+                    ready.queues.push(queue.clone());
                 }
             }
-            closed |= queue.is_closed();
+            ready.closed |= queue.is_closed();
         }
-        for queue in wake {
+    }
+
+    fn wake(&self, ready: Ready) {
+        for queue in ready.queues {
             queue.wake();
         }
-        if closed {
+        if ready.closed {
             self.remove_all(|queue| queue.is_closed());
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::sync::{Mutex, OnceLock};
 
 use crate::event::DisconnectReason;
+use crate::hooks::ClientInfo;
 use crate::outbox::Outbox;
 use crate::session::Session;
 use crate::time::{Tick, TimerKey};
@@ -52,16 +53,23 @@ pub struct Link {
     charged: AtomicU32,
     pub(crate) peer: Arc<str>,
     pub(crate) listener: Arc<str>,
+    /// No other connection of its hub has or had it.
+    number: u64,
+    /// Who wants to connect, from CONNECT until a session is attached.
+    caller: Mutex<Option<Arc<ClientInfo>>>,
 }
 
 impl Link {
     pub(crate) fn new(
+        number: u64,
         peer: Arc<str>,
         listener: Arc<str>,
         notify: Arc<dyn Notify>,
         now: Tick,
     ) -> Self {
         Self {
+            number,
+            caller: Mutex::default(),
             peer,
             listener,
             notify,
@@ -113,6 +121,21 @@ impl Link {
     /// Whether a session is or was attached: the client got CONNACK with success.
     pub fn has_session(&self) -> bool {
         self.session.get().is_some()
+    }
+
+    /// Its number: from 1 on, and no other connection of the broker has or had it.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Notes who wants to connect, or that nobody does any more.
+    pub(crate) fn set_caller(&self, caller: Option<Arc<ClientInfo>>) {
+        let before = std::mem::replace(&mut *self.caller.lock(), caller);
+        drop(before);
+    }
+
+    pub(crate) fn caller(&self) -> Option<Arc<ClientInfo>> {
+        self.caller.lock().clone()
     }
 
     /// Where the connection comes from.
@@ -196,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_the_sum_of_both_sides() {
-        let link = Link::new("".into(), "".into(), Arc::new(Nobody), Tick(0));
+        let link = Link::new(1, "".into(), "".into(), Arc::new(Nobody), Tick(0));
         for (input, output) in [
             (0, 0),
             (1, 0),

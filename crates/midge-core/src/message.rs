@@ -21,6 +21,9 @@ const MESSAGE: usize = size_of::<Message>() + 80;
 /// list that may be half empty.
 const RECEIVER: usize = 2 * 40 + 2 * 64;
 
+/// What a message that expires adds for each receiver: a place in the order of expiry.
+const EXPIRES: usize = 48;
+
 /// The most that a receiver is charged for a message of a run, beyond the packet.
 pub(crate) const SMALL_MESSAGE: usize = MESSAGE + RECEIVER + 1024;
 
@@ -244,17 +247,27 @@ impl Message {
         let client = self.origin.client_id().map_or(0, str::len);
         let copied = if payload >= SHARE_FROM { 0 } else { payload };
         let whole = MESSAGE + head + client + copied;
+        let receiver = self.place();
         // No message comes near to 4 GiB: it was one packet.
-        self.cost = (RECEIVER + MESSAGE + head + client + payload) as u32;
-        self.share = (RECEIVER + whole) as u32;
+        self.cost = (receiver + MESSAGE + head + client + payload) as u32;
+        self.share = (receiver + whole) as u32;
         if once || self.retain || head >= SHARE_FROM {
             self.charge_once(whole, budget);
         }
     }
 
+    /// Bytes of its place at each receiver.
+    #[inline]
+    fn place(&self) -> usize {
+        match self.expires {
+            Tick::NEVER => RECEIVER,
+            _ => RECEIVER + EXPIRES,
+        }
+    }
+
     #[cold]
     fn charge_once(&mut self, whole: usize, budget: &Arc<Budget>) {
-        self.share = RECEIVER as u32;
+        self.share = self.place() as u32;
         self.charge = Some(match self.retain {
             true => {
                 let levels = 1 + self.topic().bytes().filter(|byte| *byte == b'/').count();

@@ -65,6 +65,8 @@ pub enum Op {
     Session {
         /// Client identifier.
         client_id: Arc<str>,
+        /// User name of the client that made it, if it had one. It never changes.
+        username: Option<Arc<str>>,
         /// Session expiry interval in seconds, never 0.
         expiry_s: u32,
         /// The will of the present connection.
@@ -154,6 +156,8 @@ pub enum Op {
 /// A session as a store gives it back.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveredSession {
+    /// User name of the client that made it, if it had one.
+    pub username: Option<Arc<str>>,
     /// Session expiry interval in seconds.
     pub expiry_s: u32,
     /// A will that was not published.
@@ -329,10 +333,12 @@ impl MemoryInner {
         match op {
             Op::Session {
                 client_id,
+                username,
                 expiry_s,
                 will,
             } => {
                 let session = &mut self.sessions.entry(client_id).or_default().session;
+                session.username = username;
                 session.expiry_s = expiry_s;
                 session.will = will;
             }

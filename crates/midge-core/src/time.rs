@@ -56,6 +56,8 @@ pub(crate) enum Due {
     RetainedExpiry(SharedMessage),
     /// A hook's answer that did not come.
     HookTimeout(Deferred),
+    /// Messages that wait for a session may have expired.
+    QueueExpiry(Arc<Session>),
     /// Publish the `$SYS` topics.
     Sys,
 }
@@ -63,6 +65,16 @@ pub(crate) enum Due {
 /// Names an armed deadline so that it can be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerKey(Tick, NonZeroU64);
+
+impl TimerKey {
+    /// Its moment.
+    pub(crate) fn at(self) -> Tick {
+        self.0
+    }
+}
+
+/// Deadlines that are looked at for those of one kind.
+const LOOKED_AT: usize = 256;
 
 /// All deadlines of a hub, in one ordered structure. As many entries as there are things alive.
 #[derive(Default)]
@@ -72,6 +84,9 @@ pub(crate) struct Timers {
 
 struct TimersInner {
     due: BTreeMap<TimerKey, Due>,
+    /// Sessions whose [`Due::QueueExpiry`] was taken, until their messages are dropped: who needs the
+    /// room meanwhile helps.
+    expiring: Vec<Arc<Session>>,
     sequence: NonZeroU64,
 }
 
@@ -79,6 +94,7 @@ impl Default for TimersInner {
     fn default() -> Self {
         Self {
             due: BTreeMap::new(),
+            expiring: Vec::new(),
             sequence: NonZeroU64::MIN,
         }
     }
@@ -119,7 +135,48 @@ impl Timers {
         if key.0 > now {
             return None;
         }
-        inner.due.pop_first().map(|(key, due)| (key.0, due))
+        let (key, due) = inner.due.pop_first()?;
+        if let Due::QueueExpiry(session) = &due {
+            let session = session.clone();
+            inner.expiring.push(session);
+        }
+        Some((key.0, due))
+    }
+
+    /// Whether something is due at `now` that nobody has taken yet, or messages are just expiring.
+    pub(crate) fn is_due(&self, now: Tick) -> bool {
+        let inner = self.inner.lock();
+        let next = inner.due.first_key_value();
+        !inner.expiring.is_empty() || next.is_some_and(|(key, _)| key.0 <= now)
+    }
+
+    /// The sessions whose messages are just expiring.
+    pub(crate) fn expiring(&self) -> Vec<Arc<Session>> {
+        self.inner.lock().expiring.clone()
+    }
+
+    /// Takes a session out that may have expired messages at `now`, before the deadlines ahead of it:
+    /// if there is one among the first that are due.
+    pub(crate) fn pop_queue_expiry(&self, now: Tick) -> Option<Arc<Session>> {
+        let mut inner = self.inner.lock();
+        let due = inner.due.iter().take_while(|(key, _)| key.0 <= now);
+        let mut sessions = due
+            .take(LOOKED_AT)
+            .filter(|(_, due)| matches!(due, Due::QueueExpiry(_)));
+        let key = *sessions.next()?.0;
+        let Due::QueueExpiry(session) = inner.due.remove(&key)? else {
+            return None;
+        };
+        inner.expiring.push(session.clone());
+        Some(session)
+    }
+
+    /// The messages of a session that was taken have expired.
+    pub(crate) fn has_expired(&self, session: &Arc<Session>) {
+        let mut inner = self.inner.lock();
+        let at = (inner.expiring.iter()).position(|known| Arc::ptr_eq(known, session));
+        // Whoever calls has the session, so this is not its end.
+        at.map(|at| inner.expiring.swap_remove(at));
     }
 
     pub(crate) fn clear(&self) {

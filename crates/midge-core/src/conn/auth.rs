@@ -7,7 +7,7 @@ use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacke
 
 use super::handshake::Handshake;
 use super::{Connection, Fault, Phase, Step, Then};
-use crate::event::DisconnectReason;
+use crate::event::{DisconnectReason, Whom};
 use crate::guard::Hook;
 use crate::hooks::{Answer, AuthReply, AuthStep, ClientInfo, EnhancedVerdict, HookSet, Refusal};
 use crate::hub::no_memory;
@@ -187,9 +187,9 @@ impl Connection {
             }
             // MQTT-4.12.1-2
             Answer::Auth(AuthReply::Refuse(mut refusal)) | Answer::Deny(mut refusal) => {
-                let client_id = self.session.as_ref().map(|session| &session.client_id);
+                let whom = Whom::on(&self.link, self.session.as_ref());
                 let packet = (ReasonPacket::Disconnect, self.version); // MQTT-3.14.2-1
-                refusal.reason = self.batch.carried(client_id, packet, refusal.reason);
+                refusal.reason = self.batch.carried(whom, packet, refusal.reason);
                 Err(Fault {
                     reason: DisconnectReason::ByServer(refusal.reason),
                     refusal: Some(refusal),

@@ -8,10 +8,11 @@ use midge_codec::{
 };
 
 use super::connack::{encode_refusal, refusal_for_unreadable};
+use super::intake::has_control;
 use super::waiting::message_size;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::budget::Charge;
-use crate::event::DisconnectReason;
+use crate::event::{DisconnectReason, Whom};
 use crate::guard::Hook;
 use crate::hooks::{
     Answer, AuthReply, ClientInfo, ConnectRequest, HookSet, Refusal, Verdict, user_properties,
@@ -92,9 +93,23 @@ impl Connection {
         }
     }
 
-    pub(super) fn connect(&mut self, connect: &Connect<'_>) -> Step {
+    /// CONNECT, with what is wrong with any of its texts.
+    pub(super) fn connect(
+        &mut self,
+        connect: &Connect<'_>,
+        text_fault: Option<&'static str>,
+    ) -> Step {
         self.version = connect.version;
         self.bridge = connect.bridge;
+        let caller = Arc::new(ClientInfo {
+            client_id: connect.client_id.into(),
+            username: connect.username.map(Arc::from),
+            peer: self.link.peer.clone(),
+            listener: self.link.listener.clone(),
+            version: connect.version,
+        });
+        // Whoever refuses it knows whom.
+        self.link.set_caller(Some(caller.clone()));
         let config = self.hub.config();
         if !config.mqtt.accepts(connect.version) {
             return self.refuse(
@@ -102,13 +117,14 @@ impl Connection {
                 Refusal::new(ReasonCode::UnsupportedProtocolVersion),
             );
         }
-        let client_id = match self.client_id(connect) {
-            Ok(id) => id,
-            Err(what) => {
-                let refusal = Refusal::new(ReasonCode::ClientIdentifierNotValid).text(what);
-                return self.refuse(connect.version, refusal);
-            }
-        };
+        if let Err(what) = self.check_client_id(connect) {
+            let refusal = Refusal::new(ReasonCode::ClientIdentifierNotValid).text(what);
+            return self.refuse(connect.version, refusal);
+        }
+        if let Some(what) = text_fault {
+            let refusal = Refusal::new(ReasonCode::MalformedPacket).text(what);
+            return self.refuse(connect.version, refusal);
+        }
         if let Err(refusal) = self.check_will(connect) {
             return self.refuse(connect.version, refusal);
         }
@@ -122,8 +138,14 @@ impl Connection {
                 Refusal::new(ReasonCode::ProtocolError).text(what),
             );
         }
-        let assigned = connect.client_id.is_empty();
-        let handshake = Box::new(self.handshake(connect, client_id, assigned));
+        let client = match connect.client_id {
+            "" => Arc::new(ClientInfo {
+                client_id: self.hub.assign_client_id(),
+                ..ClientInfo::clone(&caller)
+            }),
+            _ => caller,
+        };
+        let handshake = Box::new(self.handshake(connect, client));
         self.maximum_packet = handshake.maximum_packet;
         self.problem_information = handshake.problem_information;
         if handshake.method.is_some() {
@@ -141,8 +163,8 @@ impl Connection {
         }
     }
 
-    /// The client identifier: the client's, or an assigned one (MQTT-3.1.3-5 to MQTT-3.1.3-9).
-    fn client_id(&self, connect: &Connect<'_>) -> Result<Arc<str>, &'static str> {
+    /// What is said against a client identifier (MQTT-3.1.3-5 to MQTT-3.1.3-9).
+    fn check_client_id(&self, connect: &Connect<'_>) -> Result<(), &'static str> {
         let config = self.hub.config();
         let id = connect.client_id;
         if id.is_empty() {
@@ -151,7 +173,7 @@ impl Connection {
                 Version::V311 if !connect.clean_start => {
                     Err("an empty client identifier needs a clean session")
                 }
-                _ => Ok(self.hub.assign_client_id()),
+                _ => Ok(()),
             };
         }
         if id.len() > config.limits.client_id_bytes {
@@ -161,8 +183,11 @@ impl Connection {
         {
             return Err("the client identifier is longer than 23 characters");
         }
-        self.hub.check_control(id)?;
-        Ok(id.into())
+        // Clients before 5.0 can be told of nothing else that is wrong with a text.
+        if config.strict.control_characters && has_control(id) {
+            return Err("control characters in the client identifier");
+        }
+        Ok(())
     }
 
     /// What is said against a will. One that is dropped alone does not keep its client out.
@@ -188,7 +213,7 @@ impl Connection {
         }
     }
 
-    fn handshake(&self, connect: &Connect<'_>, client_id: Arc<str>, assigned: bool) -> Handshake {
+    fn handshake(&self, connect: &Connect<'_>, client: Arc<ClientInfo>) -> Handshake {
         let properties = connect.properties;
         let config = self.hub.config();
         let v5 = connect.version == Version::V5;
@@ -213,13 +238,7 @@ impl Connection {
         });
         Handshake {
             request: ConnectRequest {
-                client: Arc::new(ClientInfo {
-                    client_id,
-                    username: connect.username.map(Arc::from),
-                    peer: self.link.peer.clone(),
-                    listener: self.link.listener.clone(),
-                    version: connect.version,
-                }),
+                client,
                 password: connect.password.map(Bytes::copy_from_slice),
                 clean_start: connect.clean_start,
                 keep_alive: connect.keep_alive,
@@ -230,7 +249,7 @@ impl Connection {
                 },
             },
             version: connect.version,
-            assigned,
+            assigned: connect.client_id.is_empty(),
             expiry_s: asked,
             receive_maximum: properties.receive_maximum().unwrap_or(u16::MAX),
             maximum_packet: properties.maximum_packet_size().unwrap_or(u32::MAX),
@@ -290,9 +309,13 @@ impl Connection {
         let Some(objection) = self.hub.objection(&will.parts()) else {
             return;
         };
-        let (client_id, reason) = (&request.client.client_id, objection.drop_reason());
+        let whom = Whom {
+            client_id: Some(&request.client.client_id),
+            ..Whom::on(&self.link, None)
+        };
+        let reason = objection.drop_reason();
         self.batch
-            .dropped(&self.hub.shared, Some(client_id), &will.topic, reason);
+            .dropped(&self.hub.shared, whom, &will.topic, reason);
         request.will = None;
     }
 
@@ -379,9 +402,14 @@ impl Connection {
 
     /// Refuses CONNECT: CONNACK with a reason where there is one, and the end.
     pub(super) fn refuse(&mut self, version: Version, mut refusal: Refusal) -> Step {
+        let caller = self.link.caller();
+        let whom = Whom {
+            client_id: caller.as_ref().map(|caller| &caller.client_id),
+            ..Whom::on(&self.link, None)
+        };
         // MQTT-3.2.2-8
         refusal.reason =
-            (self.batch).carried(None, (ReasonPacket::Connack, version), refusal.reason);
+            (self.batch).carried(whom, (ReasonPacket::Connack, version), refusal.reason);
         if encode_refusal(
             version,
             &refusal,
@@ -390,7 +418,10 @@ impl Connection {
         ) {
             self.batch.packet_sent();
         }
-        Err(Fault::silent(DisconnectReason::Refused(refusal.reason)))
+        Err(Fault {
+            reason: DisconnectReason::Refused(refusal.reason),
+            refusal: Some(refusal),
+        })
     }
 
     pub(super) fn exchange_packet(

@@ -1,9 +1,13 @@
 //! What a connection takes, and what is said about the rest.
 
-use midge_codec::{DecodeError, RawPacket};
+use midge_codec::{DecodeError, Packet, RawPacket, Side};
 
-use super::{CONNECT, Connection, Fault, Phase};
+use super::{CONNECT, Connection, Fault, Phase, second_connect};
 use crate::event::DisconnectReason;
+
+pub(super) fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
 
 impl Connection {
     /// What a packet that cannot be decoded means here: after CONNACK a DISCONNECT, before it a
@@ -19,6 +23,25 @@ impl Connection {
             });
         }
         Fault::violation(error.reason, error.what)
+    }
+
+    /// What the first byte of an incomplete packet is at fault for: nobody waits for the rest.
+    #[cold]
+    pub(super) fn first_fault(&mut self, first: u8) -> Option<Fault> {
+        if matches!(self.phase, Phase::Connected) && first >> 4 == CONNECT {
+            return Some(second_connect());
+        }
+
+        let error = RawPacket::first_byte_fault(first, self.version, Side::Client)?;
+        Some(self.decode_fault(&error, &[first]))
+    }
+
+    /// What is wrong with a text of a packet, whichever it is: control characters are malformed where
+    /// the option says so (section 1.5.4).
+    #[inline]
+    pub(super) fn text_fault(&self, packet: &Packet<'_>) -> Option<&'static str> {
+        let strict = self.hub.config().strict.control_characters;
+        (strict && packet.any_text(has_control)).then_some("control characters")
     }
 
     /// Bytes of the largest packet that is taken now.

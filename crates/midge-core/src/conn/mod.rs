@@ -322,7 +322,12 @@ impl Connection {
             }
             let raw = match midge_codec::split(rest, self.largest_packet()) {
                 Ok(Some(raw)) => raw,
-                Ok(None) => break,
+                Ok(None) => {
+                    if let Some(fault) = rest.first().and_then(|first| self.first_fault(*first)) {
+                        self.fail(fault);
+                    }
+                    break;
+                }
                 Err(error) => {
                     let fault = self.decode_fault(&error, rest);
                     self.fail(fault);
@@ -512,13 +517,22 @@ impl Connection {
             Ok(packet) => packet,
             Err(error) => return Err(self.decode_fault_raw(&error, raw)),
         };
+        // A CONNECT has answers of its own.
+        if let Some(what) = self.text_fault(&packet)
+            && !matches!(packet, Packet::Connect(_))
+        {
+            return Err(Fault::violation(ReasonCode::MalformedPacket, what));
+        }
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Connected => {
                 self.phase = Phase::Connected;
                 self.connected_packet(&packet, backing)
             }
-            Phase::Fresh => match packet {
-                Packet::Connect(connect) => self.connect(&connect),
+            Phase::Fresh => match &packet {
+                Packet::Connect(connect) => {
+                    let fault = self.text_fault(&packet);
+                    self.connect(connect, fault)
+                }
                 _ => Err(not_connect()),
             },
             Phase::Exchange(handshake) => self.exchange_packet(handshake, &packet),
@@ -563,10 +577,7 @@ impl Connection {
             }
             Packet::Disconnect(disconnect) => self.disconnect(disconnect),
             Packet::Auth(auth) => self.auth(auth),
-            Packet::Connect(_) => Err(Fault::violation(
-                ReasonCode::ProtocolError,
-                "a second CONNECT",
-            )),
+            Packet::Connect(_) => Err(second_connect()),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => Err(
                 Fault::violation(ReasonCode::ProtocolError, "a packet that only servers send"),
             ),
@@ -607,6 +618,11 @@ fn not_connect() -> Fault {
         reason: ReasonCode::ProtocolError,
         what: "the first packet is not CONNECT",
     })
+}
+
+/// MQTT-3.1.0-2
+fn second_connect() -> Fault {
+    Fault::violation(ReasonCode::ProtocolError, "a second CONNECT")
 }
 
 const NO_PROPERTIES: Properties<'static> = Properties::EMPTY;

@@ -7,7 +7,7 @@ use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Ver
 
 use super::waiting::message_size;
 use super::{Connection, Fault, Step, Then};
-use crate::event::DropReason;
+use crate::event::{DropReason, Whom};
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{ClientPublisher, Consequence, Publisher, Unpublished, no_memory};
@@ -36,10 +36,10 @@ impl Connection {
         if let Some(bucket) = &mut self.publish_bucket
             && !bucket.take(self.batch.now())
         {
-            let client_id = self.session.as_ref().map(|session| &session.client_id);
+            let whom = Whom::on(&self.link, self.session.as_ref());
             let reason = DropReason::RateExceeded;
             self.batch
-                .dropped(&self.hub.shared, client_id, publish.topic, reason);
+                .dropped(&self.hub.shared, whom, publish.topic, reason);
             return Err(Fault::violation(
                 ReasonCode::MessageRateTooHigh,
                 "more messages a second than limits.publish_rate",
@@ -133,10 +133,9 @@ impl Connection {
 
     /// A message that cannot be kept while a hook thinks about it.
     pub(super) fn publish_forgotten(&mut self, held: &HeldPublish) {
-        let client_id = self.session.as_ref().map(|session| &session.client_id);
+        let whom = Whom::on(&self.link, self.session.as_ref());
         let (topic, reason) = (&held.message.topic, DropReason::MemoryFull);
-        self.batch
-            .dropped(&self.hub.shared, client_id, topic, reason);
+        self.batch.dropped(&self.hub.shared, whom, topic, reason);
         self.acknowledge_refusal(held.message.qos, held.packet_id, &no_memory());
     }
 
@@ -243,9 +242,9 @@ impl Connection {
         reason: DropReason,
         refusal: &Refusal,
     ) {
-        let client_id = self.session.as_ref().map(|session| &session.client_id);
+        let whom = Whom::on(&self.link, self.session.as_ref());
         self.batch
-            .dropped(&self.hub.shared, client_id, message.topic, reason);
+            .dropped(&self.hub.shared, whom, message.topic, reason);
         self.acknowledge_refusal(message.qos, packet_id, refusal);
     }
 
@@ -265,9 +264,9 @@ impl Connection {
             return;
         }
 
-        let client_id = self.session.as_ref().map(|session| &session.client_id);
+        let whom = Whom::on(&self.link, self.session.as_ref());
         let packet = (packet, self.version);
-        let reason = self.batch.carried(client_id, packet, refusal.reason);
+        let reason = self.batch.carried(whom, packet, refusal.reason);
         self.acknowledge(qos, packet_id, reason, refusal.text.as_deref());
     }
 

@@ -9,7 +9,7 @@ use midge_codec::{
 
 use super::handshake::granted;
 use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
-use crate::event::DisconnectReason;
+use crate::event::{DisconnectReason, Whom};
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{Grant, Subscribing, slice};
@@ -108,9 +108,6 @@ impl Connection {
         if let Err(what) = self.hub.check_filter(filter.filter) {
             refuse(ReasonCode::TopicFilterInvalid, what);
         }
-        self.hub
-            .check_control(filter.filter)
-            .map_err(|what| Fault::violation(ReasonCode::MalformedPacket, what))?;
         Ok(grant)
     }
 
@@ -152,9 +149,9 @@ impl Connection {
 
     /// A hook refuses the filter that it was asked about.
     fn deny(&mut self, held: &mut HeldSubscribe, refusal: Refusal) {
-        let client_id = self.session.as_ref().map(|session| &session.client_id);
+        let whom = Whom::on(&self.link, self.session.as_ref());
         let packet = (ReasonPacket::Suback, self.version); // MQTT-3.9.3-2
-        let reason = self.batch.carried(client_id, packet, refusal.reason);
+        let reason = self.batch.carried(whom, packet, refusal.reason);
         if let Some(grant) = held.work.grants.get_mut(held.at) {
             grant.answer = Some(reason);
         }

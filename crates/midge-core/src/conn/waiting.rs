@@ -68,7 +68,7 @@ struct Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.hub.timers.cancel(self.deadline);
+        self.hub.shared.timers.cancel(self.deadline);
     }
 }
 

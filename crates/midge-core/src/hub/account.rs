@@ -70,14 +70,17 @@ impl Hub {
         client: &ClientInfo,
     ) -> Result<(Arc<Session>, bool), Refusal> {
         let client_id = &client.client_id;
-        let texts = client_id.len() + client.username.as_ref().map_or(0, |name| name.len());
+        // That of the present client and that of the one who made the session.
+        let names = 2 * client.username.as_ref().map_or(0, |name| name.len());
+        let texts = client_id.len() + names;
         let known = sessions.find(client_id).cloned();
         let present = known.is_some();
         if !present && sessions.len() >= self.config().limits.sessions {
             return Err(Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions"));
         }
 
-        let session = known.unwrap_or_else(|| self.new_session(client_id.clone()));
+        let session =
+            known.unwrap_or_else(|| self.new_session(client_id.clone(), client.username.clone()));
         if !session.lock().admit(&self.shared.budget, texts) {
             return Err(no_memory());
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Hub;
 use crate::message::Origin;
-use crate::session::{Stage, State};
+use crate::session::{Session, Stage, State};
 use crate::store::{Recovered, RecoveredSession};
 use crate::sync::Mutex;
 use crate::time::Tick;
@@ -56,7 +56,7 @@ impl Hub {
             let mut state = session.lock();
             if state.expiry_s > 0 && !state.dead {
                 left.sessions
-                    .push((session.client_id.clone(), keep(&mut state)));
+                    .push((session.client_id.clone(), keep(&session, &mut state)));
             }
         }
         let of_clients = |message: &&crate::SharedMessage| *message.origin() != Origin::Broker;
@@ -67,7 +67,7 @@ impl Hub {
     }
 }
 
-fn keep(state: &mut State) -> RecoveredSession {
+fn keep(session: &Session, state: &mut State) -> RecoveredSession {
     let mut flights: Vec<_> = (state.inflight.iter_mut())
         .map(|(packet_id, entry)| {
             let released = entry.stage == Stage::Released;
@@ -81,6 +81,7 @@ fn keep(state: &mut State) -> RecoveredSession {
     let sent = flights.into_iter().map(|(_, delivery)| delivery);
 
     RecoveredSession {
+        username: session.username.clone(),
         expiry_s: state.expiry_s,
         will: state.will.as_deref().map(|will| (**will).clone()),
         subscriptions: (state.subscriptions.iter())

@@ -8,7 +8,7 @@ use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 
 use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::batch::Batch;
-use crate::event::DropReason;
+use crate::event::{DropReason, Whom};
 use crate::guard::Hook;
 use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
 use crate::message::{MessageRef, Origin, OwnedMessage};
@@ -253,7 +253,17 @@ impl Hub {
         let Desk { batch, cache, .. } = desk;
         let (origin, cache) = match client_id {
             Some(id) => {
-                self.authorize_host(id, &message)?;
+                if let Err(refusal) = self.authorize_host(id, &message) {
+                    let client_id = id.into();
+                    let reason = DropReason::NotAuthorized;
+                    self.begin_with(batch, now()).dropped(
+                        &self.shared,
+                        Whom::client(&client_id),
+                        message.topic,
+                        reason,
+                    );
+                    return Err(PublishError::Refused(refusal));
+                }
                 // No Local may hide it from some: what is remembered is for the host's own.
                 (Origin::Client(id.into()), None)
             }
@@ -331,31 +341,25 @@ impl Hub {
     }
 
     /// A message in the name of a client passes the same authorization as the client's own.
-    fn authorize_host(
-        &self,
-        client_id: &str,
-        message: &MessageRef<'_>,
-    ) -> Result<(), PublishError> {
+    fn authorize_host(&self, client_id: &str, message: &MessageRef<'_>) -> Result<(), Refusal> {
         let Some(hooks) = self.hooks(HookSet::AUTHORIZE_PUBLISH) else {
             return Ok(());
         };
         let client = self.info_of(client_id);
-        let refusal = match self.in_hook(Hook::AuthorizePublish, || {
+        match self.in_hook(Hook::AuthorizePublish, || {
             hooks.authorize_publish(&client, message)
         }) {
-            Verdict::Allow => return Ok(()),
-            Verdict::Deny(refusal) => refusal,
+            Verdict::Allow => Ok(()),
+            Verdict::Deny(refusal) => Err(refusal),
             Verdict::Defer(deferred) => {
                 let timeout = std::time::Duration::from_millis(self.config().hooks.timeout_ms);
                 match deferred.wait(timeout) {
-                    Answer::Allow => return Ok(()),
-                    Answer::Deny(refusal) => refusal,
-                    Answer::Auth(_) => Refusal::new(ReasonCode::NotAuthorized),
+                    Answer::Allow => Ok(()),
+                    Answer::Deny(refusal) => Err(refusal),
+                    Answer::Auth(_) => Err(Refusal::new(ReasonCode::NotAuthorized)),
                 }
             }
-        };
-        self.shared.counters.dropped(DropReason::NotAuthorized, 1);
-        Err(PublishError::Refused(refusal))
+        }
     }
 
     fn info_of(&self, client_id: &str) -> Arc<ClientInfo> {
@@ -498,7 +502,7 @@ impl Hub {
             count += removed;
             timers
                 .into_iter()
-                .for_each(|timer| self.timers.cancel(timer));
+                .for_each(|timer| self.shared.timers.cancel(timer));
             drop(self.begin(now));
             from = next;
             if from.is_none() {

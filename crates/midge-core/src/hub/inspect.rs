@@ -6,7 +6,7 @@ use std::sync::Arc;
 use midge_codec::{ReasonCode, ReasonPacket, SubscriptionOptions};
 
 use super::Hub;
-use crate::event::DisconnectReason;
+use crate::event::{DisconnectReason, Whom};
 use crate::hooks::ClientInfo;
 use crate::session::Session;
 use crate::stats::Stats;
@@ -19,6 +19,10 @@ use crate::time::Tick;
 pub struct ClientView {
     /// Who it is.
     pub info: Arc<ClientInfo>,
+    /// Number of its connection, as events have it.
+    pub connection: u64,
+    /// Number of its session, as events have it.
+    pub session: u64,
     /// Messages that wait for it.
     pub queued: usize,
     /// QoS 1 and 2 messages in flight towards it.
@@ -33,6 +37,10 @@ pub struct ClientView {
 pub struct SessionView {
     /// Client identifier.
     pub client_id: Arc<str>,
+    /// User name of the client that made it, if it had one: nobody else may have it.
+    pub username: Option<Arc<str>>,
+    /// Number of the session, as events have it.
+    pub number: u64,
     /// Whether a client is connected.
     pub connected: bool,
     /// Session expiry interval in seconds, `u32::MAX` for never.
@@ -104,6 +112,8 @@ impl Hub {
             let info = || Arc::new(attached.info(&session.client_id));
             Some(ClientView {
                 info: state.info.clone().unwrap_or_else(info),
+                connection: attached.link.number(),
+                session: session.number,
                 queued: state.queue.len() + state.ahead.len(),
                 inflight: state.inflight.len(),
                 subscriptions: state.subscriptions.len(),
@@ -120,6 +130,8 @@ impl Hub {
                 let state = session.lock();
                 SessionView {
                     client_id: session.client_id.clone(),
+                    username: session.username.clone(),
+                    number: session.number,
                     connected: state.attached.is_some(),
                     expiry_s: state.expiry_s,
                     disconnected_at: state.offline.as_ref().map(|offline| offline.since),
@@ -195,7 +207,12 @@ impl Hub {
             ReasonCode::Success => reason,
             _ => {
                 let packet = (ReasonPacket::Disconnect, version);
-                batch.carried(Some(&client_id.into()), packet, reason)
+                let client_id = client_id.into();
+                let whom = Whom {
+                    connection: Some(link.number()),
+                    ..Whom::client(&client_id)
+                };
+                batch.carried(whom, packet, reason)
             }
         };
         self.end(&link, DisconnectReason::ByServer(reason), &mut batch);

@@ -49,6 +49,7 @@ impl Hub {
             return Err(Some(Refusal::new(ReasonCode::ServerUnavailable)));
         }
         if let Some(old) = sessions.find(&client_id).cloned() {
+            self.check_user(&old, &plan.info)?;
             let holder = old
                 .lock()
                 .attached
@@ -71,22 +72,26 @@ impl Hub {
         let (version, username) = (plan.info.version, plan.info.username.clone());
         let info = plan.info.clone();
         self.enter(&session, link, (plan, will), present, connack, batch);
-        drop(sessions);
-
-        self.wait_for_publishers();
-        self.no_longer_fresh(link);
-        self.shared.counters.client_connected();
-        if !present {
-            batch.after.push(After::SessionStarted(client_id.clone()));
-        }
         if batch.wants(EventMask::CLIENT_CONNECTED) {
-            batch.event(Event::ClientConnected {
-                client_id,
+            let event = Event::ClientConnected {
+                client_id: client_id.clone(),
                 username,
                 version,
                 peer: link.peer.clone(),
                 session_present: present,
-            });
+                connection: link.number(),
+                session: session.number,
+            };
+            batch.record(&self.shared, event);
+        }
+        drop(sessions);
+
+        self.wait_for_publishers();
+        self.no_longer_fresh(link);
+        link.set_caller(None);
+        self.shared.counters.client_connected();
+        if !present {
+            batch.after.push(After::SessionStarted(client_id));
         }
         if self.hook_set.has(HookSet::LIFE) {
             batch.after.push(After::Connected {
@@ -95,6 +100,16 @@ impl Hub {
             });
         }
         Ok(session)
+    }
+
+    /// Whether a client may have, or end, a session with its client identifier: it belongs to the
+    /// user that made it, and so does its connection.
+    fn check_user(&self, session: &Session, client: &ClientInfo) -> Result<(), Option<Refusal>> {
+        if session.username == client.username || self.config().lenient.session_user {
+            return Ok(());
+        }
+        let what = "the session belongs to another user";
+        Err(Some(Refusal::new(ReasonCode::NotAuthorized).text(what)))
     }
 
     fn enter(
@@ -171,20 +186,32 @@ impl Hub {
                 let ended = link.set_ended(reason.clone());
                 drop(sessions);
                 if ended {
-                    self.tell_refused(link, reason, batch);
+                    self.tell_refused(link, reason, refusal, batch);
                 }
             }
         }
     }
 
     /// A connection has ended before it had a session.
-    fn tell_refused(&self, link: &Arc<Link>, reason: DisconnectReason, batch: &mut Batch) {
+    fn tell_refused(
+        &self,
+        link: &Arc<Link>,
+        reason: DisconnectReason,
+        refusal: Option<&Refusal>,
+        batch: &mut Batch,
+    ) {
         self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         if batch.wants(EventMask::CONNECTION_REFUSED) {
+            let caller = link.caller();
+            let text = refusal.and_then(|refusal| refusal.text.as_deref());
             batch.event(Event::ConnectionRefused {
-                client_id: "".into(),
+                client_id: (caller.as_ref())
+                    .map_or_else(|| "".into(), |caller| caller.client_id.clone()),
+                username: caller.and_then(|caller| caller.username.clone()),
                 peer: link.peer.clone(),
                 reason,
+                text: text.map(Arc::from),
+                connection: link.number(),
             });
         }
 
@@ -253,11 +280,13 @@ impl Hub {
 
         self.shared.counters.clients.fetch_sub(1, Ordering::Relaxed);
         if batch.wants(EventMask::CLIENT_DISCONNECTED) {
-            let client_id = session.client_id.clone();
-            batch.event(Event::ClientDisconnected {
-                client_id,
+            let event = Event::ClientDisconnected {
+                client_id: session.client_id.clone(),
                 reason: reason.clone(),
-            });
+                connection: link.number(),
+                session: session.number,
+            };
+            batch.record(&self.shared, event);
         }
         if let (true, Some(info)) = (self.hook_set.has(HookSet::LIFE), info) {
             batch.after.push(After::Disconnected { info, reason });
@@ -306,8 +335,8 @@ impl Hub {
     ) {
         if let Some(will) = state.will.take() {
             self.record_session(session, state);
-            let client_id = session.client_id.clone();
-            batch.after.push(After::Will { client_id, will });
+            let session = session.clone();
+            batch.after.push(After::Will { session, will });
         }
     }
 
@@ -317,7 +346,7 @@ impl Hub {
         };
         let keys = [offline.expiry_timer.take(), offline.will_timer.take()];
         for key in keys.into_iter().flatten() {
-            self.timers.cancel(key);
+            self.shared.timers.cancel(key);
         }
     }
 
@@ -338,10 +367,19 @@ impl Hub {
             journal.record(Op::SessionEnded { client_id });
         }
         state.dead = true;
+        if batch.wants(EventMask::SESSION_ENDED) {
+            let event = Event::SessionEnded {
+                client_id: session.client_id.clone(),
+                session: session.number,
+            };
+            batch.record(&self.shared, event);
+        }
         self.cancel_timers(&mut state);
         self.release_will(session, &mut state, batch);
         self.give_up_inflight(session, &mut state, batch);
         let has_messages = self.give_up_some(session, &mut state, batch);
+        // Only now: who looks for room in between finds that it is being made.
+        Session::unwatch_expiry(&mut state, &self.shared);
         let subscriptions = std::mem::take(&mut state.subscriptions);
         state.inbound.clear();
         state.retained.clear();
@@ -445,6 +483,7 @@ impl Hub {
             let will = state.will.as_deref().map(|will| (**will).clone());
             journal.record(Op::Session {
                 client_id,
+                username: session.username.clone(),
                 expiry_s: state.expiry_s,
                 will,
             });
@@ -496,7 +535,7 @@ impl Hub {
     pub fn dispose(&self, now: crate::time::Tick) {
         while self.work() {}
         self.leave(now);
-        self.timers.clear();
+        self.shared.timers.clear();
         self.shared.taps.close();
         let sessions = std::mem::take(&mut *self.sessions.lock());
         for session in sessions.iter() {

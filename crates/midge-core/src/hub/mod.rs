@@ -55,7 +55,7 @@ use crate::router::Router;
 use crate::session::{Session, Sessions, State, Subscriptions, Will};
 use crate::stats::Counters;
 use crate::store::{Journal, Store};
-use crate::time::{Due, Tick, Timers};
+use crate::time::{Due, Tick, TimerKey, Timers};
 
 static INSTANCES: ProcessWide = ProcessWide::new(1);
 
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) taps: Taps,
     pub(crate) budget: Arc<Budget>,
     journal: Option<Journal>,
+    pub(crate) timers: Timers,
+    on_deadline: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 /// The configuration, with what is needed per message at hand.
@@ -95,6 +97,18 @@ impl Shared {
 
     pub(crate) fn journal(&self) -> Option<&Journal> {
         self.journal.as_ref()
+    }
+
+    /// Arms a deadline.
+    pub(crate) fn arm(&self, at: Tick, due: Due) -> TimerKey {
+        let (key, earliest) = self.timers.arm(at, due);
+        if earliest {
+            let notify = self.on_deadline.lock().clone();
+            if let Some(notify) = notify {
+                notify();
+            }
+        }
+        key
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
@@ -137,13 +151,12 @@ pub struct Hub {
     router: RwLock<Router>,
     retained: RwLock<Retained>,
     retained_order: order::TopicOrder,
-    pub(crate) timers: Timers,
-    on_deadline: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     /// Unlike an address never the same for two hubs of a process.
     pub(crate) instance: u64,
     next_message: AtomicU64,
     next_client: AtomicU64,
     next_session: AtomicU64,
+    next_connection: AtomicU64,
     client_prefix: Box<str>,
     connect_bucket: Mutex<crate::rate::Bucket>,
     teardowns: teardown::Teardowns,
@@ -157,7 +170,7 @@ pub struct Hub {
 #[derive(Debug)]
 pub(crate) enum After {
     Will {
-        client_id: Arc<str>,
+        session: Arc<Session>,
         will: Box<Will>,
     },
     Teardown {
@@ -205,6 +218,8 @@ impl Hub {
                 taps: Taps::default(),
                 budget: budget.clone(),
                 journal: store.clone().map(Journal::new),
+                timers: Timers::default(),
+                on_deadline: Mutex::new(None),
             },
             hooks,
             hook_set,
@@ -214,12 +229,11 @@ impl Hub {
             router: RwLock::new(Router::new(&budget)),
             retained: RwLock::new(Retained::new(&budget)),
             retained_order: order::TopicOrder::default(),
-            timers: Timers::default(),
-            on_deadline: Mutex::new(None),
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             next_message: AtomicU64::new(1),
             next_client: AtomicU64::new(1),
             next_session: AtomicU64::new(1),
+            next_connection: AtomicU64::new(1),
             client_prefix: format!("midge-{instance}-").into(),
             connect_bucket: Mutex::new(connect_bucket),
             teardowns: teardown::Teardowns::default(),
@@ -288,6 +302,7 @@ impl Hub {
         now: Tick,
     ) -> Option<Arc<Link>> {
         let counters = &self.shared.counters;
+        let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let limit = i64::try_from(self.config().limits.connections).unwrap_or(i64::MAX);
         let open = counters.connections.fetch_add(1, Ordering::AcqRel);
         let size = account::CONNECTION + peer.len();
@@ -311,14 +326,17 @@ impl Hub {
                 };
                 batch.event(Event::ConnectionRefused {
                     client_id: "".into(),
+                    username: None,
                     peer,
                     reason: DisconnectReason::Refused(reason),
+                    text: None,
+                    connection: number,
                 });
             }
             return None;
         }
         counters.connects.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::new(peer, listener, notify, now));
+        let link = Arc::new(Link::new(number, peer, listener, notify, now));
         fresh.insert(Arc::as_ptr(&link).addr(), link.clone());
         drop(fresh);
         link.set_silence(self.config().limits.connect_timeout_ms);
@@ -409,9 +427,9 @@ impl Hub {
         self.next_message.fetch_add(count, Ordering::Relaxed)
     }
 
-    fn new_session(&self, client_id: Arc<str>) -> Arc<Session> {
+    fn new_session(&self, client_id: Arc<str>, username: Option<Arc<str>>) -> Arc<Session> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Session::new(client_id, number))
+        Arc::new(Session::new(client_id, username, number))
     }
 
     /// A client identifier that no session has (MQTT-3.1.3-6).
@@ -427,18 +445,11 @@ impl Hub {
 
     /// Sets what is called when an earlier deadline than all others has been armed.
     pub fn on_deadline(&self, notify: Option<Arc<dyn Fn() + Send + Sync>>) {
-        *self.on_deadline.lock() = notify;
+        *self.shared.on_deadline.lock() = notify;
     }
 
-    pub(crate) fn arm(&self, at: Tick, due: Due) -> crate::time::TimerKey {
-        let (key, earliest) = self.timers.arm(at, due);
-        if earliest {
-            let notify = self.on_deadline.lock().clone();
-            if let Some(notify) = notify {
-                notify();
-            }
-        }
-        key
+    pub(crate) fn arm(&self, at: Tick, due: Due) -> TimerKey {
+        self.shared.arm(at, due)
     }
 }
 

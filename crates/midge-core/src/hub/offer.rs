@@ -8,9 +8,9 @@ use super::Hub;
 use super::passage::{Kept, Passage};
 use super::publish::Publisher;
 use crate::batch::Batch;
-use crate::event::DropReason;
+use crate::event::{DropReason, Whom};
 use crate::hooks::HookSet;
-use crate::message::{MessageRef, Origin};
+use crate::message::{MessageRef, Origin, SMALL_MESSAGE};
 use crate::observer::{Observers, Received};
 use crate::receipt::{Outcome, Receipt};
 use crate::router::{Asked, Candidates, Group, SubTarget, Subscriber, Target};
@@ -54,7 +54,13 @@ impl Hub {
                     extra: target.extra.as_ref(),
                     ahead: retained,
                 };
-                session.offer(offering, terms, &self.shared, batch)
+                let outcome = session.offer(offering, terms, &self.shared, batch);
+                match outcome {
+                    Outcome::Dropped(_) if batch.overdue => {
+                        self.offer_again(session, offering, terms, batch)
+                    }
+                    outcome => outcome,
+                }
             }
             Subscriber::Observer(key) => {
                 let Some(observer) = observers.get(*key) else {
@@ -75,6 +81,26 @@ impl Hub {
                 Outcome::Sent
             }
         }
+    }
+
+    /// Offers a message again that found all room taken, after what is overdue has expired.
+    #[cold]
+    fn offer_again<O: Offering>(
+        &self,
+        session: &Arc<Session>,
+        offering: &mut O,
+        terms: Terms<'_>,
+        batch: &mut Batch,
+    ) -> Outcome {
+        batch.overdue = false;
+        let parts = offering.parts();
+        let size = parts.payload.len() + parts.topic.len() + SMALL_MESSAGE;
+        self.expire_overdue(size, batch);
+
+        batch.insists = true;
+        let outcome = session.offer(offering, terms, &self.shared, batch);
+        batch.insists = false;
+        outcome
     }
 
     /// Offers to the members of a shared group until one takes it. A member that is disconnected
@@ -140,7 +166,7 @@ impl Hub {
         };
         if let Outcome::Dropped(reason) = outcome {
             let topic = offering.parts().topic;
-            batch.dropped(&self.shared, Some(&session.client_id), topic, reason);
+            batch.dropped(&self.shared, Whom::session(session), topic, reason);
         }
         if let Some(receipt) = receipt {
             receipt.outcomes.push((session.client_id.clone(), outcome));
@@ -159,13 +185,13 @@ impl Hub {
         };
         if message.is_expired(batch.now) {
             let reason = DropReason::Expired;
-            return batch.dropped(&self.shared, None, message.topic(), reason);
+            return batch.dropped(&self.shared, Whom::NOBODY, message.topic(), reason);
         }
 
         let router = self.router.read();
         let Some(group) = router.group(filter).cloned() else {
             let reason = DropReason::SessionEnded;
-            return batch.dropped(&self.shared, None, message.topic(), reason);
+            return batch.dropped(&self.shared, Whom::NOBODY, message.topic(), reason);
         };
         if self.asks_per_receiver() {
             drop(router);

@@ -8,7 +8,7 @@ use super::Hub;
 use super::passage::Passage;
 use super::routes::RouteCache;
 use crate::batch::Batch;
-use crate::event::{DropReason, Event, EventMask};
+use crate::event::{DropReason, Event, EventMask, Whom};
 use crate::guard::Hook;
 use crate::hooks::{HookSet, Interception, Refusal};
 use crate::link::Link;
@@ -113,9 +113,13 @@ impl Hub {
 
     fn drop_published(&self, publisher: &Publisher<'_>, topic: &str, batch: &mut Batch) {
         let client_id = publisher.client_id().map(Arc::from);
+        let whom = match publisher {
+            Publisher::Client(client) => Whom::on(client.link, Some(client.session)),
+            Publisher::Other(_) => client_id.as_ref().map_or(Whom::NOBODY, Whom::client),
+        };
         let reason = DropReason::RefusedByHook;
 
-        batch.dropped(&self.shared, client_id.as_ref(), topic, reason);
+        batch.dropped(&self.shared, whom, topic, reason);
     }
 
     /// Whether the connection that a message comes from still has its session; from then on a
@@ -194,8 +198,16 @@ impl Hub {
             && batch.wants(EventMask::PUBLISHED)
             && !matches!(publisher, Publisher::Other(Origin::Broker))
         {
-            let message = passage.keep();
-            batch.event(Event::Published { message, matched });
+            let whom = match publisher {
+                Publisher::Client(client) => Whom::on(client.link, Some(client.session)),
+                Publisher::Other(_) => Whom::NOBODY,
+            };
+            batch.event(Event::Published {
+                message: passage.keep(),
+                matched,
+                connection: whom.connection,
+                session: whom.session,
+            });
         }
         passage.end(batch);
         routed
@@ -289,12 +301,12 @@ impl Hub {
         let Ok(replaced) = retained.insert(message.clone(), timer, bounds) else {
             drop(retained);
             if let Some(timer) = timer {
-                self.timers.cancel(timer);
+                self.shared.timers.cancel(timer);
             }
             if full == WhenFull::RemoveOld {
                 self.remove_retained(message.topic());
             }
-            batch.dropped(&self.shared, None, message.topic(), reason);
+            batch.dropped(&self.shared, Whom::NOBODY, message.topic(), reason);
             return false;
         };
 
@@ -303,7 +315,7 @@ impl Hub {
         }
         drop(retained);
         if let Some(timer) = replaced.and_then(|replaced| replaced.timer) {
-            self.timers.cancel(timer);
+            self.shared.timers.cancel(timer);
         }
         true
     }
@@ -321,7 +333,7 @@ impl Hub {
         drop(retained);
 
         if let Some(timer) = removed.timer {
-            self.timers.cancel(timer);
+            self.shared.timers.cancel(timer);
         }
     }
 
@@ -342,12 +354,8 @@ impl Hub {
     }
 
     /// Publishes a will that has come due.
-    pub(super) fn publish_will(
-        &self,
-        client_id: &Arc<str>,
-        will: &OwnedMessage,
-        batch: &mut Batch,
-    ) {
+    pub(super) fn publish_will(&self, session: &Session, will: &OwnedMessage, batch: &mut Batch) {
+        let client_id = &session.client_id;
         let publisher = Publisher::Other(Origin::Will(client_id.clone()));
         if self
             .publish(&publisher, will.parts(), None, None, batch)
@@ -358,6 +366,7 @@ impl Hub {
             batch.event(Event::WillSent {
                 client_id: client_id.clone(),
                 topic,
+                session: session.number,
             });
         }
     }

@@ -62,7 +62,7 @@ impl Hub {
             }
         }
         for (client_id, recovered) in sessions {
-            let session = self.new_session(client_id.clone());
+            let session = self.new_session(client_id.clone(), recovered.username.clone());
             self.sessions.lock().insert(session.clone());
             self.recover_subscriptions(&session, &recovered);
             let mut state = session.lock();
@@ -76,6 +76,7 @@ impl Hub {
                 let message = mover.message(&stored.message);
                 self.recover_delivery(&mut state, stored, message);
             }
+            session.watch_expiry(&mut state, &self.shared);
             // From here on changes are recorded again, if they are at all.
             let recorded = self.shared.journal().map(|_| session.client_id.clone());
             state.recorded = recorded;
@@ -88,7 +89,8 @@ impl Hub {
             let budget = &self.shared.budget;
             state.will = recovered.will.map(|will| Will::restored(will, budget));
             // What was accepted once stays, whatever the limits are now.
-            state.restore(budget, client_id.len());
+            let names = recovered.username.as_ref().map_or(0, |name| name.len());
+            state.restore(budget, client_id.len() + names);
             let lost = DisconnectReason::ConnectionLost;
             self.settle_will(&session, &mut state, &lost, false, &mut batch);
         }

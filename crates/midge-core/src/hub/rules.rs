@@ -92,7 +92,7 @@ impl Hub {
             return Objection::ends(ReasonCode::TopicNameInvalid, what);
         }
         let strict = &config.strict;
-        if topic.starts_with('$') || strict.control_characters || strict.payload_format {
+        if topic.starts_with('$') || strict.payload_format {
             return self.seldom_objection(message);
         }
         None
@@ -101,9 +101,6 @@ impl Hub {
     #[cold]
     fn seldom_objection(&self, message: &MessageRef<'_>) -> Option<Objection> {
         let strict = &self.config().strict;
-        if let Err(what) = self.check_control(message.topic) {
-            return Objection::ends(ReasonCode::MalformedPacket, what);
-        }
         if let Some(objection) = reserved(message.topic, strict.dollar_publish) {
             return Some(objection);
         }
@@ -123,14 +120,6 @@ impl Hub {
             });
         }
         None
-    }
-
-    /// Control characters are malformed where the option says so (section 1.5.4).
-    pub(crate) fn check_control(&self, text: &str) -> Result<(), &'static str> {
-        if self.config().strict.control_characters && text.chars().any(char::is_control) {
-            return Err("control characters");
-        }
-        Ok(())
     }
 
     /// Which packets may leave in runs here: those of which [`Hub::objection`] knows all, that no

@@ -131,13 +131,13 @@ impl Hub {
             batch.packet_sent();
             batch.touch(attached);
         }
+        self.tell_subscribed((link, session), &work.grants, batch);
         drop(state);
         drop(router);
         drop(section);
 
         self.throw_away(wastes);
         self.hold_until_committed(link, session, batch);
-        self.tell_subscribed(session, &work.grants, batch);
         true
     }
 
@@ -213,25 +213,40 @@ impl Hub {
         }
     }
 
-    fn tell_subscribed(&self, session: &Session, grants: &[Grant], batch: &mut Batch) {
+    fn tell_subscribed(
+        &self,
+        (link, session): (&Link, &Session),
+        grants: &[Grant],
+        batch: &mut Batch,
+    ) {
+        if !batch.wants(EventMask::SUBSCRIBE_REFUSED.union(EventMask::SUBSCRIBED)) {
+            return;
+        }
+        let (connection, number) = (link.number(), session.number);
         for grant in grants {
             let (client_id, filter) = (session.client_id.clone(), grant.filter.clone());
             let refused = grant.answer.filter(|answer| answer.is_error());
             match refused {
                 Some(reason) if batch.wants(EventMask::SUBSCRIBE_REFUSED) => {
-                    batch.event(Event::SubscribeRefused {
+                    let event = Event::SubscribeRefused {
                         client_id,
                         filter,
                         reason,
-                    });
+                        connection,
+                        session: number,
+                    };
+                    batch.record(&self.shared, event);
                 }
                 None if batch.wants(EventMask::SUBSCRIBED) => {
                     let qos = grant.options.qos;
-                    batch.event(Event::Subscribed {
+                    let event = Event::Subscribed {
                         client_id,
                         filter,
                         qos,
-                    });
+                        connection,
+                        session: number,
+                    };
+                    batch.record(&self.shared, event);
                 }
                 _ => {}
             }
@@ -264,6 +279,15 @@ impl Hub {
                     filter: name.clone(),
                 });
             }
+            if batch.wants(EventMask::UNSUBSCRIBED) {
+                let event = Event::Unsubscribed {
+                    client_id: session.client_id.clone(),
+                    filter: name,
+                    connection: link.number(),
+                    session: session.number,
+                };
+                batch.record(&self.shared, event);
+            }
             drop(state);
             let waste = router.remove(filter, &subscriber, record.shared);
             drop(router);
@@ -271,12 +295,6 @@ impl Hub {
             self.throw_away(waste);
             self.count_subscriptions(record.shared, -1);
             answers.push(ReasonCode::Success);
-            if batch.wants(EventMask::UNSUBSCRIBED) {
-                batch.event(Event::Unsubscribed {
-                    client_id: session.client_id.clone(),
-                    filter: name,
-                });
-            }
         }
         Some(answers)
     }

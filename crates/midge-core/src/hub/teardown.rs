@@ -8,7 +8,7 @@ use crate::sync::Mutex;
 use super::Hub;
 use super::subscribe::{SLICE, cost};
 use crate::batch::{Batch, Orphan};
-use crate::event::DropReason;
+use crate::event::{DropReason, Whom};
 use crate::router::{Subscriber, Waste};
 use crate::session::{Delivery, Draining, Session, Stage, State, Subscriptions};
 use crate::steps;
@@ -140,7 +140,7 @@ impl Hub {
             batch.orphans.push(orphan);
         } else {
             let topic = orphan.delivery.message.topic();
-            batch.dropped(&self.shared, Some(&session.client_id), topic, reason);
+            batch.dropped(&self.shared, Whom::session(session), topic, reason);
         }
     }
 

@@ -13,10 +13,13 @@ use crate::time::{Due, Tick, TimerKey};
 /// Deadlines in one go. The longest ones end a session with a slice of messages.
 const DUE: usize = 16;
 
+/// Expired messages that are dropped at once for the room that another one needs.
+const OVERDUE: usize = 1024;
+
 impl Hub {
     /// The next moment at which something is due.
     pub fn next_deadline(&self) -> Option<Tick> {
-        self.timers.next()
+        self.shared.timers.next()
     }
 
     /// Says how far the clock is about to be moved, step by step. Zero when it just runs.
@@ -40,11 +43,18 @@ impl Hub {
     pub fn fire_some(&self, now: Tick) -> bool {
         let _section = steps::section(steps::Section::Background);
         for _ in 0..DUE {
-            let Some((at, due)) = self.timers.pop(now) else {
+            let Some((at, due)) = self.shared.timers.pop(now) else {
                 return false;
             };
             let mut batch = self.begin(at);
+            let expiring = match &due {
+                Due::QueueExpiry(session) => Some(session.clone()),
+                _ => None,
+            };
             self.contain(|| self.handle_due(due, &mut batch));
+            if let Some(session) = expiring {
+                self.shared.timers.has_expired(&session);
+            }
         }
         true
     }
@@ -67,8 +77,30 @@ impl Hub {
                     batch.event(Event::RetainedExpired { message });
                 }
             }
+            Due::QueueExpiry(session) => {
+                session.drop_expired(&self.shared, batch);
+            }
             Due::HookTimeout(deferred) => deferred.expire(),
             Due::Sys => self.publish_sys(batch),
+        }
+    }
+
+    /// Drops messages that have expired and whose deadlines nobody has come to yet, until a message of
+    /// `bytes` has room; a bounded number of them. No session is to be locked.
+    #[cold]
+    pub(super) fn expire_overdue(&self, bytes: usize, batch: &mut Batch) {
+        let timers = &self.shared.timers;
+        let mut left = OVERDUE;
+        while left > 0
+            && self.shared.has_no_room(bytes).is_some()
+            && let Some(session) = timers.pop_queue_expiry(batch.now)
+        {
+            left = left.saturating_sub(1 + session.drop_expired(&self.shared, batch));
+            timers.has_expired(&session);
+        }
+        // Last: what another thread has taken is here, or done. Its session is free when it is.
+        for session in timers.expiring() {
+            session.drop_expired(&self.shared, batch);
         }
     }
 
@@ -76,7 +108,7 @@ impl Hub {
     pub(crate) fn watch(&self, link: &Arc<Link>) {
         let mut timer = link.timer.lock();
         if let Some(old) = timer.take() {
-            self.timers.cancel(old);
+            self.shared.timers.cancel(old);
         }
         if link.ended().is_none()
             && let Some(at) = link.silent_at()
@@ -87,7 +119,7 @@ impl Hub {
 
     pub(super) fn unwatch(&self, link: &Link) {
         if let Some(old) = link.timer.lock().take() {
-            self.timers.cancel(old);
+            self.shared.timers.cancel(old);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{After, Hub};
 use crate::batch::{Batch, Detour};
-use crate::event::{DropReason, Event, EventMask};
+use crate::event::DropReason;
 use crate::guard::Hook;
 use crate::hooks::{HookSet, Hooks};
 use crate::link::Link;
@@ -120,7 +120,10 @@ impl Hub {
                     Detour::Ask(waiting) => self.ask_about_waiting(&session, waiting, batch),
                 }
             }
-            for (link, reason) in std::mem::take(&mut batch.kicks) {
+            // A run and single messages find full clients in different orders.
+            let mut kicks = std::mem::take(&mut batch.kicks);
+            kicks.sort_by_key(|(link, _)| link.number());
+            for (link, reason) in kicks {
                 self.end(&link, reason, batch);
             }
             for orphan in std::mem::take(&mut batch.orphans) {
@@ -129,8 +132,11 @@ impl Hub {
             for after in std::mem::take(&mut batch.after) {
                 self.contain(|| self.run_after(after, batch));
             }
+            if std::mem::take(&mut batch.recorded) {
+                self.contain(|| self.shared.taps.hand_on());
+            }
             for event in std::mem::take(&mut batch.events) {
-                self.contain(|| self.shared.taps.emit(batch.now, event));
+                self.contain(|| self.shared.taps.emit(batch.now, &event));
             }
             batch.local.settle(&self.shared.counters);
             for observer in std::mem::take(&mut batch.observers) {
@@ -166,6 +172,7 @@ impl Hub {
             return;
         }
         state.give_back(allowed, &self.shared);
+        session.watch_expiry(state, &self.shared);
         // The connection that asked takes output again; one that has taken its place must be told.
         if let Some(attached) = state.attached.as_deref_mut() {
             batch.touch(attached);
@@ -174,7 +181,7 @@ impl Hub {
 
     fn run_after(&self, after: After, batch: &mut Batch) {
         match after {
-            After::Will { client_id, will } => self.publish_will(&client_id, &will.message, batch),
+            After::Will { session, will } => self.publish_will(&session, &will.message, batch),
             After::Teardown {
                 session,
                 subscriptions,
@@ -199,11 +206,6 @@ impl Hub {
                 });
             }
             After::SessionEnded(client_id) => {
-                if batch.wants(EventMask::SESSION_ENDED) {
-                    batch.event(Event::SessionEnded {
-                        client_id: client_id.clone(),
-                    });
-                }
                 self.tell(Hook::SessionEnded, |hooks| hooks.session_ended(&client_id));
             }
         }

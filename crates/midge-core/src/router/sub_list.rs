@@ -98,7 +98,9 @@ mod tests {
     #[test]
     fn subscribers_are_found_however_many_there_are() {
         let subscribers: Vec<_> = (0..MANY * 3)
-            .map(|n| Subscriber::Session(Arc::new(Session::new(n.to_string().into(), n as u64))))
+            .map(|n| {
+                Subscriber::Session(Arc::new(Session::new(n.to_string().into(), None, n as u64)))
+            })
             .collect();
         let sub = |subscriber: &Subscriber, id| {
             let record = SubRecord {

@@ -9,7 +9,7 @@ fn matches(filter: &str, topic: &str) -> bool {
 fn session(id: &str) -> Arc<Session> {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    Arc::new(Session::new(id.into(), number))
+    Arc::new(Session::new(id.into(), None, number))
 }
 
 fn record(qos: QoS, id: u32) -> SubRecord {

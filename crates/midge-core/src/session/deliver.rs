@@ -9,13 +9,14 @@ use super::room::{SEGMENT, block_of, encode, over_budget, qos0_frame, refusal_qo
 use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
 use crate::batch::Batch;
 use crate::config::{Config, Overflow};
-use crate::event::{DisconnectReason, DropReason, Event, EventMask};
+use crate::event::{DisconnectReason, DropReason, Event, EventMask, Whom};
 use crate::hub::{Run, Shared};
 use crate::message::{MessageRef, SMALL_MESSAGE};
 use crate::receipt::Outcome;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::shared_message::SharedMessage;
 use crate::store::{Op, StoredDelivery};
+use crate::time::Tick;
 
 /// A message with what it needs on its way through the receivers: made into a kept [`Message`]
 /// when the first one has to keep it, encoded once for those that get the very same bytes.
@@ -226,6 +227,9 @@ impl Session {
         if pays
             && let Some(reason) = refusal_qos0(attached, offering, terms.retain, ids, shared, batch)
         {
+            if batch.waits_for_overdue(reason, size, shared) {
+                return Outcome::Dropped(reason);
+            }
             return self.refuse(attached, reason, &shared.config, batch);
         }
         let plain = ids.is_empty()
@@ -252,6 +256,8 @@ impl Session {
                 client_id: self.client_id.clone(),
                 message: offering.keep(),
                 qos: QoS::AtMostOnce,
+                connection: attached.link.number(),
+                session: self.number,
             });
         }
         Outcome::Sent
@@ -283,7 +289,7 @@ impl Session {
             || state.queued_bytes + delivery.cost() > shared.config.limits.session_queue_bytes
         {
             return match ahead {
-                true => self.put_ahead(state, delivery, shared),
+                true => self.put_ahead(state, delivery, shared, batch),
                 false => self.enqueue(state, delivery, shared, batch),
             };
         }
@@ -298,19 +304,37 @@ impl Session {
     }
 
     /// Keeps a retained message until the window opens; at most one page of them.
-    fn put_ahead(&self, state: &mut State, delivery: Delivery, shared: &Shared) -> Outcome {
+    fn put_ahead(
+        self: &Arc<Self>,
+        state: &mut State,
+        delivery: Delivery,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) -> Outcome {
+        let has_room = |state: &State| {
+            let limit = shared.config.limits.session_queue_bytes;
+            state.queued_bytes + delivery.cost() <= limit
+        };
+        while (!has_room(state) || shared.has_no_room(delivery.share()).is_some())
+            && self.drop_one_expired(state, shared, batch)
+        {}
         if state.queued_bytes + delivery.cost() > shared.config.limits.session_queue_bytes {
             return Outcome::Dropped(DropReason::QueueFull);
         }
         if let Some(reason) = shared.has_no_room(delivery.share()) {
+            batch.waits_for_overdue(reason, delivery.share(), shared);
             return Outcome::Dropped(reason);
         }
+        let expires = delivery.message.expires();
         charge(state, &delivery, shared);
         shared
             .counters
             .queued_messages
             .fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
         state.ahead.push_back(delivery);
+        if expires != Tick::NEVER {
+            self.watch_expiry(state, shared);
+        }
         Outcome::Queued
     }
 
@@ -335,8 +359,12 @@ impl Session {
             let Some(reason) = full.then_some(DropReason::QueueFull).or(total) else {
                 break;
             };
-            if drop_expired(self, state, shared, batch) {
+            // What has expired gives its place before anything else does.
+            if self.drop_one_expired(state, shared, batch) {
                 continue;
+            }
+            if total.is_some() && batch.waits_for_overdue(reason, share, shared) {
+                return Outcome::Dropped(reason);
             }
             match (shared.config.overflow, state.attached.as_deref_mut()) {
                 (Overflow::DropOldest, _) => {
@@ -360,7 +388,11 @@ impl Session {
             .queued_messages
             .fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
         state.queued_qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
+        let expires = delivery.message.expires();
         state.queue.push_back(delivery);
+        if expires != Tick::NEVER {
+            self.watch_expiry(state, shared);
+        }
         if let Some(attached) = state.attached.as_deref_mut() {
             batch.touch(attached);
         }
@@ -402,6 +434,8 @@ impl Session {
                 client_id: self.client_id.clone(),
                 message: delivery.message.clone(),
                 qos: delivery.qos,
+                connection: attached.link.number(),
+                session: self.number,
             });
         }
         if !acknowledged {
@@ -450,7 +484,16 @@ impl Session {
         batch: &mut Batch,
     ) {
         let topic = delivery.message.topic();
-        batch.dropped(shared, Some(&self.client_id), topic, reason);
+        batch.dropped(shared, Whom::session(self), topic, reason);
+    }
+
+    /// Drops one message that has expired, to make room.
+    fn drop_one_expired(&self, state: &mut State, shared: &Shared, batch: &mut Batch) -> bool {
+        let Some(delivery) = state.take_expired(batch.now, shared) else {
+            return false;
+        };
+        self.dropped(state, &delivery, DropReason::Expired, shared, batch);
+        true
     }
 
     /// Refuses a message for a full client, as the policy says.
@@ -466,22 +509,6 @@ impl Session {
         }
         Outcome::Dropped(reason)
     }
-}
-
-/// Drops one expired message from the head of the queue to make room.
-fn drop_expired(session: &Session, state: &mut State, shared: &Shared, batch: &mut Batch) -> bool {
-    if !state
-        .queue
-        .front()
-        .is_some_and(|head| head.message.is_expired(batch.now))
-    {
-        return false;
-    }
-    let Some(head) = state.take_queued(shared) else {
-        return false;
-    };
-    session.dropped(state, &head, DropReason::Expired, shared, batch);
-    true
 }
 
 fn charge(state: &mut State, delivery: &Delivery, shared: &Shared) {

@@ -7,15 +7,18 @@ use crate::sync::MutexGuard;
 use midge_codec::{Ack, Packet, Properties, QoS, ReasonCode, Version};
 
 use super::deliver::release;
-use super::room::encode;
+use super::room::{encode, takes};
 use super::{Delivery, Inflight, NoMemory, Session, Stage, State};
-use crate::batch::Batch;
+use crate::batch::{Batch, Orphan};
 use crate::budget::Budget;
-use crate::event::{DropReason, Event, EventMask};
+use crate::event::{DropReason, Event, EventMask, Whom};
 use crate::hub::Shared;
 use crate::link::Link;
 use crate::session::attached::OUTBOX_HIGH;
+use crate::shared_message::SharedMessage;
+use crate::steps;
 use crate::store::Op;
+use crate::time::{Due, Tick};
 
 /// Bytes of acknowledgements that are handled under one lock.
 const ACKNOWLEDGEMENTS: usize = 4 * 2048;
@@ -26,6 +29,8 @@ const OUTBOX_FULL: usize = 4 * 1024;
 
 /// Messages looked at in one go when a queue drains, so that one session cannot hold up a thread.
 pub(crate) const PUMP_BUDGET: usize = 4096;
+/// Expired messages of one session that are dropped in one go.
+const EXPIRED_TOGETHER: usize = 256;
 /// Messages that hooks are asked about in one go before they leave a queue.
 const ASKED_TOGETHER: usize = 64;
 
@@ -57,6 +62,26 @@ impl State {
                 .fetch_sub(1, Ordering::Relaxed);
         }
         head
+    }
+
+    /// Takes a message that has expired, wherever it waits.
+    pub(crate) fn take_expired(&mut self, now: Tick, shared: &Shared) -> Option<Delivery> {
+        let delivery = if let Some(number) = self.queue.expired(now) {
+            let delivery = self.queue.remove(number)?;
+            self.queued_qos0 -= u32::from(delivery.qos == QoS::AtMostOnce);
+            delivery
+        } else {
+            let number = self.ahead.expired(now)?;
+            // Hooks were asked about the first ones, and not about the next.
+            let asked = usize::from(self.asked);
+            self.asked -= u8::from(self.ahead.is_among_first(number, asked));
+            self.ahead.remove(number)?
+        };
+        shared
+            .counters
+            .queued_messages
+            .fetch_sub(1, Ordering::Relaxed);
+        Some(delivery)
     }
 
     /// Takes what is to be sent next: retained messages for new subscriptions before the queue.
@@ -138,7 +163,7 @@ impl State {
     }
 
     /// Ends a flow that went as it should; what the message had been charged.
-    fn complete(&mut self, client_id: &Arc<str>, packet_id: u16, batch: &mut Batch) -> usize {
+    fn complete(&mut self, session: &Session, packet_id: u16, batch: &mut Batch) -> usize {
         let Some(entry) = self.inflight.remove(packet_id) else {
             return 0;
         };
@@ -150,17 +175,26 @@ impl State {
             tracker.closed();
         }
         if batch.wants(EventMask::ACKNOWLEDGED) {
-            batch.event(Event::Acknowledged {
-                client_id: client_id.clone(),
-                message,
-            });
+            self.tell_acknowledged(session, message, batch);
         }
         share
     }
 
+    #[cold]
+    fn tell_acknowledged(&self, session: &Session, message: SharedMessage, batch: &mut Batch) {
+        // Acknowledgements come from the present connection only.
+        let connection = self.attached.as_ref();
+        batch.event(Event::Acknowledged {
+            client_id: session.client_id.clone(),
+            message,
+            connection: connection.map_or(0, |attached| attached.link.number()),
+            session: session.number,
+        });
+    }
+
     fn finish(
         &mut self,
-        client_id: &Arc<str>,
+        session: &Session,
         packet_id: u16,
         reason: ReasonCode,
         shared: &Shared,
@@ -173,17 +207,10 @@ impl State {
         release(self, &entry.delivery, Some(packet_id), shared);
         if reason.is_error() {
             let topic = entry.delivery.message.topic();
-            batch.dropped(
-                shared,
-                Some(client_id),
-                topic,
-                DropReason::RefusedByReceiver,
-            );
+            let reason = DropReason::RefusedByReceiver;
+            batch.dropped(shared, Whom::session(session), topic, reason);
         } else if batch.wants(EventMask::ACKNOWLEDGED) {
-            batch.event(Event::Acknowledged {
-                client_id: client_id.clone(),
-                message: entry.delivery.message,
-            });
+            self.tell_acknowledged(session, entry.delivery.message, batch);
         }
     }
 }
@@ -222,7 +249,7 @@ impl Session {
                 Err(FlowError("PUBACK for a QoS 2 message"))
             }
             Some(_) => {
-                state.finish(&self.client_id, packet_id, reason, shared, batch);
+                state.finish(self, packet_id, reason, shared, batch);
                 Ok(())
             }
             None => Ok(()),
@@ -248,7 +275,7 @@ impl Session {
             }
             Some(_) if reason.is_error() => {
                 // MQTT-4.4.0-2: the message is done, no PUBREL.
-                state.finish(&self.client_id, packet_id, reason, shared, batch);
+                state.finish(self, packet_id, reason, shared, batch);
                 Ok(Received::Known)
             }
             Some(entry) => {
@@ -285,13 +312,8 @@ impl Session {
                 Err(FlowError("PUBCOMP without PUBREC"))
             }
             Some(_) => {
-                state.finish(
-                    &self.client_id,
-                    packet_id,
-                    ReasonCode::Success,
-                    shared,
-                    batch,
-                );
+                let reason = ReasonCode::Success;
+                state.finish(self, packet_id, reason, shared, batch);
                 Ok(())
             }
             None => Ok(()),
@@ -323,7 +345,7 @@ impl Session {
             let stage = entry.map(|entry| (entry.delivery.qos, entry.stage));
             match (header, stage) {
                 (0x40, Some((QoS::AtLeastOnce, _))) | (0x70, Some((_, Stage::Released))) => {
-                    released += state.complete(&self.client_id, packet_id, batch);
+                    released += state.complete(self, packet_id, batch);
                 }
                 (0x50, Some((QoS::ExactlyOnce, _))) => {
                     if let Some(entry) = state.inflight.get_mut(packet_id) {
@@ -469,6 +491,12 @@ impl Session {
                 continue;
             }
 
+            // Another member of its group may take what is too large for this one.
+            if delivery.group().is_some() && !takes(state, &delivery, batch.now) {
+                self.pass_on(state, delivery, None, shared, batch);
+                continue;
+            }
+
             if let Err((delivery, reason)) = self.send(state, delivery, shared, batch) {
                 self.tell_dropped(&delivery, reason, shared, batch);
             }
@@ -532,20 +560,79 @@ impl Session {
 }
 
 impl Session {
-    /// Drops a message in flight that does not fit into a packet of the present connection.
+    /// Sees to it that what waits and expires is looked for when it does.
+    pub(crate) fn watch_expiry(self: &Arc<Self>, state: &mut State, shared: &Shared) {
+        for queue in [&mut state.queue, &mut state.ahead] {
+            if let Some(at) = queue.unwatched() {
+                let timer = shared.arm(at, Due::QueueExpiry(self.clone()));
+                if let Some(before) = queue.set_timer(Some(timer)) {
+                    shared.timers.cancel(before);
+                }
+            }
+        }
+    }
+
+    /// Nothing more is to be looked for.
+    pub(crate) fn unwatch_expiry(state: &mut State, shared: &Shared) {
+        for queue in [&mut state.queue, &mut state.ahead] {
+            if let Some(timer) = queue.set_timer(None) {
+                shared.timers.cancel(timer);
+            }
+        }
+    }
+
+    /// Drops messages that have expired (MQTT-3.3.2-5), not very many at once: how many. The deadline
+    /// has come.
+    pub(crate) fn drop_expired(self: &Arc<Self>, shared: &Shared, batch: &mut Batch) -> usize {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.queue.take_timer(batch.now);
+        state.ahead.take_timer(batch.now);
+        if state.dead {
+            return 0;
+        }
+
+        let mut dropped = 0;
+        while dropped < EXPIRED_TOGETHER
+            && let Some(delivery) = state.take_expired(batch.now, shared)
+        {
+            steps::add(1);
+            dropped += 1;
+            self.dropped(state, &delivery, DropReason::Expired, shared, batch);
+        }
+        self.watch_expiry(state, shared);
+        dropped
+    }
+
+    /// Gives a message of a shared group to another member.
+    fn pass_on(
+        &self,
+        state: &mut State,
+        delivery: Delivery,
+        packet_id: Option<u16>,
+        shared: &Shared,
+        batch: &mut Batch,
+    ) {
+        // First: a receipt must not see the message as done in between.
+        let orphan = Orphan::new(delivery);
+        release(state, &orphan.delivery, packet_id, shared);
+        batch.orphans.push(orphan);
+    }
+
+    /// Gives up a message in flight that does not fit into a packet of the present connection. Another
+    /// member of a shared group gets it, unless it is one of QoS 2 (MQTT-4.8.2-5).
     fn give_up(&self, state: &mut State, packet_id: u16, shared: &Shared, batch: &mut Batch) {
         state.resend.pop_front();
         let Some(entry) = state.inflight.remove(packet_id) else {
             return;
         };
+        if entry.delivery.group().is_some() && entry.delivery.qos == QoS::AtLeastOnce {
+            return self.pass_on(state, entry.delivery, Some(packet_id), shared, batch);
+        }
         release(state, &entry.delivery, Some(packet_id), shared);
         let topic = entry.delivery.message.topic();
-        batch.dropped(
-            shared,
-            Some(&self.client_id),
-            topic,
-            DropReason::PacketTooLarge,
-        );
+        let reason = DropReason::PacketTooLarge;
+        batch.dropped(shared, Whom::session(self), topic, reason);
     }
 }
 

@@ -6,6 +6,7 @@ mod attached;
 mod deliver;
 mod flow;
 mod in_flight;
+mod message_queue;
 mod rare;
 mod registry;
 mod room;
@@ -21,6 +22,7 @@ pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
 pub(crate) use flow::{AckKind, PUMP_BUDGET, Received, encode_ack};
 use in_flight::InFlight;
+use message_queue::MessageQueue;
 use rare::{NoMemory, PacketIds, RareQueue};
 pub(crate) use registry::Sessions;
 pub(crate) use subscriptions::{Draining, SubscriptionLimits, Subscriptions};
@@ -46,6 +48,8 @@ pub(crate) struct Session {
     online: AtomicBool,
     /// No other session of this hub has or had it.
     pub(crate) number: u64,
+    /// The user that made it, `None` for one without a name.
+    pub(crate) username: Option<Arc<str>>,
 }
 
 /// What a subscription is.
@@ -218,9 +222,9 @@ pub(crate) struct Offline {
 #[repr(C)]
 pub(crate) struct State {
     pub(crate) attached: Option<Box<Attached>>,
-    pub(crate) queue: RareQueue<Delivery>,
+    pub(crate) queue: MessageQueue,
     /// Retained messages for new subscriptions that wait for the window, before the queue.
-    pub(crate) ahead: RareQueue<Delivery>,
+    pub(crate) ahead: MessageQueue,
     /// Packet identifiers in flight that were not sent on this connection yet, in order.
     pub(crate) resend: RareQueue<u16>,
     pub(crate) retained: RareQueue<RetainedCursor>,
@@ -260,9 +264,10 @@ pub(crate) struct State {
 const SESSION: usize = 2304;
 
 impl Session {
-    pub(crate) fn new(client_id: Arc<str>, number: u64) -> Self {
+    pub(crate) fn new(client_id: Arc<str>, username: Option<Arc<str>>, number: u64) -> Self {
         Self {
             client_id,
+            username,
             number,
             online: AtomicBool::new(false),
             state: Mutex::default(),

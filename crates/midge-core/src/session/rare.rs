@@ -33,10 +33,6 @@ impl<T> RareQueue<T> {
         self.0.as_ref()?.front()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().flat_map(|queue| queue.iter())
-    }
-
     pub(crate) fn push_back(&mut self, item: T) {
         self.0.get_or_insert_default().push_back(item);
     }

@@ -10,6 +10,7 @@ fn name(client_id: &str) -> Arc<str> {
 fn session(client_id: &str, expiry_s: u32) -> Op {
     Op::Session {
         client_id: name(client_id),
+        username: None,
         expiry_s,
         will: None,
     }

@@ -19,6 +19,8 @@ mod budget;
 mod deferred;
 mod delivery;
 mod ends;
+mod events;
+mod expiry;
 mod explore;
 mod locks;
 mod queue;

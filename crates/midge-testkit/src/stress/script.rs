@@ -244,6 +244,8 @@ impl Script {
     /// The settings of its broker.
     pub(super) fn configure(&self, config: &mut Config) {
         config.sys.interval_s = 0;
+        // Each attempt has a user name of its own, for hooks to know it by.
+        config.lenient.session_user = true;
         if let Some(overflow) = self.tight {
             config.overflow = overflow;
             config.limits.session_queue_messages = 4;

@@ -4,6 +4,9 @@
 
 mod counters;
 mod ends;
+mod events;
+mod expiry;
+mod fates;
 mod hooks;
 mod leaks;
 mod limits;

@@ -1,9 +1,9 @@
 //! What a PUBLISH may do does not depend on the way that it takes.
 
-use midge::{DropReason, QoS};
+use midge::{DisconnectReason, DropReason, QoS};
 use midge_testkit::{Connect, Packet, Publish, Subscribe};
 
-use crate::world::{Client, hub};
+use crate::world::{Client, START, hub};
 
 /// Covers: v5:MQTT-3.2.2-11
 #[test]
@@ -49,7 +49,7 @@ fn a_message_that_waits_for_many_is_held_once() {
     }
     let mut publisher = Client::plain(&hub, "publisher");
     let message = Publish::new("t", vec![b'x'; 1000]).bytes();
-    let queued = || hub.stats(crate::world::START).queued_bytes;
+    let queued = || hub.stats(START).queued_bytes;
     publisher.say(&message);
     let one = queued();
     // The route is remembered from the second message on.
@@ -57,9 +57,39 @@ fn a_message_that_waits_for_many_is_held_once() {
     assert_eq!(queued(), 2 * one);
     publisher.say([&message[..], &message].concat());
     assert_eq!(queued(), 4 * one);
-    assert_eq!(
-        hub.stats(crate::world::START)
-            .dropped_by(DropReason::QueueFull),
-        0
-    );
+    assert_eq!(hub.stats(START).dropped_by(DropReason::QueueFull), 0);
+}
+
+/// Covers: v5:MQTT-2.1.3-1, v3:MQTT-2.2.2-2
+#[test]
+fn a_first_byte_that_cannot_be_right_ends_the_connection_at_once() {
+    // A packet type that nobody has or that servers have, a second CONNECT, flags that are not its own.
+    let wrong = [
+        0x00, 0x0F, 0x10, 0x20, 0x36, 0x38, 0x41, 0x60, 0x80, 0x90, 0xA1, 0xB0, 0xC4, 0xD0, 0xE2,
+        0xF1,
+    ];
+    for version in [3, 4, 5] {
+        let of_version: &[u8] = if version == 5 { &[] } else { &[0xF0] };
+        for first in wrong.iter().chain(of_version) {
+            for bytes in [&[*first][..], &[*first, 0xFF], &[*first, 0x10, 0x00]] {
+                let hub = hub(|_| ());
+                let mut client = Client::connect(&hub, &Connect::new(version, "client"));
+                client.connection.receive(bytes, None, START);
+                let ended = client.link.ended();
+                assert!(
+                    matches!(ended, Some(DisconnectReason::ProtocolViolation { .. })),
+                    "{first:#04x}, {version}: {ended:?}"
+                );
+                let told = client.read();
+                assert_eq!(told.len(), usize::from(version == 5), "{told:?}");
+            }
+        }
+        // Others are waited for.
+        for first in [0x30, 0x3D, 0x40, 0x50, 0x62, 0x70, 0x82, 0xA2, 0xC0, 0xE0] {
+            let hub = hub(|_| ());
+            let mut client = Client::connect(&hub, &Connect::new(version, "client"));
+            assert_eq!(client.connection.receive(&[first], None, START), 0);
+            assert!(client.link.ended().is_none(), "{first:#04x}");
+        }
+    }
 }

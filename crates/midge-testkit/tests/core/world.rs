@@ -49,6 +49,8 @@ pub(crate) struct Client {
     pub(crate) connection: Connection,
     told: Arc<Told>,
     version: u8,
+    /// When it has said something last: that is when it reads, too.
+    now: Tick,
 }
 
 impl Client {
@@ -63,6 +65,7 @@ impl Client {
             connection,
             told,
             version: 5,
+            now: START,
         })
     }
 
@@ -91,6 +94,7 @@ impl Client {
 
     /// In as many turns as the connection wants, up to a hook that thinks.
     pub(crate) fn say_at(&mut self, bytes: impl AsRef<[u8]>, now: Tick) {
+        self.now = now;
         let mut rest = bytes.as_ref();
         let mut context = Context::from_waker(Waker::noop());
         while !rest.is_empty() && self.link.ended().is_none() {
@@ -114,7 +118,7 @@ impl Client {
         let mut bytes = Vec::new();
         let mut out = Outbox::default();
         loop {
-            let leftover = self.hub.take_output(&self.link, &mut out, || START);
+            let leftover = self.hub.take_output(&self.link, &mut out, || self.now);
             append(&mut out, &mut bytes);
             let again = leftover.is_some() || self.link.take_unfinished();
             if let Some(mut batch) = leftover {

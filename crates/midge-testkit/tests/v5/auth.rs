@@ -205,7 +205,7 @@ fn mqtt_4_12_0_7_without_a_method_there_is_no_auth() {
         let mut client = server.connect(&Connect::v5("client").user("u").password("p"));
         client.expect_nothing();
         for code in [0x18, 0x19] {
-            let mut client = server.client("client");
+            let mut client = server.client("other");
             client.send(auth(code, &with("rounds", "start")));
             client.expect_disconnect(0x82);
         }

@@ -497,7 +497,67 @@ fn nn5_001_control_characters_pass_unless_the_option_forbids_them() {
         );
         let subscribe = Subscribe::new(1).filter(text, 0).bytes();
         strict.refuses(Holder::Subscribe, &subscribe, &[0x81, 0x8f]);
+        let bytes = unsubscribe(5, 1, &props(), &["t", text]);
+        strict.refuses(Holder::Unsubscribe, &bytes, &[0x81]);
+        strict.refuses(
+            Holder::Connect,
+            &Connect::v5("c").user(text).bytes(),
+            &[0x81],
+        );
+        let will = Connect::v5("c").will(Will::new(text, "w"));
+        strict.refuses(Holder::Will, &will.bytes(), &[0x81]);
     }
+}
+
+/// Covers: NN5-001
+#[test]
+fn nn5_001_control_characters_among_the_properties_where_the_option_forbids_them() {
+    let texts = [
+        id::CONTENT_TYPE,
+        id::RESPONSE_TOPIC,
+        id::AUTHENTICATION_METHOD,
+        id::REASON_STRING,
+    ];
+    let free = broker();
+    let strict = broker_set(&[("strict.control_characters", "true")]);
+    let mut tried = 0;
+    for holder in Holder::ALL {
+        let own = holder.allowed();
+        // What AUTH is not complete without.
+        let begun = match holder {
+            Holder::Auth => props().text(id::AUTHENTICATION_METHOD, "m"),
+            _ => props(),
+        };
+        let texts = texts.iter().filter(|id| own.contains(id));
+        let mut cases: Vec<_> = texts
+            .map(|id| match *id {
+                id::AUTHENTICATION_METHOD => props().text(*id, "a\u{7}"),
+                _ => begun.clone().text(*id, "a\u{7}"),
+            })
+            .collect();
+        cases.extend([
+            begun.clone().user("a\u{7}", "v"),
+            begun.clone().user("k", "a\u{7}"),
+        ]);
+        for case in cases {
+            tried += 1;
+            strict.refuses(holder, &holder.packet(&case), &[0x81]);
+            if matches!(
+                holder,
+                Holder::Publish | Holder::Subscribe | Holder::Unsubscribe
+            ) {
+                let mut client = free.client("free");
+                client.send(holder.packet(&case));
+                match holder {
+                    Holder::Subscribe => client.expect_suback(1).codes.clear(),
+                    Holder::Unsubscribe => client.expect_unsuback(1).codes.clear(),
+                    _ => {}
+                }
+                client.expect_nothing();
+            }
+        }
+    }
+    assert!(tried > 2 * Holder::ALL.len());
 }
 
 /// Covers: NN5-004

@@ -2,7 +2,9 @@
 
 use midge_testkit::{Connect, Kind, Publish, Subscribe, Will, ack, disconnect, id};
 
-use crate::common::{broker, broker_set, props};
+use midge::MemoryStore;
+
+use crate::common::{broker, broker_set, broker_with, props};
 
 fn persistent() -> Connect {
     Connect::v5("client").clean(false).expiry(600)
@@ -269,7 +271,7 @@ fn nn5_036_a_full_queue_drops_what_the_option_says() {
             assert_eq!(client.receive().payload, [number], "{policy}");
         }
         client.expect_nothing();
-        publisher.publish("t", "live", 1);
+        publisher.publish("t", "live", 0);
         assert_eq!(client.receive().text(), "live");
     }
 }
@@ -370,4 +372,95 @@ fn mqtt_4_5_0_1_a_message_is_added_to_every_matching_session() {
         assert_eq!(client.receive().payload, [2]);
         client.expect_nothing();
     }
+}
+
+/// Covers: none
+#[test]
+fn a_session_belongs_to_the_user_that_made_it() {
+    let users = [None, Some("guest"), Some("admin"), Some("")];
+    let connect = |version: u8, clean: bool, user: Option<&str>| {
+        let connect = Connect::new(version, "client").clean(clean);
+        let connect = match user {
+            Some(user) => connect.user(user),
+            None => connect,
+        };
+        match version {
+            5 => connect.expiry(600),
+            _ => connect,
+        }
+    };
+    for (version, code) in [(3, 5), (4, 5), (5, 0x87)] {
+        for owner in users {
+            let server = broker();
+            let mut publisher = server.client("publisher");
+            let mut client = server.begin(&connect(version, false, owner));
+            client.subscribe("t", 1);
+            for other in users.into_iter().filter(|user| *user != owner) {
+                for clean in [false, true] {
+                    // Nobody else takes over its connection.
+                    let (mut refused, connack) = server.answer(&connect(version, clean, other));
+                    assert_eq!(connack.code, code, "{other:?} for {owner:?}");
+                    refused.expect_closed();
+                }
+            }
+            publisher.publish("t", "live", 0);
+            client.expect_message("t", "live");
+            client.cut();
+            for other in users.into_iter().filter(|user| *user != owner) {
+                for clean in [false, true] {
+                    // Nobody else resumes or clears it.
+                    let (_, connack) = server.answer(&connect(version, clean, other));
+                    assert_eq!(connack.code, code, "{other:?} for {owner:?}");
+                }
+            }
+            publisher.publish("t", "queued", 1);
+            // 3.1 does not say that a session was there.
+            let again = connect(version, false, owner);
+            let mut client = match version {
+                3 => server.connect(&again),
+                _ => server.resume(&again),
+            };
+            client.expect_message("t", "queued");
+            let sessions = server.sessions();
+            let known = sessions
+                .iter()
+                .find(|session| &*session.client_id == "client");
+            assert_eq!(known.and_then(|session| session.username.as_deref()), owner);
+
+            // Its owner ends it; then it is anybody's.
+            client.cut();
+            server.begin(&connect(version, true, owner)).disconnect();
+            server.clear_session("client");
+            server.begin(&connect(version, true, Some("new")));
+        }
+    }
+}
+
+/// Covers: none
+#[test]
+fn a_session_is_for_any_user_where_the_option_says_so() {
+    let server = broker_set(&[("lenient.session_user", "true")]);
+    let mut publisher = server.client("publisher");
+    let mut client = server.begin(&persistent().user("admin"));
+    client.subscribe("t", 1);
+    let mut other = server.resume(&persistent().user("guest"));
+    client.expect_disconnect(0x8e);
+    publisher.publish("t", "1", 1);
+    other.expect_message("t", "1");
+    other.cut();
+    server.begin(&persistent().clean(true));
+}
+
+/// Covers: none
+#[test]
+fn a_stored_session_keeps_its_user() {
+    let store = MemoryStore::new();
+    let stored = || broker_with(|builder| builder.store(store.clone()));
+    let server = stored();
+    server.begin(&persistent().user("admin")).cut();
+    drop(server);
+    let server = stored();
+    let (_, connack) = server.answer(&persistent().user("guest"));
+    assert_eq!(connack.code, 0x87);
+    server.resume(&persistent().user("admin"));
 }

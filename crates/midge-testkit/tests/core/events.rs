@@ -1,0 +1,245 @@
+//! What observers see of connections and sessions, in which order, and how they are told apart.
+
+use std::sync::{Arc, Mutex};
+
+use midge::{DisconnectReason, Event, EventMask};
+use midge_codec::ReasonCode;
+use midge_core::{
+    AuthReply, ConnectRequest, HookSet, Hooks, Hub, Observed, Queue, QueueLimits, Refusal,
+    Resolver, Verdict,
+};
+use midge_testkit::{Connect, Kind, Publish, Subscribe, Will, ack, disconnect, unsubscribe};
+
+use crate::world::{Client, START, hub, hub_with};
+
+fn watch(hub: &Arc<Hub>, mask: EventMask) -> Arc<Queue<Observed>> {
+    let events = Arc::new(Queue::new(QueueLimits::default()));
+    hub.observe(mask, events.clone());
+    events
+}
+
+/// Kind, connection and session of each event.
+fn all(events: &Queue<Observed>) -> Vec<(&'static str, Option<u64>, Option<u64>)> {
+    let mut seen = Vec::new();
+    while let Ok(Some(Observed { event, .. })) = events.try_recv() {
+        let name = match &event {
+            Event::ClientConnected { .. } => "connected",
+            Event::ConnectionRefused { .. } => "refused",
+            Event::ClientDisconnected { .. } => "disconnected",
+            Event::Subscribed { .. } => "subscribed",
+            Event::SubscribeRefused { .. } => "subscribe refused",
+            Event::Unsubscribed { .. } => "unsubscribed",
+            Event::Published { .. } => "published",
+            Event::Delivered { .. } => "delivered",
+            Event::Acknowledged { .. } => "acknowledged",
+            Event::Dropped { .. } => "dropped",
+            Event::SessionEnded { .. } => "ended",
+            Event::WillSent { .. } => "will",
+            other => panic!("{other:?}"),
+        };
+        seen.push((name, event.connection(), event.session()));
+    }
+    seen
+}
+
+/// Covers: none
+#[test]
+fn a_takeover_is_told_in_the_order_in_which_it_happens() {
+    for clean in [false, true] {
+        let hub = hub(|_| ());
+        let events = watch(&hub, EventMask::LIFECYCLE);
+        let connect = Connect::v5("client").clean(clean).expiry(100);
+        let will = Will::new("gone", "w");
+        let _old = Client::connect(&hub, &connect.clone().will(will));
+        let _new = Client::connect(&hub, &connect);
+        let expected = match clean {
+            false => vec![
+                ("connected", Some(1), Some(1)),
+                ("disconnected", Some(1), Some(1)),
+                ("connected", Some(2), Some(1)),
+                ("will", None, Some(1)),
+            ],
+            true => vec![
+                ("connected", Some(1), Some(1)),
+                ("disconnected", Some(1), Some(1)),
+                ("ended", None, Some(1)),
+                ("connected", Some(2), Some(2)),
+                ("will", None, Some(1)),
+            ],
+        };
+        assert_eq!(all(&events), expected);
+    }
+}
+
+/// Covers: none
+#[test]
+fn every_event_says_which_connection_and_session_it_concerns() {
+    let hub = hub(|_| ());
+    let events = watch(&hub, EventMask::ALL);
+    let mut client = Client::plain(&hub, "client");
+    client.say(Subscribe::new(1).filter("t", 2).bytes());
+    client.read();
+    client.say(Publish::new("t", "p").qos(1, 1).bytes());
+    client.read();
+    client.say(ack(Kind::Puback, 1));
+    client.say(unsubscribe(5, 2, &Default::default(), &["t"]));
+    client.say(Publish::new("$SYS/x", "p").bytes());
+    let (mine, own) = (Some(1), Some(1));
+    let expected = [
+        ("connected", mine, own),
+        ("subscribed", mine, own),
+        ("delivered", mine, own),
+        ("published", mine, own),
+        ("acknowledged", mine, own),
+        ("unsubscribed", mine, own),
+        ("dropped", mine, own),
+    ];
+    assert_eq!(all(&events), expected);
+
+    // What a session does not get, and the order of one read.
+    let message = midge_core::MessageRef::new("t", b"host");
+    client.say(Subscribe::new(3).filter("t", 0).bytes());
+    client.read();
+    let mut publisher = Client::plain(&hub, "publisher");
+    let gone = Client::connect(&hub, &Connect::v5("gone").clean(false).expiry(9));
+    drop(all(&events));
+    hub.publish_from_host(message, None, || START, false)
+        .unwrap();
+    publisher.say(
+        [
+            Publish::new("t", "p").bytes(),
+            disconnect(0, &Default::default()),
+        ]
+        .concat(),
+    );
+    gone.close();
+    let expected = [
+        ("delivered", Some(1), Some(1)),
+        ("published", None, None),
+        ("delivered", Some(1), Some(1)),
+        ("published", Some(2), Some(2)),
+        ("disconnected", Some(2), Some(2)),
+        ("ended", None, Some(2)),
+        ("disconnected", Some(3), Some(3)),
+    ];
+    assert_eq!(all(&events), expected);
+    assert_eq!(hub.clients()[0].connection, 1);
+    assert_eq!(client.link.number(), 1);
+}
+
+/// Refuses everybody.
+struct Refusing;
+
+impl Hooks for Refusing {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHENTICATE.and(HookSet::ENHANCED_AUTH)
+    }
+
+    fn authenticate(&self, _: &ConnectRequest) -> Verdict {
+        Verdict::Deny(Refusal::new(ReasonCode::Banned).text("not today"))
+    }
+
+    fn enhanced_auth(&self, _: &midge_core::AuthStep) -> midge_core::EnhancedVerdict {
+        let refusal = Refusal::new(ReasonCode::NotAuthorized).text("not so");
+        midge_core::EnhancedVerdict::Now(AuthReply::Refuse(refusal))
+    }
+}
+
+/// Client identifier, user name, text and reason of the one refusal.
+fn refusal(events: &Queue<Observed>) -> (String, Option<String>, Option<String>, DisconnectReason) {
+    let seen = events.try_recv().unwrap().expect("a refusal").event;
+    let Event::ConnectionRefused {
+        client_id,
+        username,
+        text,
+        reason,
+        ..
+    } = seen
+    else {
+        panic!("{seen:?}");
+    };
+    assert!(events.try_recv().unwrap().is_none());
+    let owned = |text: Option<Arc<str>>| text.map(|text| text.to_string());
+    (client_id.to_string(), owned(username), owned(text), reason)
+}
+
+/// Covers: none
+#[test]
+fn a_refusal_says_whom_it_concerns_and_why() {
+    let hub = hub_with(
+        |config| {
+            config.mqtt.v31 = false;
+            config.limits.client_id_bytes = 20;
+            config.strict.dollar_publish = true;
+        },
+        Some(Arc::new(Refusing)),
+        None,
+    );
+    let events = watch(&hub, EventMask::CONNECTION_REFUSED);
+    let connect = |version| Connect::new(version, "client").user("user");
+    let text = |text: &str| Some(text.to_owned());
+    let method = midge_testkit::PropsBuf::new().text(midge_testkit::id::AUTHENTICATION_METHOD, "m");
+    let long = "x".repeat(21);
+    let cases = [
+        (connect(5), text("not today"), ReasonCode::Banned),
+        (connect(4), text("not today"), ReasonCode::Banned),
+        (
+            connect(5).props(method),
+            text("not so"),
+            ReasonCode::NotAuthorized,
+        ),
+        (connect(3), None, ReasonCode::UnsupportedProtocolVersion),
+        (
+            connect(5).will(Will::new("$x", "w")),
+            text("clients may not publish to topics that begin with $"),
+            ReasonCode::NotAuthorized,
+        ),
+        (
+            Connect::v5(&long).user("user"),
+            text("the client identifier is too long"),
+            ReasonCode::ClientIdentifierNotValid,
+        ),
+    ];
+    for (connect, text, reason) in cases {
+        let mut client = Client::accept(&hub);
+        client.say(connect.bytes());
+        let client_id = String::from_utf8(connect.client_id).unwrap();
+        let reason = DisconnectReason::Refused(reason);
+        let user = Some("user".to_owned());
+        assert_eq!(refusal(&events), (client_id, user, text, reason));
+    }
+
+    // Nothing is known of who has not said anything.
+    let client = Client::accept(&hub);
+    client.close();
+    let lost = DisconnectReason::ConnectionLost;
+    assert_eq!(refusal(&events), (String::new(), None, None, lost));
+}
+
+/// Thinks for ever.
+#[derive(Default)]
+struct Thinking(Mutex<Option<Resolver>>);
+
+impl Hooks for Thinking {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHENTICATE
+    }
+
+    fn authenticate(&self, _: &ConnectRequest) -> Verdict {
+        let (resolver, deferred) = midge_core::Deferred::new();
+        *self.0.lock().unwrap() = Some(resolver);
+        Verdict::Defer(deferred)
+    }
+}
+
+/// Covers: none
+#[test]
+fn who_is_given_up_while_a_hook_thinks_is_known() {
+    let hub = hub_with(|_| (), Some(Arc::new(Thinking::default())), None);
+    let events = watch(&hub, EventMask::CONNECTION_REFUSED);
+    let mut client = Client::accept(&hub);
+    client.say(Connect::v5("client").user("user").bytes());
+    client.close();
+    let (user, lost) = (Some("user".to_owned()), DisconnectReason::ConnectionLost);
+    assert_eq!(refusal(&events), ("client".to_owned(), user, None, lost));
+}
