@@ -21,6 +21,7 @@ const WAIT: Duration = Duration::from_secs(10);
 fn washer(port: u16, ready: mpsc::Sender<()>) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (client, mut connection) = Client::new(MqttOptions::new("washer", "127.0.0.1", port), 16);
     client.subscribe("home/washer/+", ClientQoS::AtLeastOnce)?;
+
     let mut state = "idle".to_owned();
     for event in connection.iter() {
         let packet = match event {
@@ -60,6 +61,7 @@ fn washer(port: u16, ready: mpsc::Sender<()>) -> Result<(), Box<dyn Error + Send
             _ => {}
         }
     }
+
     Ok(())
 }
 

@@ -23,6 +23,7 @@ struct Sensor {
 impl Sensor {
     fn connect(broker: &Broker, room: &'static str) -> Result<Self, Box<dyn Error>> {
         let mut options = MqttOptions::new(format!("sensor-{room}"), "127.0.0.1", broker.port());
+
         // If the sensor is lost, everybody who looks at its availability is told.
         let availability = format!("building/{room}/availability");
         options.set_last_will(LastWill::new(
@@ -31,13 +32,16 @@ impl Sensor {
             QoS::AtLeastOnce,
             true,
         ));
+
         let (client, connection) = Client::new(options, 16);
         client.publish(availability, QoS::AtLeastOnce, true, "online")?;
+
         let mut sensor = Self {
             room,
             client,
             connection,
         };
+
         sensor.until_acknowledged(1)?;
         Ok(sensor)
     }

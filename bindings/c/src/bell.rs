@@ -48,7 +48,9 @@ pub(crate) fn wake(id: u64) -> bool {
     let Some(slot) = slots().find(|slot| slot.id.load(SeqCst) == id) else {
         return false;
     };
+
     slot.ringing.fetch_add(1, SeqCst);
+
     // It may have been given back meanwhile; from here on it would wait.
     let is_there = slot.id.load(SeqCst) == id;
     if is_there {
@@ -62,6 +64,7 @@ pub(crate) fn wake(id: u64) -> bool {
             unsafe { libc::write(fd, ptr::from_ref(&1u64).cast(), size_of::<u64>()) };
         }
     }
+
     slot.ringing.fetch_sub(1, SeqCst);
     is_there
 }
@@ -83,9 +86,11 @@ impl Bell {
                 .compare_exchange(false, true, SeqCst, SeqCst)
                 .is_ok()
         };
+
         if let Some(slot) = slots().find(take) {
             return Self(slot);
         }
+
         let slot = Box::leak(Box::new(Slot {
             next: FIRST.load(SeqCst),
             is_taken: AtomicBool::new(true),

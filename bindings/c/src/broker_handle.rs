@@ -130,9 +130,11 @@ impl BrokerObject {
             let closed = move || life.change(|state| state.hooks = false);
             Arc::new(CHooks::new(table, closed))
         });
+
         if let Some(hooks) = &hooks {
             builder = builder.shared_hooks(hooks.clone());
         }
+
         let (start, stop, ending) = (hooks.clone(), hooks.clone(), life.clone());
         builder = builder.on_thread(
             move || {
@@ -155,14 +157,17 @@ impl BrokerObject {
                 }
             },
         );
+
         let broker = {
             // The broker's threads inherit this.
             let _blocked = SignalsBlocked::new();
             builder.start().map_err(|error| start_fault(&error))?
         };
+
         if let Some(hooks) = &hooks {
             hooks.started(&broker);
         }
+
         Ok(Arc::new(Self {
             broker,
             is_clock_manual: config.is_clock_manual(),
@@ -216,16 +221,19 @@ impl BrokerObject {
         let first = self
             .life
             .change(|state| !std::mem::replace(&mut state.stopping, true));
+
         if !first {
             if drain_ms <= 0 {
                 self.broker.hurry();
             }
             return;
         }
+
         let how = match u64::try_from(drain_ms) {
             Ok(ms @ 1..) => Stop::Drain(Duration::from_millis(ms)),
             _ => Stop::Now,
         };
+
         let object = self.clone();
         self.broker.stop_soon(how, move || {
             let queues = object.queues.lock().clone();

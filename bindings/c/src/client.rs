@@ -68,16 +68,19 @@ impl ClientObject {
                 return Err(Fault::invalid(what));
             }
         };
+
         if not_from.is_some() && filter.starts_with("$share/") {
             let what = "args.no_local cannot be set for a shared subscription (MQTT-3.8.3-4)";
             return Err(Fault::invalid(what));
         }
+
         let mut subscriptions = self.subscriptions.lock();
         let retained = match how.retained {
             Retained::Send => true,
             Retained::SendIfNew => !subscriptions.contains_key(filter),
             Retained::DoNotSend => false,
         };
+
         let number = self.queue.attach(how.tag, not_from, |inlet| {
             object
                 .broker
@@ -89,6 +92,7 @@ impl ClientObject {
         if let Some(old) = old {
             self.queue.detach(old);
         }
+
         Ok(())
     }
 

@@ -31,6 +31,7 @@ impl midge_config {
             let message = format!("{key} does not take {value:?}; accepted: {accepted}");
             Err(Fault::new(MIDGE_E_CONFIG, message))
         };
+
         match key {
             LISTEN if value.is_empty() => self.listen.clear(),
             LISTEN if value.contains("://") => self.listen.push(value.to_owned()),
@@ -52,6 +53,7 @@ impl midge_config {
                 Fault::new(status, error.to_string())
             })?,
         }
+
         Ok(())
     }
 

@@ -199,6 +199,7 @@ pub(crate) fn mask(mask: u32) -> EventMask {
         (MIDGE_EV_WILL, EventMask::WILL_SENT),
         (MIDGE_EV_REPLACED, EventMask::REASON_REPLACED),
     ];
+
     map.into_iter()
         .filter(|(bit, _)| mask & bit != 0)
         .fold(EventMask::NONE, |all, (_, kind)| all.union(kind))
@@ -229,6 +230,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
         out.r#type = kind;
         out.client_id = midge_bytes::of(id);
     };
+
     match event {
         Event::ClientConnected {
             client_id,
@@ -356,6 +358,7 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
         // An event that this version of the header has no name for.
         _ => {}
     }
+
     message.map(midge_message::stored)
 }
 
@@ -376,11 +379,13 @@ pub(crate) unsafe fn write(entry: Entry, out: *mut midge_event) {
         tag: entry.tag,
         ..EMPTY
     };
+
     // SAFETY: as the caller promises; a whole event since then.
     let out = unsafe {
         out.write(head);
         &mut *out
     };
+
     match entry.item {
         Item::Message(message) => {
             let message = Arc::into_raw(midge_message::received(message));
@@ -486,6 +491,7 @@ pub extern "C" fn midge_drop_reason_name(reason: u32) -> *const c_char {
         Some(DropReason::ReservedTopic) => c"reserved_topic",
         _ => c"unknown",
     };
+
     name.as_ptr()
 }
 

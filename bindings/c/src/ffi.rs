@@ -66,6 +66,7 @@ pub(crate) fn enter_often(body: impl FnOnce() -> Result<(), Fault>) -> midge_sta
             "a broker does not survive fork(): use midge in the parent, or exec first",
         ));
     }
+
     let _scope = Scope::new();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => MIDGE_OK,
@@ -230,12 +231,15 @@ pub(crate) unsafe fn read_struct<T: Copy>(
 ) -> Result<T, Fault> {
     let size = checked_size(from, least, name)?;
     let known = size.min(size_of::<T>());
+
     // SAFETY: zero is valid for T, as the caller promises.
     let mut value: T = unsafe { std::mem::zeroed() };
+
     // SAFETY: `known` bytes are there on both sides.
     unsafe {
         std::ptr::copy_nonoverlapping(from.cast::<u8>(), (&raw mut value).cast::<u8>(), known);
     }
+
     for at in known..size {
         // SAFETY: within the size that the structure claims.
         if unsafe { from.cast::<u8>().add(at).read() } != 0 {
@@ -245,6 +249,7 @@ pub(crate) unsafe fn read_struct<T: Copy>(
             ));
         }
     }
+
     Ok(value)
 }
 
@@ -291,6 +296,7 @@ pub(crate) unsafe fn write_text(
 ) -> Result<(), Fault> {
     let value = value.as_ref();
     let size = value.len() + 1;
+
     // SAFETY: as the caller promises.
     unsafe { write(need, size) };
     if capacity == 0 || buffer.is_null() {
@@ -300,11 +306,13 @@ pub(crate) unsafe fn write_text(
         let message = format!("buf has {capacity} bytes, {size} are needed");
         return Err(Fault::new(MIDGE_E_LIMIT, message));
     }
+
     // SAFETY: the text and its NUL fit into the buffer.
     unsafe {
         std::ptr::copy_nonoverlapping(value.as_ptr(), buffer.cast(), value.len());
         buffer.add(value.len()).write(0);
     }
+
     Ok(())
 }
 
@@ -349,6 +357,7 @@ mod tests {
             v1: V1,
             b: u32,
         }
+
         let mut new = V2 {
             v1: V1 {
                 struct_size: 12,
@@ -356,6 +365,7 @@ mod tests {
             },
             b: 0,
         };
+
         // SAFETY: both are structures with a size in front.
         unsafe {
             assert_eq!(

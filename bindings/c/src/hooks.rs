@@ -298,6 +298,7 @@ impl Hooks for CHooks {
         let (Some(function), Some(pass)) = (self.raw.on_auth, self.gate.enter()) else {
             return Verdict::deny();
         };
+
         let properties: Vec<_> = request
             .user_properties
             .iter()
@@ -320,12 +321,14 @@ impl Hooks for CHooks {
             },
             user_props_len: properties.len(),
         };
+
         let (resolver, deferred) = Verdict::defer();
         let id = verdict::owe(resolver);
         let ask = || {
             // SAFETY: the host gave this function to be called like this.
             unsafe { function(pass.user, &raw const info, midge_decision { id }) }
         };
+
         self.decide(verdict::ask(true, Some((id, deferred)), ask))
     }
 
@@ -371,20 +374,24 @@ impl Hooks for CHooks {
         let (Some(function), Some(pass)) = (self.raw.on_publish, self.gate.enter()) else {
             return Interception::Drop;
         };
+
         let Ok(seen) = message_for_callback(message) else {
             // No memory: what cannot be decided is not let through.
             return Interception::Refuse(Refusal::new(ReasonCode::QuotaExceeded));
         };
+
         let seen = midge_message::owned(seen, origin.clone());
         let mut replace: *mut midge_message = std::ptr::null_mut();
         let answer = verdict::ask(false, None, || {
             // SAFETY: the host gave this function to be called like this.
             unsafe { function(pass.user, Arc::as_ptr(&seen), &raw mut replace) }
         });
+
         let replace = (!replace.is_null()).then(|| {
             // SAFETY: a reference to a message of this library, which the host gives away.
             unsafe { Arc::from_raw(replace.cast_const()) }
         });
+
         match (answer.is_yes(), replace) {
             (true, None) => Interception::Forward,
             (true, Some(other)) => Interception::Replace(Box::new(other.lend(self.later.get()))),

@@ -105,6 +105,7 @@ fn stats(object: &BrokerObject) -> midge_stats {
     for (to, (_, count)) in dropped.iter_mut().zip(stats.dropped()) {
         *to = count;
     }
+
     midge_stats {
         struct_size: size_of::<midge_stats>() as u32,
         state: object.stage() as u32,
@@ -222,7 +223,9 @@ pub(crate) fn wait_subscribers(
     if TopicName::new(topic).is_err() {
         return Err(Fault::invalid("topic is not a valid topic name"));
     }
+
     let object = BROKERS.find(b.id)?;
+
     // Before the first look, so that nothing is missed in between.
     let events = object.broker.events_with(EventMask::SUBSCRIBED, 1);
     let timeout = ffi::timeout(timeout_ms).unwrap_or(LONG);
@@ -240,6 +243,7 @@ pub(crate) fn wait_subscribers(
             }
         }
     }
+
     Ok(())
 }
 

@@ -77,13 +77,16 @@ fn add(level: i32, mut text: String) {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
+
     text.truncate(end);
+
     let mut state = STATE.lock();
     if state.lines.len() >= WAITING {
         state.lost += 1;
     } else {
         state.lines.push_back((level, text));
     }
+
     drop(state);
     HAS_LINES.store(true, Ordering::Release);
     if later::is_inside() {
@@ -108,6 +111,7 @@ fn tell() {
     if state.is_telling {
         return;
     }
+
     state.is_telling = true;
     HAS_LINES.store(false, Ordering::Relaxed);
     loop {
@@ -132,6 +136,7 @@ fn tell() {
         drop(target);
         state = STATE.lock();
     }
+
     state.lines.clear();
     state.is_telling = false;
 }
@@ -245,6 +250,7 @@ pub unsafe extern "C" fn midge_log_set(
     user_free: midge_free_fn,
 ) -> midge_status {
     process::prepare();
+
     enter(|| {
         if !(MIDGE_LOG_OFF..=MIDGE_LOG_DEBUG).contains(&level) {
             return Err(Fault::invalid(format!("level is {level}, no MIDGE_LOG_*")));

@@ -263,6 +263,7 @@ fn property<'a>(message: &'a midge_message, id: u8, index: u32) -> Option<Found<
             .then(|| message.expiry().map(Found::number))
             .flatten();
     }
+
     let matching = |property| match (id, property) {
         (MIDGE_PROP_PAYLOAD_FORMAT, Property::PayloadFormatIndicator(is)) => {
             Some(Found::number(is))
@@ -279,6 +280,7 @@ fn property<'a>(message: &'a midge_message, id: u8, index: u32) -> Option<Found<
         }),
         _ => None,
     };
+
     let mut all = message.properties().iter().filter_map(matching);
     all.nth(index as usize)
 }

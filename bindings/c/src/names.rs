@@ -216,6 +216,7 @@ pub extern "C" fn midge_reason_code_name(code: u8) -> *const c_char {
         MIDGE_RC_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED => c"Wildcard Subscriptions not supported",
         _ => c"unknown",
     };
+
     name.as_ptr()
 }
 
@@ -334,11 +335,13 @@ mod tests {
             DisconnectReason::Shutdown,
             DisconnectReason::InternalError,
         ];
+
         for reason in all {
             let number = end_number(&reason);
             assert_ne!(number, MIDGE_END_OTHER);
             assert_eq!(text(midge_end_reason_name(number)), reason.name());
         }
+
         let violation = text(midge_end_reason_name(MIDGE_END_PROTOCOL_VIOLATION));
         assert_eq!(violation, "protocol_violation"); // which only the engine can make
         assert_eq!(text(midge_end_reason_name(99)), "unknown");

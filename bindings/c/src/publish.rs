@@ -135,6 +135,7 @@ impl<'a> Args<'a> {
         message.qos = self.qos;
         message.retain = raw.retain != 0;
         message.expiry = (raw.message_expiry_s > 0).then_some(raw.message_expiry_s);
+
         let mut add = |property: Property<'_>, name: &str| {
             message
                 .properties
@@ -142,9 +143,11 @@ impl<'a> Args<'a> {
                 .map(drop)
                 .map_err(|_| Fault::invalid(format!("{name} is not valid or too long")))
         };
+
         if raw.payload_utf8 != 0 {
             add(Property::PayloadFormatIndicator(1), "args.payload_utf8")?;
         }
+
         // SAFETY: `read_args` was told that what the arguments point to is valid.
         unsafe {
             if !raw.response_topic.is_null() {
@@ -166,6 +169,7 @@ impl<'a> Args<'a> {
                 add(Property::UserProperty(key, value), "args.user_props")?;
             }
         }
+
         Ok(message)
     }
 }
@@ -185,6 +189,7 @@ unsafe fn user_properties<'a>(raw: &midge_publish_args) -> Result<Vec<(&'a str, 
     if !count.is_multiple_of(2) || count > 65_536 {
         return Err(Fault::invalid("args.user_props_len is odd or too large"));
     }
+
     // SAFETY: not NULL and aligned; that many elements, as the caller promises.
     let list = unsafe { std::slice::from_raw_parts(raw.user_props, count) };
     let text = |bytes: &midge_bytes| {
@@ -192,6 +197,7 @@ unsafe fn user_properties<'a>(raw: &midge_publish_args) -> Result<Vec<(&'a str, 
         let bytes = unsafe { ffi::bytes(bytes.ptr.cast(), bytes.len, "args.user_props") }?;
         std::str::from_utf8(bytes).map_err(|_| Fault::invalid("args.user_props is not UTF-8"))
     };
+
     list.chunks_exact(2)
         .map(|pair| Ok((text(&pair[0])?, text(&pair[1])?)))
         .collect()
@@ -231,18 +237,21 @@ impl Given {
         attempt: impl FnOnce(&Bytes) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         self.user.lend(broker.later());
+
         // Not dropped if the attempt panics: the payload is the host's then.
         let user = ManuallyDrop::new(self.user.clone());
         let bytes = Bytes::from_owner(self);
         let _lent = Lent::begin();
         let result = attempt(&bytes);
         drop(bytes);
+
         let user = ManuallyDrop::into_inner(user);
         match &result {
             Ok(_) => drop(user),
             // Nobody kept any of it: callbacks get copies while it is only lent.
             Err(_) => User::disown(user),
         }
+
         result
     }
 }
@@ -317,18 +326,21 @@ pub(crate) fn fault(error: &PublishError, at: &str) -> Fault {
         PublishError::Stopped => MIDGE_E_STATE,
         _ => MIDGE_E_INVALID,
     };
+
     if let PublishError::Refused(refusal) = error {
         return Fault {
             reason: refusal.reason as u32,
             ..Fault::new(status, format!("refused by a callback: {refusal}"))
         };
     }
+
     let message = match error {
         PublishError::InvalidTopic(_) => format!("{at}topic: {error}"),
         PublishError::TooLarge => format!("{at}payload: {error}"),
         PublishError::InvalidProperty(_) => format!("{at}properties: {error}"),
         _ => error.to_string(),
     };
+
     Fault::new(status, message)
 }
 
@@ -349,6 +361,7 @@ pub(crate) fn publish_with(
     want_outcomes: bool,
 ) -> Result<Receipt, Fault> {
     let mut message = args.to_message()?;
+
     match args.payload() {
         Payload::Copied(payload) => {
             let whose = (client_id, want_outcomes);

@@ -160,14 +160,17 @@ impl State {
         dropped: &mut Vec<Item>,
     ) {
         self.next_seq += 1;
+
         let full = |state: &Self| {
             state.entries.len() >= bounds.items
                 || (!state.entries.is_empty() && state.bytes + size > bounds.bytes)
         };
+
         // Its room is the host's to size: what there is no memory for is dropped like what there is no
         // room for.
         let room =
             self.entries.len() < self.entries.capacity() || self.entries.try_reserve(1).is_ok();
+
         if full(self) || !room {
             if bounds.drop_newest || !room {
                 self.lost += 1;
@@ -176,6 +179,7 @@ impl State {
             }
             self.make_room(full, dropped);
         }
+
         self.bytes += size;
         self.entries.push_back(Entry {
             item,
@@ -227,6 +231,7 @@ impl QueueObject {
     ) -> Result<u64, Fault> {
         let gone = Arc::new(AtomicBool::new(false));
         let number = self.reserve()?;
+
         // Not under the lock: retained messages come in meanwhile.
         let feed = subscribe(Inlet::new(
             self.clone(),
@@ -235,6 +240,7 @@ impl QueueObject {
             gone.clone(),
             not_from,
         ))?;
+
         self.keep(Attached {
             number,
             gone,
@@ -298,9 +304,11 @@ impl QueueObject {
         if let Some(gone) = &gone {
             gone.gone.store(true, Ordering::Relaxed);
         }
+
         // In place, since there may be no memory for so many. What the host has lent goes back to it at
         // the end of the scope.
         let State { entries, bytes, .. } = &mut *state;
+
         entries.retain(|entry| {
             let stays = entry.source != number;
             if !stays {
@@ -308,8 +316,10 @@ impl QueueObject {
             }
             stays
         });
+
         state.refresh_fd(&self.bell);
         drop(state);
+
         // Outside the lock: ending a subscription takes locks of the broker.
         drop(gone);
     }
@@ -348,10 +358,12 @@ impl QueueObject {
         let Some(attached) = sources.iter_mut().find(|source| source.number == number) else {
             return;
         };
+
         let source = attached.source.clone();
         let Source::Events(events) = &*source else {
             return;
         };
+
         let lost = events.lost();
         let newly = lost - std::mem::replace(&mut attached.lost, lost);
         state.lost += newly;
@@ -360,9 +372,11 @@ impl QueueObject {
             let size = item.size();
             state.append(item, number, 0, size, &self.bounds, &mut dropped);
         }
+
         if state.is_awaited() {
             self.signal(&mut state);
         }
+
         drop(state);
         drop((source, dropped));
     }
@@ -388,6 +402,7 @@ impl QueueObject {
             Some(Duration::ZERO) | None => None,
             Some(timeout) => Instant::now().checked_add(timeout),
         };
+
         let mut state = self.state.lock();
         loop {
             if let Some(entry) = state.entries.pop_front() {
@@ -451,6 +466,7 @@ impl QueueObject {
             let what = "the queue has a dispatch thread already";
             return Err(Fault::new(MIDGE_E_STATE, what));
         }
+
         let (queue, ending) = (self.clone(), Ending::new(life));
         let body = move || {
             let _ending = ending;
@@ -478,6 +494,7 @@ impl QueueObject {
                 }
             }
         };
+
         let thread = crate::process::spawn("midge-dispatch", body)
             .map_err(|error| Fault::io("cannot start the dispatch thread", &error))?;
         state.has_dispatch = true;

@@ -125,6 +125,7 @@ impl ReceiptObject {
     ) -> Result<(), Fault> {
         let waker = Waker::from(signal.clone());
         let mut done = pin!(self.receipt.acknowledged());
+
         loop {
             let poll = done.as_mut().poll(&mut Context::from_waker(&waker));
             if poll.is_ready() {
@@ -221,9 +222,11 @@ fn send(
         .payload(payload)
         .qos(message.qos)
         .retain(message.retain);
+
     if let Some(seconds) = message.expiry {
         outgoing = outgoing.message_expiry(Duration::from_secs(seconds.into()));
     }
+
     for property in message.properties.as_properties().iter() {
         outgoing = match property {
             Property::PayloadFormatIndicator(_) => outgoing.payload_format_utf8(),
@@ -234,6 +237,7 @@ fn send(
             _ => outgoing,
         };
     }
+
     outgoing.send_to(client_id).map_err(|error| match error {
         SendError::Publish(error) => publish::fault(&error, "args."),
         _ => Fault::new(MIDGE_E_NOT_FOUND, format!("client_id: {error}")),

@@ -177,5 +177,6 @@ pub extern "C" fn midge_status_name(status: midge_status) -> *const c_char {
         MIDGE_E_PANIC => c"MIDGE_E_PANIC",
         _ => c"MIDGE_E_UNKNOWN",
     };
+
     name.as_ptr()
 }

@@ -120,10 +120,12 @@ pub(crate) fn ask(
         refusal: None,
         deferred,
     };
+
     let _ = QUESTIONS.try_with(|questions| questions.borrow_mut().push(question));
     let asked = Asked;
     let status = callback::run(function);
     std::mem::forget(asked);
+
     let question = pop();
     let (refusal, deferred) = question.map_or((None, None), |q| (q.refusal, q.deferred));
     Answer {
@@ -178,6 +180,7 @@ unsafe fn refusal(
         ))
     })?;
     let mut refusal = Refusal::new(code);
+
     // SAFETY: as the caller promises.
     let (text, server) = unsafe {
         (
@@ -185,17 +188,20 @@ unsafe fn refusal(
             ffi::optional_text(server_reference, "server_reference")?,
         )
     };
+
     for (text, name) in [(text, "text"), (server, "server_reference")] {
         if text.is_some_and(|text| text.len() > usize::from(u16::MAX)) {
             return Err(Fault::invalid(format!("{name} is longer than 65535 bytes")));
         }
     }
+
     if let Some(text) = text {
         refusal = refusal.text(text);
     }
     if let Some(server) = server {
         refusal = refusal.server_reference(server);
     }
+
     Ok(refusal)
 }
 
@@ -265,6 +271,7 @@ pub unsafe extern "C" fn midge_decision_defer(d: *mut midge_decision) -> midge_s
         unsafe { ffi::write(d, midge_decision { id }) };
         Ok(())
     });
+
     match taken {
         MIDGE_OK => MIDGE_E_WOULD_BLOCK,
         failed => failed,

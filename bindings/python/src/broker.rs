@@ -214,17 +214,20 @@ impl Broker {
             let inner = inner.map_err(|error| publish_error(&error))?;
             return Ok(Receipt { inner });
         }
+
         let mut message = broker
             .message(topic)
             .payload(self::payload(payload)?)
             .qos(qos)
             .retain(retain);
+
         if let Some(properties) = properties {
             message = with_properties(message, &properties);
         }
         if let Some(client_id) = client_id {
             message = message.from_client(client_id);
         }
+
         let receipt = match to {
             None => outside(py, || message.send())?.map_err(|error| publish_error(&error))?,
             Some(to) => outside(py, || message.send_to(to))?.map_err(|error| match error {
@@ -232,6 +235,7 @@ impl Broker {
                 error => PyValueError::new_err(format!("to: {error}")),
             })?,
         };
+
         Ok(Receipt { inner: receipt })
     }
 
@@ -365,6 +369,7 @@ impl Broker {
             panics,
             left_running,
         );
+
         let memory = PyDict::new(py);
         macro_rules! part {
             ($($field:ident),* $(,)?) => {
@@ -384,10 +389,12 @@ impl Broker {
             retained,
         );
         row.set_item("memory", memory)?;
+
         let dropped = PyDict::new(py);
         for (reason, count) in stats.dropped() {
             dropped.set_item(reason.name(), count)?;
         }
+
         row.set_item("dropped", dropped)?;
         Ok(row)
     }
@@ -462,12 +469,15 @@ pub(crate) fn start(
     for (key, value) in &options {
         builder = set(builder, key, value)?;
     }
+
     for address in listen {
         builder = builder.listen(address);
     }
+
     if manual_clock {
         builder = builder.clock(Clock::Manual);
     }
+
     if let Some(hooks) = hooks {
         let (mut timeout, mut shared_v3) = (0, false);
         builder = builder.config(|config| {
@@ -487,7 +497,9 @@ pub(crate) fn start(
             shared_v3,
         });
     }
+
     builder = builder.handover(kept.inner.clone());
+
     let (kinds, capacity, bytes) = record;
     let kinds = mask(&kinds)?;
     let watched: Vec<_> = (watched.iter())
@@ -509,6 +521,7 @@ pub(crate) fn start(
         let recorded = broker.events_bounded(kinds, capacity, bytes);
         (recorded, subscriptions, watches)
     };
+
     let (broker, (recorded, subscriptions, watches)) =
         outside(py, || builder.start_with(first))?.map_err(|error| start_error(&error))?;
     let (port, url) = (broker.port(), broker.url());
@@ -519,9 +532,11 @@ pub(crate) fn start(
         port,
         url,
     };
+
     let subscriptions = subscriptions
         .map_err(|error| PyValueError::new_err(format!("filter: {error}")))?
         .into_iter();
+
     Ok((
         broker,
         Events::new(recorded),
@@ -567,6 +582,7 @@ fn with_properties<'a>(
     for (name, value) in &properties.user {
         message = message.user_property(name, value);
     }
+
     message
 }
 

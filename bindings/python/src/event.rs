@@ -109,10 +109,12 @@ impl Event {
             client_id: Some(client_id.to_owned()),
             ..Self::default()
         };
+
         let on = |name: &'static str, client_id: &str, topic: &str| Self {
             topic: Some(topic.to_owned()),
             ..named(name, client_id)
         };
+
         Ok(match &observed.event {
             Native::ClientConnected {
                 client_id,
@@ -267,6 +269,7 @@ impl Event {
             session_present,
             message,
         );
+
         Ok(keywords)
     }
 }
@@ -340,19 +343,23 @@ impl Event {
             // Writing into a string does not fail.
             let _ = write!(line, " {text}");
         };
+
         match (&self.client_id, &*self.name) {
             (Some(client_id), _) => add(format_args!("{client_id:?}")),
             (None, "published") => add(format_args!("(host)")),
             (None, _) => {}
         }
+
         if let Some(topic) = &self.topic {
             add(format_args!("{topic:?}"));
         }
+
         if let Some(message) = &self.message {
             let payload = message.bind(py).getattr("payload")?;
             let shown: String = payload.repr()?.to_string().chars().take(120).collect();
             add(format_args!("{shown}"));
         }
+
         if let Some(version) = &self.version {
             add(format_args!("MQTT {version}"));
         }
@@ -380,6 +387,7 @@ impl Event {
         if let Some(detail) = &self.detail {
             add(format_args!("({detail})"));
         }
+
         Ok(line)
     }
 

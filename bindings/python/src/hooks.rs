@@ -191,16 +191,20 @@ impl Questions {
         } else {
             None
         };
+
         if let Some(why) = why {
             drop(state);
             asked.answer.refuse(why);
             return;
         }
+
         let queue = match asked.answer.is_urgent() {
             true => &mut state.urgent,
             false => &mut state.asked,
         };
+
         queue.push_back(asked);
+
         let urgent = !state.urgent.is_empty();
         let wanted = self.wanted(&state).is_some();
         drop(state);
@@ -256,20 +260,25 @@ impl Questions {
             }
             None => state.coming = state.coming.saturating_sub(1),
         }
+
         let nothing = |state: &mut State| {
             state.urgent.is_empty() && (reserved || state.asked.is_empty()) && !state.ended()
         };
+
         let ready = match reserved {
             true => &self.reserve_ready,
             false => &self.ready,
         };
+
         let (mut state, _) = ready
             .wait_timeout_while(state, time, nothing)
             .unwrap_or_else(PoisonError::into_inner);
+
         if state.ended() {
             state.workers.remove(&own);
             return Some(None);
         }
+
         let asked = match state.urgent.pop_front() {
             None if !reserved => state.asked.pop_front(),
             urgent => urgent,
@@ -289,6 +298,7 @@ impl Questions {
         let (nobody, _) = sync_channel(1);
         let answer = std::mem::replace(&mut asked.answer, Answer::Receive(nobody));
         state.last += 1;
+
         let number = state.last;
         let now = Instant::now();
         let limit = *lock(&self.limit);
@@ -297,13 +307,16 @@ impl Questions {
             deadline: now.checked_add(limit).unwrap_or(now),
             worker: Some(worker),
         };
+
         state.taken.insert(number, taken);
+
         let wanted = self.wanted(&state).is_some();
         let wakes = std::mem::take(&mut state.sleeps) || wanted;
         drop(state);
         if wakes {
             self.watch.notify_all();
         }
+
         (number, asked)
     }
 
@@ -362,10 +375,12 @@ impl Questions {
                 .0;
             state.sleeps = false;
         };
+
         drop(state);
         for answer in late {
             answer.refuse("no answer from the hook in time");
         }
+
         result
     }
 
@@ -575,17 +590,20 @@ impl Hooks {
         if authenticate {
             set = set.and(HookSet::AUTHENTICATE);
         }
+
         if authorize {
             set = set
                 .and(HookSet::AUTHORIZE_PUBLISH)
                 .and(HookSet::AUTHORIZE_SUBSCRIBE);
         }
+
         if intercept {
             set = set.and(HookSet::INTERCEPT_PUBLISH);
         }
         if receive {
             set = set.and(HookSet::AUTHORIZE_RECEIVE);
         }
+
         Self {
             questions: Arc::new(Questions::new(threads)),
             set,
@@ -693,6 +711,7 @@ impl Request {
             let publisher = client_id.filter(|_| asked.kind != "receive");
             Py::new(py, Message::seen(&message.parts(), publisher, 0.0))
         });
+
         let connect = asked.connect.as_deref();
         let client = asked.client.as_deref();
         let topic = asked.message.as_ref().map(|message| message.topic.clone());

@@ -173,6 +173,7 @@ pub(crate) fn wait<T: Send>(
         Some(past) if past < 0.0 => Some(Instant::now()),
         Some(timeout) => Instant::now().checked_add(seconds("timeout", timeout)?),
     };
+
     let slice = if is_main_thread(py)? { SLICE } else { LONG };
     let left = || deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
     loop {
@@ -238,12 +239,14 @@ fn _panic(py: Python<'_>) -> PyResult<()> {
 fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::import(module.py());
+
     let os = module.py().import("os")?;
     if os.hasattr("register_at_fork")? {
         let keywords = PyDict::new(module.py());
         keywords.set_item("after_in_child", wrap_pyfunction!(_forked, module)?)?;
         os.call_method("register_at_fork", (), Some(&keywords))?;
     }
+
     module.add_class::<broker::Broker>()?;
     module.add_class::<broker::Receipt>()?;
     module.add_class::<broker::Kept>()?;

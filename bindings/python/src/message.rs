@@ -57,6 +57,7 @@ impl Properties {
                 })?
             }
         };
+
         let properties = Self {
             content_type,
             response_topic,
@@ -65,6 +66,7 @@ impl Properties {
             utf8,
             user,
         };
+
         properties.block()?;
         Ok(properties)
     }
@@ -128,6 +130,7 @@ impl Properties {
         if !self.user.is_empty() {
             keywords.set_item("user", self.user(py)?)?;
         }
+
         Ok(keywords)
     }
 
@@ -159,6 +162,7 @@ impl Properties {
                 .push(property)
                 .map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
         };
+
         if self.utf8 {
             push(Property::PayloadFormatIndicator(1), "utf8")?;
         }
@@ -174,6 +178,7 @@ impl Properties {
         for (name, value) in &self.user {
             push(Property::UserProperty(name, value), "user")?;
         }
+
         Ok(block)
     }
 }
@@ -421,6 +426,7 @@ impl Message {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let mut text = PyString::new(py, &self.topic).repr()?.to_string();
         text.push_str(", ");
+
         // Enough to recognize it; a test's output must stay readable.
         if self.payload.len() <= 200 {
             text.push_str(&self.payload(py).repr()?.to_string());
@@ -429,21 +435,25 @@ impl Message {
             let shown = PyBytes::new(py, start).repr()?;
             text.push_str(&format!("{shown}... ({} bytes)", self.payload.len()));
         }
+
         if self.qos > 0 {
             text.push_str(&format!(", qos={}", self.qos));
         }
         if self.retain {
             text.push_str(", retain=True");
         }
+
         if let Some(client_id) = &self.client_id {
             text.push_str(&format!(
                 ", client_id={}",
                 PyString::new(py, client_id).repr()?
             ));
         }
+
         if let Some(properties) = &self.properties {
             text.push_str(&format!(", properties={}", properties.__repr__(py)?));
         }
+
         Ok(format!("Message({text})"))
     }
 

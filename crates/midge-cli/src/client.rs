@@ -90,12 +90,14 @@ impl Client {
             Protocol::V311 => Version::V311,
             Protocol::V5 => Version::V5,
         };
+
         let mut client = Self {
             stream: open(target)?,
             version,
             bytes: Vec::new(),
             last_sent: Instant::now(),
         };
+
         let assigned = format!("midge-{}", std::process::id());
         let will = target.will_topic.as_deref().map(|topic| Will {
             qos: QoS::AtMostOnce,
@@ -104,6 +106,7 @@ impl Client {
             payload: target.will_payload.as_bytes(),
             properties: Properties::EMPTY,
         });
+
         client.send(&Packet::Connect(Connect {
             version,
             bridge: false,
@@ -225,6 +228,7 @@ fn open(target: &Target) -> Result<Box<dyn Stream>, Failure> {
         Some(url) => url.clone(),
         None => format!("mqtt://{}:{}", target.host, target.port),
     };
+
     let failed = |error: std::io::Error| Failure::new(format!("{address}: {error}"));
     match address.split_once("://") {
         Some(("unix", path)) => Ok(Box::new(UnixStream::connect(path).map_err(failed)?)),

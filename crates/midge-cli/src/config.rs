@@ -47,6 +47,7 @@ fn file() -> String {
             option.doc, option.accepted
         );
     }
+
     text
 }
 
@@ -61,6 +62,7 @@ fn markdown() -> String {
          `midge config` prints one with all defaults.\n\n\
          | key | default | accepted | what it does |\n|---|---|---|---|\n",
     );
+
     for option in options() {
         let default = option.default_value();
         let default = if default.is_empty() {
@@ -74,6 +76,7 @@ fn markdown() -> String {
             option.key, option.accepted, option.doc
         );
     }
+
     text
 }
 

@@ -29,6 +29,7 @@ impl Exec {
         let Some((program, arguments)) = self.command.split_first() else {
             return Err(Failure::new("no command"));
         };
+
         let mut signals = crate::signals::of_ending()?;
         let builder = apply(Broker::builder(), &self.options)?;
         let broker = builder
@@ -50,6 +51,7 @@ impl Exec {
                 126
             },
         })?;
+
         // A supervisor signals only this process. A terminal interrupts the command, too, which must
         // not hear of it twice: many take the second time for a wish to end without cleaning up.
         let at_terminal = std::io::stdin().is_terminal();
@@ -63,12 +65,15 @@ impl Exec {
                     .status();
             }
         });
+
         let status = child.wait().map_err(Failure::new)?;
         handle.close();
+
         let _ = forwarder.join();
         broker
             .stop(Stop::Drain(Duration::from_millis(100)))
             .map_err(Failure::new)?;
+
         let code = status
             .code()
             .or(status.signal().map(|signal| 128 + signal))

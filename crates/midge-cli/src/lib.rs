@@ -108,6 +108,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
+
     let outcome = match command {
         Command::Serve(serve) => serve.run(),
         Command::Exec(exec) => exec.run(),
@@ -115,6 +116,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Sub(subscribe) => subscribe.run(),
         Command::Config(print) => print.run(),
     };
+
     outcome.unwrap_or_else(|failure| {
         complain(&failure.message);
         failure.status

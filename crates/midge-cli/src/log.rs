@@ -266,14 +266,17 @@ mod tests {
             }
             state.tell_repeats(Some(at(second)));
         }
+
         assert_eq!(texts(&mut state), ["WARN a", "WARN b"]);
         state.tell_repeats(Some(at(10)));
+
         let again = ["WARN a (again: 179 times)", "WARN b (again: 179 times)"];
         assert_eq!(texts(&mut state), again);
         state.say(" WARN a\n", true, at(11));
         assert!(texts(&mut state).is_empty());
         state.tell_repeats(Some(at(20)));
         assert_eq!(texts(&mut state), ["WARN a (again: 1 times)"]);
+
         // After a quiet period it counts as new.
         state.tell_repeats(Some(at(40)));
         state.tell_repeats(Some(at(60)));
@@ -282,6 +285,7 @@ mod tests {
         assert_eq!(texts(&mut state), ["WARN a"]);
         state.tell_repeats(None);
         assert_eq!(texts(&mut state), ["WARN a (again: 1 times)"]);
+
         // Information is never counted.
         state.say(" INFO c\n", false, at(62));
         state.say(" INFO c\n", false, at(62));
@@ -295,12 +299,16 @@ mod tests {
         for _ in 0..2000 {
             state.say(&line, false, Instant::now());
         }
+
         assert!(state.bytes <= QUEUE && state.lost > 900);
+
         let lost = state.lost;
         for number in 0..2000 {
             state.say(&format!(" WARN {number}\n"), true, Instant::now());
         }
+
         assert_eq!(state.told.len(), DIFFERENT);
+
         let told = texts(&mut state);
         let last = format!(
             "WARN {} lines of the log were lost",

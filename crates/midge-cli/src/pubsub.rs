@@ -47,6 +47,7 @@ pub(crate) struct Publish {
 impl Publish {
     pub(crate) fn run(self) -> Outcome {
         TopicName::new(&self.topic).map_err(Failure::new)?;
+
         let payload = match (&self.message, &self.file) {
             (Some(message), _) => message.clone().into_bytes(),
             (None, Some(file)) => std::fs::read(file)
@@ -59,6 +60,7 @@ impl Publish {
                 payload
             }
         };
+
         let properties = user_properties(&self.property)?;
         let mut client = Client::connect(&self.target)?;
         let v5 = client.version == Version::V5;
@@ -100,6 +102,7 @@ impl Publish {
                 client.expect(|packet| Ok(matches!(packet, Packet::Pubcomp(_)).then_some(())))?;
             }
         }
+
         client.disconnect()?;
         Ok(0)
     }
@@ -143,6 +146,7 @@ impl Subscribe {
         for filter in &self.topic {
             TopicFilter::new(filter).map_err(|e| Failure::new(format!("{filter:?}: {e}")))?;
         }
+
         let deadline = match self.timeout {
             Some(seconds) => {
                 let wait = Duration::try_from_secs_f64(seconds).map_err(Failure::new)?;
@@ -150,16 +154,19 @@ impl Subscribe {
             }
             None => None,
         };
+
         let mut client = Client::connect(&self.target)?;
         let options = SubscriptionOptions {
             qos: self.qos,
             ..Default::default()
         };
+
         let filters = self
             .topic
             .iter()
             .map(|filter| SubscribeFilter { filter, options })
             .collect();
+
         client.send(&Packet::Subscribe(SubscribePacket {
             packet_id: 1,
             properties: Properties::EMPTY,
@@ -178,6 +185,7 @@ impl Subscribe {
                 None => Ok(Some(())),
             }
         })?;
+
         let mut left = self.count;
         while left != Some(0) {
             let taken = client.next(deadline, |packet| Ok(self.take(packet)))?;
@@ -197,6 +205,7 @@ impl Subscribe {
             }
             left = left.map(|left| left - 1);
         }
+
         client.disconnect()?;
         Ok(0)
     }
@@ -230,11 +239,13 @@ impl Subscribe {
             )
             .into_bytes();
         }
+
         let mut line = Vec::new();
         if self.verbose {
             line.extend_from_slice(publish.topic.as_bytes());
             line.push(b' ');
         }
+
         line.extend_from_slice(publish.payload);
         line.push(b'\n');
         line

@@ -130,20 +130,24 @@ impl Serve {
             Some(path) => ConfigFile::read(path).map_err(Failure::new)?,
             None => ConfigFile::default(),
         };
+
         let mut listen = if self.listen.is_empty() {
             file.listen
         } else {
             self.listen.clone()
         };
+
         if listen.is_empty() {
             listen.push("tcp://127.0.0.1:1883".to_owned());
         }
+
         let mut builder = Broker::builder().threads(self.threads.or(file.threads).unwrap_or(1));
         builder = apply(builder, &file.options)?;
         builder = apply(builder, &self.options)?;
         for address in listen {
             builder = builder.listen(address);
         }
+
         Ok(builder)
     }
 }
@@ -178,6 +182,7 @@ fn log_events(events: Events) -> thread::JoinHandle<()> {
         }
         tell_lost();
     });
+
     let _ = ready.recv();
     logger
 }

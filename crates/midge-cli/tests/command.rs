@@ -44,18 +44,23 @@ fn mistakes_are_explained() {
     let busy = output(&["serve", "--listen", &format!("tcp://127.0.0.1:{port}")]);
     assert_eq!(busy.status.code(), Some(1));
     assert!(stderr(&busy).contains("in use"), "{}", stderr(&busy));
+
     let unknown = output(&["serve", "--set", "limits.inflght=1"]);
     assert!(
         stderr(&unknown).contains("limits.inflight"),
         "{}",
         stderr(&unknown)
     );
+
     let value = output(&["serve", "--set", "limits.inflight=many"]);
     assert!(stderr(&value).contains("1 to 65535"), "{}", stderr(&value));
+
     let topic = output(&["pub", "--url", &server.url, "-t", "a/+", "-m", "x"]);
     assert_eq!(topic.status.code(), Some(1));
+
     let filter = output(&["sub", "--url", &server.url, "-t", "a/#/b"]);
     assert_eq!(filter.status.code(), Some(1));
+
     let system = output(&[
         "pub",
         "--url",
@@ -94,6 +99,7 @@ fn exec_gives_the_command_a_broker_and_its_status_back() {
 #[test]
 fn exec_passes_signals_on() {
     let script = "exec 3<&0; trap 'exit 9' TERM; trap 'exit 8' INT; cat <&3 & echo ready; wait";
+
     for (signal, status) in [("-TERM", 9), ("-INT", 8)] {
         let mut child = midge()
             .args(["exec", "--", "sh", "-c", script])
@@ -118,15 +124,19 @@ fn exec_passes_signals_on() {
 fn a_unix_socket_and_a_url_without_port_will_do() {
     let directory = std::env::temp_dir().join(format!("midge-socket-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
+
     let url = format!("unix://{}/broker", directory.display());
     let server = Server::start(&["--listen", &url, "--log", "off"]);
     let base = ["--url", &url, "-t", "t", "-q", "2"];
     let payload = directory.join("payload");
     std::fs::write(&payload, "from a file").unwrap();
+
     let published = output(&[&["pub", "-r", "-f", payload.to_str().unwrap()], &base[..]].concat());
     assert!(published.status.success(), "{}", stderr(&published));
+
     let got = output(&[&["sub", "-n", "1"], &base[..]].concat());
     assert_eq!(String::from_utf8_lossy(&got.stdout), "from a file\n");
+
     let (status, _) = server.signal("-TERM");
     assert_eq!(status, 0);
     std::fs::remove_dir_all(&directory).unwrap();
@@ -141,11 +151,13 @@ fn a_unix_socket_and_a_url_without_port_will_do() {
 fn a_configuration_file_sets_everything() {
     let directory = std::env::temp_dir().join(format!("midge-config-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
+
     let file = directory.join("midge.toml");
     let printed = output(&["config"]);
     let text = String::from_utf8(printed.stdout).unwrap();
     let text = text.replace("tcp://127.0.0.1:1883", "tcp://127.0.0.1:0");
     std::fs::write(&file, text.replace("maximum_qos = 2", "maximum_qos = 0")).unwrap();
+
     let path = file.to_str().unwrap();
     let mut child = midge()
         .args(["serve", "--config", path, "--print-url", "--log", "off"])
@@ -156,6 +168,7 @@ fn a_configuration_file_sets_everything() {
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut url)
         .unwrap();
+
     let refused = output(&["pub", "--url", url.trim(), "-t", "t", "-m", "x", "-q", "1"]);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -165,6 +178,7 @@ fn a_configuration_file_sets_everything() {
         stderr(&refused)
     );
     std::fs::write(&file, "lisen = \"x\"\n").unwrap();
+
     let wrong = output(&["serve", "--config", path]);
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(stderr(&wrong).contains("lisen"), "{}", stderr(&wrong));

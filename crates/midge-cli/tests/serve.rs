@@ -137,6 +137,7 @@ fn that_no_descriptor_is_left_is_told_once() {
     let mut command = Command::new("sh");
     let script = "ulimit -n 24; exec \"$0\" \"$@\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_midge")]);
+
     let mut server = Server::of(command, &["--log", "info"]);
     let address = server.address().to_owned();
     let clients: Vec<_> = (0..32)
@@ -144,6 +145,7 @@ fn that_no_descriptor_is_left_is_told_once() {
         .collect();
     let before = server.log_until("accept failed");
     drop(clients);
+
     let after = server.log_until("accepting again");
     let count = |lines: &[String]| lines.iter().filter(|line| line.contains("accept")).count();
     assert_eq!(
@@ -151,6 +153,7 @@ fn that_no_descriptor_is_left_is_told_once() {
         (1, 1),
         "{before:?} {after:?}"
     );
+
     let (status, _) = server.signal("-TERM");
     assert_eq!(status, 0);
 }
@@ -205,6 +208,7 @@ fn outputs_that_are_closed_are_no_panic() {
 fn it_serves_without_anybody_to_print_to() {
     let directory = std::env::temp_dir().join(format!("midge-serve-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
+
     let url = format!("unix://{}/socket?mode=0600", directory.display());
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     for log in [closed(), full().into()] {
@@ -228,5 +232,6 @@ fn it_serves_without_anybody_to_print_to() {
         Command::new("kill").args(["-TERM", &id]).status().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
+
     std::fs::remove_dir_all(&directory).unwrap();
 }

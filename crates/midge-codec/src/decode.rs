@@ -64,6 +64,7 @@ fn decode_other<'a>(
     limits: DecodeLimits,
 ) -> Result<Packet<'a>, DecodeError> {
     use Side::{Client, Server};
+
     match (raw.header >> 4, sender) {
         (1, Client) => connect::decode(raw, limits).map(Packet::Connect),
         (2, Server) => connack::decode(raw, version, limits).map(Packet::Connack),
@@ -132,6 +133,7 @@ mod tests {
             (13, 0, Side::Server, &[]),
             (14, 0, Side::Client, &[]),
         ];
+
         for (kind, good, sender, body) in table {
             for flags in 0..16 {
                 let bytes = packet(kind << 4 | flags, body);
@@ -145,6 +147,7 @@ mod tests {
                 }
             }
         }
+
         for flags in 1..16 {
             // MQTT-3.15.1-1
             let bytes = packet(0xF0 | flags, b"\x18\x04\x15\x00\x01a");
@@ -218,6 +221,7 @@ mod tests {
                 );
             }
         }
+
         for version in V3 {
             let bytes = packet(0xE0, &[]);
             assert_eq!(
@@ -266,22 +270,26 @@ mod tests {
             user_properties: 2,
             filters: 2,
         };
+
         let decode = |bytes: &[u8]| {
             let raw = split(bytes, u32::MAX).expect("well formed");
             decode_within(raw.expect("whole"), Version::V5, Side::Client, limits).map(|_| ())
         };
+
         let subscribe = |count| [&[0, 1, 0][..], &b"\x00\x01a\x00".repeat(count)].concat();
         let unsubscribe = |count| [&[0, 1, 0][..], &b"\x00\x01a".repeat(count)].concat();
         let properties = |count: usize| {
             let block = b"\x26\x00\x00\x00\x00".repeat(count);
             [&[block.len() as u8][..], &block].concat()
         };
+
         let connect = |count, of_will| {
             let head = &b"\x00\x04MQTT\x05\x06\x00\x00"[..];
             let id = &b"\x00\x01a"[..];
             let will = &b"\x00\x01w\x00\x00"[..];
             [head, &properties(count), id, &properties(of_will), will].concat()
         };
+
         let publish = |count| [b"\x00\x01t", &properties(count)[..]].concat();
         for (header, few, many) in [
             (0x82, subscribe(2), subscribe(3)),
@@ -296,9 +304,11 @@ mod tests {
             let refused = reason(decode(&many));
             assert_eq!(refused, Some(ReasonCode::QuotaExceeded), "{many:02X?}");
         }
+
         // What comes behind is not looked at.
         let mut broken = subscribe(2);
         broken.extend([0xFF; 50]);
+
         let refused = reason(decode(&packet(0x82, &broken)));
         assert_eq!(refused, Some(ReasonCode::QuotaExceeded));
     }

@@ -21,6 +21,7 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Resul
     let remaining = remaining_len(packet, version)?;
     let len = 1 + varint_len(remaining) + remaining as usize;
     out.reserve(len);
+
     let start = out.len();
     out.push(header(packet));
     put_varint(out, remaining);
@@ -39,6 +40,7 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Resul
         Packet::Disconnect(disconnect) => disconnect::put(disconnect, version, out),
         Packet::Auth(auth) => auth::put(auth, out),
     }
+
     debug_assert_eq!(out.len() - start, len);
     Ok(())
 }
@@ -79,6 +81,7 @@ fn remaining_len(packet: &Packet<'_>, version: Version) -> Result<u32, EncodeErr
         Packet::Disconnect(disconnect) => disconnect::len(disconnect, version)?,
         Packet::Auth(auth) => auth::len(auth, version)?,
     };
+
     match u32::try_from(remaining) {
         Ok(remaining) if remaining <= MAX_VARINT => Ok(remaining),
         _ => Err(EncodeError::PacketTooLarge),

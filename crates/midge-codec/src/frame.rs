@@ -83,6 +83,7 @@ pub fn split(bytes: &[u8], max: u32) -> Result<Option<RawPacket<'_>>, DecodeErro
     let Some((&header, tail)) = bytes.split_first() else {
         return Ok(None);
     };
+
     let (remaining, tail) = match varint(tail) {
         Varint::Value(remaining, tail) => (remaining as usize, tail),
         Varint::Partial => return Ok(None),
@@ -94,6 +95,7 @@ pub fn split(bytes: &[u8], max: u32) -> Result<Option<RawPacket<'_>>, DecodeErro
             });
         }
     };
+
     let len = bytes.len() - tail.len() + remaining;
     if len > max as usize {
         return Err(DecodeError {
@@ -102,6 +104,7 @@ pub fn split(bytes: &[u8], max: u32) -> Result<Option<RawPacket<'_>>, DecodeErro
             reason: ReasonCode::PacketTooLarge,
         });
     }
+
     Ok(tail
         .get(..remaining)
         .map(|body| RawPacket { header, body, len }))

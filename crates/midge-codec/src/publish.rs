@@ -73,10 +73,12 @@ pub(crate) fn decode<'a>(
     let Some(qos) = QoS::from_u8((raw.header >> 1) & 3) else {
         return Err(raw.bad_flags()); // MQTT-3.3.1-4
     };
+
     let dup = raw.header & DUP != 0;
     if dup && qos == QoS::AtMostOnce {
         return Err(raw.bad_flags()); // MQTT-3.3.1-2
     }
+
     let mut reader = raw.reader();
     let start = reader;
     let topic = reader.text("topic name: missing or ill-formed")?; // MQTT-3.3.2-1
@@ -84,11 +86,13 @@ pub(crate) fn decode<'a>(
         Ok(_) | Err(TopicError::Empty) => {}
         Err(error) => return Err(start.error(error.what(), error.reason())), // MQTT-3.3.2-2
     }
+
     let packet_id = if qos == QoS::AtMostOnce {
         0
     } else {
         reader.packet_id()?
     };
+
     let mut aliased = false;
     let properties = if version == Version::V5 {
         let (properties, seen) = properties::read(&mut reader, Place::publish(sender), limits)?;
@@ -97,10 +101,12 @@ pub(crate) fn decode<'a>(
     } else {
         Properties::EMPTY
     };
+
     // An alias may stand for the topic.
     if topic.is_empty() && !aliased {
         return Err(start.protocol_error("topic name: empty without alias"));
     }
+
     let retain = raw.header & RETAIN != 0;
     Ok(Publish {
         dup,
@@ -206,9 +212,11 @@ impl PublishFrame<'_> {
     fn put_head(&self, lengths: Lengths, out: &mut Vec<u8>) {
         debug_assert!(lengths.remaining <= MAX_VARINT as usize);
         debug_assert!(self.topic.len() <= MAX_TOPIC_BYTES);
+
         let header = header(self.dup, self.qos, self.retain);
         let [t0, t1] = (self.topic.len() as u16).to_be_bytes();
         let ([a, b, c, d], len) = varint_bytes(clamp(lengths.remaining));
+
         // Whole arrays, because every append has a price here.
         match len {
             1 => out.extend_from_slice(&[header, a, t0, t1]),
@@ -216,10 +224,12 @@ impl PublishFrame<'_> {
             3 => out.extend_from_slice(&[header, a, b, c, t0, t1]),
             _ => out.extend_from_slice(&[header, a, b, c, d, t0, t1]),
         }
+
         out.extend_from_slice(self.topic.as_bytes());
         if self.qos != QoS::AtMostOnce {
             out.extend_from_slice(&self.packet_id.to_be_bytes());
         }
+
         if let Some(properties) = lengths.properties {
             if properties == 0 {
                 out.push(0); // MQTT-2.2.2-1
@@ -304,6 +314,7 @@ mod tests {
                 Ok(Packet::Publish(PLAIN))
             );
         }
+
         let bytes = b"\x30\x08\x00\x03a/b\x00hi";
         assert_eq!(
             write(&Packet::Publish(PLAIN), Version::V5).as_deref(),
@@ -444,6 +455,7 @@ mod tests {
             .push(Property::ContentType("text/plain"))
             .expect("fits");
         block.push(Property::UserProperty("k", "v")).expect("fits");
+
         let frame = PublishFrame {
             qos: QoS::AtLeastOnce,
             topic: "",
@@ -453,13 +465,17 @@ mod tests {
             block: block.as_properties().as_bytes(),
             ..FRAME
         };
+
         let mut out = Vec::new();
         frame.encode_with(Version::V5, b"hi", &mut out);
         assert_eq!(frame.encoded_len(Version::V5), out.len());
+
         let Ok(Packet::Publish(publish)) = read(&out, Version::V5, Side::Server) else {
             panic!("refused: {out:02X?}");
         };
+
         assert_eq!((publish.packet_id, publish.payload), (7, &b"hi"[..]));
+
         let properties: Vec<_> = publish.properties.iter().collect();
         assert_eq!(
             properties,
@@ -525,24 +541,29 @@ mod tests {
             topic: &topic,
             ..PLAIN
         };
+
         let result = write(&Packet::Publish(publish), Version::V311);
         assert_eq!(result, Err(EncodeError::FieldTooLong));
+
         // 5 bytes are the topic; the longest payload of 3.1.1 fits, of 5.0 it does not.
         let payload = vec![0; MAX_VARINT as usize - 5];
         let packet = Packet::Publish(Publish {
             payload: &payload,
             ..PLAIN
         });
+
         let len = crate::encoded_len(&packet, Version::V311);
         assert_eq!(len, Ok(crate::MAX_PACKET_BYTES));
         assert_eq!(
             write(&packet, Version::V5),
             Err(EncodeError::PacketTooLarge)
         );
+
         let frame = PublishFrame {
             payload_len: payload.len(),
             ..FRAME
         };
+
         assert!(frame.encoded_len(Version::V5) > crate::MAX_PACKET_BYTES);
     }
 }

@@ -131,6 +131,7 @@ impl<'a> TopicFilter<'a> {
         if text.contains('\0') {
             return Err(TopicError::NulCharacter);
         }
+
         let (share, filter) = match text.strip_prefix(SHARE_PREFIX) {
             None => (None, text),
             Some(tail) => match tail.split_once('/') {
@@ -142,6 +143,7 @@ impl<'a> TopicFilter<'a> {
                 _ => return Err(TopicError::BadShare),
             },
         };
+
         check_wildcards(filter)?;
         Ok(Self {
             raw: text,
@@ -367,10 +369,12 @@ mod tests {
         ] {
             assert_eq!(TopicFilter::new(text), Err(TopicError::BadShare), "{text}");
         }
+
         assert_eq!(
             TopicFilter::new("$share/g/a#"),
             Err(TopicError::MisplacedWildcard)
         );
+
         let filter = TopicFilter::new("$share/g//a").expect("a filter");
         assert_eq!((filter.share(), filter.filter()), (Some("g"), "/a"));
         assert_eq!(filter.as_str(), "$share/g//a");

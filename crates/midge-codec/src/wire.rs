@@ -334,6 +334,7 @@ mod tests {
             (2_097_152, &[0x80, 0x80, 0x80, 0x01]),
             (MAX_VARINT, &[0xFF, 0xFF, 0xFF, 0x7F]),
         ];
+
         for (value, bytes) in table {
             assert_eq!(read(bytes), Some(value));
             let mut out = Vec::new();

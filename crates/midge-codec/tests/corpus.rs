@@ -98,16 +98,19 @@ fn seeds(version: Version) -> Vec<(String, Vec<u8>)> {
         encode(&packet, version, &mut bytes).expect("encodes");
         seeds.push((name.to_owned(), bytes));
     }
+
     let stream: Vec<u8> = seeds.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
     seeds.push(("stream".to_owned(), stream));
     for (name, bytes) in wrong() {
         seeds.push((format!("wrong-{name}"), bytes.to_vec()));
     }
+
     if version == Version::V5 {
         for (name, bytes) in wrong_in_5() {
             seeds.push((format!("wrong-{name}"), bytes.to_vec()));
         }
     }
+
     seeds
 }
 
@@ -127,6 +130,7 @@ fn connects(version: Version) -> Vec<(&'static str, Packet<'static>)> {
         username: None,
         password: None,
     };
+
     let full = Connect {
         clean_start: false,
         properties: leak(&[
@@ -159,6 +163,7 @@ fn connects(version: Version) -> Vec<(&'static str, Packet<'static>)> {
         password: Some(b"secret"),
         ..plain
     };
+
     vec![
         ("connect", Packet::Connect(plain)),
         ("connect-full", Packet::Connect(full)),
@@ -185,11 +190,13 @@ fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
         properties: Properties::EMPTY,
         payload: b"payload",
     };
+
     let above_0 = Publish {
         qos: QoS::ExactlyOnce,
         packet_id: 0xFFFF,
         ..publish
     };
+
     let filter = |filter, qos| SubscribeFilter {
         filter,
         options: SubscriptionOptions {
@@ -199,6 +206,7 @@ fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
             ..SubscriptionOptions::default()
         },
     };
+
     let subscribe = Subscribe {
         packet_id: 2,
         properties: leak(&[Property::SubscriptionIdentifier(300)]),
@@ -208,15 +216,18 @@ fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
             filter("$share/group/x/#", QoS::ExactlyOnce),
         ],
     };
+
     let unsubscribe = Unsubscribe {
         packet_id: 3,
         properties: Properties::EMPTY,
         filters: vec!["a/+/c", "$share/group/x/#"],
     };
+
     let normal = Disconnect {
         reason: ReasonCode::Success,
         properties: Properties::EMPTY,
     };
+
     let mut packets = connects(version);
     packets.extend([
         ("publish", Packet::Publish(publish)),
@@ -273,6 +284,7 @@ fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
             ("auth", Packet::Auth(auth)),
         ]);
     }
+
     packets
 }
 
@@ -287,6 +299,7 @@ fn server_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
         reason,
         properties: Properties::EMPTY,
     };
+
     let connack = Connack {
         session_present: version != Version::V31,
         reason: ReasonCode::Success,
@@ -306,24 +319,29 @@ fn server_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
             Property::ServerReference("host"),
         ]),
     };
+
     let refusal = Connack {
         session_present: false,
         reason: ReasonCode::NotAuthorized,
         properties: why,
     };
+
     let mut reasons = vec![
         ReasonCode::Success,
         ReasonCode::GrantedQoS1,
         ReasonCode::GrantedQoS2,
     ];
+
     if version != Version::V31 {
         reasons.push(ReasonCode::UnspecifiedError);
     }
+
     let unsuback = Unsuback {
         packet_id: 2,
         properties: why,
         reasons: vec![ReasonCode::Success, ReasonCode::NoSubscriptionExisted],
     };
+
     let mut packets = vec![
         ("connack", Packet::Connack(connack)),
         ("connack-refusal", Packet::Connack(refusal)),
@@ -354,6 +372,7 @@ fn server_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
         ("unsuback", Packet::Unsuback(unsuback)),
         ("pingresp", Packet::Pingresp),
     ];
+
     if v5 {
         let moved = Disconnect {
             reason: ReasonCode::ServerMoved,
@@ -376,6 +395,7 @@ fn server_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
             ("publish-delivery", Packet::Publish(delivery)),
         ]);
     }
+
     packets
 }
 

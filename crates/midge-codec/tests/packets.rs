@@ -114,7 +114,9 @@ proptest! {
                 _ => drop(bytes.remove(at)),
             }
         }
+
         harness::check(&bytes, version);
+
         // With a length that is right again, so that more than the length is looked at.
         if let Some((header, body)) = bytes.split_first() {
             let body = body.get(1..).unwrap_or_default();
@@ -154,6 +156,7 @@ proptest! {
         let mut block = Vec::new();
         message.append_block(&mut block);
         prop_assert_eq!(block.len(), message.block_len());
+
         let frame = PublishFrame {
             dup: false,
             qos,
@@ -166,6 +169,7 @@ proptest! {
             block: &block,
             payload_len: payload.len(),
         };
+
         for version in VERSIONS {
             let mut out = Vec::new();
             frame.encode_with(version, payload, &mut out);

@@ -60,6 +60,7 @@ fn fields(version: Version, text: &[u8]) -> Vec<Field> {
     let text = &field(text)[..];
     let empty: &[u8] = if version == Version::V5 { &[0] } else { &[] };
     let client = Side::Client;
+
     vec![
         ("client identifier", client, connect(version, 0x02, &[text])),
         (

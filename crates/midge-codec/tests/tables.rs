@@ -48,6 +48,7 @@ fn nn5_007_every_property_in_every_packet() {
             accepted += usize::from(expected.is_none());
         }
     }
+
     assert_eq!(accepted, 73);
 }
 
@@ -122,6 +123,7 @@ fn nn5_010_values_out_of_range() {
         (8, b"\x00\x00", error),
         (8, b"\x00\x01\x00", ReasonCode::MalformedPacket),
     ];
+
     for (id, value, expected) in table {
         let row = PROPERTIES
             .iter()
@@ -136,6 +138,7 @@ fn nn5_010_values_out_of_range() {
             );
         }
     }
+
     // The ends of the ranges.
     for (id, values) in [
         (33, [&[0, 1][..], &[255, 255]]),

@@ -378,6 +378,7 @@ mod tests {
         charge.move_to(Part::Wills);
         assert_eq!((budget.of(Part::Input), budget.of(Part::Wills)), (0, 20));
         charge.move_to(Part::Payloads);
+
         let bytes = charge.share(vec![1, 2, 3]);
         let rest = bytes.slice(1..);
         drop(bytes);
@@ -385,10 +386,12 @@ mod tests {
         assert_eq!(&rest[..], [2, 3]);
         drop(rest);
         assert_eq!(budget.total(), 0);
+
         let other = budget.share(Bytes::from_static(b"abc"));
         assert!(budget.of(Part::Payloads) >= 3);
         drop(other);
         assert_eq!(budget.total(), 0);
+
         let mut none = Charge::NONE;
         none.set(7);
         assert!(none.try_set(usize::MAX) && none.bytes() == 0);

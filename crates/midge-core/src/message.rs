@@ -388,6 +388,7 @@ impl MessageRef<'_> {
             self.properties.append_block(&mut block);
             block.into_boxed_slice()
         });
+
         SharedMessage::new(|message| {
             message.topic = Some(topic.map_or_else(|| self.topic.into(), Arc::clone));
             message.block = block;
@@ -414,6 +415,7 @@ impl Message {
             Tick::NEVER => Tick::NEVER,
             expires => to.after_ms(from.until(expires)),
         };
+
         SharedMessage::new(|message| {
             *message = Self {
                 topic: self.topic.clone(),

@@ -134,17 +134,20 @@ impl Outbox {
     fn start_chunk(&mut self) {
         let mut buffer = take_buffer();
         buffer.reserve_exact(CHUNK);
+
         let full = Bytes::from_owner(Chunk(std::mem::replace(&mut self.bytes, buffer)));
         let mut from = std::mem::take(&mut self.written);
         let segments = self.segments.get_or_insert_default();
         segments.bytes += full.len() - from;
         segments.chunks += full.len();
+
         // Those before the buffer stay, the others cut it into pieces.
         let within = segments.list.partition_point(|(at, _)| *at <= from);
         let rest = segments.list.split_off(within);
         for (at, _) in &mut segments.list {
             *at = 0;
         }
+
         for (at, segment) in rest {
             if at > from {
                 segments.list.push_back((0, full.slice(from..at)));
@@ -152,6 +155,7 @@ impl Outbox {
             }
             segments.list.push_back((0, segment));
         }
+
         if full.len() > from {
             segments.list.push_back((0, full.slice(from..)));
         }
@@ -245,6 +249,7 @@ impl Outbox {
             *self = other;
             return;
         }
+
         let charge = |outbox: &mut Self| outbox.segments.as_mut()?.charge.take();
         let charged = charge(self).or_else(|| charge(&mut other));
         let mut from = other.written;
@@ -258,12 +263,14 @@ impl Outbox {
                 skip = 0;
             }
         }
+
         self.push(&other.bytes[from..]);
         if charged.is_some() || chunks > 0 {
             let segments = self.segments.get_or_insert_default();
             segments.chunks += chunks;
             segments.charge = charged;
         }
+
         other.release();
         self.recharge();
     }
@@ -310,6 +317,7 @@ impl Outbox {
             }
             part.len() == bytes.len() && enough > 0 && used < slices.len()
         };
+
         let mut from = self.written;
         if let Some(segments) = self.segments.as_deref() {
             let mut skip = segments.written;
@@ -320,6 +328,7 @@ impl Outbox {
                 (from, skip) = (*at, 0);
             }
         }
+
         fill(&self.bytes[from..]);
         used
     }
@@ -361,6 +370,7 @@ impl Outbox {
                 segments.written = 0;
             }
         }
+
         if self.is_empty() {
             self.release();
         } else if self.segments.is_some() {
@@ -447,6 +457,7 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (random >> 8) as usize % below
         };
+
         let budget = Budget::new(0);
         for round in 0..4_000 {
             if next(20) == 0 {
@@ -477,6 +488,7 @@ mod tests {
             assert_eq!(outbox.len(), model.len());
             assert!(outbox.bytes.capacity() <= 2 * CHUNK || outbox.bytes.len() > CHUNK);
         }
+
         assert!(outbox.len() > 4 * CHUNK);
         while !outbox.is_empty() {
             let chunk = outbox.chunk().to_vec();
@@ -484,6 +496,7 @@ mod tests {
             assert!(chunk == expected);
             outbox.advance(chunk.len());
         }
+
         assert!(model.is_empty() && outbox.segments.is_none());
         assert_eq!(budget.total(), 0);
     }

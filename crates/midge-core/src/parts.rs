@@ -115,9 +115,11 @@ impl<T: Keyed> Parts<T> {
         let Some(part) = self.parts.get_mut(number) else {
             return;
         };
+
         if part.len() == part.capacity() {
             steps::add(part.len() / MOVES);
         }
+
         let hasher = &self.hasher;
         let rehash = |known: &T| hasher.hash_one(known.key());
         match part.entry(hash, |known| *known.key() == *entry.key(), rehash) {
@@ -210,6 +212,7 @@ mod tests {
     #[test]
     fn it_is_a_map_in_one_part_and_in_many() {
         const COUNT: u32 = PART as u32 * 5;
+
         let mut table = Parts::default();
         for round in [1, 2] {
             for n in 0..COUNT {
@@ -222,16 +225,19 @@ mod tests {
             assert_eq!((table.len(), table.count()), (COUNT as usize, 5));
             assert_eq!(table.iter().count(), table.len());
         }
+
         let in_parts: usize = (0..5).map(|number| table.part_at(number).count()).sum();
         assert_eq!(in_parts, table.len());
         if let Some(entry) = table.get_mut("9") {
             entry.1 = 1;
         }
+
         for n in 0..COUNT {
             let removed = table.remove(&n.to_string()).map(|entry| entry.1);
             assert_eq!(removed, Some(if n == 9 { 1 } else { n * 2 }));
             assert!(table.remove(&n.to_string()).is_none());
         }
+
         assert!(table.len() == 0 && table.count() == 1 && table.get("7").is_none());
     }
 }

@@ -97,6 +97,7 @@ mod tests {
     fn small_payloads_are_copied_and_buffers_of_their_own_are_shared() {
         let message = OwnedMessage::new("t", "");
         let mut kept = Payload::EMPTY;
+
         for size in [0, 1, INLINE - 1, INLINE, INLINE + 1, 255, 256, 300, 8192] {
             let source = Bytes::from(vec![7; size + 1]);
             let payload = source.slice(1..);

@@ -138,14 +138,17 @@ impl<T> Queue<T> {
         if inner.closed {
             return (0, false);
         }
+
         let full = |inner: &Inner<T>| {
             inner.items.len() >= self.limits.items
                 || (!inner.items.is_empty() && inner.bytes + bytes > self.limits.bytes)
         };
+
         if full(&inner) && self.limits.overflow == QueueOverflow::DropNewest {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return (1, false);
         }
+
         while full(&inner) {
             let Some((old, size)) = inner.items.pop_front() else {
                 break;
@@ -153,13 +156,16 @@ impl<T> Queue<T> {
             inner.bytes -= size;
             dropped.push(old);
         }
+
         inner.items.push_back((item, bytes));
         inner.bytes += bytes;
+
         let awaited = inner.sleepers || !inner.wakers.is_empty() || inner.on_ready.is_some();
         drop(inner);
         if !dropped.is_empty() {
             self.lost.fetch_add(dropped.len() as u64, Ordering::Relaxed);
         }
+
         (dropped.len(), awaited)
     }
 
@@ -213,6 +219,7 @@ impl<T> Queue<T> {
     pub fn recv_timeout(&self, timeout: Option<Duration>) -> Result<T, RecvError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut inner = self.inner.lock();
+
         loop {
             if let Some((item, size)) = inner.items.pop_front() {
                 inner.bytes -= size;
@@ -452,6 +459,7 @@ mod tests {
     #[test]
     fn whatever_takes_an_item_gives_its_bytes_back() {
         let mut context = Context::from_waker(Waker::noop());
+
         for way in 0..4 {
             let queue = queue(10, 30, QueueOverflow::DropOldest);
             for round in 0..10 {
@@ -534,6 +542,7 @@ mod tests {
             let queue = queue.clone();
             move || queue.recv_timeout(None)
         });
+
         for _ in 0..3 {
             while !queue.inner.lock().sleepers {
                 assert!(!reader.is_finished(), "it has returned without an item");
@@ -541,6 +550,7 @@ mod tests {
             }
             queue.wake();
         }
+
         assert!(queue.is_empty());
         queue.push(7, 0);
         queue.wake();

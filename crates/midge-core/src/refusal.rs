@@ -104,6 +104,7 @@ mod tests {
             ]
             .contains(packet)
         });
+
         for packet in refusing {
             for reason in ReasonCode::ALL {
                 let sent = carried(*reason, packet);
@@ -115,6 +116,7 @@ mod tests {
                 assert_eq!(carried(sent, packet), sent);
             }
         }
+
         let puback = |reason| carried(reason, ReasonPacket::Puback);
         let specific = ReasonCode::ImplementationSpecificError;
         assert_eq!(puback(ReasonCode::PacketTooLarge), specific);

@@ -190,9 +190,11 @@ mod tests {
             .map(|bundle| bundle.len())
             .sum();
         assert_eq!(surplus, BUNDLE);
+
         let all = std::iter::from_fn(|| other.pop(&depot)).count();
         assert_eq!(all, BUNDLE * BUNDLES);
         assert_eq!(std::iter::from_fn(|| one.pop(&depot)).count(), 2 * BUNDLE);
+
         // Nothing moves for one that fills and empties again around a bundle.
         for count in [1, BUNDLE, 2 * BUNDLE] {
             for _ in 0..count {

@@ -72,6 +72,7 @@ impl Local {
                 counter.fetch_add(count, Ordering::Relaxed);
             }
         };
+
         add(&counters.messages_received, self.messages_received);
         add(&counters.publish_received, self.publish_received);
         add(
@@ -200,10 +201,12 @@ impl Counters {
         let level = |counter: &AtomicI64| {
             u64::try_from(counter.load(Ordering::Relaxed)).unwrap_or_default()
         };
+
         let mut dropped = [0; DropReason::ALL.len()];
         for (value, counter) in dropped.iter_mut().zip(&self.dropped) {
             *value = count(counter);
         }
+
         Stats {
             uptime_ms: 0,
             connections: level(&self.connections),

@@ -59,6 +59,7 @@ impl Hub {
 
 fn values(stats: &Stats) -> [(&'static str, u64); 25] {
     let disconnected = stats.sessions.saturating_sub(stats.clients);
+
     [
         ("clients/connected", stats.clients),
         ("clients/active", stats.clients),

@@ -141,6 +141,7 @@ mod tests {
             assert!(wakers.leave(&mut place).is_none());
             assert_eq!(Arc::strong_count(&gone), 1);
         }
+
         assert_eq!(wakers.places(), 2);
         wakers.take().into_iter().for_each(Waker::wake);
         assert_eq!(stays.0.load(Ordering::Relaxed), 1);

@@ -34,6 +34,7 @@ impl Client {
             connection: Connection::new(hub.clone(), link.clone()),
             link,
         };
+
         client.send(&Packet::Connect(Connect {
             version: Version::V5,
             bridge: false,
@@ -80,6 +81,7 @@ impl Client {
                 None => break,
             }
         }
+
         let mut rest = &all[..];
         let mut types = Vec::new();
         while let Some(raw) = split(rest, u32::MAX).expect("well formed") {
@@ -87,6 +89,7 @@ impl Client {
             types.push(raw.header >> 4);
             rest = &rest[raw.len..];
         }
+
         assert!(rest.is_empty());
         types
     }

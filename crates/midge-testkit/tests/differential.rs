@@ -21,6 +21,7 @@ fn come_to_the_same(seeds: std::ops::Range<u64>) {
         received += trace.received;
         dropped += trace.dropped;
     }
+
     // Scripts that do nothing come to the same.
     assert!(
         published > 10_000 && received > 10_000 && dropped > 1_000,

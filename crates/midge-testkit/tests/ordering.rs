@@ -109,8 +109,10 @@ impl Publisher {
         payload.extend(self.next.to_be_bytes());
         published.insert((self.number, self.next), (topic, qos));
         self.next += 1;
+
         let id = self.next_id;
         self.next_id = if id == 60_000 { 1 } else { id + 1 };
+
         let publish = Publish::new(TOPICS[topic], payload).qos(qos, id);
         self.client.send(publish.bytes_for(self.version));
         match qos {
@@ -137,6 +139,7 @@ impl Publisher {
     /// Loses its connection, and sends again what it does not know the end of.
     fn reconnect(&mut self, server: &Server, random: &mut Random) {
         let connect = session(self.version, &format!("publisher {}", self.number));
+
         // Half of the time the broker learns of it only by the next connection.
         let next = if random.one_in(2) {
             let next = server.connect(&connect);
@@ -146,6 +149,7 @@ impl Publisher {
             while self.client.recv_or_end().is_some() {}
             std::mem::replace(&mut self.client, server.connect(&connect))
         };
+
         drop(next);
         for (id, publish) in &self.open {
             for _ in 0..random.below(3) {
@@ -199,13 +203,16 @@ impl Subscriber {
             again_count: 0,
             received: HashSet::new(),
         };
+
         subscriber.connect(server);
+
         let request = subscriber
             .filters
             .iter()
             .fold(Subscribe::new(0), |request, filter| {
                 request.filter(filter, subscriber.qos)
             });
+
         let client = subscriber.client.as_mut().expect("connected");
         client.request(&request);
         subscriber
@@ -232,6 +239,7 @@ impl Subscriber {
             }
             return;
         };
+
         match random.below(10) {
             0 => self.lose(random),
             1..4 => {
@@ -247,18 +255,22 @@ impl Subscriber {
         let Some(mut client) = self.client.take() else {
             return;
         };
+
         let mut rest = Vec::new();
         if random.one_in(2) {
             client.send([0xe0, 0]);
         } else {
             client.end();
         }
+
         while let Some(packet) = client.recv_or_end() {
             rest.push(packet);
         }
+
         for packet in rest {
             self.note(packet);
         }
+
         // What is not acknowledged comes again, in this order, before anything else.
         // Behind it comes what the window has held back since the connection before.
         let open = self.held.drain(..).filter(|message| message.qos > 0);
@@ -302,6 +314,7 @@ impl Subscriber {
 
     fn note_message(&mut self, message: Message) {
         let name = name_of(&message);
+
         // QoS 0 waits for no acknowledgement, so a full window does not hold it up.
         if message.qos == 0 {
             assert!(!message.dup, "{message:?}");
@@ -315,11 +328,13 @@ impl Subscriber {
             self.again.pop_front();
             self.again_count += 1;
         }
+
         assert!(
             !self.received.contains(&name),
             "{}: {message:?} comes after its PUBREC",
             self.name
         );
+
         let count = self.seen.entry(name).or_default();
         *count += 1;
         if *count == 1 {
@@ -333,6 +348,7 @@ impl Subscriber {
         } else {
             assert!(message.dup, "{}: {message:?} a second time", self.name);
         }
+
         self.held.push(message);
     }
 
@@ -341,6 +357,7 @@ impl Subscriber {
         let Some(client) = self.client.as_mut() else {
             return;
         };
+
         if !self.released.is_empty() && random.one_in(2) {
             let id = self.released.remove(random.below(self.released.len()));
             client.send(ack(Kind::Pubcomp, id));
@@ -360,6 +377,7 @@ impl Subscriber {
                 _ => {}
             }
         }
+
         // The broker has this, whatever happens to the connection next.
         client.barrier();
         self.take();
@@ -370,6 +388,7 @@ impl Subscriber {
         if self.client.is_none() {
             self.connect(server);
         }
+
         loop {
             self.take();
             let client = self.client.as_mut().expect("connected");
@@ -390,6 +409,7 @@ impl Subscriber {
                 }
             }
         }
+
         assert!(
             self.again.is_empty(),
             "{}: {:?} did not come again",
@@ -435,6 +455,7 @@ impl Subscriber {
                 );
             }
         }
+
         assert!(self.seen.keys().all(|name| published.contains_key(name)));
     }
 }
@@ -462,15 +483,18 @@ fn run(seed: u64, steps: usize, inflight: &str) -> usize {
             server.pass(random.below(100) as u64);
         }
     }
+
     for publisher in &mut publishers {
         while !publisher.open.is_empty() {
             publisher.release();
         }
     }
+
     for subscriber in &mut subscribers {
         subscriber.finish(&server);
         subscriber.check(&published);
     }
+
     for subscriber in &mut subscribers {
         // Once more: all is acknowledged, so nothing comes.
         subscriber.client = None;
@@ -481,6 +505,7 @@ fn run(seed: u64, steps: usize, inflight: &str) -> usize {
             .expect("connected")
             .expect_nothing();
     }
+
     assert!(published.len() > steps / 6, "a script that does nothing");
     subscribers
         .iter()

@@ -27,9 +27,11 @@ pub(crate) fn read(address: &str) -> Result<Address, StartError> {
         address: address.to_owned(),
         what,
     };
+
     let Some((scheme, rest)) = address.split_once("://") else {
         return Err(unreadable("expected tcp://host:port or unix:///path"));
     };
+
     match scheme {
         "tcp" | "mqtt" => {
             let (host, port) = host_and_port(rest).ok_or_else(|| unreadable(TCP))?;
@@ -143,6 +145,7 @@ mod tests {
     #[test]
     fn a_unix_socket_has_a_path_and_perhaps_a_mode() {
         let socket = |path: &str, mode| Some(Address::Unix(path.into(), mode));
+
         for (text, expected) in [
             ("/run/midge", socket("/run/midge", None)),
             ("relative", socket("relative", None)),

@@ -84,6 +84,7 @@ impl ClockHandle<'_> {
         let TimeSource::Manual(now) = self.time else {
             return;
         };
+
         let further = &self.mover.further;
         let me = Some(thread::current().id());
         if *self.mover.thread.lock() == me {
@@ -92,8 +93,10 @@ impl ClockHandle<'_> {
             let _ = further.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
             return;
         }
+
         let _one_at_a_time = self.mover.moving.lock();
         *self.mover.thread.lock() = me;
+
         // Also when a hook panics.
         let _gone = Leave(self.mover);
         let target = |from: Tick, by| from.after_ms(by).min(Tick::LAST);
@@ -107,6 +110,7 @@ impl ClockHandle<'_> {
             to = target(to, further.swap(0, Ordering::Relaxed));
             self.hub.set_horizon(to);
         }
+
         now.store(to.0, Ordering::Release);
     }
 }

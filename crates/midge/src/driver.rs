@@ -111,6 +111,7 @@ struct Driver<T> {
 impl<T: Transport> Driver<T> {
     fn new(transport: T, outlet: Arc<Outlet>, link: Arc<Link>, home: Arc<Home>) -> Self {
         outlet.bind(link.clone());
+
         let connection = Connection::new(outlet.core.hub.clone(), link);
         Self {
             transport,
@@ -134,6 +135,7 @@ impl<T: Transport> Driver<T> {
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_fresh = matches!(self.stage, Stage::Fresh);
         debug_assert!(is_fresh || self.outlet.wakes(cx), "a driver is one task");
+
         loop {
             match self.stage {
                 Stage::Fresh => {
@@ -296,11 +298,13 @@ impl<T: Transport> Driver<T> {
         if !self.unwritten {
             return Flushed::Empty;
         }
+
         if self.rounds > 0 {
             self.rounds -= 1;
             self.give_way(cx);
             return Flushed::Paused;
         }
+
         let flushed = self.write(cx);
         self.unwritten = matches!(flushed, Flushed::Blocked | Flushed::Paused);
         match flushed {
@@ -309,6 +313,7 @@ impl<T: Transport> Driver<T> {
             Flushed::Paused => self.rounds = ROUNDS - 1,
             Flushed::Blocked => {}
         }
+
         flushed
     }
 
@@ -378,9 +383,11 @@ impl<T: Transport> Driver<T> {
             // The transport accepts output: finish writing.
             Flushed::Paused => true,
         };
+
         if waits && !self.lingered(cx) {
             return Poll::Pending;
         }
+
         let failed = flushed != Flushed::Empty;
         let shut = self.transport.poll_shutdown(cx);
         let discarded = if failed || matches!(shut, Poll::Ready(Err(_))) {
@@ -388,6 +395,7 @@ impl<T: Transport> Driver<T> {
         } else {
             0
         };
+
         self.stage = Stage::Closing(discarded);
         Poll::Ready(())
     }
@@ -411,6 +419,7 @@ impl<T: Transport> Driver<T> {
                 }
             }
         }
+
         Poll::Ready(())
     }
 }

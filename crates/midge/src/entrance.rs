@@ -108,6 +108,7 @@ mod tests {
     fn a_crowd_comes_in_by_turns_and_nobody_is_forgotten() {
         let entrance = Entrance::default();
         entrance.0.lock().since = Instant::now() + Duration::from_secs(3600);
+
         let woken = Arc::new(Count::default());
         let waker = Waker::from(woken.clone());
         let entries: Vec<Entry> = (0..AT_ONCE * 2 + 5)
@@ -115,6 +116,7 @@ mod tests {
             .collect();
         assert!(entries[..AT_ONCE].iter().all(|entry| *entry == Entry::Now));
         assert_eq!(entries[AT_ONCE], Entry::First);
+
         let rest = &entries[AT_ONCE + 1..];
         assert!(rest.iter().all(|entry| *entry == Entry::Queued));
         assert!(entrance.next_turn());
@@ -123,6 +125,7 @@ mod tests {
         assert!(!entrance.next_turn());
         assert_eq!(woken.0.load(Ordering::Relaxed), AT_ONCE + 6);
         assert!(!entrance.next_turn());
+
         // The turn that emptied the queue has places left.
         let left = AT_ONCE - 6;
         entrance.0.lock().since = Instant::now() + Duration::from_secs(3600);

@@ -100,6 +100,7 @@ impl ConfigFile {
                 }
             }
         }
+
         // Single limits change what the preset has set.
         file.options.sort_by_key(|(key, _)| key != "limits.preset");
         Ok(file)
@@ -129,8 +130,10 @@ mod tests {
                     [limits]\ninflight = 7\n[mqtt]\nretain_available = false\nversions = '5'";
         let file = ConfigFile::parse(text).unwrap();
         assert_eq!((file.listen.len(), file.threads), (2, Some(2)));
+
         let mut options = file.options;
         options.sort();
+
         let option = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(
             options,
@@ -141,6 +144,7 @@ mod tests {
             ]
         );
         assert_eq!(ConfigFile::parse("").unwrap(), ConfigFile::default());
+
         let file = ConfigFile::parse("[limits]\ninflight = 7\npreset = 'device'").unwrap();
         assert_eq!(file.options[0], option("limits.preset", "device"));
     }

@@ -193,6 +193,7 @@ impl Input {
         } else {
             None
         };
+
         let held = self.stash.charged();
         let read = match std::mem::replace(&mut self.stash, Stash::EMPTY) {
             Stash::Part(part) if part.is_empty() && self.is_large() && long.is_none() => {
@@ -203,11 +204,13 @@ impl Input {
             Stash::Large(large) => self.read_large(cx, reader, &mut to, large),
             part => self.read_packets(cx, reader, &mut to, part, long),
         };
+
         let holds = self.stash.charged();
         if holds != held {
             let link = to.connection.link();
             to.core.hub.note_input(link, holds, || to.core.now());
         }
+
         read
     }
 
@@ -227,9 +230,11 @@ impl Input {
             Stash::Large(large) => &large.buffer,
             Stash::Held(held) => &held.0,
         };
+
         let Some((head, tail)) = scratch.room().split_at_mut_checked(part.len()) else {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         };
+
         let room = tail.len();
         let mut buffer = ReadBuf::new(tail);
         if Pin::new(reader).poll_read(cx, &mut buffer)?.is_pending() {
@@ -237,6 +242,7 @@ impl Input {
             self.more = false;
             return Poll::Pending;
         }
+
         let count = buffer.filled().len();
         let bulk = count >= BULK;
         if count > 0 {
@@ -258,6 +264,7 @@ impl Input {
                 to.connection.arriving(count, to.core.now());
             }
         }
+
         Poll::Ready(Ok(Read { count, bulk }))
     }
 
@@ -270,6 +277,7 @@ impl Input {
         mut large: Box<Large>,
     ) -> Poll<io::Result<Read>> {
         large.grow()?;
+
         let missing = large.missing();
         let mut room = (&mut large.buffer).limit(missing);
         let Poll::Ready(count) = poll_read_buf(Pin::new(reader), cx, &mut room)? else {
@@ -280,13 +288,17 @@ impl Input {
             self.more = false;
             return Poll::Pending;
         };
+
         to.core.hub.count_read(count as u64);
         self.more = count >= missing.min(READ);
+
         let known = to.connection.missing(&large.buffer);
         if let Some(size) = known {
             large.whole = size;
         }
+
         self.set_packet(large.whole);
+
         let limit = to.core.hub.config().limits.packet_bytes as usize;
         let malformed = known.is_none() && large.buffer.len() > LONGEST_HEADER;
         if large.missing() == 0 || large.whole > limit || malformed {
@@ -298,6 +310,7 @@ impl Input {
             self.stash = Stash::Large(large);
             to.connection.arriving(count, to.core.now());
         }
+
         let bulk = count >= LARGE_BULK;
         Poll::Ready(Ok(Read { count, bulk }))
     }

@@ -285,6 +285,7 @@ impl Subscription {
             Some(hub) => hub.config().shutdown.patience_ms,
             None => Shutdown::default().patience_ms,
         };
+
         let (lives, alive) = mpsc::channel::<()>();
         let thread = thread::Builder::new()
             .name("midge-callback".into())
@@ -299,6 +300,7 @@ impl Subscription {
                     }
                 }
             })?;
+
         Ok(Callback {
             subscription: Some(self),
             queue,
@@ -390,9 +392,11 @@ impl Drop for Callback {
         let name = format!("{:?}", self.subscription);
         self.subscription = None;
         while let Ok(Some(_)) = self.queue.try_recv() {}
+
         let Some((thread, alive)) = self.thread.take() else {
             return;
         };
+
         if thread.thread().id() == thread::current().id() {
             return;
         }
@@ -403,6 +407,7 @@ impl Drop for Callback {
         if let Some(hub) = self.hub.upgrade() {
             hub.report_left(1);
         }
+
         tracing::warn!(
             subscription = name,
             "a callback that does not return is left"

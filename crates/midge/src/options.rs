@@ -357,6 +357,7 @@ mod tests {
                 nearest: "limits.inflight"
             }
         );
+
         for (key, value) in [
             ("limits.preset", "large"),
             ("limits.inflight", "0"),

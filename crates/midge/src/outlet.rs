@@ -278,6 +278,7 @@ impl Outlet {
                 Err(_) => state.failed = true,
             }
         };
+
         if written > 0 {
             self.core.hub.count_written(written as u64);
             state.took |= had_stopped;
@@ -285,6 +286,7 @@ impl Outlet {
         if state.waits {
             return self.hold(state, result, leftovers);
         }
+
         result
     }
 
@@ -334,6 +336,7 @@ impl Notify for Outlet {
             }
             flushed
         });
+
         wakes |= flushed == Flushed::Paused;
         if wakes && let Some(waker) = self.waker.get() {
             waker.wake_by_ref();

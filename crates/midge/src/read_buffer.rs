@@ -128,14 +128,17 @@ impl ReadBuffer {
         } else {
             PATIENCE
         };
+
         if missed < PATIENCE {
             MISSED.set(missed + 1);
             return None;
         }
+
         MISSED.set(0);
         if memory.len() < room {
             memory.resize(room, 0);
         }
+
         let charge = Charge::NONE;
         Some(Self {
             memory,

@@ -111,7 +111,9 @@ impl Core {
             beats: AtomicU64::new(0),
             silent: AtomicUsize::new(0),
         });
+
         crate::warnings::log_replaced_codes(&core.hub);
+
         let work = core.work.clone();
         core.hub.on_work(Some(Arc::new(move || work.notify_one())));
         core.spawn(core.clone().do_work());
@@ -121,6 +123,7 @@ impl Core {
                 .on_deadline(Some(Arc::new(move || deadline.notify_one())));
             core.spawn(core.clone().keep_deadlines());
         }
+
         core
     }
 
@@ -223,6 +226,7 @@ impl Core {
             let drained = tokio::time::timeout(drain, settled);
             let _ = self.hurry.run_until_cancelled(drained).await;
         }
+
         self.cut.cancel();
         self.hub.shut_down(self.time.now());
         self.tasks.close();
@@ -260,6 +264,7 @@ impl Core {
                 }
             }
         }));
+
         self.runtimes.first().spawn(async move {
             core.shut_down(drain).await;
             cut.cancel();

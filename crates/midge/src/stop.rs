@@ -242,9 +242,11 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
+
         for _ in 0..8 {
             broker.publish("t", vec![0; 1 << 20]).unwrap();
         }
+
         assert!(!broker.core().hub.is_settled());
         (runtime, broker, client)
     }

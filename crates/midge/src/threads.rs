@@ -139,6 +139,7 @@ impl Background {
             leaving: Arc::default(),
             ids: Vec::with_capacity(count),
         };
+
         for (number, runtime) in std::iter::once(first).chain(others).enumerate() {
             let (end, hooks) = (background.end.clone(), hooks.clone());
             let (lives, leaving) = (lives.clone(), background.leaving.clone());
@@ -161,6 +162,7 @@ impl Background {
             background.ids.push(thread.thread().id());
             background.threads.get_mut().push(thread);
         }
+
         Ok(background)
     }
 

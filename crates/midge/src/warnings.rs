@@ -31,5 +31,6 @@ pub(crate) fn log_replaced_codes(hub: &Hub) {
             }
         }
     })));
+
     hub.observe(EventMask::REASON_REPLACED, queue);
 }

@@ -58,10 +58,12 @@ fn subscriptions_and_events_are_streams() {
             client.read_exact(&mut [0; 4]).unwrap();
         }
     });
+
     for n in 0..100 {
         let message = next(&mut messages).unwrap();
         assert_eq!(message.payload(), n.to_string().as_bytes());
     }
+
     let connected = next(&mut events).unwrap().event;
     assert!(matches!(connected, Event::ClientConnected { .. }));
     publisher.join().unwrap();
@@ -74,21 +76,25 @@ fn subscriptions_and_events_are_streams() {
 fn a_receipt_can_be_awaited() {
     let broker = Broker::builder().start().unwrap();
     wait(broker.publish("t", "nobody").unwrap().into_future());
+
     let mut client = UnixStream::from(broker.connect_fd().unwrap());
     client
         .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c\x82\x06\0\x01\0\x01t\x01")
         .unwrap();
     client.read_exact(&mut [0; 9]).unwrap();
+
     let receipt = broker.message("t").qos(QoS::AtLeastOnce).send().unwrap();
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..3 {
         assert!(pin!(receipt.acknowledged()).poll(&mut context).is_pending());
     }
+
     let client = thread::spawn(move || {
         client.read_exact(&mut [0; 7]).unwrap();
         client.write_all(&[0x40, 2, 0, 1]).unwrap();
         client
     });
+
     wait((&receipt).into_future());
     assert!(receipt.is_acknowledged());
     wait(async { receipt.await });
@@ -119,7 +125,9 @@ fn a_future_that_was_given_up_is_not_woken_and_keeps_nothing() {
                 .is_pending()
         );
     }
+
     assert_eq!(Arc::strong_count(&gone), 1);
+
     let waker = Waker::from(stays.clone());
     let mut context = Context::from_waker(&waker);
     let mut waiting = pin!(subscription.recv_async());

@@ -66,6 +66,7 @@ fn what_a_dropped_broker_leaves_is_done_when_its_runtime_goes_on() {
             tokio::task::yield_now().await;
         }
     });
+
     accepted(&mut client);
     drop(broker);
     runtime.block_on(async {
@@ -73,6 +74,7 @@ fn what_a_dropped_broker_leaves_is_done_when_its_runtime_goes_on() {
             tokio::task::yield_now().await;
         }
     });
+
     assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
     TcpListener::bind(address).unwrap();
 }

@@ -46,6 +46,7 @@ fn every_wait_takes_any_duration() {
         assert_eq!(message.message_expiry(), Some(expiry));
         events.recv_timeout(wait).unwrap();
     }
+
     broker.stop(Stop::Drain(Duration::MAX)).unwrap();
     for wait in LONG {
         assert_eq!(
@@ -95,6 +96,7 @@ fn what_never_expires_outlives_every_move_of_the_clock() {
 #[test]
 fn queues_take_any_bound() {
     let broker = Broker::builder().start().unwrap();
+
     for (capacity, bytes) in [
         (0, 0),
         (usize::MAX, usize::MAX),

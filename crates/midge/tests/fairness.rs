@@ -57,6 +57,7 @@ async fn flood(broker: &Broker, payload: usize) -> u64 {
         let mut buffer = vec![0; 1 << 20];
         while sink.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
     });
+
     let mut receiver = subscribe(broker, b'r', b'p').await;
     let mut sender = connect(broker, b'p').await;
     let message = [0x30, 4, 0, 1, b'p', b'!'];
@@ -67,6 +68,7 @@ async fn flood(broker: &Broker, payload: usize) -> u64 {
         expect(&mut receiver, &message).await;
         most = most.max(broker.stats().bytes_received - before);
     }
+
     flooding.abort();
     sinking.abort();
     most

@@ -50,6 +50,7 @@ fn subscriber(broker: &Broker, id: u8) -> UnixStream {
 fn a_receipt_says_what_became_of_a_message_and_can_be_waited_on() {
     let broker = quiet();
     assert_eq!(broker.publish("t", "nobody").unwrap().matched(), 0);
+
     let mut client = subscriber(&broker, b'c');
     let receipt = broker
         .message("t")
@@ -63,6 +64,7 @@ fn a_receipt_says_what_became_of_a_message_and_can_be_waited_on() {
     client.write_all(&[0x40, 2, 0, 1]).unwrap();
     assert!(receipt.wait_acknowledged(WAIT));
     broker.settle(WAIT).unwrap();
+
     let direct = broker
         .message("elsewhere")
         .payload("x")
@@ -83,6 +85,7 @@ fn a_receipt_says_what_became_of_a_message_and_can_be_waited_on() {
 fn the_host_subscribes_with_bounded_queues() {
     let broker = quiet();
     broker.set_retained("a/kept", "r").unwrap();
+
     let options = SubscribeOptions::default().capacity(2);
     let oldest = broker.subscribe_with(&["a/#"], options).unwrap();
     let newest = options.overflow(QueueOverflow::DropNewest);
@@ -91,6 +94,7 @@ fn the_host_subscribes_with_bounded_queues() {
     for n in 0..4 {
         broker.publish("a/x", n.to_string()).unwrap();
     }
+
     let texts = |subscription: &midge::Subscription| -> Vec<String> {
         let mut all = Vec::new();
         subscription.drain_into(&mut all, 10).unwrap();
@@ -98,6 +102,7 @@ fn the_host_subscribes_with_bounded_queues() {
             .map(|m| String::from_utf8_lossy(m.payload()).into_owned())
             .collect()
     };
+
     assert_eq!((oldest.lost(), newest.lost()), (2, 2));
     assert_eq!(
         (texts(&oldest), texts(&newest)),
@@ -130,6 +135,7 @@ fn callbacks_may_publish_and_never_run_after_their_end() {
     assert_eq!(answers.recv_timeout(WAIT).unwrap().payload(), b"?");
     drop(callback);
     broker.publish("question", "!").unwrap();
+
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
@@ -150,12 +156,14 @@ fn mistakes_of_the_host_are_errors_and_nothing_happens() {
             "{topic}"
         );
     }
+
     let long = "x".repeat(65_536);
     assert!(broker.publish(&long, "x").is_err());
     assert_eq!(
         broker.publish("t", vec![0; 1001]).unwrap_err(),
         PublishError::TooLarge
     );
+
     let bad = broker.message("t").response_topic("a/#").send();
     assert!(matches!(bad, Err(PublishError::InvalidProperty(_))));
     assert!(matches!(
@@ -186,9 +194,11 @@ fn listeners_are_bound_or_named_in_the_error() {
         &connect(b'u'),
         &[0x20, 2, 0, 0],
     );
+
     let busy = Broker::builder()
         .listen(format!("tcp://127.0.0.1:{}", broker.port()))
         .start();
+
     assert!(
         matches!(busy, Err(StartError::Bind { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse)
     );
@@ -210,6 +220,7 @@ fn listeners_are_bound_or_named_in_the_error() {
             "{wrong}"
         );
     }
+
     let address = broker.addr().unwrap();
     drop(broker);
     assert!(TcpStream::connect(address).is_err() && !path.exists());
@@ -222,6 +233,7 @@ fn many_brokers_come_and_go_without_a_trace() {
             .unwrap()
             .count()
     };
+
     let life = || {
         let broker = Broker::builder()
             .listen("tcp://127.0.0.1:0")
@@ -231,6 +243,7 @@ fn many_brokers_come_and_go_without_a_trace() {
         say(&mut client, &connect(b'c'), &[0x20, 2, 0, 0]);
         broker.stop(Stop::Now).unwrap();
     };
+
     // Other tests of this process come and go, too: a child of its own counts.
     if std::env::var_os("MIDGE_COUNT").is_none() {
         let exe = std::env::current_exe().unwrap();
@@ -246,6 +259,7 @@ fn many_brokers_come_and_go_without_a_trace() {
         assert!(status.unwrap().success());
         return;
     }
+
     let rounds: usize = std::env::var("MIDGE_COUNT").unwrap().parse().unwrap();
     let resident = || -> usize {
         let status = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -257,14 +271,17 @@ fn many_brokers_come_and_go_without_a_trace() {
             .unwrap()
             * 4096
     };
+
     for _ in 0..50 {
         life();
     }
+
     let before = (count("fd"), count("task"));
     let memory = resident();
     for _ in 0..rounds {
         life();
     }
+
     assert_eq!((count("fd"), count("task")), before);
     assert!(
         resident() < memory + (2 << 20),
@@ -283,12 +300,14 @@ fn draining_waits_for_acknowledgements() {
         .qos(QoS::AtLeastOnce)
         .send()
         .unwrap();
+
     let handle = broker.clone();
     let stopping = std::thread::spawn(move || handle.stop(Stop::Drain(WAIT)));
     say(&mut client, &[], &[0x32, 6, 0, 1, b't', 0, 1, b'!']);
     while !broker.is_stopped() {
         std::thread::yield_now();
     }
+
     assert_eq!(broker.clients().len(), 1);
     client.write_all(&[0x40, 2, 0, 1]).unwrap();
     stopping.join().unwrap().unwrap();
@@ -301,12 +320,14 @@ fn what_is_published_again_is_the_hosts() {
     let received = broker.subscribe("t").unwrap();
     let mut client = subscriber(&broker, b'c');
     client.write_all(b"\x30\x04\0\x01tx").unwrap();
+
     let of_client = received.recv_timeout(WAIT).unwrap();
     assert_eq!(of_client.origin(), &Origin::Client("c".into()));
     drop(client);
     while !broker.clients().is_empty() {
         std::thread::yield_now();
     }
+
     for _ in 0..3 {
         broker.publish_prepared(of_client.kept()).unwrap();
         let again = received.recv_timeout(WAIT).unwrap();
@@ -315,10 +336,12 @@ fn what_is_published_again_is_the_hosts() {
             (&Origin::Host, &b"x"[..])
         );
     }
+
     let made = OwnedMessage::new("t", "y").prepare().unwrap();
     for _ in 0..3 {
         broker.publish_prepared(&made).unwrap();
     }
+
     assert!((0..3).all(|_| received.recv_timeout(WAIT).unwrap().payload() == b"y"));
 }
 
@@ -366,6 +389,7 @@ fn the_callers_runtime_can_be_used() {
         assert_eq!(message.unwrap().topic(), "t");
         broker.stop_async(Stop::Now).await.unwrap();
     });
+
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
 
@@ -422,6 +446,7 @@ fn interception_changes_redirects_drops_and_refuses() {
         "broken" => Interception::Replace(Box::new(OwnedMessage::new("a/+", "x"))),
         _ => Interception::Forward,
     });
+
     let broker = Broker::builder().hooks(rules).start().unwrap();
     let all = broker.subscribe("#").unwrap();
     broker.publish("change", "x").unwrap();
@@ -431,6 +456,7 @@ fn interception_changes_redirects_drops_and_refuses() {
     );
     assert!(broker.publish("broken", "x").is_err());
     broker.publish("plain", "x").unwrap();
+
     let topics: Vec<_> = std::iter::from_fn(|| all.try_recv())
         .map(|m| m.topic().to_owned())
         .collect();
@@ -446,6 +472,7 @@ fn delivery_differs_by_receiver() {
         "b" => DeliveryVerdict::Drop,
         _ => DeliveryVerdict::Deliver,
     });
+
     let broker = Broker::builder().hooks(rules).start().unwrap();
     let (mut a, _b, mut c) = (
         subscriber(&broker, b'a'),
@@ -474,6 +501,7 @@ fn a_deferred_answer_holds_back_its_client_only_and_fails_closed() {
         send.lock().unwrap().send(resolver).unwrap();
         verdict
     });
+
     let broker = Broker::builder()
         .clock(Clock::Manual)
         .hooks(rules)
@@ -481,19 +509,24 @@ fn a_deferred_answer_holds_back_its_client_only_and_fails_closed() {
         .unwrap();
     let mut slow = subscriber(&broker, b's');
     let mut quick = subscriber(&broker, b'q');
+
     // Two messages and a PINGREQ at once: the second waits until the first is decided.
     slow.write_all(b"\x32\x06\0\x01t\0\x071\x32\x06\0\x01t\0\x082\xc0\0")
         .unwrap();
+
     let first = asked.recv_timeout(WAIT).unwrap();
     say(&mut quick, &[0xc0, 0], &[0xd0, 0]);
     assert!(asked.try_recv().is_err());
     first.allow();
     say(&mut quick, &[], b"\x32\x06\0\x01t\0\x011");
+
     let second = asked.recv_timeout(WAIT).unwrap();
+
     // The time limit begins when the hook has returned, which may be a moment from now.
     while broker.stats().dropped_by(DropReason::NotAuthorized) == 0 {
         broker.clock().advance(Duration::from_secs(5));
     }
+
     let mut rest = [0; 8 + 4 + 4 + 2];
     slow.read_exact(&mut rest).unwrap();
     assert!(rest.ends_with(&[0x40, 2, 0, 8, 0xd0, 0]), "{rest:x?}");
@@ -518,6 +551,7 @@ fn hooks_may_publish_but_not_without_end() {
         }
         Interception::Forward
     });
+
     let broker = Broker::builder()
         .set("sys.interval_s", "0")
         .unwrap()
@@ -525,6 +559,7 @@ fn hooks_may_publish_but_not_without_end() {
         .start()
         .unwrap();
     *slot.lock().unwrap() = Some(broker.clone());
+
     let _ = broker.publish("t", "x");
     assert!((1..=8).contains(&deepest.load(Ordering::SeqCst)));
     *slot.lock().unwrap() = None;
@@ -583,12 +618,14 @@ fn publishing_from_many_threads_loses_nothing() {
             });
         }
     });
+
     let mut next = [0; 8];
     for message in std::iter::from_fn(|| all.try_recv()) {
         let thread: usize = message.topic()[2..].parse().unwrap();
         assert_eq!(message.payload(), next[thread].to_string().as_bytes());
         next[thread] += 1;
     }
+
     assert_eq!(next, [1000; 8]);
 }
 

@@ -45,6 +45,7 @@ fn large_and_small_packets_come_in_any_pieces() {
     for (fill, size) in (0u8..).zip(sizes) {
         sent.extend(publish(fill, size));
     }
+
     sent.extend_from_slice(&[0xC0, 0]);
     for piece in [1_013, 40_003, 65_536, 70_001, usize::MAX] {
         let mut stream = connect(&broker);
@@ -63,6 +64,7 @@ fn large_and_small_packets_come_in_any_pieces() {
         expect(&mut stream, &[0x20, 2, 0, 0, 0xD0, 0]);
         writing.join().unwrap();
     }
+
     broker.stop(Stop::Now).unwrap();
 }
 
@@ -73,6 +75,7 @@ fn packets_that_are_too_large_or_malformed_are_found_behind_a_large_one() {
         .unwrap()
         .start()
         .unwrap();
+
     for bad in [
         &publish(0, 60_000)[..8],
         &[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
@@ -90,6 +93,7 @@ fn packets_that_are_too_large_or_malformed_are_found_behind_a_large_one() {
             "without waiting for more"
         );
     }
+
     broker.stop(Stop::Now).unwrap();
 }
 
@@ -127,10 +131,12 @@ fn what_came_with_connect_waits_for_the_answer_of_a_hook() {
         stream.write_all(&[0xC0, 0]).unwrap();
         expect(&mut stream, &[0xD0, 0]); // and it is still connected
     }
+
     let mut refused = connect(&broker);
     refused
         .write_all(&[CONNECT, &publish(7, 40_000)].concat())
         .unwrap();
+
     let resolver = answers.recv_timeout(WAIT).unwrap();
     resolver.deny(midge::Refusal::new(ReasonCode::NotAuthorized));
     expect(&mut refused, &[0x20, 2, 0, 5]);
@@ -151,6 +157,7 @@ fn a_client_with_a_backlog_is_heard_and_gets_all_of_it_in_order() {
     stream.write_all(CONNECT).unwrap();
     stream.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
     expect(&mut stream, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0]);
+
     let sizes = (0..20_000).map(|at| if at % 100 == 0 { 100_000 } else { at % 1_500 });
     for (at, size) in sizes.clone().enumerate() {
         broker.publish("t", vec![at as u8; size]).unwrap();
@@ -159,9 +166,11 @@ fn a_client_with_a_backlog_is_heard_and_gets_all_of_it_in_order() {
             heard.recv_timeout(WAIT).unwrap();
         }
     }
+
     for (at, size) in sizes.enumerate() {
         expect(&mut stream, &publish(at as u8, size));
     }
+
     broker.stop(Stop::Now).unwrap();
 }
 
@@ -171,12 +180,14 @@ fn a_client_with_a_backlog_is_heard_and_gets_all_of_it_in_order() {
 fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {
     const SIZE: usize = 4_000;
     const MESSAGES: u8 = 200;
+
     let broker = Broker::builder().start().unwrap();
     let messages = broker.subscribe("u").unwrap();
     let mut receiver = connect(&broker);
     receiver.write_all(CONNECT).unwrap();
     receiver.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
     expect(&mut receiver, b"\x20\x02\0\0\x90\x03\0\x01\0");
+
     let [mut one, mut other] = [b'p', b'q'].map(|client_id| {
         let mut publisher = connect(&broker);
         let (_, before) = CONNECT.split_last().unwrap();
@@ -185,6 +196,7 @@ fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {
         expect(&mut publisher, &[0x20, 2, 0, 0]);
         publisher
     });
+
     for first in (0..MESSAGES).step_by(20) {
         let run: Vec<u8> = (first..first + 20)
             .flat_map(|fill| publish(fill, SIZE))
@@ -200,11 +212,13 @@ fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {
             assert!(message.payload().iter().all(|byte| *byte == 0xFF));
         }
     }
+
     one.write_all(&[0xC0, 0]).unwrap();
     expect(&mut one, &[0xD0, 0]);
     for fill in 0..MESSAGES {
         expect(&mut receiver, &publish(fill, SIZE));
     }
+
     broker.stop(Stop::Now).unwrap();
 }
 
@@ -231,6 +245,7 @@ fn what_is_read_far_ahead_arrives_unchanged_whoever_reads_when() {
         all.enumerate()
             .map(|(at, size)| publish((at % 251) as u8, size))
     };
+
     let client = |client_id: u8| {
         let mut stream = TcpStream::connect(broker.addr().unwrap()).unwrap();
         stream.set_read_timeout(Some(WAIT)).unwrap();
@@ -239,12 +254,14 @@ fn what_is_read_far_ahead_arrives_unchanged_whoever_reads_when() {
         expect(&mut stream, &[0x20, 2, 0, 0]);
         stream
     };
+
     let mut receivers = [b'a', b'b'].map(|client_id| {
         let mut receiver = client(client_id);
         receiver.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
         expect(&mut receiver, &[0x90, 3, 0, 1, 0]);
         receiver
     });
+
     let mut publisher = client(b'p');
     let [keeps_up, late] = &mut receivers;
     std::thread::scope(|scope| {
@@ -254,6 +271,7 @@ fn what_is_read_far_ahead_arrives_unchanged_whoever_reads_when() {
         expect(&mut publisher, &[0xD0, 0]);
         messages().for_each(|packet| expect(late, &packet));
     });
+
     broker.stop(Stop::Now).unwrap();
 }
 
@@ -287,6 +305,7 @@ fn all_that_has_been_read_waits_for_the_answers_of_a_hook() {
     for (fill, &size) in (0..).zip(&sizes) {
         sent.extend(publish(fill, size));
     }
+
     std::thread::scope(|scope| {
         scope.spawn(|| stream.write_all(&sent).unwrap());
         for (fill, &size) in (0..).zip(&sizes) {
@@ -296,5 +315,6 @@ fn all_that_has_been_read_waits_for_the_answers_of_a_hook() {
             assert!(message.payload().iter().all(|byte| *byte == fill));
         }
     });
+
     broker.stop(Stop::Now).unwrap();
 }

@@ -99,6 +99,7 @@ fn a_socket_of_somebody_who_is_too_busy_to_answer_stays() {
     let busy = socket();
     busy.bind(&address).unwrap();
     busy.listen(1).unwrap();
+
     let mut waiting = Vec::new();
     loop {
         let client = socket();
@@ -109,6 +110,7 @@ fn a_socket_of_somebody_who_is_too_busy_to_answer_stays() {
             Err(error) => panic!("{error}"),
         }
     }
+
     let inode = |path: &Path| fs::metadata(path).unwrap().ino();
     let before = inode(&path);
     assert_eq!(

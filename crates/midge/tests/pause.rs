@@ -106,6 +106,7 @@ fn an_answer_that_comes_right_after_a_pause_is_in_time() {
             tokio::task::yield_now().await;
         }
     });
+
     runtime.block_on(async {
         advance(Duration::from_secs(8)).await;
         // The thread that answers was paused, too.
@@ -116,6 +117,7 @@ fn an_answer_that_comes_right_after_a_pause_is_in_time() {
         resolver.allow();
         until(&broker, |stats| stats.clients == 1).await;
     });
+
     assert_eq!(connack(&mut client), (0, false));
 }
 

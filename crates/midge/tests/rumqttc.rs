@@ -21,6 +21,7 @@ fn version_3_1_1_in_every_qos_with_will_and_resumed_session() {
     use rumqttc::{
         Client, Event as ClientEvent, LastWill, MqttOptions, Outgoing, Packet, QoS as Q,
     };
+
     let broker = broker();
     let events = broker.events_with(EventMask::CLIENT_DISCONNECTED, 16);
     let options = || {
@@ -29,6 +30,7 @@ fn version_3_1_1_in_every_qos_with_will_and_resumed_session() {
         options.set_last_will(LastWill::new("will", "gone", Q::AtLeastOnce, true));
         options
     };
+
     let watcher = broker.subscribe("#").unwrap();
     let (client, mut connection) = Client::new(options(), 16);
     client.subscribe("echo", Q::ExactlyOnce).unwrap();
@@ -39,6 +41,7 @@ fn version_3_1_1_in_every_qos_with_will_and_resumed_session() {
     ] {
         client.publish("echo", qos, false, payload).unwrap();
     }
+
     let mut echoed = Vec::new();
     let mut completed = false;
     for event in connection.iter() {
@@ -54,16 +57,19 @@ fn version_3_1_1_in_every_qos_with_will_and_resumed_session() {
             break;
         }
     }
+
     let expected: Vec<_> = (0..3).map(|n: u8| (vec![b'0' + n], n)).collect();
     assert_eq!(echoed, expected);
     drop((client, connection));
     events.recv_timeout(WAIT).unwrap();
+
     let will = loop {
         let message = watcher.recv_timeout(WAIT).unwrap();
         if message.topic() == "will" {
             break message;
         }
     };
+
     assert_eq!(will.payload(), b"gone");
     broker
         .message("echo")
@@ -71,6 +77,7 @@ fn version_3_1_1_in_every_qos_with_will_and_resumed_session() {
         .qos(QoS::AtLeastOnce)
         .send()
         .unwrap();
+
     let (_client, mut connection) = Client::new(options(), 16);
     let mut present = false;
     for event in connection.iter() {
@@ -83,6 +90,7 @@ fn version_3_1_1_in_every_qos_with_will_and_resumed_session() {
             _ => {}
         }
     }
+
     assert!(present);
     broker.stop(Stop::Now).unwrap();
 }
@@ -92,6 +100,7 @@ fn version_5_in_every_qos_with_retained_messages() {
     use rumqttc::v5::mqttbytes::QoS as Q;
     use rumqttc::v5::mqttbytes::v5::Packet;
     use rumqttc::v5::{Client, Event as ClientEvent, MqttOptions};
+
     let broker = broker();
     let events = broker.events_with(EventMask::PUBLISHED, 16);
     broker
@@ -105,9 +114,11 @@ fn version_5_in_every_qos_with_retained_messages() {
         events.recv_timeout(WAIT).unwrap().event,
         Event::Published { .. }
     ));
+
     let options = MqttOptions::new("client", "127.0.0.1", broker.port());
     let (client, mut connection) = Client::new(options, 16);
     client.subscribe("state/+", Q::ExactlyOnce).unwrap();
+
     let mut seen = Vec::new();
     for event in connection.iter() {
         if let ClientEvent::Incoming(Packet::Publish(publish)) = event.unwrap() {
@@ -122,6 +133,7 @@ fn version_5_in_every_qos_with_retained_messages() {
             break;
         }
     }
+
     assert_eq!(seen[0], (b"state/a".to_vec(), 1, true));
     assert_eq!(
         seen[1..].iter().map(|(_, qos, _)| *qos).collect::<Vec<_>>(),

@@ -364,6 +364,7 @@ fn a_client_that_is_not_read_lives_as_long_as_it_takes_its_answers() {
         assert_eq!(paused.connected(), ["a"]);
         fill(&paused, &mut client);
     }
+
     paused.pass(3_100);
     paused.run();
     assert!(paused.connected().is_empty());

@@ -173,9 +173,11 @@ fn what_a_host_gave_to_be_called_goes_with_what_it_was_given_to() {
         });
         other.on_ready(move || _ = &ready);
     }
+
     for _ in 0..3 {
         broker.publish("t", "x").unwrap();
     }
+
     assert_eq!(Arc::strong_count(&told), 4);
     drop(events);
     drop(subscription);

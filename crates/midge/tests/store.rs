@@ -200,6 +200,7 @@ fn the_reason_of_the_end_is_told_while_acknowledgements_wait() {
         stream.read_exact(&mut body).unwrap();
         (head[0], body)
     };
+
     let connect = b"\x10\x13\0\x04MQTT\x05\0\0\0\x05\x11\xFF\xFF\xFF\xFF\0\x01d";
     stream.write_all(connect).unwrap();
     assert_eq!(read_packet(&mut stream).0, 0x20);
@@ -207,7 +208,9 @@ fn the_reason_of_the_end_is_told_while_acknowledgements_wait() {
     while broker.subscriptions(Some("d")).is_empty() {
         std::thread::yield_now();
     }
+
     stream.write_all(b"\x36\x04\0\x01q!").unwrap(); // QoS 3
+
     let (header, body) = read_packet(&mut stream);
     assert_eq!((header, body[0]), (0xE0, 0x81));
     assert_eq!(body[2], 0x1F, "a reason string");

@@ -48,6 +48,7 @@ const PUBACK: &[u8] = &[0x40, 2, 0, 1];
 #[test]
 fn connections_are_spread_over_the_threads_and_stay_where_they_began() {
     const THREADS: usize = 3;
+
     let seen: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>> = Arc::default();
     let (started, stopped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let (noted, starts, stops) = (seen.clone(), started.clone(), stopped.clone());
@@ -76,6 +77,7 @@ fn connections_are_spread_over_the_threads_and_stay_where_they_began() {
             _ => client(UnixStream::from(broker.connect_fd().unwrap()), id),
         });
     }
+
     for _ in 0..5 {
         for client in &mut clients {
             client.write_all(PUBLISH).unwrap();
@@ -85,15 +87,18 @@ fn connections_are_spread_over_the_threads_and_stay_where_they_began() {
             assert_eq!(all.recv().unwrap().topic(), "t");
         }
     }
+
     let seen = seen.lock().unwrap().clone();
     assert_eq!(seen.len(), clients.len());
     assert!(seen.values().all(|threads| threads.len() == 1), "{seen:?}");
+
     let used: BTreeSet<&str> = seen.values().flatten().map(String::as_str).collect();
     assert_eq!(Vec::from_iter(used), ["midge-0", "midge-1", "midge-2"]);
     broker.stop(Stop::Now).unwrap();
     for client in &mut clients {
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
     }
+
     let counts = [&started, &stopped].map(|count| count.load(Ordering::Relaxed));
     assert_eq!(counts, [THREADS; 2]);
 }
@@ -128,16 +133,19 @@ fn the_heartbeat_stands_still_while_one_of_the_threads_does() {
     let (mut stuck, mut others) = (pair(b's'), [pair(b'a'), pair(b'b'), pair(b'c')]);
     stuck.write_all(PUBLISH).unwrap();
     arrival.recv().unwrap();
+
     // Nobody has asked before: the first beat needs both threads.
     let before = broker.heartbeat();
     for other in &mut others {
         other.write_all(PUBLISH).unwrap();
     }
+
     assert_eq!(broker.heartbeat(), before);
     drop(go);
     while broker.heartbeat() == before {
         std::thread::yield_now();
     }
+
     for client in others.iter_mut().chain([&mut stuck]) {
         expect(client, PUBACK);
     }

@@ -45,8 +45,10 @@ fn check_packet(packet: &Packet<'_>, version: Version, sender: Side, len: usize)
     if let Err(error) = encode(packet, version, &mut out) {
         panic!("{error}: {packet:?}");
     }
+
     assert!(out.len() <= len, "{packet:?}");
     assert_eq!(encoded_len(packet, version), Ok(out.len()));
+
     let raw = split(&out, out.len() as u32)
         .ok()
         .flatten()
@@ -93,10 +95,12 @@ fn check_frame(packet: &Packet<'_>, version: Version) {
     let Packet::Publish(publish) = packet else {
         return;
     };
+
     let message = MessageProperties::new(publish.properties);
     let mut block = Vec::new();
     message.append_block(&mut block);
     assert_eq!(block.len(), message.block_len());
+
     let ids: Vec<u32> = publish.properties.subscription_ids().collect();
     let frame = PublishFrame {
         dup: publish.dup,
@@ -110,9 +114,11 @@ fn check_frame(packet: &Packet<'_>, version: Version) {
         block: &block,
         payload_len: publish.payload.len(),
     };
+
     let mut out = Vec::new();
     frame.encode_with(version, publish.payload, &mut out);
     assert_eq!(out.len(), frame.encoded_len(version));
+
     let raw = split(&out, u32::MAX)
         .ok()
         .flatten()
@@ -120,6 +126,7 @@ fn check_frame(packet: &Packet<'_>, version: Version) {
     let Ok(Packet::Publish(again)) = decode(raw, version, Side::Server) else {
         panic!("a frame that does not decode: {packet:?}");
     };
+
     assert_eq!(
         (again.topic, again.payload),
         (publish.topic, publish.payload)

@@ -20,11 +20,13 @@ pub(crate) fn decode<'a>(
         ReasonPacket::Pubcomp => Place::Pubcomp,
         _ => Place::Puback,
     };
+
     if carrier == ReasonPacket::Pubrel {
         super::expect_qos1_flags(&raw, version)?; // MQTT-3.6.1-1
     } else {
         raw.expect_flags(0)?;
     }
+
     let mut reader = raw.reader();
     let packet_id = reader.packet_id()?;
     let mut ack = Ack {
@@ -32,6 +34,7 @@ pub(crate) fn decode<'a>(
         reason: ReasonCode::Success,
         properties: Properties::EMPTY,
     };
+
     if version == Version::V5 && !reader.is_empty() {
         // MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1
         ack.reason = super::reason(&mut reader, carrier, sender)?;
@@ -39,6 +42,7 @@ pub(crate) fn decode<'a>(
             ack.properties = properties::read(&mut reader, place, limits)?.0;
         }
     }
+
     reader.finish("acknowledgement: bytes behind the end")?;
     Ok(ack)
 }
@@ -107,6 +111,7 @@ mod tests {
                 Ok(vec![header, 2, 0x12, 0x34])
             );
         }
+
         let refusal = Packet::Puback(ack(ReasonCode::NotAuthorized));
         assert_eq!(
             write(&refusal, Version::V5),
@@ -118,10 +123,12 @@ mod tests {
     fn with_properties() {
         let mut properties = PropertiesBuf::new();
         properties.push(Property::ReasonString("no")).expect("fits");
+
         let ack = Ack {
             properties: properties.as_properties(),
             ..ack(ReasonCode::Success)
         };
+
         let bytes = b"\x40\x09\x12\x34\x00\x05\x1F\x00\x02no";
         assert_eq!(
             write(&Packet::Puback(ack), Version::V5).as_deref(),
@@ -131,6 +138,7 @@ mod tests {
             read(bytes, Version::V5, Side::Client),
             Ok(Packet::Puback(ack))
         );
+
         // Before 5.0 they are left out.
         for version in V3 {
             assert_eq!(

@@ -12,18 +12,21 @@ pub(crate) fn decode(
     limits: DecodeLimits,
 ) -> Result<Auth<'_>, DecodeError> {
     raw.expect_flags(0)?; // MQTT-3.15.1-1
+
     let mut reader = raw.reader();
     let start = reader;
     if reader.is_empty() {
         // Allowed by section 3.15.2.1, but the method is mandatory by section 3.15.2.2.2.
         return Err(start.protocol_error("authentication method: missing"));
     }
+
     let reason = super::reason(&mut reader, ReasonPacket::Auth, sender)?; // MQTT-3.15.2-1
     let (properties, seen) = properties::read(&mut reader, Place::Auth, limits)?;
     reader.finish("AUTH: bytes behind the end")?;
     if !seen.authentication_method() {
         return Err(start.protocol_error("authentication method: missing"));
     }
+
     Ok(Auth { reason, properties })
 }
 

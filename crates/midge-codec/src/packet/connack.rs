@@ -13,6 +13,7 @@ pub(crate) fn decode(
     limits: DecodeLimits,
 ) -> Result<Connack<'_>, DecodeError> {
     raw.expect_flags(0)?;
+
     let mut reader = raw.reader();
     let start = reader;
     let flags = reader.u8("CONNACK: flags missing")?;
@@ -24,6 +25,7 @@ pub(crate) fn decode(
         }
         Version::V311 | Version::V5 => flags == 1,
     };
+
     let (reason, properties) = if version == Version::V5 {
         let reason = super::reason(&mut reader, ReasonPacket::Connack, Side::Server)?; // MQTT-3.2.2-8
         (
@@ -38,11 +40,14 @@ pub(crate) fn decode(
         };
         (reason, Properties::EMPTY)
     };
+
     reader.finish("CONNACK: bytes behind the end")?;
+
     // MQTT-3.2.2-6 (3.1.1: MQTT-3.2.2-4)
     if session_present && reason != ReasonCode::Success {
         return Err(start.protocol_error("CONNACK: session present in a refusal"));
     }
+
     Ok(Connack {
         session_present,
         reason,

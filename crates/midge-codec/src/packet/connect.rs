@@ -54,23 +54,28 @@ pub fn connect_protocol<'a>(raw: &RawPacket<'a>) -> Option<(&'a [u8], u8)> {
 pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect<'_>, DecodeError> {
     let mut reader = raw.reader();
     let (version, bridge) = read_version(&mut reader)?;
+
     // A 3.1 client may set bits that 3.1.1 reserved later, here and in the connect flags.
     if version != Version::V31 {
         raw.expect_flags(0)?;
     }
+
     let start = reader;
     let flags = reader.u8("connect flags: missing")?;
     if let Some(what) = flags_fault(flags, version) {
         return Err(start.malformed(what));
     }
+
     let Some(will_qos) = QoS::from_u8((flags & WILL_QOS) >> 3) else {
         return Err(start.malformed("connect flags: will QoS 3")); // MQTT-3.1.2-12
     };
+
     let keep_alive = reader.u16("keep alive: missing")?;
     let properties = match version {
         Version::V5 => properties::read(&mut reader, Place::Connect, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
+
     // MQTT-3.1.3-1: client identifier, will, user name, password.
     let client_id = reader.string("client identifier: missing or ill-formed")?; // MQTT-3.1.3-4
     let will = if flags & WILL == 0 {
@@ -84,8 +89,10 @@ pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect
             limits,
         )?)
     };
+
     let mut username = None;
     let mut password = None;
+
     // In 3.1 the remaining length takes precedence over the flags.
     let may_end = version == Version::V31;
     if flags & USERNAME != 0 && !(may_end && reader.is_empty()) {
@@ -94,6 +101,7 @@ pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect
     if flags & PASSWORD != 0 && !(may_end && reader.is_empty()) {
         password = Some(reader.binary("password: missing or cut off")?);
     }
+
     reader.finish("CONNECT: bytes behind the end")?; // MQTT-3.1.2-16, MQTT-3.1.2-18
     Ok(Connect {
         version,
@@ -152,11 +160,13 @@ fn read_will<'a>(
         Version::V5 => properties::read(reader, Place::Will, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
+
     let start = *reader;
     let topic = reader.text("will topic: missing or ill-formed")?; // MQTT-3.1.3-11
     if let Err(error) = TopicName::new(topic) {
         return Err(start.error(error.what(), error.reason()));
     }
+
     let payload = reader.binary("will payload: missing or cut off")?; // MQTT-3.1.2-9
     Ok(Will {
         qos,
@@ -194,21 +204,25 @@ pub(crate) fn len(connect: &Connect<'_>) -> Result<usize, EncodeError> {
     if !v5 && password_alone || v5 && connect.bridge {
         return Err(EncodeError::NotInVersion);
     }
+
     let mut len = field_len(version.protocol().0.as_bytes())?
         + 4
         + properties_len(connect.properties, version)?
         + string_len(connect.client_id)?;
+
     if let Some(will) = &connect.will {
         len += properties_len(will.properties, version)?
             + string_len(will.topic)?
             + field_len(will.payload)?;
     }
+
     if let Some(username) = connect.username {
         len += string_len(username)?;
     }
     if let Some(password) = connect.password {
         len += field_len(password)?;
     }
+
     Ok(len)
 }
 
@@ -216,11 +230,13 @@ pub(crate) fn put(connect: &Connect<'_>, out: &mut Vec<u8>) {
     let version = connect.version;
     let (name, level) = version.protocol();
     put_field(out, name.as_bytes());
+
     let level = if connect.bridge {
         level | BRIDGE
     } else {
         level
     };
+
     out.extend([level, flags(connect)]);
     out.extend(connect.keep_alive.to_be_bytes());
     put_properties(connect.properties, version, out);
@@ -230,6 +246,7 @@ pub(crate) fn put(connect: &Connect<'_>, out: &mut Vec<u8>) {
         put_field(out, will.topic.as_bytes());
         put_field(out, will.payload);
     }
+
     if let Some(username) = connect.username {
         put_field(out, username.as_bytes());
     }
@@ -299,14 +316,17 @@ mod tests {
         properties
             .push(Property::SessionExpiryInterval(7))
             .expect("fits");
+
         let mut will_properties = PropertiesBuf::new();
         will_properties
             .push(Property::WillDelayInterval(9))
             .expect("fits");
+
         let mut body = b"\x00\x04MQTT\x05\xEE\x00\x0A\x05\x11\x00\x00\x00\x07".to_vec();
         body.extend(
             b"\x00\x02id\x05\x18\x00\x00\x00\x09\x00\x01w\x00\x01\xFF\x00\x01u\x00\x01\x00",
         );
+
         let bytes = packet(0x10, &body);
         let connect = accepted(&bytes);
         let expected = Connect {
@@ -326,6 +346,7 @@ mod tests {
             username: Some("u"),
             password: Some(&[0]),
         };
+
         assert_eq!(connect, expected);
         assert_eq!(write(&Packet::Connect(connect), Version::V5), Ok(bytes));
     }
@@ -498,6 +519,7 @@ mod tests {
             (only_password.username, only_password.password),
             (None, Some(&b"p"[..]))
         );
+
         for version in V3 {
             // 3.1.1: MQTT-3.1.2-22
             malformed(&connect(version, PASSWORD, b"\x00\x01a\x00\x01p"));
@@ -557,6 +579,7 @@ mod tests {
         let long = "x".repeat(65_536);
         let bytes = connect(Version::V5, CLEAN_START, b"\x00\x01a");
         let good = accepted(&bytes);
+
         for (connect, error) in [
             (
                 Connect {

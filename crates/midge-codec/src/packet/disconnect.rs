@@ -14,11 +14,13 @@ pub(crate) fn decode<'a>(
     limits: DecodeLimits,
 ) -> Result<Disconnect<'a>, DecodeError> {
     raw.expect_flags(0)?; // MQTT-3.14.1-1
+
     let mut reader = raw.reader();
     let mut disconnect = Disconnect {
         reason: ReasonCode::Success,
         properties: Properties::EMPTY,
     };
+
     if version == Version::V5 && !reader.is_empty() {
         // MQTT-3.14.2-1
         disconnect.reason = super::reason(&mut reader, ReasonPacket::Disconnect, sender)?;
@@ -27,6 +29,7 @@ pub(crate) fn decode<'a>(
                 properties::read(&mut reader, Place::disconnect(sender), limits)?.0;
         }
     }
+
     reader.finish("DISCONNECT: bytes behind the end")?;
     Ok(disconnect)
 }

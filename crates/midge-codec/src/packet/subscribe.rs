@@ -20,15 +20,18 @@ pub(crate) fn decode(
     limits: DecodeLimits,
 ) -> Result<Subscribe<'_>, DecodeError> {
     super::expect_qos1_flags(&raw, version)?; // MQTT-3.8.1-1
+
     let mut reader = raw.reader();
     let packet_id = reader.packet_id()?;
     let properties = match version {
         Version::V5 => properties::read(&mut reader, Place::Subscribe, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
+
     if reader.is_empty() {
         return Err(reader.protocol_error("SUBSCRIBE: no filter")); // MQTT-3.8.3-2
     }
+
     let mut filters = Vec::new();
     while !reader.is_empty() {
         if filters.len() >= limits.filters as usize {
@@ -36,6 +39,7 @@ pub(crate) fn decode(
         }
         filters.push(read_filter(&mut reader, version)?);
     }
+
     Ok(Subscribe {
         packet_id,
         properties,
@@ -64,29 +68,35 @@ fn read_filter<'a>(
             _ => Err(start.malformed("requested QoS: above 2 or reserved bits")),
         };
     }
+
     if byte & RESERVED != 0 {
         return Err(start.malformed("subscription options: reserved bits")); // MQTT-3.8.3-5
     }
+
     let Some(qos) = qos else {
         return Err(start.protocol_error("subscription options: QoS 3"));
     };
+
     let retain_handling = match (byte & RETAIN_HANDLING) >> 4 {
         0 => RetainHandling::Send,
         1 => RetainHandling::SendIfNew,
         2 => RetainHandling::DoNotSend,
         _ => return Err(start.protocol_error("subscription options: retain handling 3")),
     };
+
     let no_local = byte & NO_LOCAL != 0;
     if no_local && filter.share().is_some() {
         // MQTT-3.8.3-4
         return Err(start.protocol_error("subscription options: no local on a shared subscription"));
     }
+
     let options = SubscriptionOptions {
         qos,
         no_local,
         retain_as_published: byte & RETAIN_AS_PUBLISHED != 0,
         retain_handling,
     };
+
     Ok(SubscribeFilter {
         filter: filter.as_str(),
         options,
@@ -134,15 +144,18 @@ pub(crate) fn decode_ack(
     limits: DecodeLimits,
 ) -> Result<Suback<'_>, DecodeError> {
     raw.expect_flags(0)?;
+
     let mut reader = raw.reader();
     let packet_id = reader.packet_id()?;
     let properties = match version {
         Version::V5 => properties::read(&mut reader, Place::Suback, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
+
     if reader.is_empty() {
         return Err(reader.protocol_error("SUBACK: no reason code")); // MQTT-3.8.4-6
     }
+
     let mut reasons = Vec::with_capacity(reader.len());
     while !reader.is_empty() {
         let start = reader;
@@ -158,6 +171,7 @@ pub(crate) fn decode_ack(
             }
         });
     }
+
     Ok(Suback {
         packet_id,
         properties,
@@ -310,6 +324,7 @@ mod tests {
             let result = write(&Packet::Subscribe(subscribe), version);
             assert_eq!(result, Err(EncodeError::EmptyList));
         }
+
         // A filter without options is cut off.
         let reason = refused(b"\x82\x05\x00\x01\x00\x01a", Version::V311, Side::Client);
         assert_eq!(reason, ReasonCode::MalformedPacket);
@@ -333,6 +348,7 @@ mod tests {
         properties
             .push(Property::SubscriptionIdentifier(200))
             .expect("fits");
+
         let filter = |filter, qos, retain_handling| SubscribeFilter {
             filter,
             options: SubscriptionOptions {
@@ -341,6 +357,7 @@ mod tests {
                 ..Default::default()
             },
         };
+
         let subscribe = Packet::Subscribe(Subscribe {
             packet_id: 0x0102,
             properties: properties.as_properties(),
@@ -349,12 +366,14 @@ mod tests {
                 filter("#", QoS::ExactlyOnce, RetainHandling::DoNotSend),
             ],
         });
+
         let bytes = b"\x82\x0E\x01\x02\x03\x0B\xC8\x01\x00\x01a\x01\x00\x01#\x22";
         assert_eq!(write(&subscribe, Version::V5).as_deref(), Ok(&bytes[..]));
         assert_eq!(
             read(bytes, Version::V5, Side::Client),
             Ok(subscribe.clone())
         );
+
         // Before 5.0 there is only the QoS.
         let bytes = b"\x82\x0A\x01\x02\x00\x01a\x01\x00\x01#\x02";
         assert_eq!(write(&subscribe, Version::V311).as_deref(), Ok(&bytes[..]));

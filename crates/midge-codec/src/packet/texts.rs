@@ -7,6 +7,7 @@ impl Packet<'_> {
     /// filters, and those among the properties, the will's included. Binary data is none.
     pub fn any_text(&self, mut test: impl FnMut(&str) -> bool) -> bool {
         let test = &mut test;
+
         match self {
             Self::Connect(connect) => {
                 let will = connect.will.as_ref();
@@ -96,6 +97,7 @@ mod tests {
         ] {
             own.push(property).expect("a property");
         }
+
         let mut more = PropertiesBuf::new();
         for property in [
             Property::ContentType("type"),
@@ -109,6 +111,7 @@ mod tests {
         ] {
             more.push(property).expect("a property");
         }
+
         let (properties, more) = (own.as_properties(), more.as_properties());
         let (packet_id, reason) = (1, ReasonCode::Success);
         let connect = Connect {
@@ -128,15 +131,18 @@ mod tests {
             username: Some("user"),
             password: Some(b"binary"),
         };
+
         let filter = |filter| SubscribeFilter {
             filter,
             options: SubscriptionOptions::default(),
         };
+
         let ack = Ack {
             packet_id,
             reason,
             properties,
         };
+
         let of_more = [
             "type",
             "response",
@@ -210,12 +216,14 @@ mod tests {
             ),
             (Packet::Auth(Auth { reason, properties }), vec![]),
         ];
+
         for (packet, mut expected) in cases {
             expected.extend(["name", "value", "reason"]);
             assert_eq!(texts(&packet), expected, "{packet:?}");
             let last = |text: &str| text == "reason";
             assert!(packet.any_text(last) && !packet.any_text(|text| text == "binary"));
         }
+
         assert!(texts(&Packet::Pingreq).is_empty() && texts(&Packet::Pingresp).is_empty());
     }
 }

@@ -14,15 +14,18 @@ pub(crate) fn decode(
     limits: DecodeLimits,
 ) -> Result<Unsubscribe<'_>, DecodeError> {
     super::expect_qos1_flags(&raw, version)?; // MQTT-3.10.1-1
+
     let mut reader = raw.reader();
     let packet_id = reader.packet_id()?;
     let properties = match version {
         Version::V5 => properties::read(&mut reader, Place::Unsubscribe, limits)?.0,
         Version::V31 | Version::V311 => Properties::EMPTY,
     };
+
     if reader.is_empty() {
         return Err(reader.protocol_error("UNSUBSCRIBE: no filter")); // MQTT-3.10.3-2
     }
+
     let mut filters = Vec::new();
     while !reader.is_empty() {
         if filters.len() >= limits.filters as usize {
@@ -30,6 +33,7 @@ pub(crate) fn decode(
         }
         filters.push(super::filter(&mut reader)?.as_str()); // MQTT-3.10.3-1
     }
+
     Ok(Unsubscribe {
         packet_id,
         properties,
@@ -63,6 +67,7 @@ pub(crate) fn decode_ack(
     limits: DecodeLimits,
 ) -> Result<Unsuback<'_>, DecodeError> {
     raw.expect_flags(0)?;
+
     let mut reader = raw.reader();
     let packet_id = reader.packet_id()?;
     let mut unsuback = Unsuback {
@@ -70,6 +75,7 @@ pub(crate) fn decode_ack(
         properties: Properties::EMPTY,
         reasons: Vec::new(),
     };
+
     if version == Version::V5 {
         unsuback.properties = properties::read(&mut reader, Place::Unsuback, limits)?.0;
         if reader.is_empty() {
@@ -84,6 +90,7 @@ pub(crate) fn decode_ack(
             )?);
         }
     }
+
     reader.finish("UNSUBACK: bytes behind the end")?;
     Ok(unsuback)
 }
@@ -171,14 +178,17 @@ mod tests {
             properties: Properties::EMPTY,
             reasons,
         };
+
         let packet = Packet::Unsuback(unsuback.clone());
         let bytes = [0xB0, 5, 0, 7, 0, 0, 0x11];
         assert_eq!(write(&packet, Version::V5).as_deref(), Ok(&bytes[..]));
         assert_eq!(read(&bytes, Version::V5, Side::Server), Ok(packet.clone()));
+
         let bare = Packet::Unsuback(Unsuback {
             reasons: Vec::new(),
             ..unsuback
         });
+
         for version in V3 {
             assert_eq!(write(&packet, version), Ok(vec![0xB0, 2, 0, 7]));
             assert_eq!(
@@ -188,7 +198,9 @@ mod tests {
             let reason = refused(&bytes, version, Side::Server);
             assert_eq!(reason, ReasonCode::MalformedPacket);
         }
+
         assert_eq!(write(&bare, Version::V5), Err(EncodeError::EmptyList));
+
         let reason = refused(&[0xB0, 3, 0, 7, 0], Version::V5, Side::Server);
         assert_eq!(reason, ReasonCode::ProtocolError);
         for version in ALL_VERSIONS {

@@ -70,6 +70,7 @@ impl PropertiesBuf {
                 put_field(&mut self.0, value.as_bytes());
             }
         }
+
         Ok(())
     }
 

@@ -51,6 +51,7 @@ impl<'a> MessageProperties<'a> {
             source,
             ..Self::default()
         };
+
         for (id, property) in Spans(source) {
             let value = property.get(1..).unwrap_or_default();
             match id {
@@ -77,6 +78,7 @@ impl<'a> MessageProperties<'a> {
                 this.block_len += property.len();
             }
         }
+
         this
     }
 

@@ -111,6 +111,7 @@ impl<'a> Property<'a> {
         let start = *reader;
         let what = "property: value cut off";
         let bad_text = "property: value cut off or ill-formed";
+
         Ok(match reader.u8("property: missing")? {
             id::PAYLOAD_FORMAT_INDICATOR => Self::PayloadFormatIndicator(reader.u8(what)?),
             id::MESSAGE_EXPIRY_INTERVAL => Self::MessageExpiryInterval(reader.u32(what)?),

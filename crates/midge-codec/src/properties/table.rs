@@ -207,9 +207,11 @@ fn check(mut reader: Reader<'_>, place: Place, limits: DecodeLimits) -> Result<S
             return Err(start.error(what, reason));
         }
     }
+
     if seen.has(id::AUTHENTICATION_DATA) && !seen.authentication_method() {
         return Err(reader.protocol_error("authentication data: without method"));
     }
+
     Ok(seen)
 }
 
@@ -255,5 +257,6 @@ pub(super) fn range_fault(property: &Property<'_>) -> Option<(&'static str, Reas
         }
         _ => return None,
     };
+
     Some((what, ReasonCode::ProtocolError))
 }

@@ -112,6 +112,7 @@ fn every_finder() {
     );
     assert_eq!(all.subscription_ids().collect::<Vec<_>>(), [321]);
     assert_eq!(Properties::EMPTY.session_expiry(), None);
+
     assert!(Properties::EMPTY.is_empty());
 }
 
@@ -143,6 +144,7 @@ fn what_cannot_be_encoded_is_not_pushed() {
         assert_eq!(buf.push(property), Err(error));
         assert!(buf.is_empty());
     }
+
     buf.push(Property::ContentType(&long[..65_535]))
         .expect("fits");
     buf.clear();
@@ -161,6 +163,7 @@ fn iteration_over_garbage_ends() {
         message.append_block(&mut block);
         assert_eq!(block.len(), message.block_len());
     }
+
     assert_eq!(
         Properties::from_block(&[0xFF, 0x01, 0x00]).iter().next(),
         None
@@ -260,9 +263,11 @@ fn the_block_of_a_message() {
     assert_eq!(message.correlation_data, Some(&[1, 2][..]));
     assert_eq!((message.will_delay, message.subscription_id), (None, None));
     assert!(message.has_user_properties);
+
     let mut block = vec![0xAA];
     message.append_block(&mut block);
     assert_eq!(block.len(), 1 + message.block_len());
+
     // MQTT-3.3.2-18: in order.
     let forwarded: Vec<_> = Properties::from_block(&block[1..]).iter().collect();
     let expected: Vec<_> = all
@@ -275,6 +280,7 @@ fn the_block_of_a_message() {
         })
         .collect();
     assert_eq!(forwarded, expected);
+
     // A block is its own block.
     let again = MessageProperties::new(Properties::from_block(&block[1..]));
     assert_eq!(again.block_len(), block.len() - 1);

@@ -75,6 +75,7 @@ pub fn qos() -> BoxedStrategy<QoS> {
 /// Any valid value of the property with this number.
 fn property(id: u8) -> BoxedStrategy<Property<'static>> {
     let bit = 0..=1_u8;
+
     match id {
         1 => bit.prop_map(Property::PayloadFormatIndicator).boxed(),
         2 => any::<u32>()
@@ -124,6 +125,7 @@ pub fn properties(version: Version, place: Place) -> BoxedStrategy<Properties<'s
     if version != Version::V5 {
         return Just(Properties::EMPTY).boxed();
     }
+
     let rows = || PROPERTIES.iter().map(move |row| (row.id, row.cell(place)));
     let once: Vec<u8> = rows()
         .filter(|(_, cell)| *cell == '1')
@@ -183,6 +185,7 @@ fn connect(version: Version) -> BoxedStrategy<Packet<'static>> {
             payload,
             properties,
         });
+
     (
         (any::<bool>(), any::<bool>()),
         any::<u16>(),
@@ -227,6 +230,7 @@ fn connack(version: Version) -> BoxedStrategy<Packet<'static>> {
             .prop_map(|code| ReasonCode::from_v3_connack(code).expect("a code"))
             .boxed()
     };
+
     (any::<bool>(), reason, properties(version, Place::Connack))
         .prop_map(move |(present, reason, properties)| {
             let session_present =
@@ -245,10 +249,12 @@ fn publish(version: Version, sender: Side) -> BoxedStrategy<Packet<'static>> {
         Side::Client => Place::PublishFromClient,
         Side::Server => Place::PublishFromServer,
     };
+
     let payload = prop_oneof![
         3 => vec(any::<u8>(), 0..20),
         1 => vec(any::<u8>(), 100..300),
     ];
+
     (
         (any::<bool>(), qos(), any::<bool>(), any::<bool>()),
         topic(),
@@ -276,12 +282,14 @@ fn publish(version: Version, sender: Side) -> BoxedStrategy<Packet<'static>> {
 
 fn ack(version: Version, sender: Side) -> BoxedStrategy<Packet<'static>> {
     type Make = fn(Ack<'static>) -> Packet<'static>;
+
     let kinds: [(&'static str, Place, Make); 4] = [
         ("PUBACK", Place::Puback, Packet::Puback),
         ("PUBREC", Place::Pubrec, Packet::Pubrec),
         ("PUBREL", Place::Pubrel, Packet::Pubrel),
         ("PUBCOMP", Place::Pubcomp, Packet::Pubcomp),
     ];
+
     select(kinds.to_vec())
         .prop_flat_map(move |(name, place, make)| {
             (
@@ -322,6 +330,7 @@ fn subscribe(version: Version) -> BoxedStrategy<Packet<'static>> {
             SubscribeFilter { filter, options }
         },
     );
+
     (
         1..=u16::MAX,
         properties(version, Place::Subscribe),
@@ -339,11 +348,13 @@ fn subscribe(version: Version) -> BoxedStrategy<Packet<'static>> {
 
 fn suback(version: Version) -> BoxedStrategy<Packet<'static>> {
     use ReasonCode::{GrantedQoS1, GrantedQoS2, Success, UnspecifiedError};
+
     let reason = match version {
         Version::V5 => reason(version, "SUBACK", Side::Server),
         Version::V311 => select(vec![Success, GrantedQoS1, GrantedQoS2, UnspecifiedError]).boxed(),
         Version::V31 => select(vec![Success, GrantedQoS1, GrantedQoS2]).boxed(),
     };
+
     (
         1..=u16::MAX,
         properties(version, Place::Suback),
@@ -431,12 +442,14 @@ pub fn packet(version: Version, sender: Side) -> BoxedStrategy<Packet<'static>> 
             Just(Packet::Pingresp).boxed(),
         ]),
     }
+
     if version == Version::V5 {
         kinds.push(auth(version, sender));
         if sender == Side::Server {
             kinds.push(disconnect(version, sender));
         }
     }
+
     proptest::strategy::Union::new(kinds).boxed()
 }
 

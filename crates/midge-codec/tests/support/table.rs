@@ -118,6 +118,7 @@ pub fn packet_with_block(place: Place, block: &[u8]) -> (Vec<u8>, Side) {
         Place::DisconnectFromServer => (0xE0, vec![0], b"", Side::Server),
         Place::Auth => (0xF0, vec![0x18], b"", Side::Client),
     };
+
     let body = [&before[..], &[block.len() as u8], block, after].concat();
     assert!(block.len() < 128 && body.len() < 128);
     ([&[header, body.len() as u8][..], &body].concat(), sender)

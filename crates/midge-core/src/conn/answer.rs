@@ -54,12 +54,14 @@ impl Connection {
                 }
             }
         }
+
         // Before 5.0 there is no way to say no.
         let reason = if self.version == Version::V5 {
             reason
         } else {
             ReasonCode::Success
         };
+
         encode_ack(
             kind,
             packet_id,

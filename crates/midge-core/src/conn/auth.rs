@@ -56,11 +56,13 @@ impl Connection {
         let Some(method) = handshake.method.clone() else {
             return Ok(());
         };
+
         let Some(hooks) = self.hub.hooks(HookSet::ENHANCED_AUTH).cloned() else {
             // MQTT-4.12.0-1
             let refusal = Refusal::new(ReasonCode::BadAuthenticationMethod);
             return self.refuse(handshake.version, refusal);
         };
+
         let step = step(&handshake.request.client, &method, data, first, false);
         match self
             .hub
@@ -118,6 +120,7 @@ impl Connection {
                 Refusal::new(ReasonCode::ProtocolError).text(what),
             );
         }
+
         if auth.properties.authentication_method() != handshake.method.as_deref() {
             let what = "AUTH names another Authentication Method";
             return self.refuse(
@@ -125,6 +128,7 @@ impl Connection {
                 Refusal::new(ReasonCode::ProtocolError).text(what),
             );
         }
+
         let data = auth
             .properties
             .authentication_data()
@@ -138,15 +142,19 @@ impl Connection {
         let Some(state) = self.re_authentication.as_deref_mut() else {
             return violation("AUTH without Authentication Method in CONNECT"); // MQTT-4.12.0-7
         };
+
         if auth.properties.authentication_method() != Some(&*state.method) {
             return violation("AUTH names another Authentication Method"); // MQTT-4.12.1-1
         }
+
         let first = match (auth.reason, state.ongoing) {
             (ReasonCode::ReAuthenticate, false) => true,
             (ReasonCode::ContinueAuthentication, true) => false,
             _ => return violation("AUTH with a reason code that does not belong here"),
         };
+
         state.ongoing = true;
+
         let method = state.method.clone();
         let (Some(client), Some(hooks)) = (
             self.info.clone(),
@@ -154,6 +162,7 @@ impl Connection {
         ) else {
             return violation("no re-authentication here");
         };
+
         let data = auth
             .properties
             .authentication_data()
@@ -172,6 +181,7 @@ impl Connection {
         let Some(state) = self.re_authentication.as_deref_mut() else {
             return Ok(());
         };
+
         let method = state.method.clone();
         match answer {
             Answer::Auth(AuthReply::Continue(data)) => {
@@ -213,19 +223,24 @@ impl Connection {
         let mut complete = properties
             .push(Property::AuthenticationMethod(method))
             .is_ok();
+
         if let Some(data) = data {
             complete &= properties.push(Property::AuthenticationData(data)).is_ok();
         }
+
         let packet = Packet::Auth(Auth {
             reason,
             properties: properties.as_properties(),
         });
+
         let sent = complete
             && self.fits(&packet)
             && midge_codec::encode(&packet, Version::V5, &mut self.batch.replies).is_ok();
+
         if sent {
             self.batch.packet_sent();
         }
+
         sent
     }
 }

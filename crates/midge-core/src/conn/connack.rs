@@ -43,6 +43,7 @@ pub(super) fn encode_success(
             return midge_codec::encode(&packet, handshake.version, out).is_ok();
         }
     }
+
     false
 }
 
@@ -58,6 +59,7 @@ fn fill(
         // Nothing here is longer than what came in or what was configured within bounds.
         let _ = properties.push(property);
     };
+
     let (mqtt, limits) = (&config.mqtt, &config.limits);
     if expiry_s != handshake.expiry_s {
         add(Property::SessionExpiryInterval(expiry_s));
@@ -74,11 +76,13 @@ fn fill(
     if !frugal && (limits.packet_bytes as usize) < midge_codec::MAX_PACKET_BYTES {
         add(Property::MaximumPacketSize(limits.packet_bytes));
     }
+
     if handshake.assigned {
         add(Property::AssignedClientIdentifier(
             &handshake.request.client.client_id,
         ));
     }
+
     if !frugal && mqtt.topic_alias_maximum > 0 {
         add(Property::TopicAliasMaximum(mqtt.topic_alias_maximum));
     }
@@ -116,10 +120,12 @@ pub(super) fn encode_refusal(
     if version != Version::V5 && refusal.reason.v3_connack().is_none() {
         return false;
     }
+
     let full = match version {
         Version::V5 => refusal.explained(refusal.reason),
         Version::V311 | Version::V31 => PropertiesBuf::new(),
     };
+
     for properties in [full.as_properties(), Properties::EMPTY] {
         let packet = Packet::Connack(Connack {
             session_present: false,
@@ -130,6 +136,7 @@ pub(super) fn encode_refusal(
             return midge_codec::encode(&packet, version, out).is_ok();
         }
     }
+
     false
 }
 
@@ -145,16 +152,20 @@ pub(super) fn refusal_for_unreadable(error: &DecodeError, body: &[u8], out: &mut
         [0, 4, b'M', b'Q', b'T', b'T', _, ..] => Version::V5,
         _ => return false,
     };
+
     let unknown = error.reason == ReasonCode::UnsupportedProtocolVersion;
     if !unknown && version != Version::V5 {
         return false;
     }
+
     let refusal = Refusal::new(error.reason).text(error.what);
+
     // Its Maximum Packet Size is not known: the short form fits nearly always.
     let refusal = if unknown {
         Refusal::new(refusal.reason)
     } else {
         refusal
     };
+
     encode_refusal(version, &refusal, u32::MAX, out)
 }

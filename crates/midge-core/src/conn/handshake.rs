@@ -101,6 +101,7 @@ impl Connection {
     ) -> Step {
         self.version = connect.version;
         self.bridge = connect.bridge;
+
         let caller = Arc::new(ClientInfo {
             client_id: connect.client_id.into(),
             username: connect.username.map(Arc::from),
@@ -108,8 +109,10 @@ impl Connection {
             listener: self.link.listener.clone(),
             version: connect.version,
         });
+
         // Whoever refuses it knows whom.
         self.link.set_caller(Some(caller.clone()));
+
         let config = self.hub.config();
         if !config.mqtt.accepts(connect.version) {
             return self.refuse(
@@ -117,6 +120,7 @@ impl Connection {
                 Refusal::new(ReasonCode::UnsupportedProtocolVersion),
             );
         }
+
         if let Err(what) = self.check_client_id(connect) {
             let refusal = Refusal::new(ReasonCode::ClientIdentifierNotValid).text(what);
             return self.refuse(connect.version, refusal);
@@ -128,6 +132,7 @@ impl Connection {
         if let Err(refusal) = self.check_will(connect) {
             return self.refuse(connect.version, refusal);
         }
+
         let properties = connect.properties;
         if properties.authentication_method().is_none()
             && properties.authentication_data().is_some()
@@ -138,6 +143,7 @@ impl Connection {
                 Refusal::new(ReasonCode::ProtocolError).text(what),
             );
         }
+
         let client = match connect.client_id {
             "" => Arc::new(ClientInfo {
                 client_id: self.hub.assign_client_id(),
@@ -145,15 +151,18 @@ impl Connection {
             }),
             _ => caller,
         };
+
         let handshake = Box::new(self.handshake(connect, client));
         self.maximum_packet = handshake.maximum_packet;
         self.problem_information = handshake.problem_information;
         if handshake.method.is_some() {
             return self.start_exchange(handshake);
         }
+
         let Some(hooks) = self.hub.hooks(HookSet::AUTHENTICATE).cloned() else {
             return self.authenticated(handshake, Answer::Allow);
         };
+
         match self.hub.in_hook(Hook::Authenticate, || {
             hooks.authenticate(&handshake.request)
         }) {
@@ -176,6 +185,7 @@ impl Connection {
                 _ => Ok(()),
             };
         }
+
         if id.len() > config.limits.client_id_bytes {
             return Err("the client identifier is too long");
         }
@@ -183,10 +193,12 @@ impl Connection {
         {
             return Err("the client identifier is longer than 23 characters");
         }
+
         // Clients before 5.0 can be told of nothing else that is wrong with a text.
         if config.strict.control_characters && has_control(id) {
             return Err("control characters in the client identifier");
         }
+
         Ok(())
     }
 
@@ -195,8 +207,10 @@ impl Connection {
         let Some(will) = &connect.will else {
             return Ok(());
         };
+
         let topic_fault = |what| Refusal::new(ReasonCode::TopicNameInvalid).text(what);
         self.hub.check_topic(will.topic).map_err(topic_fault)?;
+
         let objection = self.hub.objection(&MessageRef {
             topic: will.topic,
             payload: will.payload,
@@ -206,6 +220,7 @@ impl Connection {
             expiry: None,
             properties: MessageProperties::new(will.properties),
         });
+
         match objection {
             Some(objection) if matches!(objection.answer, Consequence::Drop(_)) => Ok(()),
             Some(objection) => Err(Refusal::new(objection.reason).text(objection.what)),
@@ -222,6 +237,7 @@ impl Connection {
             (false, true) => 0,
             (false, false) => u32::MAX,
         };
+
         let mut will_delay_s = 0;
         let will = connect.will.as_ref().map(|will| {
             let properties = MessageProperties::new(will.properties);
@@ -236,6 +252,7 @@ impl Connection {
                 properties,
             })
         });
+
         Handshake {
             request: ConnectRequest {
                 client,
@@ -332,13 +349,16 @@ impl Connection {
     fn accept(&mut self, handshake: Box<Handshake>) -> Step {
         let config = self.hub.config();
         let cap = config.limits.session_expiry_s;
+
         // Before 5.0 "never" is all a client can ask for, and the cap cannot be told.
         let expiry_s = handshake.expiry_s.min(cap);
+
         // Enforced for 3.1.1 and 3.1, too, although CONNACK cannot announce it there.
         let keep_alive = match config.limits.keep_alive_s {
             cap @ 1.. if !(1..=cap).contains(&handshake.request.keep_alive) => cap,
             _ => handshake.request.keep_alive,
         };
+
         let window = handshake.receive_maximum.min(config.limits.inflight).max(1);
         let settings = AttachedSettings {
             version: handshake.version,
@@ -346,6 +366,7 @@ impl Connection {
             window,
             alias_maximum: handshake.alias_maximum,
         };
+
         let Handshake {
             request,
             will_delay_s,
@@ -361,6 +382,7 @@ impl Connection {
                 delay_s: *will_delay_s,
             }),
         };
+
         let mut probe = Vec::new();
         if !super::connack::encode_success(
             config, &handshake, true, expiry_s, keep_alive, &mut probe,
@@ -368,30 +390,36 @@ impl Connection {
             let refusal = Refusal::new(ReasonCode::PacketTooLarge);
             return self.refuse(handshake.version, refusal);
         }
+
         let connack = |present: bool, out: &mut Vec<u8>| {
             // It fits: only the flag can differ.
             let _ = super::connack::encode_success(
                 config, &handshake, present, expiry_s, keep_alive, out,
             );
         };
+
         let method = handshake.method.as_ref().map_or(0, |method| method.len());
         if !self.hub.recharge_link(&self.link, 0, method) {
             return self.refuse(handshake.version, no_memory());
         }
+
         let attached = self.hub.attach(&self.link, plan, connack, &mut self.batch);
         let session = match attached {
             Ok(session) => session,
             Err(Some(refusal)) => return self.refuse(handshake.version, refusal),
             Err(None) => return Ok(()),
         };
+
         self.session = Some(session);
         self.connect_expiry_s = handshake.expiry_s;
+
         let rate = config.limits.publish_rate;
         self.publish_bucket = (rate > 0).then(|| Box::new(Bucket::new(rate, self.batch.now())));
         self.silence_ms = u64::from(keep_alive) * 1500; // MQTT-3.1.2-22
         if let Some(method) = handshake.method.clone() {
             self.remember_method(method);
         }
+
         self.info = Some(handshake.request.client).filter(|info| self.hub.is_worth_keeping(info));
         self.phase = Phase::Connected;
         self.link.received(self.batch.now());
@@ -407,6 +435,7 @@ impl Connection {
             client_id: caller.as_ref().map(|caller| &caller.client_id),
             ..Whom::on(&self.link, None)
         };
+
         // MQTT-3.2.2-8
         refusal.reason =
             (self.batch).carried(whom, (ReasonPacket::Connack, version), refusal.reason);
@@ -418,6 +447,7 @@ impl Connection {
         ) {
             self.batch.packet_sent();
         }
+
         Err(Fault {
             reason: DisconnectReason::Refused(refusal.reason),
             refusal: Some(refusal),

@@ -369,6 +369,7 @@ impl Connection {
             .session
             .as_ref()
             .filter(|_| matches!(self.phase, Phase::Connected))?;
+
         match rest.first()? {
             header if self.hub.shared.config.short_ways.take(*header) => {
                 let publisher = RunPublisher {
@@ -395,6 +396,7 @@ impl Connection {
         let Some(waiting) = self.waiting.as_mut() else {
             return Poll::Ready(());
         };
+
         let answer = match waiting.poll(cx) {
             Poll::Ready(answer) => answer,
             Poll::Pending if self.link.ended().is_some() => {
@@ -402,7 +404,9 @@ impl Connection {
             }
             Poll::Pending => return Poll::Pending,
         };
+
         self.batch.start(now, &self.hub.shared);
+
         let waiting = self.waiting.take();
         if let Some((wait, then)) = waiting.map(|waiting| waiting.end())
             && self.link.ended().is_none()
@@ -517,6 +521,7 @@ impl Connection {
             Ok(packet) => packet,
             Err(error) => return Err(self.decode_fault_raw(&error, raw)),
         };
+
         // A CONNECT has answers of its own.
         if let Some(what) = self.text_fault(&packet)
             && !matches!(packet, Packet::Connect(_))
@@ -544,6 +549,7 @@ impl Connection {
         let Some(session) = self.session.clone() else {
             return Ok(());
         };
+
         match packet {
             Packet::Publish(publish) => self.publish(publish, backing),
             Packet::Puback(ack) => {

@@ -45,11 +45,13 @@ impl Connection {
                 "more messages a second than limits.publish_rate",
             ));
         }
+
         let properties = if publish.properties.is_empty() {
             MessageProperties::default()
         } else {
             MessageProperties::new(publish.properties)
         };
+
         let aliased;
         let topic = match properties.topic_alias {
             Some(alias) => {
@@ -64,6 +66,7 @@ impl Connection {
             }
             None => publish.topic,
         };
+
         let message = MessageRef {
             topic,
             payload: publish.payload,
@@ -73,10 +76,12 @@ impl Connection {
             expiry: properties.message_expiry,
             properties,
         };
+
         let objection = self.hub.objection(&message);
         if let Some(objection) = objection.filter(|o| o.answer == Consequence::End) {
             return Err(Fault::violation(objection.reason, objection.what));
         }
+
         if publish.qos == QoS::ExactlyOnce {
             match self.check_qos2(publish.packet_id)? {
                 Received::Unknown => {}
@@ -89,19 +94,23 @@ impl Connection {
                 Received::Detached => return Ok(()),
             }
         }
+
         if let Some(objection) = objection {
             let refusal = Refusal::new(objection.reason).text(objection.what);
             let reason = objection.drop_reason();
             self.drop_refused(&message, publish.packet_id, reason, &refusal);
             return Ok(());
         }
+
         let Some(hooks) = self.hub.hooks(HookSet::AUTHORIZE_PUBLISH).cloned() else {
             self.route(&message, publish.packet_id);
             return Ok(());
         };
+
         let Some(client) = &self.info else {
             return Ok(());
         };
+
         match self.hub.in_hook(Hook::AuthorizePublish, || {
             hooks.authorize_publish(client, &message)
         }) {
@@ -115,6 +124,7 @@ impl Connection {
                 return self.wait(deferred, Then::Publish(Box::new(held)));
             }
         }
+
         Ok(())
     }
 
@@ -148,6 +158,7 @@ impl Connection {
                 "a topic alias above Topic Alias Maximum",
             ));
         }
+
         if !topic.is_empty() {
             let topic: Arc<str> = topic.into();
             let aliases = self.aliases.get_or_insert_default();
@@ -161,6 +172,7 @@ impl Connection {
             }
             return Ok(topic);
         }
+
         self.aliases
             .as_ref()
             .and_then(|aliases| aliases.get(&alias))
@@ -206,6 +218,7 @@ impl Connection {
             link: &self.link,
             packet_id: (message.qos == QoS::ExactlyOnce).then_some(packet_id),
         });
+
         let result = self.hub.publish(
             &publisher,
             *message,
@@ -213,6 +226,7 @@ impl Connection {
             None,
             &mut self.batch,
         );
+
         match result {
             Ok(matched) => {
                 let reason = if matched == 0 {

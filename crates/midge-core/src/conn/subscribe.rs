@@ -71,20 +71,24 @@ impl Connection {
             shared,
             answer: None,
         };
+
         grant.options.qos = granted(grant.options.qos, mqtt.maximum_qos);
         if self.bridge {
             // No Local does not exist for shared subscriptions (MQTT-3.8.3-4).
             grant.options.no_local = !shared;
             grant.options.retain_as_published = true;
         }
+
         let mut refuse = |reason, what: &'static str| {
             grant.answer = Some(reason);
             text.get_or_insert_with(|| what.to_owned());
         };
+
         if shared && filter.options.no_local {
             let what = "No Local on a shared subscription"; // MQTT-3.8.3-4
             return Err(Fault::violation(ReasonCode::ProtocolError, what));
         }
+
         if shared && !mqtt.shared_available {
             let (reason, what) = (
                 ReasonCode::SharedSubscriptionsNotSupported,
@@ -95,6 +99,7 @@ impl Connection {
             }
             refuse(reason, what);
         }
+
         if has_wildcards(filter.filter) && !mqtt.wildcard_available {
             let (reason, what) = (
                 ReasonCode::WildcardSubscriptionsNotSupported,
@@ -105,9 +110,11 @@ impl Connection {
             }
             refuse(reason, what);
         }
+
         if let Err(what) = self.hub.check_filter(filter.filter) {
             refuse(ReasonCode::TopicFilterInvalid, what);
         }
+
         Ok(grant)
     }
 
@@ -132,6 +139,7 @@ impl Connection {
                 held.at += 1;
             }
         }
+
         // What was put together before is to go out before.
         self.push_replies();
         self.make_subscriptions(held)
@@ -165,6 +173,7 @@ impl Connection {
         let Some(session) = self.session.clone() else {
             return Ok(());
         };
+
         let (version, maximum) = (self.version, self.maximum_packet);
         let explains = self.problem_information && version == Version::V5;
         let text = held.text.as_deref().filter(|_| explains);
@@ -191,6 +200,7 @@ impl Connection {
             }
             length = out.len() - before;
         };
+
         let is_done = self.hub.subscribe(
             &self.link,
             &session,
@@ -217,9 +227,11 @@ impl Connection {
         let Some(reasons) = reasons else {
             return Ok(());
         };
+
         if later.is_empty() {
             return self.unsubscribed(unsubscribe.packet_id, reasons);
         }
+
         let held = HeldUnsubscribe {
             packet_id: unsubscribe.packet_id,
             filters: later
@@ -229,6 +241,7 @@ impl Connection {
                 .into_iter(),
             reasons,
         };
+
         self.give_way(Then::Unsubscribe(Box::new(held)));
         Ok(())
     }

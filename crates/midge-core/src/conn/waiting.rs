@@ -84,11 +84,13 @@ impl Waiting {
             deferred.expire();
             return Err(then);
         };
+
         let asked = Asked {
             hub: hub.clone(),
             deadline: hub.limit(&deferred, now),
             answer: Awaiting(deferred),
         };
+
         Ok(Box::new(Self {
             then,
             hook: Some(asked),

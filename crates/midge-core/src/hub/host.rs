@@ -328,6 +328,7 @@ impl Hub {
             self.check_topic(message.topic)
                 .map_err(PublishError::InvalidTopic)?;
         }
+
         let size = message.payload.len() + message.topic.len() + message.properties.block_len();
         if size > self.config().limits.packet_bytes as usize {
             return Err(PublishError::TooLarge);
@@ -345,6 +346,7 @@ impl Hub {
         let Some(hooks) = self.hooks(HookSet::AUTHORIZE_PUBLISH) else {
             return Ok(());
         };
+
         let client = self.info_of(client_id);
         match self.in_hook(Hook::AuthorizePublish, || {
             hooks.authorize_publish(&client, message)
@@ -530,6 +532,7 @@ impl Hub {
             let removed = store.remove(topic);
             timers.extend(removed.and_then(|removed| removed.timer));
         }
+
         (timers, page.messages.len(), page.next)
     }
 }

@@ -42,6 +42,7 @@ impl Hub {
         if router.generation() != route.generation {
             return None;
         }
+
         let (topic, origin) = (Some(&route.topic), Origin::Host);
         let make = || message.keep(topic, 0, origin, Tick::NEVER, None, Account::Host);
         let mut kept = Some(prepared.cloned().unwrap_or_else(make));
@@ -63,9 +64,12 @@ impl Hub {
                 counters.dropped(DropReason::ObserverFull, lost as u64);
             }
         }
+
         drop(router);
+
         let counters = &self.shared.counters;
         counters.publish_received.fetch_add(1, Ordering::Relaxed);
+
         let bytes = message.payload.len() as u64;
         counters
             .publish_bytes_received
@@ -73,6 +77,7 @@ impl Hub {
         for observer in desk.batch.observers.drain(..) {
             observer.wake();
         }
+
         Some(route.targets.len())
     }
 }

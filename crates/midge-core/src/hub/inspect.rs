@@ -85,6 +85,7 @@ impl Hub {
         let mut all = Vec::new();
         let mut parts = 0;
         let mut number = 0;
+
         loop {
             let _section = steps::section(steps::Section::Sessions);
             let sessions = self.sessions.lock();
@@ -151,6 +152,7 @@ impl Hub {
             Some(id) => self.session_of(id).into_iter().collect(),
             None => self.all_sessions(),
         };
+
         let mut found = Vec::new();
         for session in sessions {
             let state = session.lock();
@@ -166,6 +168,7 @@ impl Hub {
                     }),
             );
         }
+
         found
     }
 
@@ -201,7 +204,9 @@ impl Hub {
         let Some((link, version)) = self.link_of(client_id) else {
             return false;
         };
+
         let mut batch = self.begin(now);
+
         // MQTT-3.14.2-1: a normal disconnection is the only success.
         let reason = match reason {
             ReasonCode::Success => reason,
@@ -215,6 +220,7 @@ impl Hub {
                 batch.carried(whom, packet, reason)
             }
         };
+
         self.end(&link, DisconnectReason::ByServer(reason), &mut batch);
         true
     }

@@ -125,6 +125,7 @@ impl Hub {
         self.cancel_timers(&mut state);
         state.epoch = state.epoch.wrapping_add(1);
         state.expiry_s = plan.expiry_s;
+
         // A new connection before the will delay has passed suppresses the old will
         // (MQTT-3.1.3-9); from now on the new one counts.
         state.will = will;
@@ -132,6 +133,7 @@ impl Hub {
         state.info = Some(plan.info).filter(|info| self.is_worth_keeping(info));
         self.record_session(session, &mut state);
         Session::prepare_resume(&mut state);
+
         let mut attached = Box::new(Attached::new(
             link.clone(),
             plan.settings,
@@ -142,6 +144,7 @@ impl Hub {
         batch.touch(&mut attached);
         state.attached = Some(attached);
         session.set_online(true);
+
         let _ = link.session.set(session.clone());
     }
 
@@ -310,9 +313,11 @@ impl Hub {
             DisconnectReason::Shutdown => !self.config().shutdown.wills,
             _ => false,
         };
+
         if withdrawn && state.will.take().is_some() {
             self.record_session(session, state);
         }
+
         let Some(will) = &state.will else { return };
         let at_once = ends || will.delay_s == 0 || *reason == DisconnectReason::Shutdown;
         if at_once {
@@ -356,9 +361,11 @@ impl Hub {
         let known = sessions
             .find(&session.client_id)
             .is_some_and(|s| Arc::ptr_eq(s, session));
+
         if known {
             sessions.remove(&session.client_id);
         }
+
         let mut state = session.lock();
         if state.dead {
             return;
@@ -366,6 +373,7 @@ impl Hub {
         if let Some((journal, client_id)) = self.shared.recorded(&state) {
             journal.record(Op::SessionEnded { client_id });
         }
+
         state.dead = true;
         if batch.wants(EventMask::SESSION_ENDED) {
             let event = Event::SessionEnded {
@@ -374,12 +382,16 @@ impl Hub {
             };
             batch.record(&self.shared, event);
         }
+
         self.cancel_timers(&mut state);
         self.release_will(session, &mut state, batch);
         self.give_up_inflight(session, &mut state, batch);
+
         let has_messages = self.give_up_some(session, &mut state, batch);
+
         // Only now: who looks for room in between finds that it is being made.
         Session::unwatch_expiry(&mut state, &self.shared);
+
         let subscriptions = std::mem::take(&mut state.subscriptions);
         state.inbound.clear();
         state.retained.clear();
@@ -391,6 +403,7 @@ impl Hub {
                 has_messages,
             });
         }
+
         batch
             .after
             .push(After::SessionEnded(session.client_id.clone()));
@@ -442,11 +455,13 @@ impl Hub {
         let Some(session) = sessions.find(client_id).cloned() else {
             return false;
         };
+
         let holder = session
             .lock()
             .attached
             .as_ref()
             .map(|attached| attached.link.clone());
+
         if let Some(link) = holder {
             self.detach(
                 &mut sessions,
@@ -456,6 +471,7 @@ impl Hub {
                 batch,
             );
         }
+
         self.bury(&mut sessions, &session, batch);
         true
     }
@@ -508,7 +524,9 @@ impl Hub {
     /// Ends every connection; wills go out before. New ones are refused from now on.
     pub fn shut_down(&self, now: crate::time::Tick) {
         self.stopping.store(true, Ordering::Release);
+
         let mut batch = self.begin(now);
+
         // In this order: what is fresh may get a session meanwhile.
         let mut links: Vec<_> = self.fresh.lock().values().cloned().collect();
         let attached =
@@ -524,6 +542,7 @@ impl Hub {
             }
             self.finish(&mut batch);
         }
+
         for link in links {
             self.end(&link, DisconnectReason::Shutdown, &mut batch);
         }
@@ -537,6 +556,7 @@ impl Hub {
         self.leave(now);
         self.shared.timers.clear();
         self.shared.taps.close();
+
         let sessions = std::mem::take(&mut *self.sessions.lock());
         for session in sessions.iter() {
             let mut state = session.lock();
@@ -548,11 +568,13 @@ impl Hub {
                 crate::session::release(&mut state, &entry.delivery, None, &self.shared);
             }
         }
+
         let router = {
             let mut router = self.router.write();
             let ended = router.ended();
             std::mem::replace(&mut *router, ended)
         };
+
         // Closes the in-process subscribers, with no lock held.
         drop(router);
         *self.retained.write() = crate::retained::Retained::default();
@@ -581,6 +603,7 @@ fn write_disconnect(
     if attached.settings.version != Version::V5 {
         return;
     }
+
     let full = refusal.map(|refusal| refusal.explained(reason));
     let (full, bare) = (full.unwrap_or_default(), PropertiesBuf::new());
     let maximum = attached.settings.maximum_packet as usize;

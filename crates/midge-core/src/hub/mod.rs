@@ -241,6 +241,7 @@ impl Hub {
             stopping: AtomicBool::new(false),
             horizon: AtomicU64::new(0),
         });
+
         if let Some(store) = store {
             hub.resume(store.load(), now);
             let committed = Arc::downgrade(&hub);
@@ -250,6 +251,7 @@ impl Hub {
                 }
             }));
         }
+
         hub.start_sys(now);
         hub
     }
@@ -309,6 +311,7 @@ impl Hub {
         let charged = open < limit && self.shared.budget.admit(Part::Connections, size);
         let allowed = charged && self.connect_bucket.lock().take(now);
         let mut fresh = self.fresh.lock();
+
         // Looked at under the lock: whoever stops looks there for whom to end.
         if !allowed || self.stopping.load(Ordering::Acquire) {
             drop(fresh);
@@ -335,7 +338,9 @@ impl Hub {
             }
             return None;
         }
+
         counters.connects.fetch_add(1, Ordering::Relaxed);
+
         let link = Arc::new(Link::new(number, peer, listener, notify, now));
         fresh.insert(Arc::as_ptr(&link).addr(), link.clone());
         drop(fresh);

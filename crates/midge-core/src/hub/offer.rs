@@ -45,6 +45,7 @@ impl Hub {
         let parts = offering.parts();
         let qos = parts.qos.min(target.qos);
         let retain = retained || (target.retain_as_published && parts.retain);
+
         match &target.subscriber {
             Subscriber::Session(session) => {
                 let terms = Terms {
@@ -135,6 +136,7 @@ impl Hub {
         let Some(first) = &candidates.first else {
             return;
         };
+
         let mut target = SubTarget::new(first, Some(group));
         let mut outcome = self.offer_one(&target, offering, observers, false, batch);
         if matches!(outcome, Outcome::Dropped(_)) {
@@ -149,6 +151,7 @@ impl Hub {
                 }
             }
         }
+
         self.note(&target, outcome, offering, receipt, batch);
     }
 
@@ -220,8 +223,10 @@ impl Hub {
         let mut place = None;
         let mut message = message;
         message.charge(&self.shared.budget, &mut place);
+
         let mut passage = Passage::new(message, &publisher, self, batch.now);
         passage.tracker = receipt.tracker.clone();
+
         let target = SubTarget {
             subscriber: Subscriber::Session(session.clone()),
             qos: QoS::ExactlyOnce,
@@ -229,7 +234,9 @@ impl Hub {
             id: 0,
             extra: None,
         };
+
         receipt.matched = 1;
+
         let target = Target::One(target);
         self.offer(
             &target,

@@ -107,6 +107,7 @@ impl Hub {
             }
             attached.held_until = 0;
         }
+
         if waits || !state.retained.is_empty() {
             attached.dirty = true; // it is being flushed: no need to notify
             if waits {
@@ -136,6 +137,7 @@ impl Hub {
                 return Some(Detour::Retained(cursor));
             }
         }
+
         let attached = state.attached.as_deref_mut()?;
         attached.dirty = false;
         attached.take_into(into);
@@ -143,6 +145,7 @@ impl Hub {
             // Nothing is written that would bring the writer back.
             link.set_unfinished();
         }
+
         None
     }
 
@@ -272,6 +275,7 @@ impl Hub {
             .read()
             .page(&cursor.filter, cursor.from.as_ref(), cursor.until);
         *budget = budget.saturating_sub(page.steps + page.messages.len() + 8);
+
         let sub = Sub::new(Subscriber::Session(session.clone()), cursor.record);
         let target = SubTarget::new(&sub, None);
         for (index, message) in page.messages.iter().enumerate() {
@@ -286,6 +290,7 @@ impl Hub {
                 return page.place_behind(index);
             }
         }
+
         page.next
     }
 }

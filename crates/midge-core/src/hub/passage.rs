@@ -136,11 +136,13 @@ impl Offering for Passage<'_> {
         if self.receivers < 2 || size >= SHARE_FROM {
             return None;
         }
+
         let buffer = if version == Version::V5 {
             &mut self.v5
         } else {
             &mut self.v3
         };
+
         if buffer.is_empty() {
             let mut block = Vec::new();
             if version == Version::V5 {
@@ -160,6 +162,7 @@ impl Offering for Passage<'_> {
             };
             frame.encode_with(version, self.message.payload, buffer);
         }
+
         Some(buffer)
     }
 }

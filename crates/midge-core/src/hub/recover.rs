@@ -44,12 +44,14 @@ impl Hub {
         } = recovered;
         self.next_message
             .store(last_message_id + 1, Ordering::Relaxed);
+
         let mut mover = Mover {
             budget: self.shared.budget.clone(),
             from: at,
             to: now,
             moved: HashMap::new(),
         };
+
         let mut batch = self.begin(now);
         for message in retained {
             let message = mover.message(&message);
@@ -61,6 +63,7 @@ impl Hub {
                 let _ = self.retained.write().insert(message, timer, unbounded);
             }
         }
+
         for (client_id, recovered) in sessions {
             let session = self.new_session(client_id.clone(), recovered.username.clone());
             self.sessions.lock().insert(session.clone());
@@ -125,6 +128,7 @@ impl Hub {
                 })),
             ),
         };
+
         let (qos, retain) = (stored.qos, stored.retain);
         let delivery = Delivery {
             message,
@@ -133,6 +137,7 @@ impl Hub {
             qos,
             retain,
         };
+
         state.queued_bytes += delivery.cost();
         self.shared.charge(delivery.share());
         match stored.packet_id {

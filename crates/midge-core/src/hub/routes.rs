@@ -83,16 +83,19 @@ impl Route {
         budget: &Arc<Budget>,
     ) -> Option<Self> {
         let targets = router.resolve(&topic, publisher);
+
         // A group that nobody is in any more lives on with the routes that know it.
         let groups = targets.iter().map(|target| match target {
             Target::Group(group) => GROUP + group.filter.len(),
             Target::One(_) => 0,
         });
+
         let bytes = topic.len() + targets.capacity() * size_of::<Target>() + groups.sum::<usize>();
         let charge = match bytes > FREE {
             true => Some(budget.try_hold(Part::Connections, bytes)?),
             false => None,
         };
+
         Some(Self {
             _charge: charge,
             generation: router.generation(),
@@ -156,6 +159,7 @@ impl RouteCache {
                 }
             }
         };
+
         self.last = at as u8;
         self.routes.get(at)
     }
@@ -185,6 +189,7 @@ mod tests {
     #[test]
     fn a_topic_is_remembered_when_it_comes_again() {
         let (mut cache, router) = (RouteCache::default(), Router::default());
+
         // Two whose hashes have a part in common: the second one would be remembered early.
         let part = |topic: &str| router.hash(topic) >> 56;
         let names = (0..).map(|n| format!("t/{n}"));
@@ -197,11 +202,13 @@ mod tests {
                 break;
             }
         }
+
         for (round, known) in [false, true, true].into_iter().enumerate() {
             for topic in &topics {
                 assert_eq!(knows(&mut cache, &router, topic), known, "{round}");
             }
         }
+
         let topic = cache.last().map(|route| &*route.topic);
         assert_eq!(topic, topics.last().map(String::as_str));
     }

@@ -81,20 +81,24 @@ impl Hub {
             let reason = ReasonCode::QoSNotSupported;
             return Objection::ends(reason, "QoS above Maximum QoS");
         }
+
         if message.retain && !config.mqtt.retain_available {
             // MQTT-3.2.2-13, MQTT-3.2.2-14
             let reason = ReasonCode::RetainNotSupported;
             return Objection::ends(reason, "retained messages are not supported here");
         }
+
         if topic.len() > limits.topic_bytes.min(limits.topic_levels)
             && let Err(what) = self.check_topic(topic)
         {
             return Objection::ends(ReasonCode::TopicNameInvalid, what);
         }
+
         let strict = &config.strict;
         if topic.starts_with('$') || strict.payload_format {
             return self.seldom_objection(message);
         }
+
         None
     }
 
@@ -179,6 +183,7 @@ fn reserved(topic: &str, strictly: bool) -> Option<Objection> {
             .strip_prefix(root)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
+
     let (what, answer) = if strictly && topic.starts_with('$') {
         let what = "clients may not publish to topics that begin with $";
         (what, Consequence::Refuse)
@@ -191,6 +196,7 @@ fn reserved(topic: &str, strictly: bool) -> Option<Objection> {
     } else {
         return None;
     };
+
     Some(Objection {
         reason: ReasonCode::NotAuthorized,
         what,

@@ -131,11 +131,13 @@ impl<'a> Piece<'a> {
         if header != 0x30 | (qos as u8) << 1 {
             return None;
         }
+
         let body = bytes.get(at..at + length)?;
         let (topic_len, rest) = body.split_first_chunk()?;
         if usize::from(u16::from_be_bytes(*topic_len)) != topic.len() {
             return None;
         }
+
         let mut rest = rest.strip_prefix(topic.as_bytes())?;
         let (mut packet_id, mut packet_id_at) = (0, 0);
         if qos != QoS::AtMostOnce {
@@ -147,10 +149,12 @@ impl<'a> Piece<'a> {
                 return None;
             }
         }
+
         let payload = match version {
             Version::V5 => rest.strip_prefix(&[0])?, // no properties
             Version::V31 | Version::V311 => rest,
         };
+
         Some(Self {
             bytes: bytes.get(..at + length)?,
             packet_id_at,
@@ -189,6 +193,7 @@ impl<'a> Run<'a> {
             version,
             topic,
         };
+
         let mut end = 0;
         while let Some(rest) = input.get(end..)
             && let Some(piece) = L::piece(rest, run.qos, version, topic)
@@ -533,6 +538,7 @@ impl Hub {
             }
             self.offer_kept(last, run, kept.drain(..), observers, batch);
         }
+
         batch.kept = kept;
     }
 
@@ -553,6 +559,7 @@ impl Hub {
         {
             session.offer_acknowledged_run(run, None, &mut messages, &self.shared, batch);
         }
+
         for message in messages {
             let now = batch.now;
             let mut kept = Kept {
@@ -652,10 +659,13 @@ mod tests {
             );
             assert_eq!(payloads(&run), [b"xy", b"xy"]);
         }
+
         assert_eq!(run(same, Version::V311, &topic, 6).packets, 0);
+
         // 5.0: only without properties.
         let plain = b"\x30\x05\0\x01a\0y";
         assert_eq!(payloads(&run(plain, Version::V5, &topic, 9)), [b"y"]);
+
         let indicator = b"\x30\x06\0\x01a\x02\x01\x01";
         assert_eq!(run(indicator, Version::V5, &topic, 9).packets, 0);
     }
@@ -693,6 +703,7 @@ mod tests {
             let kept = Run::new::<Short>(&input, Version::V311, &topic, packet.len(), |_| true);
             assert_eq!(kept.packets, if length < 0x4000 { 2 } else { 0 });
         }
+
         // Not minimal, and too long.
         for header in [&b"\x85\x80\0"[..], b"\x85\0", b"\x80\x80\x80\x01"] {
             let input = [b"\x30", header, b"\0\x01axy"].concat();

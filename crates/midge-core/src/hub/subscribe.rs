@@ -222,6 +222,7 @@ impl Hub {
         if !batch.wants(EventMask::SUBSCRIBE_REFUSED.union(EventMask::SUBSCRIBED)) {
             return;
         }
+
         let (connection, number) = (link.number(), session.number);
         for grant in grants {
             let (client_id, filter) = (session.client_id.clone(), grant.filter.clone());
@@ -296,6 +297,7 @@ impl Hub {
             self.count_subscriptions(record.shared, -1);
             answers.push(ReasonCode::Success);
         }
+
         Some(answers)
     }
 

@@ -76,6 +76,7 @@ impl Hub {
             has_messages,
             at,
         };
+
         if has_messages || teardown.rest.len() > AT_ONCE {
             let notify = self.teardowns.on_work.lock().clone();
             if let Some(notify) = notify {
@@ -83,6 +84,7 @@ impl Hub {
                 return notify();
             }
         }
+
         while self.tear_down_slice(&mut teardown) {}
     }
 

@@ -72,6 +72,7 @@ impl Shelf {
                 new
             }
         };
+
         let mut at = number * CHUNK;
         if let Some(place) = self.chunks.get_mut(number as usize) {
             self.kept += usize::from(place.is_none());
@@ -86,11 +87,13 @@ impl Shelf {
                 self.open.pop();
             }
         }
+
         self.count += 1;
         for hash in hashes {
             steps::add(1);
             self.levels.insert(key(hash, at));
         }
+
         at
     }
 
@@ -104,19 +107,23 @@ impl Shelf {
         if chunk.used == u64::MAX {
             self.open.push(number);
         }
+
         chunk.used &= !(1 << slot);
         if chunk.used == 0 {
             *place = None;
             self.kept -= 1;
         }
+
         self.count -= 1;
         for hash in hashes {
             steps::add(1);
             self.levels.remove(&key(hash, at));
         }
+
         if self.count == 0 {
             *self = Self::default();
         }
+
         Some(entry)
     }
 
@@ -156,6 +163,7 @@ impl Shelf {
         mut visit: impl FnMut(u32, &'a Entry) -> ControlFlow<()>,
     ) -> Option<u32> {
         let first = from / CHUNK;
+
         // The places before `from` in its chunk.
         let mut skip = u64::MAX << (from % CHUNK);
         for (number, chunk) in (first..).zip(self.chunks.iter().skip(first as usize)) {
@@ -183,6 +191,7 @@ impl Shelf {
                 }
             }
         }
+
         None
     }
 
@@ -218,6 +227,7 @@ impl Shelf {
             at += 1;
             agreed = 0;
         }
+
         None
     }
 }

@@ -44,6 +44,7 @@ fn filters_find_what_they_match() {
     for topic in ["a", "a/b", "a/c/d", "ab", "b", "$x/a", "a!", "a/b!"] {
         keep(&mut store, message(topic));
     }
+
     for (filter, expected) in [
         ("#", &["a", "a!", "a/b", "a/b!", "a/c/d", "ab", "b"][..]),
         ("a/#", &["a", "a/b", "a/b!", "a/c/d"]),
@@ -133,10 +134,12 @@ fn the_store_agrees_with_the_definition_of_matching() {
             .collect();
         assert_eq!(found, expected, "{filter}");
     }
+
     assert_eq!(store.count(), model.len());
     for topic in model.keys() {
         assert!(store.remove(topic).is_some());
     }
+
     assert_eq!((store.count(), store.bytes()), (0, 0));
 }
 
@@ -215,6 +218,7 @@ mod work {
             keep(&mut store, message(&format!("r{n}/{n}")));
             keep(&mut store, message(&format!("deep/{n}/x/y")));
         }
+
         keep(&mut store, message("deep/7/x/z"));
         for (filter, found) in [
             ("+/777", 1),

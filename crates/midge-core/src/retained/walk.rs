@@ -85,9 +85,11 @@ impl Retained {
         if self.places.is_empty() {
             return Page::new();
         }
+
         let Ok(parsed) = TopicFilter::new(filter) else {
             return Page::new();
         };
+
         let subtree = filter.strip_suffix("/#").filter(|top| !has_wildcards(top));
         if !has_wildcards(filter) {
             return self.exact(filter, until);
@@ -98,10 +100,12 @@ impl Retained {
         if let Some(top) = subtree {
             return self.subtree(top, from, until);
         }
+
         let few = match from {
             None | Some(Place::Behind(_)) => self.few(&parsed, from, until),
             Some(Place::At { .. }) => None,
         };
+
         few.unwrap_or_else(|| self.by_levels(&parsed, from, until))
     }
 
@@ -140,6 +144,7 @@ impl Retained {
             Some(Place::Behind(topic)) => Bound::Excluded(&**topic),
             _ => Bound::Unbounded,
         };
+
         let behind_dollar = Bound::Included("%");
         if from.is_none() || matches!(start, Bound::Excluded(topic) if topic < "$") {
             let before = (start, Bound::Excluded("$"));
@@ -148,10 +153,12 @@ impl Retained {
                 return page;
             }
         }
+
         let start = match start {
             Bound::Excluded(topic) if topic > "$" => start,
             _ => behind_dollar,
         };
+
         let after = (start, Bound::Unbounded);
         self.by_topic(self.places.range::<str, _>(after), until, &mut page);
         page
@@ -183,10 +190,12 @@ impl Retained {
         if beginning.is_empty() {
             return None;
         }
+
         let start = match from {
             Some(Place::Behind(topic)) => Bound::Excluded(&**topic),
             _ => Bound::Included(beginning),
         };
+
         let mut page = Page::new();
         let range = (self.places).range::<str, _>((start, Bound::Unbounded));
         let range = range.take_while(|(topic, _)| topic.starts_with(beginning));
@@ -204,6 +213,7 @@ impl Retained {
                 break;
             }
         }
+
         Some(page)
     }
 

@@ -224,11 +224,14 @@ impl Table {
         if self.entries.is_empty() {
             return false;
         }
+
         let mut hole = self.place(edge, hash);
         if self.entries[hole].child == NONE {
             return false;
         }
+
         self.len -= 1;
+
         // Those behind it move up, unless that would be before their own place.
         let mask = self.entries.len() - 1;
         let mut at = self.after(hole);
@@ -240,6 +243,7 @@ impl Table {
             }
             at = self.after(at);
         }
+
         self.entries[hole] = FREE;
         true
     }
@@ -286,6 +290,7 @@ mod tests {
                 .wrapping_add(1);
             (random >> 33) % below
         };
+
         for round in 0..200_000 {
             let (parent, level) = (next(parents) as u32, next(40).to_string());
             let Some(edge) = Edge::new(parent, &level) else {
@@ -303,13 +308,16 @@ mod tests {
             assert_eq!(edges.get(&edge), model.get(&edge).copied());
             assert_eq!(edges.len, model.len());
         }
+
         for (edge, child) in &model {
             assert_eq!(edges.get(edge), Some(*child));
         }
+
         let entries = |edges: &Edges| -> Vec<Entry> {
             let all = edges.parts.iter().flat_map(|part| &part.entries);
             all.copied().collect()
         };
+
         let used = |entry: &Entry| entry.child != NONE;
         let all = entries(&edges);
         assert_eq!(all.iter().filter(|entry| used(entry)).count(), model.len());
@@ -317,6 +325,7 @@ mod tests {
         for edge in model.keys() {
             edges.remove(edge);
         }
+
         assert!(!entries(&edges).iter().any(used));
     }
 
@@ -332,10 +341,12 @@ mod tests {
                 3,
             );
         }
+
         let memory = |edges: &Edges| -> usize {
             let capacity = |part: &Table| part.entries.capacity();
             edges.parts.iter().map(capacity).sum()
         };
+
         let before = memory(&edges);
         assert!(edges.shrink(1_200));
         assert!(memory(&edges) < before);

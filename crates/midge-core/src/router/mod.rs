@@ -75,6 +75,7 @@ impl SubTarget {
             self.id = sub.id;
             return;
         }
+
         let first = self.id;
         let extra = self.extra.get_or_insert_with(|| {
             Arc::new(Extra {
@@ -83,6 +84,7 @@ impl SubTarget {
                 original: None,
             })
         });
+
         // It is this target's own: nothing is cloned.
         Arc::make_mut(extra).ids.push(sub.id);
     }
@@ -185,6 +187,7 @@ impl Router {
         shared: bool,
     ) {
         self.generation += 1;
+
         let sub = Sub::new(subscriber, record);
         if shared && let Some((_, inner)) = split_share(filter) {
             if let Some(group) = self.groups.get(filter) {
@@ -198,6 +201,7 @@ impl Router {
         } else {
             self.change(filter, Some(filter), |slot| slot.insert(sub));
         }
+
         self.recharge();
     }
 
@@ -225,6 +229,7 @@ impl Router {
         shared: bool,
     ) -> Option<Waste> {
         self.generation += 1;
+
         let waste = if shared && let Some((_, inner)) = split_share(filter) {
             let group = self.groups.get(filter)?;
             if !group.remove(subscriber) {
@@ -236,6 +241,7 @@ impl Router {
         } else {
             self.edit(filter, |slot| slot.remove(subscriber))
         };
+
         self.recharge();
         waste
     }
@@ -273,7 +279,9 @@ impl Router {
         if let Some(known) = self.exact.get(topic) {
             found.push(&known.slot);
         }
+
         self.wild.matches(topic, &mut found);
+
         let mut subs: Vec<&Sub> = Vec::new();
         for slot in found.first.iter().chain(&found.more) {
             targets.extend(slot.groups().iter().cloned().map(Target::Group));
@@ -286,11 +294,14 @@ impl Router {
                 subs.extend(seen);
             }
         }
+
         targets.reserve(subs.len());
+
         // Several filters matched: subscriptions of one session become neighbours. The sort is
         // stable, so identifiers stay in the order of the filters; and it is the same in each run of
         // a script.
         subs.sort_by_key(|sub| sub.subscriber.order());
+
         let mut last: Option<SubTarget> = None;
         steps::add(subs.len());
         for sub in subs {
@@ -299,6 +310,7 @@ impl Router {
                 _ => targets.extend(last.replace(SubTarget::new(sub, None)).map(Target::One)),
             }
         }
+
         targets.extend(last.map(Target::One));
     }
 

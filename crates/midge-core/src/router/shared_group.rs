@@ -84,11 +84,13 @@ impl Group {
             .inspect(|_| steps::add(1))
             .map(|n| (start + n) % count)
             .find(|at| is_online(&members.subs[*at]));
+
         members.next = match first {
             Some(first) => first + 1,
             None if looked_at < count => start + looked_at,
             None => start + 1,
         };
+
         let start = first.unwrap_or(start);
         Candidates {
             first: members.subs.get(start).cloned(),

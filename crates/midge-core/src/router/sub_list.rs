@@ -109,6 +109,7 @@ mod tests {
             };
             Sub::new(subscriber.clone(), record)
         };
+
         let mut list = SubList::default();
         for id in [1, 2] {
             for subscriber in &subscribers {
@@ -116,6 +117,7 @@ mod tests {
             }
             assert_eq!(list.len(), subscribers.len());
         }
+
         for (gone, subscriber) in subscribers.iter().enumerate().rev().step_by(2) {
             list.remove(subscriber);
             list.remove(subscriber);
@@ -124,6 +126,7 @@ mod tests {
             let place = list.place(left).unwrap();
             assert!(list[place].subscriber.same(left) && list[place].id == 2);
         }
+
         assert_eq!(list.len(), subscribers.len() / 2);
     }
 }

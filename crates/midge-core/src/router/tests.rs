@@ -74,6 +74,7 @@ fn the_router_agrees_with_the_definition_of_matching() {
     for (filter, session) in FILTERS.iter().zip(&sessions) {
         insert(&mut router, filter, session, QoS::AtMostOnce, 0);
     }
+
     for topic in TOPICS {
         let mut expected: Vec<_> = FILTERS
             .iter()
@@ -83,6 +84,7 @@ fn the_router_agrees_with_the_definition_of_matching() {
         expected.sort();
         assert_eq!(names(&router, topic), expected, "{topic}");
     }
+
     for (filter, session) in FILTERS.iter().zip(&sessions) {
         remove(&mut router, filter, session);
         assert!(
@@ -91,6 +93,7 @@ fn the_router_agrees_with_the_definition_of_matching() {
                 .any(|topic| names(&router, topic).contains(&(*filter).to_owned()))
         );
     }
+
     assert_eq!(router.exact.len(), 0);
 }
 
@@ -121,6 +124,7 @@ fn no_local_hides_only_that_subscription() {
         no_local: true,
         ..Default::default()
     };
+
     let subscriber = Subscriber::Session(own.clone());
     router.insert(
         &"a".into(),
@@ -135,6 +139,7 @@ fn no_local_hides_only_that_subscription() {
     assert!(router.resolve("a", Some(&own.client_id)).is_empty());
     assert_eq!(router.resolve("a", None).len(), 1);
     insert(&mut router, "+", &own, QoS::AtMostOnce, 2);
+
     let targets = router.resolve("a", Some(&own.client_id));
     assert!(matches!(
         &targets[..],
@@ -154,6 +159,7 @@ fn shared_groups_come_and_go() {
     insert(&mut router, "$share/g/a/+", &two, QoS::AtMostOnce, 0);
     insert(&mut router, "$share/h/a/b", &two, QoS::AtMostOnce, 0);
     assert_eq!(names(&router, "a/b"), ["$share/g/a/+", "$share/h/a/b"]);
+
     let group = router.group("$share/g/a/+").unwrap();
     let order: Vec<_> = (0..4)
         .map(|_| match group.candidates().first.unwrap().subscriber {
@@ -188,6 +194,7 @@ fn what_very_many_filters_leave_behind_comes_back_once_and_shrinks() {
         let steps = (0..).take_while(|_| waste.shrink()).count();
         assert!(steps > 1);
     }
+
     insert(&mut router, "few/+", &session, QoS::AtMostOnce, 0);
     assert!(remove(&mut router, "few/+", &session).is_none());
 }
@@ -200,9 +207,11 @@ fn long_levels_are_told_apart_and_forgotten() {
     let filters: Vec<String> = (0..50)
         .map(|n| format!("{}/+/{}", long(n % 5), long(n)))
         .collect();
+
     for filter in &filters {
         insert(&mut router, filter, &session, QoS::AtMostOnce, 0);
     }
+
     for (n, filter) in filters.iter().enumerate() {
         let topic = |last| format!("{}/x/{}", long(n % 5), long(last));
         assert_eq!(names(&router, &topic(n)), ["s"]);
@@ -211,5 +220,6 @@ fn long_levels_are_told_apart_and_forgotten() {
         assert_eq!(names(&router, &topic(n)), [""; 0]);
         assert_eq!(names(&router, &topic(n + 5)).len(), usize::from(n < 45));
     }
+
     assert_eq!(router.wild.long_levels(), 0);
 }

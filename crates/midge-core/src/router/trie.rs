@@ -243,6 +243,7 @@ impl Trie {
                 },
             };
         }
+
         &mut self.nodes[at as usize].here
     }
 
@@ -266,6 +267,7 @@ impl Trie {
             path.push((at, level));
             at = next;
         }
+
         let node = &mut self.nodes[at as usize];
         if !below {
             change(&mut node.here);
@@ -275,6 +277,7 @@ impl Trie {
                 node.below = None;
             }
         }
+
         while let Some((parent, level)) = path.pop() {
             if !self.nodes[at as usize].is_empty() {
                 break;
@@ -287,9 +290,11 @@ impl Trie {
             self.free.push(at);
             at = parent;
         }
+
         if !self.nodes[ROOT as usize].is_empty() {
             return None;
         }
+
         let empty = Self::new(self.charge.another());
         let old = std::mem::replace(self, empty);
         (old.nodes.len() > MANY).then_some(Waste {
@@ -311,16 +316,19 @@ impl Trie {
 
     fn descend<'a>(&'a self, at: u32, rest: Option<&str>, wildcards: bool, into: &mut Found<'a>) {
         steps::add(1);
+
         let node = &self.nodes[at as usize];
         if wildcards && let Some(below) = &node.below {
             into.push(below);
         }
+
         let Some(rest) = rest else {
             if !node.here.is_empty() {
                 into.push(&node.here);
             }
             return;
         };
+
         let (level, rest) = split(rest);
         if wildcards && node.plus != NONE {
             self.descend(node.plus, rest, true, into);

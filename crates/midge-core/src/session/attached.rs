@@ -83,6 +83,7 @@ impl Attached {
                 charge: Charge::new(budget, Part::Connections),
             })
         });
+
         Self {
             link,
             settings,
@@ -215,6 +216,7 @@ impl Attached {
                 return false;
             }
         }
+
         frame.encode_head(version, self.outbox.buffer());
         match backing {
             Some(backing) if payload.len() >= SHARE_FROM => {
@@ -222,6 +224,7 @@ impl Attached {
             }
             _ => self.outbox.push(payload),
         }
+
         true
     }
 }

@@ -68,6 +68,7 @@ impl Session {
         if state.dead {
             return Outcome::Dropped(DropReason::SessionEnded);
         }
+
         if terms.qos == QoS::AtMostOnce {
             self.offer_qos0(&mut state, offering, terms, shared, batch)
         } else {
@@ -95,13 +96,16 @@ impl Session {
         if state.dead || state.queued_qos0 > 0 || state.awaits_retained() {
             return false;
         }
+
         let Some(attached) = state.attached.as_deref_mut() else {
             return false;
         };
+
         let settings = attached.settings;
         let as_it_came = run.suits(settings.version)
             && settings.alias_maximum == 0
             && settings.maximum_packet == u32::MAX;
+
         if as_it_came {
             let size = run.bytes.len();
             let copied = if bytes.is_some() { SEGMENT } else { size };
@@ -118,6 +122,7 @@ impl Session {
             batch.local.publish_bytes_sent += run.payloads;
             batch.touch(attached);
         }
+
         as_it_came
     }
 
@@ -137,9 +142,11 @@ impl Session {
         if state.dead || waits {
             return;
         }
+
         let Some(attached) = state.attached.as_deref_mut() else {
             return;
         };
+
         let settings = attached.settings;
         if !run.suits(settings.version)
             || settings.alias_maximum > 0
@@ -147,6 +154,7 @@ impl Session {
         {
             return;
         }
+
         let limit = shared.config.limits.session_queue_bytes;
         let (mut cost, mut charged) = (0, 0);
         let mut pieces = run.pieces();
@@ -154,6 +162,7 @@ impl Session {
         if shared.has_no_room(most).is_some() {
             return;
         }
+
         let before = attached.outbox.len();
         while attached.has_window()
             && attached.outbox.len() < OUTBOX_HIGH
@@ -219,6 +228,7 @@ impl Session {
             }
             return self.enqueue(state, delivery, shared, batch);
         };
+
         let ids = subscription_ids(&terms.id, terms.extra.map(|extra| &**extra));
         let settings = attached.settings;
         let parts = offering.parts();
@@ -232,10 +242,12 @@ impl Session {
             }
             return self.refuse(attached, reason, &shared.config, batch);
         }
+
         let plain = ids.is_empty()
             && !terms.retain
             && settings.alias_maximum == 0
             && settings.maximum_packet == u32::MAX;
+
         match plain.then(|| offering.frame(settings.version)).flatten() {
             Some(frame) => attached.outbox.push(frame),
             None => {
@@ -247,6 +259,7 @@ impl Session {
                 }
             }
         }
+
         attached.append_paid(pays, size, shared, batch);
         batch.local.publish_sent += 1;
         batch.local.publish_bytes_sent += offering.parts().payload.len() as u64;
@@ -260,6 +273,7 @@ impl Session {
                 session: self.number,
             });
         }
+
         Outcome::Sent
     }
 
@@ -275,15 +289,18 @@ impl Session {
         if !takes(state, &delivery, batch.now) {
             return Outcome::Dropped(DropReason::PacketTooLarge); // MQTT-3.1.2-25
         }
+
         let first = match ahead {
             true => state.ahead.is_empty(),
             false => state.queue.is_empty() && !state.awaits_retained(),
         };
+
         let direct = first
             && state.resend.is_empty()
             && state.attached.as_ref().is_some_and(|attached| {
                 attached.has_window() && attached.outbox.len() < OUTBOX_HIGH
             });
+
         if !direct
             || shared.has_no_room(delivery.share()).is_some()
             || state.queued_bytes + delivery.cost() > shared.config.limits.session_queue_bytes
@@ -296,6 +313,7 @@ impl Session {
         if let Some(tracker) = delivery.message.tracker() {
             tracker.opened();
         }
+
         charge(state, &delivery, shared);
         match self.send(state, delivery, shared, batch) {
             Ok(()) => Outcome::Sent,
@@ -325,6 +343,7 @@ impl Session {
             batch.waits_for_overdue(reason, delivery.share(), shared);
             return Outcome::Dropped(reason);
         }
+
         let expires = delivery.message.expires();
         charge(state, &delivery, shared);
         shared
@@ -335,6 +354,7 @@ impl Session {
         if expires != Tick::NEVER {
             self.watch_expiry(state, shared);
         }
+
         Outcome::Queued
     }
 
@@ -347,10 +367,12 @@ impl Session {
         batch: &mut Batch,
     ) -> Outcome {
         let limits = &shared.config.limits;
+
         // MQTT leaves the meaning of an interval of 0 open: it is for those who are there.
         if state.attached.is_none() && delivery.message.is_expired(batch.now) {
             return Outcome::Dropped(DropReason::Expired);
         }
+
         let (cost, share) = (delivery.cost(), delivery.share());
         loop {
             let full = state.queue.len() >= limits.session_queue_messages
@@ -379,15 +401,18 @@ impl Session {
                 _ => return Outcome::Dropped(reason),
             }
         }
+
         if let Some(tracker) = delivery.message.tracker() {
             tracker.opened();
         }
+
         charge(state, &delivery, shared);
         shared
             .counters
             .queued_messages
             .fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
         state.queued_qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
+
         let expires = delivery.message.expires();
         state.queue.push_back(delivery);
         if expires != Tick::NEVER {
@@ -396,6 +421,7 @@ impl Session {
         if let Some(attached) = state.attached.as_deref_mut() {
             batch.touch(attached);
         }
+
         Outcome::Queued
     }
 
@@ -544,6 +570,7 @@ pub(crate) fn release(
     }
     state.queued_bytes = state.queued_bytes.saturating_sub(delivery.cost());
     shared.release(delivery.share());
+
     if let Some(tracker) = delivery.message.tracker() {
         tracker.closed();
     }

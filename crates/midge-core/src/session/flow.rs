@@ -203,6 +203,7 @@ impl State {
         let Some(entry) = self.inflight.remove(packet_id) else {
             return;
         };
+
         self.window_back(&entry, batch);
         release(self, &entry.delivery, Some(packet_id), shared);
         if reason.is_error() {

@@ -150,6 +150,7 @@ impl InFlight {
         let slab = self.0.get_or_insert_default();
         slab.sequence += 1;
         entry.sequence = slab.sequence;
+
         let at = place(packet_id);
         if at < slab.slots.len() {
             // In any other order than they became free only what is restored.
@@ -157,10 +158,12 @@ impl InFlight {
             slab.set(packet_id, Slot::Used(entry));
             return;
         }
+
         while slab.slots.len() < at {
             slab.slots.push(Slot::Free(0));
             slab.rest(u16::try_from(slab.slots.len()).unwrap_or_default());
         }
+
         slab.slots.push(Slot::Used(entry));
         if slab.slots.len() > slab.charged {
             slab.charge(budget);
@@ -264,19 +267,24 @@ mod tests {
         for packet_id in [7, 3, 1, 6] {
             table.insert(packet_id, entry(packet_id.into()), &Budget::new(0));
         }
+
         let free: Vec<u16> = (0..5).map(|n| add(&mut table, n)).collect();
         assert_eq!(free, [8, 9, 10, 11, 12]);
+
         let ids: Vec<u16> = table.iter_mut().map(|(packet_id, _)| packet_id).collect();
         assert_eq!(ids, [1, 3, 6, 7, 8, 9, 10, 11, 12]);
+
         // What was never used rests first.
         for packet_id in [9, 3, 7, 12, 1] {
             assert!(table.remove(packet_id).is_some());
         }
+
         let again: Vec<u16> = (0..2).map(|n| add(&mut table, n)).collect();
         assert_eq!(again, [2, 13]);
         for packet_id in [10, 8] {
             assert!(table.remove(packet_id).is_some());
         }
+
         let again: Vec<u16> = (0..2).map(|n| add(&mut table, n)).collect();
         assert_eq!(again, [4, 5]);
         assert_eq!(table.take().count(), 6);

@@ -116,6 +116,7 @@ pub(super) fn qos0_frame<'a, O: Offering>(
     block: &'a [u8],
 ) -> PublishFrame<'a> {
     let parts = offering.parts();
+
     PublishFrame {
         dup: false, // MQTT-3.3.1-2
         qos: QoS::AtMostOnce,

@@ -56,11 +56,13 @@ impl Pattern {
         if !has_wildcards(filter) || is_shared(filter) {
             return None;
         }
+
         let mut pattern = Self {
             plus: 0,
             levels: 0,
             open: false,
         };
+
         for level in filter.split('/') {
             steps::add(1);
             match level {
@@ -70,6 +72,7 @@ impl Pattern {
             }
             pattern.levels = pattern.levels.saturating_add(1);
         }
+
         Some(pattern)
     }
 }
@@ -120,6 +123,7 @@ impl Many {
         if self.map.len() >= limits.all || self.shared + shared > limits.shared {
             return Err(TooMany);
         }
+
         if let Some(pattern) = Pattern::of(&filter) {
             let count = self.patterns.len();
             match self.patterns.get_mut(&pattern) {
@@ -130,6 +134,7 @@ impl Many {
                 }
             }
         }
+
         self.shared += shared;
         self.map.insert(filter, own);
         Ok(())
@@ -366,25 +371,31 @@ mod tests {
             patterns: most,
             ..SubscriptionLimits::NONE
         };
+
         let pattern = |n: usize| vec!["+"; n + 1].join("/");
         let mut insert = |filter: &str| {
             (subscriptions)
                 .insert(&mut filter.into(), SubRecord::default(), &limits)
                 .is_ok()
         };
+
         for n in 0..most {
             assert!(insert(&pattern(n)));
         }
+
         assert!(!insert(&pattern(most)));
         assert!(!insert("a/#") && insert("a/b/c"), "only wildcards count");
         assert!(insert(&pattern(1)), "it is there already");
+
         let removed = subscriptions.remove(&pattern(2));
         assert!(removed.is_some());
+
         let mut insert = |filter: &str| {
             (subscriptions)
                 .insert(&mut filter.into(), SubRecord::default(), &limits)
                 .is_ok()
         };
+
         assert!(insert("+/a/+") && insert("+/b/+") && !insert("a/+/+"));
     }
 
@@ -401,18 +412,22 @@ mod tests {
             shared: most,
             ..SubscriptionLimits::NONE
         };
+
         let record = SubRecord {
             shared: true,
             ..SubRecord::default()
         };
+
         let mut insert =
             |n: usize| subscriptions.insert(&mut format!("$share/{n}/#").into(), record, &limits);
         for n in 0..most {
             assert_eq!(insert(n), Ok(None));
         }
+
         assert_eq!(insert(most), Err(TooMany));
         assert_eq!(insert(3), Ok(Some(record)));
         assert!(subscriptions.remove("$share/3/#").is_some());
+
         let other = subscriptions.insert(&mut "$share/x/#".into(), record, &limits);
         assert_eq!(other, Ok(None));
     }

@@ -54,6 +54,7 @@ fn positions_rise_and_are_committed_when_it_is_asked_for() {
         );
         assert_eq!(manual.committed(), 0);
     }
+
     assert_eq!((prompt.load().at, manual.load().at), (Tick(3), Tick(3)));
     manual.commit();
     assert_eq!(manual.committed(), 3);

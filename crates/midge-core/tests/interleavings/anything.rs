@@ -62,6 +62,7 @@ fn act(hub: &Arc<Hub>, numbers: &AtomicU16) -> Done {
             }
         }
     }
+
     done
 }
 
@@ -119,7 +120,9 @@ fn say_something(client: &mut Client, numbers: &AtomicU16) -> Option<String> {
     } else {
         packet
     };
+
     client.say(&packet.bytes());
+
     let acknowledged = match qos {
         0 => false,
         1 => client.has_ack(Kind::Puback, id),
@@ -129,6 +132,7 @@ fn say_something(client: &mut Client, numbers: &AtomicU16) -> Option<String> {
             received
         }
     };
+
     acknowledged.then_some(text)
 }
 

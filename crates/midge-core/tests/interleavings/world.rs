@@ -89,6 +89,7 @@ impl Outlet {
         else {
             return (leftovers, false);
         };
+
         let mut written = false;
         loop {
             if written && !hub.output_written(link) {
@@ -106,6 +107,7 @@ impl Outlet {
             append(out, bytes);
             written = true;
         }
+
         (leftovers, link.take_unfinished())
     }
 }
@@ -401,18 +403,23 @@ pub(crate) fn audit_with_panics(hub: Arc<Hub>, clients: Vec<Client>, panics: u64
             "CONNACK of success"
         );
     }
+
     let open = clients.iter().filter(|client| client.is_open()).count();
     assert_eq!(hub.clients().len(), open, "clients, and open links");
     assert_eq!(hub.stats(START).clients, open as u64);
+
     let links: Vec<Weak<Link>> = clients.iter().map(|c| Arc::downgrade(&c.link)).collect();
     for client in clients {
         client.close(START);
     }
+
     for session in hub.sessions() {
         hub.clear_session(&session.client_id, START);
     }
+
     hub.clear_retained("#", START);
     while hub.work() {}
+
     let stats = hub.stats(START);
     let left = (
         (stats.connections, stats.clients, stats.sessions),

@@ -136,6 +136,7 @@ fn part(counted: &Trace, other: &Trace, way: Way) -> Option<String> {
         true => mine.len().min(its.len()),
         false => mine.len().max(its.len()),
     };
+
     let at = (0..length).find(|at| {
         let (mine, its) = (mine.get(*at), its.get(*at));
         mine.map(|(_, entry)| entry) != its.map(|(_, entry)| entry)
@@ -145,6 +146,7 @@ fn part(counted: &Trace, other: &Trace, way: Way) -> Option<String> {
         .map_or((counted.entries.len(), None), |(place, entry)| {
             (*place, Some(*entry))
         });
+
     let its = its.get(at).map(|(_, entry)| *entry);
     Some(format!(
         "{:?}: {}\n{way:?}: {}\nafter\n{}",

@@ -82,6 +82,7 @@ impl Wire {
             }
             break;
         }
+
         self.connection.output_written();
         self.output.extend_from_slice(&bytes);
         bytes
@@ -145,6 +146,7 @@ impl Peer {
             Some(wire) => wire.packets(version),
             None => return,
         };
+
         for packet in packets {
             match packet {
                 Packet::Publish(message) => {

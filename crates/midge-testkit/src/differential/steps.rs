@@ -47,6 +47,7 @@ impl World {
     fn do_something(&mut self) {
         let number = self.random.usize(..self.peers.len());
         let is_open = self.peers[number].wire.is_some();
+
         match self.random.u8(..100) {
             _ if !is_open => self.connect(number),
             0..45 => self.publish(number),
@@ -112,9 +113,11 @@ impl World {
             told += &format!(" {filter} {options:02x}");
             request = request.filter(filter, options);
         }
+
         if version == 5 && self.one_in(4) {
             request = request.subscription_id(self.random.usize(1..300));
         }
+
         self.trace.step(told);
         self.say(number, &request.bytes_for(version));
     }
@@ -135,12 +138,14 @@ impl World {
         if self.one_in(6) {
             self.topic = self.random.usize(..TOPICS.len());
         }
+
         let version = self.peers[number].connect.version;
         let count = match self.random.u8(..4) {
             0 => 1,
             1 => 3,
             _ => self.random.usize(2..30),
         };
+
         let mut qos = self.random.u8(..3);
         let mut told = format!("{number} publishes");
         let mut reads = vec![Vec::new()];
@@ -162,6 +167,7 @@ impl World {
                 reads.push(Vec::new());
             }
         }
+
         self.trace.step(told);
         for read in reads {
             // Sometimes a packet comes in two halves.
@@ -178,8 +184,10 @@ impl World {
     fn message(&mut self, number: usize, qos: u8) -> (Publish, bool) {
         let version = self.peers[number].connect.version;
         self.number += 1;
+
         let mut payload = self.number.to_be_bytes().to_vec();
         payload.resize(self.random.usize(4..40), b'.');
+
         let topic = TOPICS[self.topic];
         let packet_id = self.peers[number].fresh_id();
         let mut publish = Publish::new(topic, payload).qos(qos, packet_id);
@@ -215,6 +223,7 @@ impl World {
             18 if v5 => publish = publish.props(PropsBuf::new().text(id::CONTENT_TYPE, "x")),
             _ => return (publish, true),
         }
+
         (publish, false)
     }
 
@@ -256,6 +265,7 @@ impl World {
     /// A connection ends: with DISCONNECT, without a word, or because there is another one.
     fn leave(&mut self, number: usize) {
         let version = self.peers[number].connect.version;
+
         match self.random.u8(..3) {
             0 => {
                 self.trace.step(format!("{number} disconnects"));

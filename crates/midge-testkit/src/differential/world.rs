@@ -75,6 +75,7 @@ impl Inbox {
 fn settings(random: &mut fastrand::Rng) -> Config {
     let mut config = Config::default();
     config.sys.interval_s = 0;
+
     let mut some = |one_in: u32| random.u32(..one_in) == 0;
     let (low, full, small, old) = (some(3), some(2), some(3), some(3));
     let (no_retain, narrow, few, strict) = (some(6), some(4), some(4), some(5));
@@ -106,6 +107,7 @@ fn settings(random: &mut fastrand::Rng) -> Config {
         config.mqtt.topic_alias_outbound = random.u16(..4);
         config.mqtt.topic_alias_maximum = random.u16(..4);
     }
+
     config.mqtt.retain_available = !no_retain;
     config.mqtt.queue_qos0_offline = keeps;
     config.limits.packet_bytes = if small { 30_000 } else { 200_000 };
@@ -117,6 +119,7 @@ fn settings(random: &mut fastrand::Rng) -> Config {
         1 => Overflow::Disconnect,
         _ => Overflow::DropNewest,
     };
+
     config
 }
 
@@ -140,6 +143,7 @@ fn connect(random: &mut fastrand::Rng, number: usize) -> Connect {
     if random.u8(..5) == 0 {
         connect = connect.maximum_packet_size(random.u32(30..200));
     }
+
     connect
 }
 
@@ -342,6 +346,7 @@ fn tell(event: &Event) -> (String, String) {
         Event::Dropped { client_id, .. } => client_id.as_deref().unwrap_or_default().to_owned(),
         _ => String::new(),
     };
+
     let what = match event {
         // The number of a message depends on who keeps it.
         Event::Acknowledged { message, .. } | Event::RetainedExpired { message, .. } => {
@@ -351,5 +356,6 @@ fn tell(event: &Event) -> (String, String) {
         }
         event => format!("{event:?}"),
     };
+
     (client, what)
 }

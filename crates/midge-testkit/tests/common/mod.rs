@@ -194,6 +194,7 @@ impl Holder {
     /// The packet with these properties, legal in all other respects.
     pub fn packet(self, properties: &PropsBuf) -> Vec<u8> {
         let connect = || Connect::v5("holder").keep_alive(60);
+
         match self {
             Self::Connect => connect().props(properties.clone()).bytes(),
             Self::Will => connect()

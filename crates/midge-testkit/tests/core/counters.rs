@@ -135,9 +135,11 @@ fn packets_and_payloads_received() {
             now.publish_bytes_received,
         )
     };
+
     assert_eq!(received(), (1, 0, 0));
     client.say([0xc0, 0].repeat(3));
     assert_eq!(received(), (4, 0, 0));
+
     // One at a time, and several in one read.
     client.say(Publish::new("t", "12345").bytes());
     assert_eq!(received(), (5, 1, 5));
@@ -146,10 +148,12 @@ fn packets_and_payloads_received() {
     client.say(Publish::new("t", "12").qos(2, 1).bytes());
     client.say(ack(Kind::Pubrel, 1));
     assert_eq!(received(), (11, 6, 19));
+
     // The host's count as messages, not as packets; whoever gets them.
     for _ in 0..3 {
         host(&hub, "t", "1234", QoS::AtLeastOnce);
     }
+
     assert_eq!(received(), (11, 9, 31));
 }
 
@@ -229,6 +233,7 @@ fn runs_are_counted_as_single_messages_are() {
         })
         .collect();
     let mut publisher = Client::plain(&hub, "publisher");
+
     for qos in 0..3 {
         let before = stats(&hub);
         let mut packets = Vec::new();

@@ -120,6 +120,7 @@ fn what_has_not_changed_is_not_published_again_as_sys() {
             "{topics:?}"
         );
     }
+
     assert!(hub.stats(START).retained == 0, "they are not counted");
 }
 

@@ -39,6 +39,7 @@ fn all(events: &Queue<Observed>) -> Vec<(&'static str, Option<u64>, Option<u64>)
         };
         seen.push((name, event.connection(), event.session()));
     }
+
     seen
 }
 

@@ -145,17 +145,22 @@ fn room_for_a_qos_0_message_too() {
     let mut client = Client::plain(&hub, "client");
     client.say(Subscribe::new(1).filter("t", 0).bytes());
     client.read();
+
     let mut publisher = Client::plain(&hub, "publisher");
+
     // Enough that what else waits for the client needs room of its own.
     while hub.stats(START).dropped_total() == 0 {
         publisher.say(publish("short", vec![b'x'; 5000], 1));
     }
+
     let message = Publish::new("t", vec![b'y'; 7000]).bytes();
     let before = hub.stats(START).dropped_total();
     for _ in 0..12 {
         publisher.say_at(&message, LATER);
     }
+
     assert_eq!(client.texts().len(), 12);
+
     let stats = hub.stats(LATER);
     assert_eq!(stats.dropped_by(DropReason::TotalQueueFull), before);
 }
@@ -168,6 +173,7 @@ fn what_is_in_flight_stays_and_what_waits_for_the_window_goes() {
     let mut client = Client::connect(&hub, &connect);
     client.say(Subscribe::new(1).filter("t", 1).bytes());
     client.read();
+
     let mut publisher = Client::plain(&hub, "publisher");
     publisher.say(
         [
@@ -196,6 +202,7 @@ fn very_many_expire_bit_by_bit_and_each_at_its_moment() {
         let expiry = 1 + number % 3;
         publisher.say(publish("t", number.to_string(), expiry));
     }
+
     for (seconds, left) in [(1, 2_000), (2, 1_000), (3, 0)] {
         assert_eq!(hub.next_deadline(), Some(START.after_s(seconds)));
         let at = START.after_s(seconds);
@@ -210,6 +217,7 @@ fn very_many_expire_bit_by_bit_and_each_at_its_moment() {
             "few deadlines, each with a part"
         );
     }
+
     assert_eq!(hub.next_deadline(), None, "nothing is left to look for");
     assert_eq!(hub.stats(START).queued_bytes, 0);
     assert!(back(&hub, &connect, LATER).is_empty());

@@ -186,6 +186,7 @@ fn a_deadline_that_was_met_is_forgotten() {
         );
         client.close();
     }
+
     hub.fire(START.after_s(20));
     assert_eq!(
         hub.next_deadline(),
@@ -206,6 +207,7 @@ fn an_acknowledged_message_is_not_kept() {
     let mut client = Client::plain(&hub, "client");
     client.say(Subscribe::new(1).filter("t", 2).bytes());
     client.read();
+
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let receipt = payloads.publish(&hub, "t", qos, false);
         for packet in client.read() {

@@ -55,17 +55,20 @@ impl Filled {
                 config.limits.session_queue_bytes = usize::try_from(limit).unwrap();
             }
         });
+
         let publisher = Client::plain(&hub, "publisher");
         let connect = Connect::v5("client").clean(false).expiry(9);
         let mut client = Client::connect(&hub, &connect);
         client.say(Subscribe::new(1).filter("t", 1).bytes());
         client.read();
+
         let client = if connected {
             Some(client)
         } else {
             client.close();
             None
         };
+
         Self {
             hub,
             client,
@@ -76,6 +79,7 @@ impl Filled {
     /// Five messages.
     fn fill(&mut self, way: Way) {
         let payload = [b'x'; 100];
+
         match way {
             Way::Host => {
                 for _ in 0..5 {
@@ -129,6 +133,7 @@ fn a_session_queue_takes_its_bytes_and_no_more() {
 fn runs_keep_to_the_bytes_of_a_client_however_short_they_are() {
     // Room for some of the messages, and for what is kept free for the largest of a run.
     let limit = 131_072 + 20_000;
+
     for length in [1, 3, 20] {
         let hub = hub(|config| config.limits.session_queue_bytes = limit);
         let mut client = Client::plain(&hub, "client");
@@ -298,6 +303,7 @@ fn a_run_is_cut_to_what_each_receiver_takes() {
 #[test]
 fn bytes_that_were_written_count_no_more_for_all_clients_together() {
     let total = 1 << 20;
+
     for way in [Way::Host, Way::Run] {
         let hub = hub(|config| config.limits.total_queue_bytes = total);
         let mut client = Client::plain(&hub, "client");

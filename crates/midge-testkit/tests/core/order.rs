@@ -157,6 +157,7 @@ fn a_member_of_a_group_gets_its_identifier_and_only_if_it_has_one() {
     client.say(request(3, "both").subscription_id(8).bytes());
     client.say(request(4, "$share/g/both").subscription_id(9).bytes());
     client.read();
+
     for (topic, expected) in [
         ("numbered", vec![vec![7]]),
         ("plain", vec![vec![]]),

@@ -47,11 +47,14 @@ fn a_message_that_waits_for_many_is_held_once() {
         client.read();
         client.close();
     }
+
     let mut publisher = Client::plain(&hub, "publisher");
     let message = Publish::new("t", vec![b'x'; 1000]).bytes();
     let queued = || hub.stats(START).queued_bytes;
     publisher.say(&message);
+
     let one = queued();
+
     // The route is remembered from the second message on.
     publisher.say(&message);
     assert_eq!(queued(), 2 * one);
@@ -68,6 +71,7 @@ fn a_first_byte_that_cannot_be_right_ends_the_connection_at_once() {
         0x00, 0x0F, 0x10, 0x20, 0x36, 0x38, 0x41, 0x60, 0x80, 0x90, 0xA1, 0xB0, 0xC4, 0xD0, 0xE2,
         0xF1,
     ];
+
     for version in [3, 4, 5] {
         let of_version: &[u8] = if version == 5 { &[] } else { &[0xF0] };
         for first in wrong.iter().chain(of_version) {

@@ -53,15 +53,18 @@ fn retain(server: &Server, topic: &str) {
 #[test]
 fn filters_with_leading_wildcards_over_very_many_retained_messages() {
     const COUNT: usize = 20_000;
+
     let server = broker();
     for n in 0..COUNT {
         retain(&server, &format!("r{n}/{n}"));
     }
+
     let mut client = server.client("client");
     for part in 0..COUNT / 1_000 {
         let filters = (0..1_000).map(|n| format!("+/{}", part * 1_000 + n));
         client.send(subscribe(part as u16 + 1, filters));
     }
+
     let mut topics = HashSet::new();
     let mut answers = 0;
     while answers < COUNT / 1_000 || topics.len() < COUNT {
@@ -71,6 +74,7 @@ fn filters_with_leading_wildcards_over_very_many_retained_messages() {
             other => panic!("{other:?}"),
         }
     }
+
     check();
 }
 
@@ -81,6 +85,7 @@ fn answers_pile_up_for_a_client_that_does_not_read() {
     for n in 0..100 {
         retain(&server, &format!("{n}/r"));
     }
+
     let mut client = server.client("client");
     for round in 0..10 {
         for part in 0..5 {
@@ -92,13 +97,16 @@ fn answers_pile_up_for_a_client_that_does_not_read() {
             }
         }
     }
+
     client.send(subscribe(900, ["+/r"]));
+
     let mut found = 0;
     while found < 100 {
         if let Packet::Publish(_) = client.recv() {
             found += 1;
         }
     }
+
     check();
 }
 
@@ -112,6 +120,7 @@ fn a_message_that_very_many_filters_of_one_client_match() {
         let level = |(at, level)| if bits >> at & 1 == 1 { "+" } else { level };
         levels.map(level).collect::<Vec<_>>().join("/")
     };
+
     let mut client = server.client("client");
     let mut granted = 0;
     for bits in 0..256 {
@@ -124,9 +133,11 @@ fn a_message_that_very_many_filters_of_one_client_match() {
             ref other => panic!("{other:?}"),
         }
     }
+
     // One of them has no wildcards.
     assert_eq!(granted, 129);
     server.publish(topic, "p").expect("a host may");
+
     let message = client.receive();
     assert_eq!(message.props.subscription_ids().len(), 129);
     check();
@@ -139,6 +150,7 @@ fn very_many_shared_groups_of_one_client() {
     let mut client = server.client("client");
     let filters: Vec<String> = (0..1_000).map(|n| format!("$share/n{n}/#")).collect();
     subscribe_all(&mut client, &filters);
+
     let more = Subscribe::new(0)
         .filter("$share/more/#", 0)
         .filter("more", 0);
@@ -147,12 +159,15 @@ fn very_many_shared_groups_of_one_client() {
     for _ in 0..1_000 {
         client.expect_message("t", "p");
     }
+
     drop(client);
+
     let mut other = server.client("other");
     other.subscribe("$share/n0/#", 0);
     while server.stats().shared_subscriptions > 1 {
         other.barrier();
     }
+
     check();
 }
 
@@ -196,24 +211,30 @@ fn tables_grow_bit_by_bit() {
 #[test]
 fn the_end_of_a_session_for_which_very_much_waits() {
     const COUNT: u16 = 10_000;
+
     let server = broker();
     let kept = Connect::v5("kept").clean(false).expiry(60);
     let mut client = server.begin(&kept);
     client.subscribe("t", 1);
+
     let filters: Vec<String> = (0..5_000).map(|n| format!("f/{n}")).collect();
     subscribe_all(&mut client, &filters);
     client.disconnect();
+
     let mut publisher = server.client("publisher");
     for id in 1..=COUNT {
         publisher.send(Publish::new("t", "p").qos(1, id).bytes());
     }
+
     for id in 1..=COUNT {
         publisher.expect_ack(Kind::Puback, id);
     }
+
     server.pass(61);
     while server.stats().subscriptions > 0 || server.stats().queued_messages > 0 {
         publisher.barrier();
     }
+
     assert_eq!(server.stats().dropped_total(), u64::from(COUNT));
     check();
 }

@@ -140,6 +140,7 @@ impl Crowd {
     /// One client does something; what it was.
     pub(crate) fn step(&mut self) -> &'static str {
         self.clients.retain(|client| !client.dead);
+
         let random = &mut self.random;
         if self.clients.len() < CONNECTIONS && (self.clients.len() < 10 || random.one_in(6)) {
             let stream = TcpStream::connect(self.address).expect("the broker listens");
@@ -169,6 +170,7 @@ impl Crowd {
             self.clients.push(client);
             return what;
         }
+
         let at = random.below(self.clients.len());
         let client = &mut self.clients[at];
         act(client, random)
@@ -180,6 +182,7 @@ fn connect(random: &mut Random, version: u8, largest: usize) -> Connect {
     let mut connect = Connect::new(version, name)
         .clean(random.one_in(3))
         .keep_alive(0);
+
     if version == 5 {
         connect = connect
             .expiry([0, 100, u32::MAX][random.below(3)])
@@ -192,6 +195,7 @@ fn connect(random: &mut Random, version: u8, largest: usize) -> Connect {
             connect = connect.props(random.properties(largest / 4));
         }
     }
+
     if random.one_in(2) {
         let mut will = Will::new(
             random.topic(),
@@ -204,9 +208,11 @@ fn connect(random: &mut Random, version: u8, largest: usize) -> Connect {
         }
         connect = connect.will(will);
     }
+
     if random.one_in(3) {
         connect = connect.user("u".repeat(random.size(8000)));
     }
+
     connect
 }
 
@@ -221,13 +227,16 @@ fn publish(client: &mut Hostile, random: &mut Random, largest: usize) -> Vec<u8>
             publish = publish.expiry(random.below(1000) as u32);
         }
     }
+
     if random.one_in(4) {
         publish = publish.retain();
     }
+
     let qos = random.below(3) as u8;
     if qos > 0 {
         publish = publish.qos(qos, client.id());
     }
+
     publish.bytes_for(client.version)
 }
 

@@ -76,6 +76,7 @@ fn every_way_to_publish_is_of_one_broker() {
             (1, 0)
         );
     }
+
     assert_eq!(texts(&at_here), ["p", "r", "r"].repeat(4));
     assert!(texts(&at_there).is_empty());
 }
@@ -121,17 +122,20 @@ fn one_broker_ends_and_the_other_goes_on() {
             .publish("both", payload)
             .map(|receipt| receipt.matched())
     };
+
     for number in 0..3 {
         assert_eq!(
             (publish(&here, number), publish(&there, number)),
             (Ok(1), Ok(1))
         );
     }
+
     here.stop(midge::Stop::Now).expect("a stop");
     drop(here);
     for number in 3..6 {
         assert_eq!(publish(&there, number), Ok(1));
     }
+
     // The next one gets numbers of its own.
     let next = broker();
     for number in 0..3 {
@@ -140,6 +144,7 @@ fn one_broker_ends_and_the_other_goes_on() {
             (Ok(0), Ok(1))
         );
     }
+
     assert_eq!(texts(&at_here).len(), 3);
     assert_eq!(texts(&at_there).len(), 9);
     drop(at_there);

@@ -121,12 +121,15 @@ fn nothing_is_added_to_a_forwarded_message() {
             assert_eq!(rest(&subscriber.receive()), (qos, false, false, true));
         }
     }
+
     let mut publisher = client(&server, 5, "publisher");
     publisher.retain("t/retained", "p", 1);
     subscriber.receive();
+
     let mut late = client(&server, 5, "late");
     late.subscribe("t/#", 2);
     assert_eq!(rest(&late.receive()), (1, true, false, true));
+
     // What the publisher said comes whole and in its order.
     let said = props()
         .user("b", "1")
@@ -135,6 +138,7 @@ fn nothing_is_added_to_a_forwarded_message() {
         .text(id::CONTENT_TYPE, "text")
         .user("c", "");
     publisher.deliver(&Publish::new("t/said", "p").qos(1, 0).props(said));
+
     let message = subscriber.receive();
     let users = [("b", "1"), ("a", "2"), ("b", "1"), ("c", "")];
     assert_eq!(message.props.users(), users);

@@ -26,10 +26,12 @@ fn a_port_in_use_is_an_error_of_start() {
         assert!(matches!(error, StartError::Bind { .. }), "{error:?}");
         assert!(error.to_string().contains(&port.to_string()), "{error}");
     }
+
     // With a good listener before it: that one is let go again.
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let other = free.local_addr().expect("an address").port();
     drop(free);
+
     let both = Broker::builder()
         .listen(format!("tcp://127.0.0.1:{other}"))
         .listen(format!("tcp://127.0.0.1:{port}"))
@@ -71,10 +73,12 @@ fn a_broker_can_be_stopped_and_frees_its_port() {
         assert!(broker.publish("t", "p").is_err());
         assert!(broker.is_stopped());
     }
+
     // Dropping the last handle is enough.
     let broker = local(port).expect("the port is free");
     let other = broker.clone();
     drop(broker);
+
     let listener = other.addr().expect("a listener");
     Client::connect_v5(listener, "client").disconnect();
     drop(other);
@@ -95,11 +99,14 @@ fn life_of_a_broker() {
         server.publish("t", "p").expect("a message");
         server.pass(1_000_000);
     }
+
     // What is kept is kept in memory.
     let mut client = server.resume(&crate::kept(5, "client"));
+
     // Its own retained message live three times, and twice as it subscribed again.
     assert_eq!(client.drain().len(), 5);
     assert_eq!(server.retained("t").len(), 1);
+
     let port = server.port();
     assert!(local(port).is_err());
     server
@@ -116,8 +123,10 @@ fn no_file_is_written_and_the_process_lives_on() {
     if std::env::var_os(ALONE).is_some() {
         return life_of_a_broker();
     }
+
     let folder = std::env::temp_dir().join(format!("midge files {}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
+
     let program = std::env::current_exe().expect("a program");
     let name = "host::no_file_is_written_and_the_process_lives_on";
     let output = Command::new(program)
@@ -132,6 +141,7 @@ fn no_file_is_written_and_the_process_lives_on() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
     assert!(said.contains("the process lives on"), "{said}");
+
     let left: Vec<_> = std::fs::read_dir(&folder).expect("a folder").collect();
     assert!(left.is_empty(), "{left:?}");
     std::fs::remove_dir(&folder).expect("an empty folder");

@@ -20,10 +20,12 @@ fn held_messages_stay_in_their_order_across_connections() {
     let mut publisher = client(&server, 5, "publisher");
     let mut subscriber = server.begin(&connect);
     subscriber.subscribe("t", 2);
+
     // All of one moment: the clock stands still, so no time stamp tells them apart.
     for number in 0..40u8 {
         publisher.publish("t", [number], 1 + number % 2);
     }
+
     for number in 0..40u8 {
         let message = subscriber.expect_message("t", [number]);
         if number % 5 == 3 {
@@ -37,6 +39,7 @@ fn held_messages_stay_in_their_order_across_connections() {
             subscriber.acknowledge(&message);
         }
     }
+
     subscriber.expect_nothing();
 }
 
@@ -74,6 +77,7 @@ fn acknowledgements_are_never_dropped_with_messages() {
         ("limits.session_queue_messages", "2"),
         ("limits.session_queue_bytes", "20000"),
     ]);
+
     for version in VERSIONS {
         let mut flooder = client(&server, version, "flooder");
         let mut client = client(&server, version, "client");
@@ -188,6 +192,7 @@ fn answers_that_a_client_does_not_read_do_not_pile_up() {
 fn a_client_that_reads_its_answers_is_heard_whatever_else_waits_for_it() {
     let server = broker();
     let heard = server.subscribe("up").expect("a subscription");
+
     for version in VERSIONS {
         let mut client = client(&server, version, "client");
         // More answers than may wait, all of them read.
@@ -226,6 +231,7 @@ fn a_flood_of_one_client_does_not_starve_another() {
     let end = Flag(Arc::default());
     let mut others = [client(&server, 4, "a"), client(&server, 5, "b")];
     others[0].subscribe("t", 1);
+
     let begun = Arc::new(Barrier::new(3));
     let floods: Vec<_> = (0..2)
         .map(|number| {
@@ -250,6 +256,7 @@ fn a_flood_of_one_client_does_not_starve_another() {
         publisher.publish("t", [round], 1);
         assert_eq!(subscriber.receive().payload, [round]);
     }
+
     drop(end);
     for flood in floods {
         flood.join().expect("no panic");
@@ -307,12 +314,16 @@ fn aliases_and_quota_belong_to_one_connection() {
         publisher.send(publish.bytes());
         assert_eq!(publisher.expect_ack(Kind::Puback, 1 + number).code, 0);
     }
+
     for number in 0..3 {
         subscriber.expect_message("long/topic/name", number.to_string());
     }
+
     subscriber.expect_nothing();
+
     // The next connection takes more at once, and knows no alias.
     subscriber.cut();
+
     let mut subscriber = server.resume(&kept(5, "client"));
     for number in 0..6 {
         let message = subscriber.expect_message("long/topic/name", number.to_string());
@@ -320,8 +331,10 @@ fn aliases_and_quota_belong_to_one_connection() {
         assert!(!message.props.has(id::TOPIC_ALIAS), "{message:?}");
         subscriber.acknowledge(&message);
     }
+
     // Nor does the publisher's.
     publisher.cut();
+
     let mut publisher = client(&server, 5, "publisher");
     publisher.send(Publish::new("", "x").alias(1).bytes());
     publisher.expect_disconnect_of(&[0x82, 0x94]);
@@ -335,6 +348,7 @@ fn a_callback_may_use_the_broker_and_ends_with_its_subscription() {
     let broker: Broker = (*server).clone();
     let mut client = client(&server, 5, "client");
     client.subscribe("answer", 1);
+
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let callback = server
@@ -353,14 +367,18 @@ fn a_callback_may_use_the_broker_and_ends_with_its_subscription() {
                 .expect("a message");
         })
         .expect("a thread");
+
     for round in 0..50u8 {
         client.publish("question", [round], 1);
         assert_eq!(client.receive().payload, [round]);
     }
+
     for _ in 0..200 {
         server.publish("question", "flood").expect("a message");
     }
+
     drop(callback);
+
     // From here on it is not called, whatever waited.
     let before = calls.load(Ordering::SeqCst);
     server.publish("question", "late").expect("a message");
@@ -396,9 +414,11 @@ fn a_panic_of_a_callback_concerns_nobody_else() {
         client.publish("t", [round], 1);
         assert_eq!(client.receive().payload, [round]);
     }
+
     while seen.lock().expect("no panic before").len() < 10 {
         client.expect_nothing();
     }
+
     let expected: Vec<Vec<u8>> = (0..10).map(|round| vec![round]).collect();
     assert_eq!(*seen.lock().expect("no panic before"), expected);
     drop((broken, working));

@@ -108,16 +108,19 @@ fn a_subscribe_that_cannot_wait_for_hooks_is_refused_as_a_whole() {
             .set("limits.filters_per_packet", "10000");
         many.expect("a known option").hooks(Undecided)
     });
+
     let mut publisher = server.client("publisher");
     while server.stats().dropped_by(DropReason::MemoryFull) == 0 {
         let topic = format!("t/{}", server.stats().retained);
         publisher.retain(&topic, [b'x'; 1000], 1);
     }
+
     let mut client = server.client("client");
     let mut subscribe = Subscribe::new(1);
     for _ in 0..5_000 {
         subscribe = subscribe.filter("f", 0);
     }
+
     let answer = client.request(&subscribe);
     assert_eq!(answer.codes, [0x97; 5_000]);
     client.barrier();
@@ -164,12 +167,15 @@ fn a_message_to_many_is_held_once() {
         client.subscribe("t", 1);
         client.disconnect();
     }
+
     let before = held(&server);
     let mut publisher = server.client("publisher");
     for size in [5_000, 100_000] {
         publisher.deliver(&Publish::new("t", vec![b'x'; size]).qos(1, 0));
     }
+
     assert_eq!(server.stats().dropped_total(), 0);
+
     let took = held(&server) - before;
     assert!((105_000..170_000).contains(&took), "{took}");
     for sleeper in &sleepers {
@@ -178,6 +184,7 @@ fn a_message_to_many_is_held_once() {
         assert_eq!(client.receive().payload.len(), 100_000);
         client.disconnect();
     }
+
     assert_eq!(server.stats().memory.payloads, 0);
 }
 
@@ -190,6 +197,7 @@ fn retained_messages_are_dropped_with_a_name() {
     for number in 0..100 {
         publisher.retain(&format!("t/{number}"), [b'x'; 1000], 1);
     }
+
     let stats = server.stats();
     let dropped = stats.dropped_by(DropReason::MemoryFull);
     assert!((30..90).contains(&dropped), "{dropped}");
@@ -197,6 +205,7 @@ fn retained_messages_are_dropped_with_a_name() {
     for number in 0..100 {
         publisher.retain(&format!("t/{number}"), "", 1);
     }
+
     assert_eq!(
         (server.stats().retained, server.stats().memory.retained),
         (0, 0)
@@ -247,12 +256,14 @@ fn incomplete_packets_before_connect_count_too() {
             server.say(&connect[..connect.len() - 1])
         })
         .collect();
+
     // Whoever is the largest then: two at least.
     let mut closed = 0;
     while closed < 2 {
         bystander.barrier();
         closed = 5 - server.stats().connections;
     }
+
     assert!(held(&server) <= 128 << 10);
     bystander.expect_nothing();
     clients.clear();
@@ -288,18 +299,23 @@ fn what_is_too_large_for_one_client_takes_no_room_from_others() {
             .receive_maximum(1),
     );
     narrow.subscribe("#", 1);
+
     let sleeper = kept(5, "sleeper");
     let mut client = server.connect(&sleeper);
     client.subscribe("small", 1);
     client.disconnect();
+
     let mut publisher = server.client("publisher");
+
     // The window of the first one is closed from now on.
     publisher.deliver(&Publish::new("first", "x").qos(1, 0));
+
     let first = narrow.expect_publish();
     for _ in 0..50 {
         publisher.deliver(&Publish::new("large", vec![b'x'; 4_000]).qos(1, 0));
         publisher.deliver(&Publish::new("small", "y").qos(1, 0));
     }
+
     let stats = server.stats();
     assert_eq!(stats.dropped_by(DropReason::PacketTooLarge), 50);
     assert_eq!(stats.dropped_total(), 50);
@@ -307,6 +323,7 @@ fn what_is_too_large_for_one_client_takes_no_room_from_others() {
     for _ in 0..50 {
         assert_eq!(narrow.receive().topic, "small");
     }
+
     let mut client = server.resume(&sleeper);
     for _ in 0..50 {
         assert_eq!(client.receive().text(), "y");

@@ -28,6 +28,7 @@ fn every_version_reaches_every_other() {
             client
         })
         .collect();
+
     for publisher in 0..3 {
         for qos in 0..3 {
             let payload = [publisher as u8, qos];
@@ -38,6 +39,7 @@ fn every_version_reaches_every_other() {
             }
         }
     }
+
     for client in &mut clients {
         client.expect_nothing();
     }
@@ -53,6 +55,7 @@ fn a_session_goes_on_in_any_version() {
     for (text, qos) in [("released", 2), ("two", 2), ("one", 1)] {
         publisher.deliver(&rich("t", text, qos));
     }
+
     let sent: Vec<_> = (0..3).map(|_| subscriber.expect_publish()).collect();
     subscriber.send(ack(Kind::Pubrec, sent[0].id));
     subscriber.expect_ack(Kind::Pubrel, sent[0].id);
@@ -72,12 +75,14 @@ fn a_session_goes_on_in_any_version() {
         assert_eq!(told, version == 5, "{queued:?}");
         subscriber.cut();
     }
+
     let mut subscriber = server.connect(&kept(3, "client"));
     subscriber.expect_ack(Kind::Pubrel, sent[0].id);
     subscriber.send(ack(Kind::Pubcomp, sent[0].id));
     for text in ["two", "one", "queued"] {
         assert_eq!(subscriber.receive().text(), text);
     }
+
     subscriber.expect_nothing();
 }
 
@@ -121,10 +126,13 @@ fn properties_of_version_5_are_no_part_of_an_older_packet() {
         let expected = [&[0x90, 3, 0, 9, 0][..], &[0x31, 13, 0, 4], b"keptpayload"];
         assert_eq!(old.read_all(), expected.concat());
     }
+
     // In the other direction a retained message has none to begin with.
     client(&server, 3, "old").retain("from old", "p", 1);
+
     let mut new = client(&server, 5, "new");
     new.subscribe("from old", 1);
+
     let message = new.receive();
     assert!(message.retain && message.props.is_empty(), "{message:?}");
 }
@@ -161,18 +169,22 @@ fn session_expiry_follows_the_version_of_the_last_connection() {
     let short = Connect::v5("client").clean(false).expiry(10);
     server.begin(&short).disconnect();
     server.pass(9);
+
     // A session of 3.1.1 that is kept never ends,
     server.resume(&kept(4, "client")).disconnect();
     server.pass(1_000_000);
     server.resume(&kept(4, "client")).disconnect();
+
     // one of version 5 ends when it said,
     server.resume(&short).disconnect();
     server.pass(11);
     server.begin(&short).disconnect();
+
     // and one without expiry with its connection, whoever began it.
     server.resume(&kept(4, "client")).disconnect();
     server.resume(&Connect::v5("client")).disconnect();
     server.begin(&kept(4, "client")).disconnect();
+
     // A clean session of 3.1.1 takes an older one away.
     server.begin(&Connect::new(3, "client")).disconnect();
     server.begin(&short);
@@ -189,6 +201,7 @@ fn no_code_of_version_5_reaches_an_older_client() {
         ("mqtt.wildcard_available", "false"),
         ("mqtt.shared_available", "false"),
     ]);
+
     for version in [3, 4] {
         let mut old = client(&server, version, "old");
         let request = Subscribe::new(1)
@@ -230,28 +243,35 @@ fn subscription_options_wait_for_version_5_to_come_back() {
     let server = broker();
     let mut publisher = client(&server, 5, "publisher");
     let mut session = server.begin(&kept(5, "client"));
+
     // No Local, Retain As Published, and an identifier.
     let request = Subscribe::new(0).filter("t", 0x0d).subscription_id(77);
     session.request(&request);
     session.disconnect();
+
     let mut session = server.resume(&kept(4, "client"));
     publisher.retain("t", "p", 1);
+
     let message = session.receive();
     assert!(message.props.is_empty(), "{message:?}");
     session.publish("t", "own", 1);
     session.expect_nothing();
     session.disconnect();
+
     let mut session = server.resume(&kept(5, "client"));
     publisher.publish("t", "p", 1);
     assert_eq!(session.receive().props.subscription_ids(), [77]);
+
     // An older client that subscribes again has none of them.
     session.disconnect();
+
     let mut session = server.resume(&kept(4, "client"));
     session.subscribe("t", 1);
     assert!(session.receive().retain, "the retained message");
     session.publish("t", "own", 1);
     assert_eq!(session.receive().text(), "own");
     session.disconnect();
+
     let mut session = server.resume(&kept(5, "client"));
     publisher.publish("t", "p", 1);
     assert!(session.receive().props.is_empty());
@@ -273,12 +293,14 @@ fn members_of_a_group_may_have_any_version() {
     for number in 0..30u8 {
         publisher.publish("t/x", [number], 1);
     }
+
     let mut all = Vec::new();
     for member in &mut members {
         let got = member.drain();
         assert_eq!(got.len(), 10, "each takes its share");
         all.extend(got.into_iter().map(|message| message.payload[0]));
     }
+
     all.sort_unstable();
     assert_eq!(all, (0..30).collect::<Vec<u8>>());
 }
@@ -295,6 +317,7 @@ fn wills_cross_versions() {
             watcher
         })
         .collect();
+
     for version in VERSIONS {
         let will = Will::new(format!("will/{version}"), "w").qos(1);
         let said = props().user("n", "v").text(id::CONTENT_TYPE, "c");
@@ -309,16 +332,19 @@ fn wills_cross_versions() {
             assert_eq!(told, version == 5 && watcher.version() == 5);
         }
     }
+
     // A will that waits for its delay ends its waiting when the session is taken away by 3.1.1.
     let will = Will::new("will/late", "w").delay(60);
     server.begin(&kept(5, "mortal").will(will)).cut();
     for watcher in &mut watchers {
         watcher.expect_nothing();
     }
+
     let mut next = server.begin(&Connect::new(4, "mortal"));
     for watcher in &mut watchers {
         watcher.expect_message("will/late", "w");
     }
+
     next.send([0xc0, 0]);
     assert_eq!(next.recv(), Packet::Pingresp);
 }

@@ -44,6 +44,7 @@ fn the_lower_qos_of_message_and_subscription_counts() {
     for kept in ALL {
         publish(&server, &format!("kept/{}", kept as u8), kept, true);
     }
+
     for most in ALL {
         let subscription = subscribe(&server, &["live", "kept/+"], options().qos(most));
         for message in all(&subscription) {
@@ -121,7 +122,9 @@ fn a_retained_message_that_is_too_old_is_not_given_to_the_host() {
         let message = message.message_expiry(Duration::from_secs(seconds));
         message.send().expect("a message");
     }
+
     publish(&server, "t/ever", QoS::AtMostOnce, true);
+
     let read = |expected: &[(&str, Option<u32>)]| {
         let subscription = subscribe(&server, &["t/+"], options());
         let messages = all(&subscription);
@@ -137,6 +140,7 @@ fn a_retained_message_that_is_too_old_is_not_given_to_the_host() {
             .collect();
         assert_eq!(same.len(), expected.len());
     };
+
     read(&[("t/5", Some(5)), ("t/9", Some(9)), ("t/ever", None)]);
     server.pass(4);
     read(&[("t/5", Some(1)), ("t/9", Some(5)), ("t/ever", None)]);
@@ -171,6 +175,7 @@ fn messages_of_several_topics_reach_their_own_subscriptions() {
     let server = broker();
     let topics = ["a", "b", "c"];
     let subscriptions = topics.map(|topic| subscribe(&server, &[topic], options()));
+
     // Each route is remembered, and another topic comes behind it.
     for round in 0..4 {
         for topic in topics {
@@ -180,6 +185,7 @@ fn messages_of_several_topics_reach_their_own_subscriptions() {
             }
         }
     }
+
     assert_eq!(server.publish("none", "x").expect("a message").matched(), 0);
     for (topic, subscription) in topics.iter().zip(&subscriptions) {
         let messages = all(subscription);

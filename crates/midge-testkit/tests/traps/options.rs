@@ -26,6 +26,7 @@ fn no_local_is_kept() {
         assert_eq!(one.receive().payload, [qos]);
         assert_eq!(other.receive().payload, [qos]);
     }
+
     // A second subscription without the option lets it through.
     one.request(&Subscribe::new(0).filter("+", 1));
     one.publish("t", "again", 1);
@@ -128,14 +129,17 @@ fn all_subscription_identifiers_are_told() {
         ("+/b", 1),
         ("other", 9),
     ];
+
     for (filter, identifier) in filters {
         let request = Subscribe::new(0)
             .filter(filter, 2)
             .subscription_id(identifier);
         subscriber.request(&request);
     }
+
     subscriber.subscribe("#", 0);
     publisher.publish("a/b", "p", 1);
+
     // Copies may be one or several; together they name every subscription that matches.
     let copies = subscriber.drain();
     let mut told: Vec<u32> = copies
@@ -149,9 +153,11 @@ fn all_subscription_identifiers_are_told() {
     );
     assert_eq!(copies.len(), 1, "this broker sends one copy");
     assert_eq!(copies[0].qos, 1);
+
     // Retained messages name the subscription that they come for.
     publisher.retain("other", "r", 1);
     subscriber.drain();
+
     let request = Subscribe::new(7).filter("other", 1).subscription_id(10);
     subscriber.send(request.bytes());
     assert!(matches!(subscriber.recv(), Packet::Suback(_)));

@@ -28,6 +28,7 @@ fn after_a_takeover_one_client_is_connected() {
 #[test]
 fn a_client_before_version_5_never_gets_a_disconnect() {
     use midge::ReasonCode;
+
     for version in [3, 4] {
         let server = broker_set(&[
             ("limits.topic_levels", "3"),
@@ -105,15 +106,18 @@ fn a_socket_that_never_sends_connect_is_not_kept() {
     while server.stats().connections < 4 {
         other.expect_nothing();
     }
+
     server.pass_ms(499);
     other.expect_nothing();
     assert_eq!(server.stats().connections, 4);
+
     // A byte now and then does not help.
     slow.send([0x20]);
     server.pass_ms(2);
     for client in [&mut silent, &mut slow, &mut pair] {
         assert!(client.read_all().is_empty());
     }
+
     while server.stats().connections > 1 {
         other.expect_nothing();
     }
@@ -177,6 +181,7 @@ fn text_that_is_no_utf_8_is_not_forwarded() {
                 .expect_closed_with(&[0x81, 0x82, 0x90]);
         }
     }
+
     for bad in [&b"\xff"[..], b"\xed\xa0\x80", b"a\0b"] {
         for properties in [
             props().user(bad, "v"),
@@ -189,6 +194,7 @@ fn text_that_is_no_utf_8_is_not_forwarded() {
             wrong.expect_disconnect_of(&[0x81, 0x82]);
         }
     }
+
     watcher.expect_nothing();
 }
 

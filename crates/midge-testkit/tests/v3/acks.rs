@@ -19,11 +19,13 @@ fn mqtt311_3_3_4_1_each_qos_has_its_answer() {
     client.send(ack(Kind::Pubrel, 0xffff));
     client.expect_ack(Kind::Pubcomp, 0xffff);
     client.expect_nothing();
+
     // Byte by byte: acknowledgements of 3.1.1 have two bytes, whoever listens.
     client.send(Publish::new("t", "1").qos(1, 7).bytes_for(4));
     client.send(Publish::new("t", "2").qos(2, 8).bytes_for(4));
     client.send(ack(Kind::Pubrel, 8));
     client.end();
+
     let expected = [0x40, 2, 0, 7, 0x50, 2, 0, 8, 0x70, 2, 0, 8];
     assert_eq!(client.read_all(), expected);
 }
@@ -46,12 +48,15 @@ fn mqtt311_2_3_1_6_interleaved_flows_keep_their_identifiers() {
         };
         client.expect_ack(kind, publish.id);
     }
+
     for publish in publishes.iter().rev().filter(|publish| publish.qos == 2) {
         client.send(ack(Kind::Pubrel, publish.id));
     }
+
     for publish in publishes.iter().rev().filter(|publish| publish.qos == 2) {
         client.expect_ack(Kind::Pubcomp, publish.id);
     }
+
     client.expect_nothing();
 }
 
@@ -93,6 +98,7 @@ fn mqtt311_2_3_1_4_identifiers_in_use_are_left_out() {
     let server = broker();
     let mut watcher = server.begin(&kept("watcher"));
     watcher.subscribe("t", 1);
+
     let mut held = Vec::new();
     let mut expected = 0u32;
     while expected < 70_000 {
@@ -116,14 +122,17 @@ fn mqtt311_2_3_1_4_identifiers_in_use_are_left_out() {
         watcher.send(acks);
         expected += 1000;
     }
+
     assert_eq!((held.len(), watcher.unfinished()), (10, 10));
     watcher.cut();
+
     let mut watcher = server.resume(&kept("watcher"));
     for old in held {
         let again = watcher.receive();
         assert!(again.dup, "{again:?}");
         assert_eq!((again.id, again.payload), (old.id, old.payload));
     }
+
     watcher.expect_nothing();
 }
 
@@ -144,12 +153,14 @@ fn mqtt311_4_3_2_2_after_puback_the_identifier_means_a_new_message() {
         client.expect_ack(Kind::Puback, 3);
         assert_eq!(watcher.receive().payload, [number]);
     }
+
     // Even if nothing else is new about it.
     for _ in 0..2 {
         client.send(Publish::new("t", "same").qos(1, 3).dup().bytes_for(4));
         client.expect_ack(Kind::Puback, 3);
         assert_eq!(watcher.receive().text(), "same");
     }
+
     watcher.expect_nothing();
 }
 
@@ -196,9 +207,11 @@ fn mqtt311_4_3_3_1_after_pubrec_only_pubrel_is_sent() {
     let mut client = server.begin(&kept("client"));
     client.subscribe("t", 2);
     publisher.publish("t", "p", 2);
+
     let message = client.expect_message("t", "p");
     client.send(ack(Kind::Pubrec, message.id));
     client.expect_ack(Kind::Pubrel, message.id);
+
     // A repeated PUBREC is answered again.
     client.send(ack(Kind::Pubrec, message.id));
     client.expect_ack(Kind::Pubrel, message.id);
@@ -208,6 +221,7 @@ fn mqtt311_4_3_3_1_after_pubrec_only_pubrel_is_sent() {
         client.expect_ack(Kind::Pubrel, message.id);
         client.expect_nothing();
     }
+
     client.send(ack(Kind::Pubcomp, message.id));
     client.cut();
     server.resume(&kept("client")).expect_nothing();
@@ -261,10 +275,12 @@ fn mqtt311_4_3_3_1_the_two_directions_have_their_own_identifiers() {
     let server = broker();
     let mut client = client(&server, "client");
     client.request(&Subscribe::new(1).filter("t", 2));
+
     // The broker's first identifiers and the client's are the same numbers.
     for id in 1..=3 {
         client.send(Publish::new("t", [id as u8]).qos(2, id).bytes_for(4));
     }
+
     let mut from_broker = Vec::new();
     let mut answers = 0;
     while from_broker.len() < 3 || answers < 3 {
@@ -277,9 +293,11 @@ fn mqtt311_4_3_3_1_the_two_directions_have_their_own_identifiers() {
             other => panic!("{other:?}"),
         }
     }
+
     let message = &from_broker[0];
     client.send(ack(Kind::Pubrec, message.id));
     client.expect_ack(Kind::Pubrel, message.id);
+
     // PUBREL of the client is about the client's message.
     client.send(ack(Kind::Pubrel, message.id));
     client.expect_ack(Kind::Pubcomp, message.id);
@@ -289,6 +307,7 @@ fn mqtt311_4_3_3_1_the_two_directions_have_their_own_identifiers() {
     for message in &from_broker[1..] {
         client.acknowledge(message);
     }
+
     client.expect_nothing();
 }
 

@@ -113,6 +113,7 @@ fn u311_10_reasons_get_the_return_code_that_fits() {
             assert!(right, "{reason:?}: {answer:02x?}");
         }
     }
+
     assert!(server.sessions().is_empty());
 }
 

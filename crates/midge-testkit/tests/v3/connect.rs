@@ -56,11 +56,13 @@ fn mqtt311_3_1_0_1_the_first_packet_has_to_be_connect() {
         vec![0xe0, 0],
         vec![0xf0, 0],
     ];
+
     for other in others {
         closed_without_a_word(&server, &other);
         // Nor does a CONNECT behind it help.
         closed_without_a_word(&server, [other, v311("late").bytes()].concat());
     }
+
     watcher.expect_nothing();
     assert!(server.retained("#").is_empty());
 }
@@ -104,6 +106,7 @@ fn mqtt311_3_1_2_2_an_unknown_level_is_answered_with_code_1() {
         let right = answer == [0x20, 2, 0, 1] || (level > 5 && answer == [0x20, 3, 0, 0x84, 0]);
         assert!(right, "level {level}: {answer:02x?}");
     }
+
     // The old name belongs to level 3 alone.
     for level in [0, 1, 2, 4, 5, 6, 127] {
         let mut client = server.open();
@@ -112,6 +115,7 @@ fn mqtt311_3_1_2_2_an_unknown_level_is_answered_with_code_1() {
         let right = answer.is_empty() || answer == [0x20, 2, 0, 1];
         assert!(right, "level {level}: {answer:02x?}");
     }
+
     assert!(server.sessions().is_empty());
 }
 
@@ -190,6 +194,7 @@ fn mqtt311_3_1_2_18_user_name_and_password_are_there_as_the_flags_say() {
     ] {
         closed_without_a_word(&server, by_hand(flags, strings));
     }
+
     for (flags, strings) in [
         (0x02, &["client"][..]),
         (0x82, &["client", "user"]),
@@ -279,14 +284,17 @@ fn mqtt311_3_1_3_2_the_client_identifier_names_the_session() {
         "clien",
         "cli\u{e9}nt",
     ];
+
     for name in names {
         let mut client = server.begin(&kept(name));
         client.subscribe(&format!("for/{name}"), 1);
         client.disconnect();
     }
+
     for name in names {
         publisher.publish(&format!("for/{name}"), name, 1);
     }
+
     for name in names {
         let mut client = server.resume(&kept(name));
         assert_eq!(client.receive().text(), name);
@@ -312,12 +320,15 @@ fn mqtt311_3_1_3_4_strings_of_connect_are_well_formed() {
         closed_without_a_word(&server, v311("client").will(will).bytes());
         closed_without_a_word(&server, v311("client").user(bad).password("p").bytes());
     }
+
     assert!(server.sessions().is_empty());
+
     // Neither a will message nor a password is a string.
     for any in ILL_FORMED.into_iter().chain(NUL) {
         let connect = v311("client").will(Will::new("topic", any));
         server.connect(&connect.user("user").password(any));
     }
+
     // Four bytes, the largest value, and what is no character but allowed.
     for good in ["\u{1f600}", "\u{10ffff}", "\u{d7ff}\u{e000}"] {
         let will = Will::new(good, "message");
@@ -360,11 +371,13 @@ fn mqtt311_3_1_3_6_clients_without_identifier_get_one_each() {
     for client in &mut clients {
         client.subscribe("t", 0);
     }
+
     publisher.publish("t", "p", 1);
     for client in &mut clients {
         client.expect_message("t", "p");
         client.expect_nothing();
     }
+
     let mut names: Vec<_> = server
         .clients()
         .iter()
@@ -392,9 +405,11 @@ fn mqtt311_3_1_4_1_a_connect_out_of_shape_is_closed() {
     for length in 0..body.len() {
         closed_without_a_word(&server, packet(0x10, &body[..length]));
     }
+
     for more in [&b"x"[..], b"\0\0", b"\0\x01x"] {
         closed_without_a_word(&server, packet(0x10, [&body, more].concat()));
     }
+
     // The same cut off by the end of the stream.
     let bytes = full().bytes();
     for length in 0..bytes.len() {
@@ -403,6 +418,7 @@ fn mqtt311_3_1_4_1_a_connect_out_of_shape_is_closed() {
         client.end();
         assert!(client.read_all().is_empty(), "{length}");
     }
+
     assert!(server.sessions().is_empty());
     server.connect(&full()).expect_nothing();
 }
@@ -420,6 +436,7 @@ fn mqtt311_3_1_4_5_nothing_behind_a_refused_connect_is_processed() {
         vec![0xc0, 0],
     ]
     .concat();
+
     for (refused, answer) in [
         (kept("bad id").will(will.clone()), &[0x20, 2, 0, 2][..]),
         (kept("").will(will.clone()), &[0x20, 2, 0, 2]),
@@ -428,6 +445,7 @@ fn mqtt311_3_1_4_5_nothing_behind_a_refused_connect_is_processed() {
         let mut client = server.say([refused.bytes(), behind.clone()].concat());
         assert_eq!(client.read_all(), answer);
     }
+
     watcher.expect_nothing();
     assert!(server.retained("#").is_empty());
     assert_eq!(server.sessions().len(), 1);
@@ -443,6 +461,7 @@ fn u311_09_packets_may_follow_connect_at_once() {
         Publish::new("t", "p").qos(1, 2).bytes_for(4),
         vec![0xc0, 0],
     ];
+
     for size in [1, 7, 1000] {
         let mut client = server.open();
         client.send_in_pieces(packets.concat(), size);

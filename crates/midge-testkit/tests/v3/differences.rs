@@ -33,14 +33,18 @@ fn v31_02_the_client_identifier_is_not_empty_and_may_be_long() {
         let mut client = server.say(v31("").clean(clean).bytes());
         assert_eq!(client.read_all(), [0x20, 2, 0, 2], "clean {clean}");
     }
+
     assert!(server.sessions().is_empty());
     for length in [1, 23, 24, 200] {
         server.connect(&v31(&"x".repeat(length))).disconnect();
     }
+
     let strict = broker_set(&[("strict.v31_client_id", "true")]);
     strict.connect(&v31(&"x".repeat(23))).disconnect();
+
     // Characters are counted, not bytes.
     strict.connect(&v31(&"\u{e9}".repeat(23))).disconnect();
+
     let mut client = strict.say(v31(&"x".repeat(24)).bytes());
     assert_eq!(client.read_all(), [0x20, 2, 0, 2]);
     strict
@@ -58,13 +62,17 @@ fn v31_03_session_present_is_not_told() {
     first.subscribe("t", 1);
     first.disconnect();
     publisher.publish("t", "p", 1);
+
     let mut again = server.open();
     again.send(connect.bytes());
+
     let connack = again.expect_connack();
     assert!(connack.code == 0 && !connack.session_present, "{connack:?}");
+
     // And yet it was resumed.
     assert_eq!(again.receive().text(), "p");
     again.cut();
+
     let mut raw = server.say(connect.bytes());
     raw.end();
     assert_eq!(raw.read_all(), [0x20, 2, 0, 0]);
@@ -108,6 +116,7 @@ fn v31_07_user_name_and_password_may_be_missing_at_the_end() {
         let body = Wire::new().text("MQIsdp").u8(3).u8(flags).u16(0);
         strings.iter().fold(body, Wire::text).packet(0x10)
     };
+
     for (flags, strings) in [
         (0x82, &["client"][..]),
         (0xc2, &["client"]),
@@ -118,6 +127,7 @@ fn v31_07_user_name_and_password_may_be_missing_at_the_end() {
         assert_eq!(client.expect_connack().code, 0, "{flags:#x} {strings:?}");
         client.disconnect();
     }
+
     // Half a string is another matter, and so is one too many.
     let cut = Wire::new()
         .text("MQIsdp")
@@ -149,22 +159,26 @@ fn v31_09_requests_may_say_that_they_are_sent_again() {
         client.send(request.clone().packet(first));
         assert_eq!(client.expect_suback(1).codes, [2]);
     }
+
     client.send(Publish::new("other", "p").qos(2, 7).bytes_for(3));
     client.expect_ack(Kind::Pubrec, 7);
     for first in [0x62, 0x6a] {
         client.send([first, 2, 0, 7]);
         client.expect_ack(Kind::Pubcomp, 7);
     }
+
     for first in [0xa2, 0xaa] {
         client.send(Wire::new().u16(2).text("t").packet(first));
         client.expect_unsuback(2);
     }
+
     // QoS 1 is demanded even so, and 3.1.1 clients may not.
     for first in [0x80, 0x84, 0x88] {
         let mut client = server.connect(&v31("wrong"));
         client.send(request.clone().packet(first));
         client.expect_closed();
     }
+
     crate::closes(&server, request.packet(0x8a));
     crate::closes(&server, [0x6a, 2, 0, 7]);
 }
@@ -200,8 +214,10 @@ fn v31_10_a_denied_subscription_looks_granted_and_is_not() {
         .filter("denied/1", 0)
         .filter("t", 1)
         .filter("denied/2", 2);
+
     // There is no code for a failure; the reader of these tests knows that too.
     assert_eq!(client.request(&mixed).codes, [0, 1, 2]);
+
     let filters: Vec<String> = server
         .subscriptions(Some("client"))
         .iter()
@@ -211,6 +227,7 @@ fn v31_10_a_denied_subscription_looks_granted_and_is_not() {
     for topic in ["denied/1", "denied/2", "t"] {
         server.publish(topic, "p").expect("a host may");
     }
+
     client.expect_message("t", "p");
     client.expect_nothing();
 }
@@ -294,6 +311,7 @@ fn bridge(server: &Server, version: u8, client_id: &str) -> Client {
 fn v31_18_a_bridge_gets_nothing_of_its_own_and_the_retain_flag_as_published() {
     let server = broker();
     let mut other = server.client("other");
+
     for version in [3, 4] {
         let mut bridge = bridge(&server, version, "bridge");
         assert_eq!(bridge.expect_connack().code, 0);

@@ -13,6 +13,7 @@ fn mqtt311_4_8_0_1_a_violation_ends_its_connection_and_no_other() {
     let mut watcher = watcher(&server, "will");
     let mut pair = crate::client(&server, "pair");
     pair.subscribe("pair", 2);
+
     let vectors: [&[u8]; 22] = [
         &[0x30, 0],
         &[0x30, 2, 0, 0],
@@ -39,6 +40,7 @@ fn mqtt311_4_8_0_1_a_violation_ends_its_connection_and_no_other() {
         &[0x30, 0xff, 0xff, 0xff, 0xff, 0x01],
         &[0xc0, 0x80, 0x80, 0x80, 0x80, 0x00],
     ];
+
     for version in [3, 4] {
         for bytes in vectors {
             let connect = midge_testkit::Connect::new(version, "wrong");
@@ -49,6 +51,7 @@ fn mqtt311_4_8_0_1_a_violation_ends_its_connection_and_no_other() {
             pair.expect_nothing();
         }
     }
+
     pair.publish("pair", "p", 2);
     assert_eq!(pair.receive().text(), "p");
     watcher.expect_nothing();
@@ -105,6 +108,7 @@ fn mqtt311_4_8_0_2_an_error_inside_ends_the_connection_without_acknowledgement()
         };
         Client::connect(listener, &connect).0
     };
+
     let mut other = connect("other", false);
     other.subscribe("#", 2);
     for (round, qos) in [(1, 0), (2, 1), (3, 2)] {
@@ -115,6 +119,7 @@ fn mqtt311_4_8_0_2_an_error_inside_ends_the_connection_without_acknowledgement()
         other.expect_nothing();
         assert_eq!(broker.stats().panics, round);
     }
+
     let mut client = connect("client", false);
     client.send(Publish::new("fine", "p").qos(2, 1).bytes_for(4));
     client.expect_ack(Kind::Pubrec, 1);

@@ -15,7 +15,9 @@ fn mqtt311_2_2_2_1_the_broker_sets_reserved_flags_as_prescribed() {
     client.expect_connack();
     client.expect_suback(1);
     publisher.publish("t", "p", 2);
+
     let message = client.expect_message("t", "p");
+
     // Every type once; the first bytes are looked at.
     client.send(ack(Kind::Pubrec, message.id));
     client.send(ack(Kind::Pubcomp, message.id));
@@ -26,6 +28,7 @@ fn mqtt311_2_2_2_1_the_broker_sets_reserved_flags_as_prescribed() {
     client.send([0xa2, 5, 0, 8, 0, 1, b'u']);
     client.send([0xc0, 0]);
     client.end();
+
     let [high, low] = message.id.to_be_bytes();
     let expected = [
         &[0x62, 2, high, low][..],
@@ -44,7 +47,9 @@ fn mqtt311_2_2_2_1_the_broker_sets_reserved_flags_as_prescribed() {
         got.push(packet);
         rest = after;
     }
+
     got.sort_unstable();
+
     let mut expected = expected.to_vec();
     expected.sort_unstable();
     assert_eq!(got, expected);
@@ -65,15 +70,18 @@ fn mqtt311_2_2_2_2_wrong_flags_end_the_connection() {
         (0xc0, Wire::new(), 0),
         (0xe0, Wire::new(), 0),
     ];
+
     for (kind, body, right) in bodies {
         for flags in (0..16).filter(|flags| *flags != right) {
             closes(&server, body.clone().packet(kind | flags));
         }
     }
+
     for flags in 1..16 {
         let mut client = server.say(midge_testkit::packet(0x10 | flags, v311("c").body()));
         client.expect_closed();
     }
+
     assert!(server.subscriptions(None).is_empty());
 }
 

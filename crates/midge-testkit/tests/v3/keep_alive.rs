@@ -81,6 +81,7 @@ fn mqtt311_3_1_2_24_every_packet_of_the_client_counts() {
         step();
         client.unsubscribe(&["t"]);
     }
+
     server.pass_ms(3_100);
     client.expect_closed();
 }

@@ -15,11 +15,14 @@ fn mqtt311_4_6_0_1_messages_are_sent_again_in_their_order() {
     for number in 0..30u8 {
         publisher.publish("t", [number], 1 + number % 2);
     }
+
     let sent: Vec<Message> = (0..30).map(|_| subscriber.expect_publish()).collect();
+
     // Some in the middle are done, out of order.
     for number in [17, 4, 5, 29, 0] {
         subscriber.acknowledge(&sent[number]);
     }
+
     subscriber.cut();
     publisher.publish("t", [30], 1);
     for _ in 0..2 {
@@ -63,6 +66,7 @@ fn mqtt311_4_6_0_4_pubrels_follow_the_order_of_pubrecs() {
     for number in 0..20u8 {
         publisher.publish("t", [number], 2);
     }
+
     let ids: Vec<u16> = (0..20).map(|_| subscriber.expect_publish().id).collect();
     let order: Vec<u16> = (0..20).map(|n| ids[n * 7 % 20]).collect();
     let bytes: Vec<u8> = order.iter().flat_map(|id| ack(Kind::Pubrec, *id)).collect();
@@ -70,7 +74,9 @@ fn mqtt311_4_6_0_4_pubrels_follow_the_order_of_pubrecs() {
     for id in &order {
         subscriber.expect_ack(Kind::Pubrel, *id);
     }
+
     subscriber.cut();
+
     // None is lost with the connection.
     let mut subscriber = server.resume(&kept("client"));
     let mut again: Vec<u16> = (0..20)
@@ -80,6 +86,7 @@ fn mqtt311_4_6_0_4_pubrels_follow_the_order_of_pubrecs() {
         })
         .collect();
     again.sort_unstable();
+
     let mut ids = ids;
     ids.sort_unstable();
     assert_eq!(again, ids);
@@ -91,8 +98,10 @@ fn mqtt311_4_6_0_6_messages_of_one_client_arrive_in_order() {
     let server = broker();
     let mut plain = client(&server, "plain");
     plain.subscribe("t/1", 2);
+
     let mut wild = client(&server, "wild");
     wild.request(&Subscribe::new(0).filter("t/+", 2).filter("t/#", 1));
+
     let mut publisher = client(&server, "publisher");
     for qos in 0..3 {
         let numbers = 0..150u16;
@@ -129,6 +138,7 @@ fn mqtt311_4_6_0_6_mixed_qos_is_held_in_one_order_for_an_absent_session() {
     let mut subscriber = server.begin(&kept("client"));
     subscriber.subscribe("#", 2);
     subscriber.disconnect();
+
     let mut publishers: Vec<_> = (0..3)
         .map(|number| client(&server, &format!("publisher {number}")))
         .collect();
@@ -143,13 +153,16 @@ fn mqtt311_4_6_0_6_mixed_qos_is_held_in_one_order_for_an_absent_session() {
         );
         expected.push(vec![number]);
     }
+
     let payloads = |messages: Vec<Message>| -> Vec<Vec<u8>> {
         messages
             .into_iter()
             .map(|message| message.payload)
             .collect()
     };
+
     assert_eq!(payloads(live.drain()), expected);
+
     let mut subscriber = server.resume(&kept("client"));
     assert_eq!(payloads(subscriber.drain()), expected);
 }

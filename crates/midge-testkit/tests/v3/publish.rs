@@ -11,6 +11,7 @@ use crate::{ILL_FORMED, NUL, client, closes, kept, watcher};
 fn mqtt311_3_3_1_1_dup_is_set_when_the_broker_sends_again() {
     let server = broker();
     let mut publisher = client(&server, "publisher");
+
     for qos in 1..3 {
         let mut subscriber = server.begin(&kept("client"));
         subscriber.subscribe("t", qos);
@@ -85,6 +86,7 @@ fn mqtt311_3_3_2_1_the_topic_is_a_whole_well_formed_string() {
             closes(&server, packet(0x30 | (qos << 1), &body[..length]));
         }
     }
+
     watcher.expect_nothing();
     assert!(server.retained("#").is_empty());
 }
@@ -211,6 +213,7 @@ fn mqtt311_3_3_5_2_a_denied_publish_is_acknowledged_and_dropped() {
         client.publish("allowed", "p", 2);
         assert_eq!(watcher.receive().topic, "allowed");
     }
+
     assert!(server.retained("#").is_empty());
 }
 
@@ -222,6 +225,7 @@ fn mqtt311_2_3_1_1_identifier_0_is_a_violation() {
     for qos in 1..3 {
         closes(&server, Publish::new("t", "p").qos(qos, 0).bytes_for(4));
     }
+
     closes(&server, Subscribe::new(0).filter("t", 0).bytes_for(4));
     closes(
         &server,
@@ -230,7 +234,9 @@ fn mqtt311_2_3_1_1_identifier_0_is_a_violation() {
     for kind in [Kind::Puback, Kind::Pubrec, Kind::Pubrel, Kind::Pubcomp] {
         closes(&server, ack(kind, 0));
     }
+
     watcher.expect_nothing();
+
     // Towards clients: the host's messages have identifiers too.
     for number in 0..10u8 {
         let message = server.message("t").payload(vec![number]);

@@ -13,6 +13,7 @@ fn mqtt311_3_3_1_5_a_retained_message_is_stored_with_its_qos() {
     for qos in 0..3 {
         publisher.retain(&format!("t/{qos}"), [qos], qos);
     }
+
     publisher.disconnect();
     for granted in 0..3 {
         let mut late = client(&server, "late");
@@ -41,6 +42,7 @@ fn mqtt311_3_3_1_6_a_new_subscription_gets_the_last_one_of_each_topic() {
             publisher.retain(&format!("a/{number}"), format!("{number} {round}"), 1);
         }
     }
+
     publisher.retain("b/1", "other", 1);
     for filter in ["a/#", "a/+"] {
         let mut late = client(&server, "late");
@@ -56,6 +58,7 @@ fn mqtt311_3_3_1_6_a_new_subscription_gets_the_last_one_of_each_topic() {
         assert_eq!(topics.len(), 100);
         late.expect_nothing();
     }
+
     let mut late = client(&server, "late");
     late.subscribe("a/7", 1);
     assert_eq!(late.receive().text(), "7 1");
@@ -116,6 +119,7 @@ fn mqtt311_3_3_1_10_an_empty_payload_clears() {
         late.subscribe("t", 2);
         late.expect_nothing();
     }
+
     // With nothing to clear it is a message like any other, and not stored.
     publisher.retain("never/used", "", 1);
     assert!(server.retained("#").is_empty());

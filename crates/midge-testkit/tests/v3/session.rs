@@ -15,14 +15,17 @@ fn mqtt311_3_1_2_4_a_session_is_stored_and_resumed() {
     assert_eq!(subscriber.request(&both).codes, [1, 2]);
     subscriber.disconnect();
     publisher.publish("a/x", "1", 1);
+
     let mut subscriber = server.resume(&kept("client"));
     assert_eq!(subscriber.receive().text(), "1");
     subscriber.cut();
     publisher.publish("b", "2", 2);
+
     let mut subscriber = server.resume(&kept("client"));
     let message = subscriber.receive();
     assert_eq!((message.text().as_str(), message.qos), ("2", 2));
     publisher.publish("a/y", "3", 2);
+
     let message = subscriber.receive();
     assert_eq!((message.text().as_str(), message.qos), ("3", 1));
     subscriber.expect_nothing();
@@ -33,6 +36,7 @@ fn mqtt311_3_1_2_4_a_session_is_stored_and_resumed() {
 fn mqtt311_3_1_2_5_messages_wait_for_the_session() {
     let server = broker();
     let mut publisher = client(&server, "publisher");
+
     for clean_end in [true, false] {
         let name = format!("client {clean_end}");
         let mut subscriber = server.begin(&kept(&name));
@@ -112,21 +116,26 @@ fn mqtt311_4_1_0_1_time_does_not_end_a_session() {
     let mut subscriber = server.begin(&kept("client"));
     subscriber.subscribe("t", 2);
     publisher.publish("t", "sent", 2);
+
     let sent = subscriber.expect_message("t", "sent");
+
     // While it is connected,
     server.pass(u64::from(u32::MAX));
     subscriber.send(ack(Kind::Pubrec, sent.id));
     subscriber.expect_ack(Kind::Pubrel, sent.id);
     subscriber.cut();
     publisher.publish("t", "queued", 1);
+
     // and while it is not.
     for _ in 0..3 {
         server.pass(u64::from(u32::MAX));
     }
+
     let mut subscriber = server.resume(&kept("client"));
     subscriber.expect_ack(Kind::Pubrel, sent.id);
     subscriber.send(ack(Kind::Pubcomp, sent.id));
     assert_eq!(subscriber.receive().text(), "queued");
+
     // A clean session keeps its state just as long as it is connected.
     let mut clean = client(&server, "clean");
     clean.subscribe("t", 1);
@@ -174,10 +183,12 @@ fn mqtt311_4_5_0_1_every_matching_session_gets_the_message() {
         subscriber.subscribe(filter, 2);
         online.push(subscriber);
     }
+
     let mut publisher = client(&server, "publisher");
     publisher.publish("t/x", "1", 1);
     publisher.publish("t/x", "2", 2);
     publisher.cut();
+
     let offline =
         (0..filters.len()).map(|number| server.resume(&kept(&format!("offline {number}"))));
     for mut subscriber in offline.collect::<Vec<_>>().into_iter().chain(online) {
@@ -203,6 +214,7 @@ fn interrupted(server: &Server) -> InFlight {
     publisher.publish("t", "released", 2);
     publisher.publish("t", "one", 1);
     publisher.publish("t", "two", 2);
+
     let released = subscriber.expect_message("t", "released").id;
     let qos1 = subscriber.expect_message("t", "one").id;
     let qos2 = subscriber.expect_message("t", "two").id;
@@ -233,6 +245,7 @@ fn mqtt311_4_4_0_1_what_is_open_is_sent_again_with_its_identifier() {
         assert!(![open.qos1, open.qos2, open.released].contains(&waiting.id));
         subscriber.cut();
     }
+
     let mut subscriber = server.resume(&kept("client"));
     subscriber.expect_ack(Kind::Pubrel, open.released);
     subscriber.send(ack(Kind::Pubcomp, open.released));
@@ -240,7 +253,9 @@ fn mqtt311_4_4_0_1_what_is_open_is_sent_again_with_its_identifier() {
         let message = subscriber.receive();
         assert!(message.dup && message.text() == text, "{message:?}");
     }
+
     subscriber.cut();
+
     // All is done now.
     server.resume(&kept("client")).expect_nothing();
 }

@@ -107,6 +107,7 @@ fn mqtt311_3_8_4_3_the_flow_goes_on_while_a_subscription_is_replaced() {
     let server = broker();
     let mut publisher = client(&server, "publisher");
     publisher.retain("t", "r", 1);
+
     let mut subscriber = client(&server, "client");
     subscriber.subscribe("t", 1);
     assert_eq!(subscriber.receive().text(), "r");
@@ -152,6 +153,7 @@ fn mqtt311_3_8_4_3_the_flow_goes_on_while_a_subscription_is_replaced() {
             publisher.expect_ack(midge_testkit::Kind::Puback, number + 1);
         }
     }
+
     assert_eq!(server.subscriptions(Some("client")).len(), 1);
     subscriber.expect_nothing();
 }
@@ -288,9 +290,11 @@ fn mqtt311_3_9_3_2_limits_of_one_client_become_0x80() {
         .filter("+/a", 1)
         .filter("a", 1);
     assert_eq!(client.request(&request).codes, [1, 0x80, 1, 0x80, 1]);
+
     // One filter more than a packet may have ends the connection without a word.
     client.send(request.filter("b", 1).bytes_for(4));
     client.expect_closed();
+
     let connect = Connect::new(4, "client").user("u").password([b'x'; 1000]);
     server.say(connect.bytes()).expect_closed();
 }

@@ -36,16 +36,20 @@ fn mqtt311_3_1_4_2_the_new_connection_goes_on_with_the_session() {
     old.subscribe("t", 2);
     publisher.publish("t", "1", 1);
     publisher.publish("t", "2", 2);
+
     let one = old.expect_message("t", "1");
     let two = old.expect_message("t", "2");
     let mut new = server.resume(&kept("client"));
+
     // What the older connection says now counts for nothing.
     old.send(ack(Kind::Puback, one.id));
     old.send(ack(Kind::Pubrec, two.id));
     old.send(Publish::new("t", "too late").qos(1, 5).bytes_for(4));
     old.expect_closed();
+
     let again = new.expect_message("t", "1");
     assert!(again.dup && again.id == one.id, "{again:?}");
+
     let again = new.expect_message("t", "2");
     assert!(again.dup && again.id == two.id, "{again:?}");
     publisher.publish("t", "3", 1);
@@ -74,6 +78,7 @@ fn mqtt311_3_1_4_2_of_many_connections_the_last_one_stays() {
             client.expect_closed();
         }
     }
+
     last.expect_nothing();
     assert_eq!(server.clients().len(), 1);
 }

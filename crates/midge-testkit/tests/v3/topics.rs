@@ -83,6 +83,7 @@ fn mqtt311_3_3_2_3_filters_match_what_the_standard_says() {
     ];
     let server = broker();
     let mut publisher = client(&server, "publisher");
+
     for (filter, matching) in table {
         let mut subscriber = client(&server, "client");
         subscriber.subscribe(filter, 1);
@@ -107,6 +108,7 @@ fn mqtt311_3_3_2_3_forwarded_topics_match_the_filter_whatever_they_are() {
             _ => false,
         }
     }
+
     let mut state = 0x1234_5678_9abc_def1u64;
     let mut below = |limit: u64| {
         state ^= state << 13;
@@ -114,12 +116,14 @@ fn mqtt311_3_3_2_3_forwarded_topics_match_the_filter_whatever_they_are() {
         state ^= state << 17;
         state % limit
     };
+
     let mut levels = |words: &[&'static str]| -> Vec<&'static str> {
         let count = 1 + below(4);
         (0..count)
             .map(|_| words[below(words.len() as u64) as usize])
             .collect()
     };
+
     let server = broker();
     let mut publisher = client(&server, "publisher");
     for _ in 0..60 {
@@ -154,6 +158,7 @@ fn mqtt311_3_3_2_3_forwarded_topics_match_the_filter_whatever_they_are() {
 #[test]
 fn mqtt311_4_7_2_1_leading_wildcards_do_not_see_dollar_topics() {
     let server = broker();
+
     for version in [3, 4] {
         let mut client = server.connect(&midge_testkit::Connect::new(version, "client"));
         for filter in ["#", "+/x", "+/#", "+", "+/+"] {

@@ -21,21 +21,26 @@ fn offline_messages_come_in_order_and_redelivery_has_dup() {
     let mut client = server.connect(&kept);
     client.subscribe("t", 1);
     client.cut();
+
     let mut publisher = crate::client(&server, "publisher");
     for n in 0..500 {
         publisher.publish("t", n.to_string(), 1);
     }
+
     let mut client = server.resume(&kept);
     for n in 0..250 {
         assert_eq!(client.expect_publish().text(), n.to_string());
     }
+
     client.cut();
+
     let mut client = server.resume(&kept);
     for n in 0..500 {
         let message = client.receive();
         assert_eq!(message.text(), n.to_string());
         assert!(message.dup || n >= 250, "{n}");
     }
+
     client.expect_nothing();
 }
 
@@ -81,6 +86,7 @@ fn payloads_of_every_size_go_through() {
     let server = broker();
     let mut client = watcher(&server, "t");
     let mut publisher = crate::client(&server, "publisher");
+
     for size in [
         0,
         1,
@@ -154,6 +160,7 @@ fn identifiers_of_the_two_directions_do_not_mix() {
         .qos(midge::QoS::ExactlyOnce)
         .send()
         .unwrap();
+
     let message = client.expect_message("to c", "p");
     client.send(Publish::new("from c", "p").qos(2, message.id).bytes_for(4));
     client.expect_ack(Kind::Pubrec, message.id);

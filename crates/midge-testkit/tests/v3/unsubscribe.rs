@@ -47,6 +47,7 @@ fn mqtt311_3_10_4_1_filters_are_compared_character_by_character() {
     let mut publisher = client(&server, "publisher");
     let mut client = client(&server, "client");
     client.subscribe("a/#", 1);
+
     // These match the same topics, or look alike, and are other filters.
     client.unsubscribe(&["a/b", "a/+", "#", "a", "A/#", "a/", "/a/#", "+/#"]);
     publisher.publish("a/b", "1", 1);
@@ -54,6 +55,7 @@ fn mqtt311_3_10_4_1_filters_are_compared_character_by_character() {
     client.unsubscribe(&["a/#"]);
     publisher.publish("a/b", "2", 1);
     client.expect_nothing();
+
     // Only the one that is named goes.
     let both = Subscribe::new(0).filter("a/#", 1).filter("a/+", 1);
     client.request(&both);
@@ -70,6 +72,7 @@ fn mqtt311_3_10_4_2_nothing_comes_after_unsuback() {
     let server = broker();
     let mut publisher = client(&server, "publisher");
     let mut client = client(&server, "client");
+
     for round in 0..20 {
         client.subscribe("t", 0);
         let flood: Vec<u8> = (0..50u8)
@@ -101,16 +104,20 @@ fn mqtt311_3_10_4_3_begun_deliveries_are_finished() {
     client.subscribe("t", 2);
     publisher.publish("t", "two", 2);
     publisher.publish("t", "one", 1);
+
     let two = client.expect_message("t", "two");
     let one = client.expect_message("t", "one");
     client.unsubscribe(&["t"]);
     client.send(ack(Kind::Pubrec, two.id));
     client.expect_ack(Kind::Pubrel, two.id);
+
     // The flows outlive the connection as ever.
     client.cut();
+
     let mut client = server.resume(&crate::kept("client"));
     client.expect_ack(Kind::Pubrel, two.id);
     client.send(ack(Kind::Pubcomp, two.id));
+
     let again = client.receive();
     assert!(again.dup && again.id == one.id, "{again:?}");
     publisher.publish("t", "new", 2);

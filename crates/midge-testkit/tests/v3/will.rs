@@ -115,6 +115,7 @@ fn mqtt311_3_1_2_17_a_will_with_retain_is_stored() {
         let message = live.receive();
         assert_eq!((message.retain, message.qos), (false, qos), "{message:?}");
     }
+
     let mut late = client(&server, "late");
     late.subscribe("will/#", 2);
     for _ in 0..3 {
@@ -122,6 +123,7 @@ fn mqtt311_3_1_2_17_a_will_with_retain_is_stored() {
         assert!(message.retain, "{message:?}");
         assert_eq!(message.topic, format!("will/{}", message.qos));
     }
+
     // An empty one clears.
     let will = Will::new("will/1", "").retain();
     server.connect(&v311("mortal").will(will)).cut();

@@ -36,6 +36,7 @@ impl Hooks for Rules {
         let password = text(request.password.as_deref());
         let seen = format!("{} {user} {password}", client.client_id);
         self.seen.lock().expect("no panic before").push(seen);
+
         let deny = |reason| Verdict::Deny(Refusal::new(reason));
         match (user, password.as_str()) {
             ("user" | "-", "password") if &*client.client_id == "owned" && user == "-" => {
@@ -115,6 +116,7 @@ fn mqtt_3_1_4_2_who_is_refused_gets_a_code_and_is_closed() {
     let (server, _) = ruled();
     let connect = allowed("client").expiry(600);
     server.begin(&connect).disconnect();
+
     let unknown = Connect::v5("client").user("nobody").password("password");
     let wrong = Connect::v5("client").user("user").password("wrong");
     let none = Connect::v5("client");
@@ -131,6 +133,7 @@ fn mqtt_3_1_4_2_who_is_refused_gets_a_code_and_is_closed() {
             );
         }
     }
+
     server.resume(&connect);
 }
 
@@ -163,8 +166,10 @@ fn mqtt_3_1_3_1_the_authenticator_sees_what_the_client_sent() {
         .connect(&Connect::v5("no user").password("password"))
         .disconnect();
     server.connect(&allowed("owned")).disconnect();
+
     let stranger = Connect::v5("owned").password("password");
     server.say(stranger.bytes()).expect_refused(0x87);
+
     let seen = rules.seen.lock().expect("no panic before").clone();
     assert_eq!(
         seen,
@@ -231,6 +236,7 @@ fn nn5_089_a_denied_publish_is_refused_and_the_connection_stays() {
         watcher.expect_message("allowed", "p");
         client.expect_nothing();
     }
+
     assert!(server.retained("#").is_empty());
 }
 
@@ -240,6 +246,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_free() {
     let (server, _) = ruled();
     let mut watcher = server.connect(&allowed("watcher"));
     watcher.subscribe("#", 2);
+
     let mut client = server.connect(&allowed("client"));
     client.send(Publish::new("denied/x", "1").qos(2, 7).bytes());
     assert_eq!(client.expect_ack(Kind::Pubrec, 7).code, 0x87);
@@ -262,6 +269,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_free() {
 fn mqtt_3_8_4_7_a_denied_filter_gets_its_code_and_nothing_else() {
     let (server, _) = ruled();
     let mut publisher = server.connect(&allowed("publisher"));
+
     for limit in [u32::MAX, 13] {
         let mut client = server.connect(&allowed("client").maximum_packet_size(limit));
         let mixed = Subscribe::new(0)
@@ -332,7 +340,9 @@ fn nn5_040_a_client_that_is_not_let_in_yet_cannot_fill_memory() {
     while rules.waiting.lock().expect("no panic before").is_empty() {
         other.expect_nothing();
     }
+
     let before = server.stats().bytes_received;
+
     // As much as the sockets take, and not a byte more, is on its way.
     let flood = Publish::new("t", vec![b'x'; 60_000]).bytes();
     let sent = client.send_what_is_taken(&flood, 64 << 20);
@@ -341,8 +351,10 @@ fn nn5_040_a_client_that_is_not_let_in_yet_cannot_fill_memory() {
         "the broker took {sent} bytes of an unknown client"
     );
     other.expect_nothing();
+
     let read = server.stats().bytes_received - before;
     assert!(read < 1 << 20, "{read} bytes were read");
+
     let resolver = rules.waiting.lock().expect("no panic before").pop();
     resolver
         .expect("a resolver")
@@ -357,27 +369,33 @@ fn nn5_151_a_slow_hook_holds_up_its_client_only() {
     let (server, rules) = ruled();
     let mut watcher = server.connect(&allowed("watcher"));
     watcher.subscribe("#", 1);
+
     let mut client = server.connect(&allowed("client").keep_alive(2));
     client.send(Publish::new("slow", "p").qos(1, 1).bytes());
     client.send([0xc0, 0]);
     while rules.waiting.lock().expect("no panic before").is_empty() {
         watcher.expect_nothing();
     }
+
     let mut other = server.connect(&allowed("other"));
     other.publish("t", "p", 1);
     assert_eq!(watcher.receive().topic, "t");
+
     // The time that the host takes is not the client's silence.
     server.pass(4);
+
     let resolver = rules.waiting.lock().expect("no panic before").pop();
     resolver.expect("a resolver").allow();
     client.expect_ack(Kind::Puback, 1);
     client.expect_pingresp();
     assert_eq!(watcher.receive().topic, "slow");
+
     // No answer in time is a no.
     client.send(Publish::new("slow", "q").qos(1, 2).bytes());
     while rules.waiting.lock().expect("no panic before").is_empty() {
         watcher.expect_nothing();
     }
+
     server.pass(6);
     assert_eq!(client.expect_ack(Kind::Puback, 2).code, 0x87);
     client.expect_nothing();
@@ -388,6 +406,7 @@ fn nn5_151_a_slow_hook_holds_up_its_client_only() {
 #[test]
 fn nn5_141_older_clients_get_the_codes_they_know() {
     let (server, _) = ruled();
+
     for version in [3, 4] {
         let connect = |user: &str, password: &str| {
             Connect::new(version, "client")

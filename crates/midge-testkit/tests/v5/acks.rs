@@ -26,6 +26,7 @@ fn release(client: &mut Client, id: u16) {
 #[test]
 fn mqtt_3_4_2_1_acknowledgements_have_codes_of_their_tables() {
     let server = broker();
+
     // That those of the broker have is what every read of the client checks.
     for (kind, codes) in [
         (
@@ -55,6 +56,7 @@ fn nn5_087_acknowledgements_come_in_three_lengths() {
     let server = broker();
     let mut client = server.client("client");
     client.subscribe("t", 2);
+
     let mut publisher = server.client("publisher");
     let told = props().text(id::REASON_STRING, "because").user("n", "v");
     let forms: [Form; 4] = [
@@ -63,6 +65,7 @@ fn nn5_087_acknowledgements_come_in_three_lengths() {
         |kind, id, _| ack_full(kind, id, 0, &props()),
         |kind, id, told| ack_full(kind, id, 0, told),
     ];
+
     for form in forms {
         publisher.publish("t", "1", 1);
         let message = client.expect_publish();
@@ -120,14 +123,17 @@ fn mqtt_4_3_2_3_a_qos_1_message_is_open_until_its_puback() {
     let server = broker();
     let mut client = server.begin(&persistent());
     client.subscribe("t", 1);
+
     let mut publisher = server.client("publisher");
     publisher.publish("t", "kept", 1);
     publisher.publish("t", "done", 1);
+
     let kept = client.expect_message("t", "kept");
     let done = client.expect_message("t", "done");
     client.send(ack(Kind::Puback, done.id));
     client.send(ack(Kind::Puback, 1234));
     client.cut();
+
     let mut client = server.resume(&persistent());
     let again = client.expect_message("t", "kept");
     assert!(again.dup && again.id == kept.id, "{again:?}");
@@ -143,6 +149,7 @@ fn mqtt_4_3_2_3_another_kind_of_acknowledgement_does_not_complete_it() {
     let server = broker();
     let mut client = server.begin(&persistent());
     client.subscribe("t", 2);
+
     let mut publisher = server.client("publisher");
     for (qos, wrong) in [(1, Kind::Pubrec), (1, Kind::Pubcomp), (2, Kind::Puback)] {
         publisher.publish("t", "kept", qos);
@@ -183,6 +190,7 @@ fn mqtt_4_3_3_3_a_qos_2_message_is_open_until_its_pubcomp() {
     let mut client = server.begin(&persistent());
     client.subscribe("t", 2);
     server.client("publisher").publish("t", "p", 2);
+
     let id = client.expect_message("t", "p").id;
     for _ in 0..3 {
         client.cut();
@@ -191,6 +199,7 @@ fn mqtt_4_3_3_3_a_qos_2_message_is_open_until_its_pubcomp() {
         assert!(again.dup && again.id == id && again.qos == 2, "{again:?}");
         client.expect_nothing();
     }
+
     client.send(ack(Kind::Pubrec, id));
     assert_eq!(client.expect_ack(Kind::Pubrel, id).code, 0);
     for _ in 0..3 {
@@ -199,6 +208,7 @@ fn mqtt_4_3_3_3_a_qos_2_message_is_open_until_its_pubcomp() {
         assert_eq!(client.expect_ack(Kind::Pubrel, id).code, 0);
         client.expect_nothing();
     }
+
     // A PUBREC that is repeated gets its PUBREL again.
     client.send(ack(Kind::Pubrec, id));
     assert_eq!(client.expect_ack(Kind::Pubrel, id).code, 0);
@@ -213,6 +223,7 @@ fn mqtt_4_3_3_4_pubrec_is_answered_by_pubrel_unless_it_refuses() {
     let server = broker();
     let mut client = server.begin(&persistent());
     client.subscribe("t", 2);
+
     let mut publisher = server.client("publisher");
     for code in [0x00, 0x10] {
         publisher.publish("t", "p", 2);
@@ -221,18 +232,21 @@ fn mqtt_4_3_3_4_pubrec_is_answered_by_pubrel_unless_it_refuses() {
         assert_eq!(client.expect_ack(Kind::Pubrel, id).code, 0);
         client.send(ack(Kind::Pubcomp, id));
     }
+
     for code in [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99] {
         publisher.publish("t", "p", 2);
         let id = client.expect_message("t", "p").id;
         client.send(ack_code(Kind::Pubrec, id, code));
         client.expect_nothing();
     }
+
     for code in [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99] {
         publisher.publish("t", "p", 1);
         let id = client.expect_message("t", "p").id;
         client.send(ack_code(Kind::Puback, id, code));
         client.expect_nothing();
     }
+
     client.cut();
     server.resume(&persistent()).expect_nothing();
 }
@@ -257,6 +271,7 @@ fn mqtt_4_3_3_10_a_repeated_qos_2_message_is_delivered_once() {
         client.cut();
         client = server.resume(&persistent());
     }
+
     release(&mut client, 9);
     watcher.expect_message("t", "once");
     watcher.expect_nothing();
@@ -298,6 +313,7 @@ fn nn5_005_identifiers_of_the_two_directions_are_apart() {
     let mut publisher = server.client("publisher");
     let mut client = server.client("client");
     client.subscribe("to client", 2);
+
     // The client's exchange is begun before, after or between the steps of the broker's.
     for step in 0..4 {
         publisher.publish("to client", "p", 2);
@@ -404,6 +420,7 @@ fn mqtt_4_6_0_1_acknowledgements_keep_the_order_of_the_messages() {
             client.expect_ack(kind, id);
         }
     }
+
     client.send(
         ids.iter()
             .flat_map(|id| ack(Kind::Pubrel, *id))
@@ -412,11 +429,14 @@ fn mqtt_4_6_0_1_acknowledgements_keep_the_order_of_the_messages() {
     for id in ids {
         client.expect_ack(Kind::Pubcomp, id);
     }
+
     client.subscribe("u", 2);
+
     let mut publisher = server.client("publisher");
     for _ in 0..4 {
         publisher.publish("u", "p", 2);
     }
+
     let mut ids: Vec<u16> = (0..4).map(|_| client.expect_message("u", "p").id).collect();
     ids.swap(0, 2);
     client.send(

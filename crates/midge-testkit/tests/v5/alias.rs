@@ -39,9 +39,11 @@ fn mqtt_3_1_2_27_without_a_maximum_there_are_no_aliases() {
         server.connect(&Connect::v5("zero").topic_alias_maximum(0)),
         server.connect(&Connect::new(4, "old")),
     ];
+
     for client in &mut clients {
         client.subscribe("topic", 1);
     }
+
     let mut publisher = server.client("publisher");
     publisher.send(Publish::new("topic", "0").alias(1).bytes());
     publisher.send(Publish::new("", "1").alias(1).bytes());
@@ -53,6 +55,7 @@ fn mqtt_3_1_2_27_without_a_maximum_there_are_no_aliases() {
             assert!(client.expect_message("topic", number).props.is_empty());
         }
     }
+
     for client in &mut clients {
         let message = client.receive();
         assert_eq!(
@@ -90,21 +93,27 @@ fn mqtt_3_3_2_7_aliases_of_the_broker_end_with_the_connection() {
         .topic_alias_maximum(9);
     let mut client = server.begin(&connect);
     client.subscribe("topic", 1);
+
     let mut publisher = server.client("publisher");
     for _ in 0..3 {
         publisher.publish("topic", "p", 1);
     }
+
     for _ in 0..3 {
         client.expect_publish();
     }
+
     client.cut();
+
     // The messages were aliased when they were sent first; the mapping must be told anew.
     let mut client = server.resume(&connect);
     assert_eq!(client.expect_publish().written_topic, "topic");
     for _ in 0..2 {
         assert_eq!(client.expect_publish().topic, "topic");
     }
+
     client.cut();
+
     let mut client = server.resume(&Connect::v5("client").expiry(600));
     for _ in 0..3 {
         assert_eq!(client.expect_publish().written_topic, "topic");

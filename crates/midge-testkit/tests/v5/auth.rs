@@ -190,6 +190,7 @@ fn mqtt_3_1_2_30_nothing_but_auth_and_disconnect_comes_before_connack() {
         expect_auth(&mut client, 0x18, "first?");
         client.expect_closed_with(&[0x82]);
     }
+
     let mut client = halfway(&server, &connect());
     client.send([0xe0, 0]);
     client.expect_closed();
@@ -249,6 +250,7 @@ fn nn5_123_other_packets_go_on_during_re_authentication() {
         client.publish("t", "after", 1);
         watcher.expect_message("t", "after");
     }
+
     client.expect_nothing();
 }
 
@@ -285,6 +287,7 @@ fn mqtt_3_15_2_1_auth_has_codes_of_its_table() {
 #[test]
 fn mqtt_3_15_2_2_auth_fits_into_the_maximum_packet_size() {
     let server = server();
+
     // The largest packet of the exchange is the CONNACK; AUTH is what comes before it.
     for limit in 5..60 {
         let mut client = server.say(connect().maximum_packet_size(limit).bytes());

@@ -17,15 +17,18 @@ fn mqtt_3_1_3_2_the_client_id_is_the_key_of_the_session() {
         "de\u{301}",
         "device\u{feff}",
     ];
+
     for (number, name) in ids.iter().enumerate() {
         let mut client = server.begin(&Connect::v5(name).clean(false).expiry(60));
         client.subscribe(&format!("t/{number}"), 1);
         client.disconnect();
     }
+
     let mut publisher = server.client("publisher");
     for number in 0..ids.len() {
         publisher.publish(&format!("t/{number}"), [number as u8], 1);
     }
+
     for (number, name) in ids.iter().enumerate() {
         let mut client = server.resume(&Connect::v5(name));
         client.expect_message(&format!("t/{number}"), [number as u8]);
@@ -80,13 +83,16 @@ fn mqtt_3_1_3_7_an_assigned_client_id_is_a_client_id() {
         names.push(name.to_owned());
         connections.push(client);
     }
+
     assert_ne!(names[0], names[1]);
     for client in &mut connections {
         client.expect_nothing();
     }
+
     for client in connections {
         client.disconnect();
     }
+
     server.client("publisher").publish("t", "p", 1);
     for name in names {
         let mut client = server.resume(&Connect::v5(&name).expiry(60));

@@ -33,6 +33,7 @@ fn mqtt_3_2_0_1_connack_comes_before_what_is_published_meanwhile() {
     let mut client = server.begin(&connect);
     client.subscribe("t", 0);
     drop(client);
+
     let done = AtomicBool::new(false);
     let mut publisher = server.client("publisher");
     std::thread::scope(|scope| {
@@ -55,6 +56,7 @@ fn mqtt_3_2_2_6_a_refusal_has_no_session_present() {
     let server = broker_set(&[("limits.client_id_bytes", "30"), ("mqtt.maximum_qos", "1")]);
     let connect = Connect::v5("present").expiry(600);
     server.begin(&connect).disconnect();
+
     let method = props().text(id::AUTHENTICATION_METHOD, "unknown");
     for (refused, code) in [
         (connect.clone().clean(false).props(method), 0x8c),
@@ -79,6 +81,7 @@ fn mqtt_3_2_2_6_a_refusal_has_no_session_present() {
             "{answer:02x?}"
         );
     }
+
     server.resume(&connect);
 }
 
@@ -123,6 +126,7 @@ fn mqtt_3_1_2_29_problem_information_is_not_sent_to_those_who_refuse_it() {
     let server = broker();
     let refuse = props().u8(id::REQUEST_PROBLEM_INFORMATION, 0);
     let mut client = server.connect(&Connect::v5("client").props(refuse));
+
     // The client checks that no answer has a Reason String or User Property.
     client.subscribe("t", 1);
     assert_eq!(client.unsubscribe(&["nothing"]), [0x11]);
@@ -134,6 +138,7 @@ fn mqtt_3_1_2_29_problem_information_is_not_sent_to_those_who_refuse_it() {
     assert_eq!(client.expect_ack(Kind::Pubcomp, 77).code, 0x92);
     client.send(ack_code(Kind::Pubrec, 78, 0));
     assert_eq!(client.expect_ack(Kind::Pubrel, 78).code, 0x92);
+
     // Those of a message are forwarded all the same.
     client.deliver(
         &Publish::new("t", "p")
@@ -165,6 +170,7 @@ fn mqtt_3_2_2_9_a_broker_without_high_qos_says_so() {
         }
         client.expect_nothing();
     }
+
     let (_client, connack) = broker().answer(&Connect::v5("client"));
     assert!(!connack.props.has(id::MAXIMUM_QOS));
 }
@@ -175,6 +181,7 @@ fn mqtt_3_2_2_13_a_broker_without_retain_says_so() {
     let server = broker_set(&[("mqtt.retain_available", "false")]);
     let (mut client, connack) = server.answer(&Connect::v5("client"));
     assert_eq!(connack.props.number(id::RETAIN_AVAILABLE), Some(0));
+
     let will = Connect::v5("refused").will(Will::new("t", "w").retain());
     server.say(will.bytes()).expect_refused(0x9a);
     for qos in 0..3 {
@@ -182,6 +189,7 @@ fn mqtt_3_2_2_13_a_broker_without_retain_says_so() {
         refused.send(Publish::new("t", "p").qos(qos, 1).retain().bytes());
         refused.expect_disconnect(0x9a);
     }
+
     for options in [0x00, 0x08, 0x10, 0x18, 0x20, 0x28] {
         let suback = client.request(&Subscribe::new(0).filter("t", options));
         assert_eq!(suback.codes, [0]);
@@ -189,6 +197,7 @@ fn mqtt_3_2_2_13_a_broker_without_retain_says_so() {
         assert!(!client.expect_message("t", "p").retain);
         client.expect_nothing();
     }
+
     let (_client, connack) = broker().answer(&Connect::v5("client"));
     assert!(!connack.props.has(id::RETAIN_AVAILABLE));
 }

@@ -43,6 +43,7 @@ fn mqtt_3_1_0_1_nothing_but_connect_comes_first() {
         let answer = server.say(&first).read_all();
         assert!(answer.is_empty(), "{answer:02x?} to {first:02x?}");
     }
+
     watcher.expect_nothing();
 }
 
@@ -98,6 +99,7 @@ fn mqtt_3_1_2_2_another_protocol_version_is_refused() {
             assert_unsupported(version, &server.say(bytes).read_all());
         }
     }
+
     let only_5 = broker_set(&[("mqtt.versions", "5")]);
     assert_eq!(
         only_5.say(Connect::new(4, "v").bytes()).read_all(),
@@ -108,6 +110,7 @@ fn mqtt_3_1_2_2_another_protocol_version_is_refused() {
         [0x20, 2, 0, 1]
     );
     only_5.client("v").expect_nothing();
+
     let only_3 = broker_set(&[("mqtt.versions", "3.1,3.1.1")]);
     let mut refused = only_3.say(Connect::v5("v").bytes());
     refused.expect_refused(0x84);
@@ -175,6 +178,7 @@ fn mqtt_3_1_2_16_user_name_and_password_fit_their_flags() {
     ] {
         server.say(broken.bytes()).expect_closed_with(&[0x81]);
     }
+
     let trailing = packet(0x10, [connect().body(), vec![0]].concat());
     server.say(trailing).expect_closed_with(&[0x81]);
     server
@@ -204,8 +208,10 @@ fn mqtt_3_1_3_1_payload_fields_come_in_their_order() {
         .user("user")
         .password("password");
     server.connect(&connect).cut();
+
     let message = watcher.expect_message("the/topic", "the payload");
     assert_eq!(message.props.users(), [("n", "v")]);
+
     // Payload before topic: the topic of the will is then another one.
     let head = Wire(connect.header()).text("order").props(&props());
     let swapped = head
@@ -238,6 +244,7 @@ fn full() -> Connect {
         .text(id::CORRELATION_DATA, "d")
         .user("n", "v");
     let will = Will::new("will", "payload").qos(1).props(of_will);
+
     Connect::v5("full")
         .props(all)
         .will(will)
@@ -258,16 +265,19 @@ fn mqtt_3_1_4_1_a_connect_of_another_form_closes() {
             .say(packet(0x10, &body[..end]))
             .expect_closed_with(&[0x81, 0x84]);
     }
+
     for extra in [&[0][..], b"abc"] {
         let long = packet(0x10, [&body, extra].concat());
         server.say(long).expect_closed_with(&[0x81]);
     }
+
     // The stream ends within the packet.
     let whole = full().bytes();
     for end in 0..whole.len() {
         let packets = server.say(&whole[..end]).cut();
         assert!(packets.is_empty(), "{packets:?}");
     }
+
     // No session and no will came of it.
     watcher.expect_nothing();
     server.begin(&full().clean(false)).cut();
@@ -310,6 +320,7 @@ fn mqtt_3_1_4_3_a_new_connection_takes_the_session_over() {
         new.send([0xe0, 5, 0, 3, 0x1f, 0, 0]);
         new.expect_closed();
     }
+
     let mut old = server.connect(&Connect::new(4, "twin").clean(false));
     let _new = server.resume(&Connect::v5("twin"));
     old.expect_closed();
@@ -346,6 +357,7 @@ fn mqtt_3_1_4_3_one_of_many_connections_stays() {
             other => panic!("{other:?}"),
         }
     }
+
     assert_eq!(staying, 1);
 }
 
@@ -357,10 +369,12 @@ fn mqtt_3_1_4_4_clean_start_acts_after_validation() {
     let mut client = server.begin(&connect);
     client.subscribe("t", 1);
     client.disconnect();
+
     let method = connect
         .clone()
         .props(props().text(id::AUTHENTICATION_METHOD, "unknown"));
     server.say(method.bytes()).expect_closed_with(&[0x8c, 0x87]);
+
     let will = connect.clone().will(Will::new("a/#", "w"));
     server
         .say(will.bytes())
@@ -368,9 +382,11 @@ fn mqtt_3_1_4_4_clean_start_acts_after_validation() {
     server
         .say(connect.clone().flags(0x03).bytes())
         .expect_closed_with(&[0x81]);
+
     let mut client = server.resume(&connect);
     server.client("publisher").publish("t", "still here", 1);
     client.expect_message("t", "still here");
+
     // Takeover with Clean Start comes first, then the session is new.
     let mut fresh = server.begin(&connect);
     client.expect_disconnect(0x8e);
@@ -419,6 +435,7 @@ fn mqtt_3_1_4_6_nothing_behind_a_refused_connect_is_processed() {
             .say([connect.bytes(), behind.clone()].concat())
             .expect_closed_with(codes);
     }
+
     watcher.expect_nothing();
     server.watcher("t").expect_nothing();
 }

@@ -11,6 +11,7 @@ use crate::common::{Holder, broker, broker_set, props};
 #[test]
 fn mqtt_3_14_2_1_a_client_uses_codes_of_clients() {
     let server = broker();
+
     // Codes of servers, of other packets, and codes that do not exist.
     for code in [
         0x01, 0x10, 0x18, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x91, 0x9a,
@@ -23,6 +24,7 @@ fn mqtt_3_14_2_1_a_client_uses_codes_of_clients() {
             &[0x81, 0x82],
         );
     }
+
     for code in [
         0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
     ] {
@@ -59,12 +61,14 @@ fn mqtt_3_14_4_1_nothing_behind_disconnect_is_processed() {
         vec![0xc0, 0],
     ]
     .concat();
+
     for end in [&[0xe0, 0][..], &[0xe0, 1, 4], &[0xe0, 1, 0x80]] {
         let mut client = server.client("client");
         client.send([end, &behind].concat());
         client.expect_closed();
         watcher.expect_nothing();
     }
+
     // Nor anything behind a packet that the broker answers with DISCONNECT.
     let mut client = server.client("client");
     client.send([&[0x00, 0x00][..], &behind].concat());
@@ -79,6 +83,7 @@ fn mqtt_3_14_4_1_nothing_is_sent_behind_the_brokers_disconnect() {
     let server = broker();
     let listener = server.listener();
     let mut publisher = server.client("publisher");
+
     std::thread::scope(|scope| {
         let publishing = scope.spawn(move || {
             for _ in 0..2000 {

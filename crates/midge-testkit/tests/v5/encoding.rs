@@ -26,6 +26,7 @@ fn with_text(text: &[u8]) -> Vec<(&'static str, Holder, Vec<u8>)> {
     let will = |will: Will| connect.clone().will(will).bytes();
     let publish = Publish::new("t", "p");
     let reason = props().text(id::REASON_STRING, text);
+
     vec![
         ("client id", Holder::Connect, Connect::v5(text).bytes()),
         (
@@ -173,6 +174,7 @@ fn mqtt_1_5_4_3_a_byte_order_mark_is_a_character() {
                 .subscription_id(index + 1),
         );
     }
+
     let mut publisher = server.client("publisher");
     for (index, topic) in filters.iter().enumerate() {
         let sent = props().user("\u{feff}n", "v\u{feff}");
@@ -181,6 +183,7 @@ fn mqtt_1_5_4_3_a_byte_order_mark_is_a_character() {
         assert_eq!(message.props.subscription_ids(), [index as u32 + 1]);
         assert_eq!(message.props.users(), [("\u{feff}n", "v\u{feff}")]);
     }
+
     publisher.barrier();
     subscriber.expect_nothing();
 }
@@ -205,6 +208,7 @@ fn mqtt_1_5_5_1_lengths_have_their_shortest_form() {
         println!("{bytes:02x?}");
         server.refuses(Holder::Publish, &bytes, &[0x81]);
     }
+
     let connect = Connect::v5("a").bytes();
     let long = [&[0x10, connect[1] | 0x80, 0x00], &connect[2..]].concat();
     server.say(long).expect_closed_with(&[0x81]);
@@ -256,6 +260,7 @@ fn mqtt_2_1_3_1_reserved_flags_have_their_value() {
             server.refuses(holder, &wrong, &[0x81]);
         }
     }
+
     for flags in 1..16 {
         server.refuses(Holder::Publish, &[0xc0 | flags, 0], &[0x81]);
     }
@@ -315,9 +320,11 @@ fn mqtt_2_2_1_3_an_identifier_in_use_does_not_mix_flows() {
     let mut client = server.client("client");
     client.send(Publish::new("open", "p").qos(2, 9).bytes());
     assert!(client.expect_ack(Kind::Pubrec, 9).code < 0x80);
+
     let suback = client.request(&Subscribe::new(9).filter("other", 1));
     assert!(matches!(suback.codes[..], [1 | 0x91]), "{suback:?}");
     client.send(unsubscribe(5, 9, &props(), &["nothing"]));
+
     let unsuback = client.expect_unsuback(9);
     assert!(matches!(unsuback.codes[..], [0x11 | 0x91]), "{unsuback:?}");
     client.send(ack(Kind::Pubrel, 9));
@@ -327,6 +334,7 @@ fn mqtt_2_2_1_3_an_identifier_in_use_does_not_mix_flows() {
     if suback.codes == [1] {
         client.expect_message("other", "q");
     }
+
     client.expect_nothing();
 }
 
@@ -334,6 +342,7 @@ fn mqtt_2_2_1_3_an_identifier_in_use_does_not_mix_flows() {
 #[test]
 fn mqtt_2_2_1_4_identifiers_of_the_broker_are_unused_ones() {
     const BATCH: u32 = 500;
+
     let server = broker();
     let mut subscriber = server.watcher("t/#");
     let mut publisher = server.client("publisher");
@@ -342,6 +351,7 @@ fn mqtt_2_2_1_4_identifiers_of_the_broker_are_unused_ones() {
         publisher.publish("t/held", "", qos);
         held.push(subscriber.expect_message("t/held", "").id);
     }
+
     let mut seen = vec![0u32; 1 << 16];
     let mut number: u32 = 0;
     while number < 66_000 {
@@ -371,6 +381,7 @@ fn mqtt_2_2_1_4_identifiers_of_the_broker_are_unused_ones() {
         subscriber.send(Publish::new("elsewhere", "").qos(1, held[0]).bytes());
         subscriber.expect_ack(Kind::Puback, held[0]);
     }
+
     for id in held {
         assert_eq!(
             seen[usize::from(id)],
@@ -378,6 +389,7 @@ fn mqtt_2_2_1_4_identifiers_of_the_broker_are_unused_ones() {
             "{id} was given to another message"
         );
     }
+
     assert!(
         seen.iter().any(|count| *count > 1),
         "66000 messages need some identifier twice"
@@ -451,14 +463,19 @@ fn mqtt_2_2_2_1_the_property_length_is_never_left_out() {
         .text("a")
         .packet(0x10);
     server.refuses(Holder::Connect, &connect, &[0x81]);
+
     let publish = Wire::new().text("t").packet(0x30);
     server.refuses(Holder::Publish, &publish, &[0x81]);
+
     let publish = Wire::new().text("t").u16(7).packet(0x32);
     server.refuses(Holder::Publish, &publish, &[0x81]);
+
     let subscribe = Wire::new().u16(1).text("a/b").u8(0).packet(0x82);
     server.refuses(Holder::Subscribe, &subscribe, &[0x81]);
+
     let unsubscribe = Wire::new().u16(1).text("a/b").packet(0xa2);
     server.refuses(Holder::Unsubscribe, &unsubscribe, &[0x81]);
+
     let will = Connect::v5("a").flags(0x06).header();
     let will = Wire(will)
         .text("a")
@@ -485,6 +502,7 @@ fn nn5_001_control_characters_pass_unless_the_option_forbids_them() {
         client.publish(text, "p", 0);
         client.expect_message(text, "p");
     }
+
     let strict = broker_set(&[("strict.control_characters", "true")]);
     for text in ["a\u{1}", "a\u{1f}", "a\u{7f}", "a\u{9f}"] {
         strict
@@ -557,6 +575,7 @@ fn nn5_001_control_characters_among_the_properties_where_the_option_forbids_them
             }
         }
     }
+
     assert!(tried > 2 * Holder::ALL.len());
 }
 

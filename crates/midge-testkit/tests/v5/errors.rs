@@ -47,6 +47,7 @@ fn mqtt_4_13_1_1_every_broken_packet_ends_its_connection() {
         (&[0xf0, 0x00], &[0x82]),
         (&[0xff, 0xff, 0xff, 0xff, 0xff], &[0x81, 0x95]),
     ];
+
     for (bytes, codes) in vectors {
         println!("{bytes:02x?}");
         let mut client = server.connect(&Connect::v5("broken").will(Will::new("will", "w")));
@@ -54,6 +55,7 @@ fn mqtt_4_13_1_1_every_broken_packet_ends_its_connection() {
         client.expect_disconnect_of(codes);
         watcher.expect_message("will", "w");
     }
+
     watcher.expect_nothing();
 }
 
@@ -98,6 +100,7 @@ fn nn5_131_garbage_of_one_client_is_no_concern_of_others() {
         Holder::Connect.packet(&props().u16(0x21, 9)),
         vec![0xc0, 0],
     ];
+
     for round in 0..600u32 {
         let mut client = if random.below(4) == 0 {
             server.open()
@@ -116,6 +119,7 @@ fn nn5_131_garbage_of_one_client_is_no_concern_of_others() {
             assert_eq!(pair.1.receive().payload, round.to_be_bytes());
         }
     }
+
     pair.1.expect_nothing();
     pair.0.expect_nothing();
 }

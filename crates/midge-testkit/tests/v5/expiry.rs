@@ -52,6 +52,7 @@ fn mqtt_3_3_2_5_a_retained_message_expires() {
     let mut publisher = server.client("publisher");
     publisher.deliver(&message("short", 2).retain());
     server.pass_ms(1_900);
+
     let mut found = server.client("finder");
     found.subscribe("t", 0);
     found.expect_message("t", "short");
@@ -61,16 +62,19 @@ fn mqtt_3_3_2_5_a_retained_message_expires() {
         finder.subscribe(filter, 0);
         finder.expect_nothing();
     }
+
     // The message that follows has its own interval.
     publisher.deliver(&message("short", 2).retain());
     publisher.deliver(&message("long", 60).retain());
     server.pass(10);
+
     let mut finder = server.client("finder");
     finder.subscribe("t", 0);
     finder.expect_message("t", "long");
     publisher.deliver(&message("short", 2).retain());
     publisher.retain("t", "for ever", 1);
     server.pass(1000);
+
     let mut finder = server.client("finder");
     finder.subscribe("t", 0);
     finder.expect_message("t", "for ever");
@@ -101,6 +105,7 @@ fn mqtt_3_3_2_6_the_waiting_time_is_taken_off() {
     let mut client = server.begin(&persistent());
     client.subscribe("t", 2);
     client.disconnect();
+
     let mut publisher = server.client("publisher");
     publisher.deliver(&message("m", 60).retain());
     assert_eq!(left(&live.receive()), Some(60));
@@ -109,11 +114,13 @@ fn mqtt_3_3_2_6_the_waiting_time_is_taken_off() {
     publisher.publish("t", "none", 1);
     assert_eq!(left(&live.receive()), None);
     server.pass(3);
+
     let mut client = server.resume(&persistent());
     assert_eq!(left(&client.receive()), Some(57));
     assert_eq!(left(&client.receive()), Some(u32::MAX - 3));
     assert_eq!(left(&client.receive()), None);
     server.pass(20);
+
     let mut finder = server.client("finder");
     finder.subscribe("t", 0);
     assert_eq!(left(&finder.expect_message("t", "m")), Some(37));

@@ -135,21 +135,26 @@ fn mqtt_4_9_0_1_the_quota_begins_anew_with_each_connection() {
     for number in 0..10u8 {
         publisher.publish("t", [number], 1);
     }
+
     for number in 0..5u8 {
         client.expect_message("t", [number]);
     }
+
     client.cut();
+
     let resume = Connect::v5("client").clean(false).expiry(600);
     let mut client = server.resume(&resume.clone().receive_maximum(2));
     client.expect_message("t", [0]);
     client.expect_message("t", [1]);
     client.expect_nothing();
     client.cut();
+
     let mut client = server.resume(&resume);
     for number in 0..10u8 {
         let message = client.expect_message("t", [number]);
         assert_eq!(message.dup, number < 5, "{message:?}");
     }
+
     client.expect_nothing();
 }
 
@@ -180,6 +185,7 @@ fn mqtt_3_3_4_10_without_quota_only_publish_waits() {
     let (mut client, mut publisher) = pair(&server, 1);
     publisher.publish("t", "held", 1);
     publisher.publish("t", "waits", 1);
+
     let held = client.expect_message("t", "held");
     client.expect_nothing();
     client.send(Subscribe::new(500).filter("u", 0).bytes());
@@ -223,12 +229,15 @@ fn nn5_117_stray_acknowledgements_do_not_raise_the_quota() {
         client.send(ack(Kind::Pubcomp, id));
         client.send(ack_code(Kind::Pubcomp, id, 0x92));
     }
+
     client.expect_nothing();
     for number in 0..6u8 {
         publisher.publish("t", [number], 2);
     }
+
     let first = client.expect_message("t", [0]);
     let second = client.expect_message("t", [1]);
+
     // None of these ends a QoS 2 exchange that has not got its PUBREC.
     client.expect_nothing();
     client.send(ack(Kind::Pubcomp, 998));

@@ -38,6 +38,7 @@ fn mqtt_3_1_2_22_any_packet_of_the_client_starts_the_interval_anew() {
     client.subscribe("t", 1);
     publisher.publish("t", "1", 1);
     publisher.publish("t", "2", 1);
+
     let first = client.expect_message("t", "1");
     for _ in 0..3 {
         server.pass_ms(2_900);
@@ -46,6 +47,7 @@ fn mqtt_3_1_2_22_any_packet_of_the_client_starts_the_interval_anew() {
         client.send(Publish::new("alive", "").bytes());
         watcher.expect_message("alive", "");
     }
+
     server.pass_ms(2_900);
     client.send(ack(Kind::Puback, first.id));
     client.expect_message("t", "2");

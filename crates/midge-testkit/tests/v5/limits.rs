@@ -27,6 +27,7 @@ fn limited(server: &Server, bytes: u32) -> Client {
 fn mqtt_3_1_2_24_no_packet_is_larger_than_the_client_takes() {
     let server = broker();
     let mut publisher = server.client("publisher");
+
     // Size of the whole packet and length of its payload, around lengths of one, two, three bytes.
     for (size, payload) in [
         (20, 20 - FRAME),
@@ -67,6 +68,7 @@ fn mqtt_3_1_2_25_what_is_too_large_counts_as_sent() {
     let connect = connect.maximum_packet_size(100).receive_maximum(2);
     let mut client = server.begin(&connect);
     client.subscribe("t/#", 2);
+
     let mut watcher = server.watcher("t/#");
     let mut publisher = server.client("publisher");
     let huge = vec![b'x'; 1000];
@@ -82,7 +84,9 @@ fn mqtt_3_1_2_25_what_is_too_large_counts_as_sent() {
             assert_eq!(client.receive().payload, [round, 1]);
         }
     }
+
     client.expect_nothing();
+
     // While the quota is used up, too.
     publisher.publish("t/1", "1", 1);
     publisher.publish("t/1", "2", 1);
@@ -90,16 +94,20 @@ fn mqtt_3_1_2_25_what_is_too_large_counts_as_sent() {
         publisher.publish("t/1", &huge, 1);
         publisher.publish("t/1", payload, 1);
     }
+
     for payload in ["1", "2", "3", "4"] {
         assert_eq!(client.receive().text(), payload);
     }
+
     client.expect_nothing();
     client.disconnect();
+
     // From the queue of a session, and from the retained messages.
     publisher.publish("t/1", &huge, 2);
     publisher.publish("t/1", "queued", 2);
     publisher.retain("r/1", &huge, 1);
     publisher.retain("r/2", "small", 1);
+
     let mut client = server.resume(&connect);
     assert_eq!(client.receive().text(), "queued");
     client.subscribe("r/#", 1);
@@ -172,26 +180,33 @@ fn provoke(server: &Server, connect: &Connect) -> usize {
         told += usize::from(props.has(id::REASON_STRING));
         assert!(!props.has(id::USER_PROPERTY), "{props:?}");
     };
+
     client.send(Publish::new("$SYS/x", "p").qos(1, 1).bytes());
+
     let puback = client.expect_ack(Kind::Puback, 1);
     assert!(puback.code >= 0x80);
     count(&puback.props);
     client.send(Publish::new("$SYS/x", "p").qos(2, 2).bytes());
+
     let pubrec = client.expect_ack(Kind::Pubrec, 2);
     assert!(pubrec.code >= 0x80);
     count(&pubrec.props);
     client.send(ack(Kind::Pubrel, 3));
+
     let pubcomp = client.expect_ack(Kind::Pubcomp, 3);
     assert_eq!(pubcomp.code, 0x92);
     count(&pubcomp.props);
     client.send(ack(Kind::Pubrec, 4));
+
     let pubrel = client.expect_ack(Kind::Pubrel, 4);
     assert_eq!(pubrel.code, 0x92);
     count(&pubrel.props);
+
     let suback = client.request(&Subscribe::new(5).filter("a/b/c/d/e", 1));
     assert_eq!(suback.codes, [0x8f]);
     count(&suback.props);
     client.send(unsubscribe(5, 6, &props(), &["nothing"]));
+
     let unsuback = client.expect_unsuback(6);
     assert_eq!(unsuback.codes, [0x11]);
     count(&unsuback.props);
@@ -254,6 +269,7 @@ fn nn5_086_an_absurd_maximum_packet_size_breaks_nothing() {
         client.send([0xe0, 0]);
         while client.recv_or_end().is_some() {}
     }
+
     server.client("other").expect_nothing();
 }
 
@@ -288,11 +304,13 @@ fn nn5_145_sessions_and_subscriptions_have_their_limits() {
         .say(Connect::v5("three").bytes())
         .expect_refused(0x97);
     server.resume(&Connect::v5("two").expiry(60));
+
     let three = Subscribe::new(0)
         .filter("a", 0)
         .filter("b", 1)
         .filter("c", 2);
     assert_eq!(client.request(&three).codes, [0, 1, 0x97]);
+
     // Replacing one is no further one.
     assert_eq!(client.request(&Subscribe::new(0).filter("a", 2)).codes, [2]);
     client.unsubscribe(&["b"]);
@@ -344,6 +362,7 @@ fn nn5_145_packets_with_too_many_filters_end_the_connection() {
         let add = |subscribe: Subscribe, filter: &&str| subscribe.filter(filter, 0);
         filters[..count].iter().fold(Subscribe::new(7), add).bytes()
     };
+
     let unsubscribe = |count| unsubscribe(5, 8, &props(), &filters[..count]);
     let mut client = server.client("client");
     client.send(subscribe(3));
@@ -353,6 +372,7 @@ fn nn5_145_packets_with_too_many_filters_end_the_connection() {
     client.send(subscribe(4));
     client.expect_disconnect(0x97);
     assert_eq!(server.stats().subscriptions, 0);
+
     let mut client = server.client("client");
     client.send(unsubscribe(4));
     client.expect_disconnect(0x97);
@@ -367,11 +387,13 @@ fn nn5_145_user_properties_have_a_limit() {
         let will = Will::new("will", "w").props(users(of_will));
         Connect::v5("client").props(users(own)).will(will)
     };
+
     server.connect(&connect(2, 2)).disconnect();
     for (own, of_will) in [(3, 0), (0, 3)] {
         let bytes = connect(own, of_will).bytes();
         server.say(bytes).expect_refused(0x97);
     }
+
     let packets = |count| {
         [
             Publish::new("t", "p").props(users(count)).bytes(),
@@ -380,15 +402,18 @@ fn nn5_145_user_properties_have_a_limit() {
             disconnect(4, &users(count)),
         ]
     };
+
     for packet in packets(3) {
         let mut client = server.client("client");
         client.send(packet);
         client.expect_disconnect(0x97);
     }
+
     let mut client = server.client("client");
     for packet in packets(2) {
         client.send(packet);
     }
+
     client.expect_suback(7);
     client.expect_unsuback(8);
     client.expect_closed();
@@ -403,15 +428,18 @@ fn nn5_145_connect_has_a_limit_of_its_own() {
             .user("user")
             .password(vec![b'x'; bytes])
     };
+
     let overhead = connect(0).bytes().len() + 1; // a Remaining Length of two bytes
     server.connect(&connect(1000 - overhead)).disconnect();
     server
         .say(connect(1001 - overhead).bytes())
         .expect_refused(0x95);
+
     // It is refused by its length alone.
     server
         .say(&connect(60_000).bytes()[..20])
         .expect_refused(0x95);
+
     let mut client = server.client("client");
     client.subscribe("t", 0);
     client.publish("t", vec![b'x'; 5000], 1);
@@ -439,23 +467,28 @@ fn nn5_036_retained_messages_have_a_limit() {
 #[test]
 fn nn5_135_a_reader_that_stops_holds_up_nobody() {
     const COUNT: u32 = 3000;
+
     let server = broker_set(&[("limits.session_queue_bytes", "1048576")]);
     let mut stopped = server.client("stopped");
     stopped.subscribe("t", 0);
+
     let mut reader = server.client("reader");
     reader.subscribe("t", 0);
+
     let mut publisher = server.client("publisher");
     for number in 0..COUNT {
         let payload = [&number.to_be_bytes()[..], &[b'x'; 10_000]].concat();
         publisher.publish("t", &payload, 0);
         reader.expect_message("t", &payload);
     }
+
     // It gets a beginning, and is still a client; then it may go on.
     let got = stopped.drain();
     assert!(
         got.len() < COUNT as usize,
         "30 MB do not fit into sockets and 1 MB of queue"
     );
+
     let numbers: Vec<&[u8]> = got.iter().map(|message| &message.payload[..4]).collect();
     assert!(numbers.is_sorted());
     publisher.publish("t", "again", 0);
@@ -468,6 +501,7 @@ fn nn5_111_statistics_are_retained_under_sys() {
     let server = broker_set(&[("sys.interval_s", "10")]);
     let mut client = server.client("client");
     client.subscribe("$SYS/#", 0);
+
     let messages = client.drain();
     let value = |name: &str| {
         let topic = format!("$SYS/broker/{name}");
@@ -476,6 +510,7 @@ fn nn5_111_statistics_are_retained_under_sys() {
             .unwrap_or_else(|| panic!("{topic} is missing"))
             .text()
     };
+
     assert!(value("version").starts_with("midge"));
     for name in [
         "uptime",
@@ -485,11 +520,14 @@ fn nn5_111_statistics_are_retained_under_sys() {
     ] {
         assert!(!value(name).is_empty());
     }
+
     assert!(messages.iter().all(|message| message.retain));
+
     // Statistics go on with the clock.
     let mut other = server.client("other");
     other.publish("t", "p", 1);
     server.pass(11);
+
     let later = client.drain();
     let connected = later
         .iter()

@@ -113,10 +113,12 @@ fn nn5_113_with_one_message_in_flight_nothing_is_ever_passed() {
         .receive_maximum(1);
     let mut client = server.begin(&connect);
     client.subscribe("t", 1);
+
     let mut publisher = server.client("publisher");
     for number in 0..30u8 {
         publisher.publish("t", [number], 1);
     }
+
     for number in 0..30u8 {
         let mut message = client.expect_message("t", [number]);
         for _ in 0..number % 3 {
@@ -127,6 +129,7 @@ fn nn5_113_with_one_message_in_flight_nothing_is_ever_passed() {
         }
         client.acknowledge(&message);
     }
+
     client.expect_nothing();
 }
 
@@ -140,13 +143,16 @@ fn nn5_114_what_was_sent_before_comes_before_what_waits() {
         .receive_maximum(4);
     let mut client = server.begin(&connect);
     client.subscribe("t", 2);
+
     let mut publisher = server.client("publisher");
     for number in 0..10u8 {
         publisher.publish("t", [number], 1 + number % 2);
     }
+
     let sent: Vec<Message> = (0..4u8)
         .map(|number| client.expect_message("t", [number]))
         .collect();
+
     // The second and the third are done, so two more were sent.
     client.acknowledge(&sent[2]);
     client.acknowledge(&sent[1]);
@@ -156,12 +162,14 @@ fn nn5_114_what_was_sent_before_comes_before_what_waits() {
     for number in 10..12u8 {
         publisher.publish("t", [number], 1);
     }
+
     let mut client = server.resume(&connect);
     for number in [0, 3, 4, 5, 6, 7, 8, 9, 10, 11] {
         let message = client.expect_message("t", [number]);
         assert_eq!(message.dup, number < 6, "{message:?}");
         client.acknowledge(&message);
     }
+
     client.expect_nothing();
 }
 
@@ -172,6 +180,7 @@ fn mqtt_4_6_0_5_a_refused_or_expired_message_leaves_the_order_alone() {
     let connect = Connect::v5("client").receive_maximum(1);
     let mut client = server.connect(&connect);
     client.subscribe("t", 2);
+
     let mut publisher = server.client("publisher");
     for number in 0..9u8 {
         let publish = Publish::new("t", [number]).qos(1 + number % 2, 0);
@@ -182,6 +191,7 @@ fn mqtt_4_6_0_5_a_refused_or_expired_message_leaves_the_order_alone() {
         };
         publisher.deliver(&publish);
     }
+
     server.pass(2);
     for number in [0, 2, 3, 5, 6, 8] {
         let message = client.expect_message("t", [number]);
@@ -198,6 +208,7 @@ fn mqtt_4_6_0_5_a_refused_or_expired_message_leaves_the_order_alone() {
             client.acknowledge(&message);
         }
     }
+
     client.expect_nothing();
 }
 
@@ -212,20 +223,24 @@ fn mqtt_4_6_0_5_what_is_queued_is_not_overtaken_by_what_is_live() {
     let mut client = server.begin(&connect);
     client.subscribe("t", 1);
     client.disconnect();
+
     let mut publisher = server.client("publisher");
     publisher.publish("t", "first of QoS 1", 1);
     publisher.publish("t", "second of QoS 1", 1);
     publisher.publish("t", "first of QoS 0", 0);
+
     let mut client = server.resume(&connect);
     let first = client.expect_message("t", "first of QoS 1");
     publisher.publish("t", "second of QoS 0", 0);
     publisher.publish("t", "third of QoS 1", 1);
     client.barrier();
     client.acknowledge(&first);
+
     let mut arrived = [Vec::new(), Vec::new()];
     for message in client.drain() {
         arrived[usize::from(message.qos)].push(message.text());
     }
+
     assert_eq!(arrived[0], ["first of QoS 0", "second of QoS 0"]);
     assert_eq!(arrived[1], ["second of QoS 1", "third of QoS 1"]);
 }
@@ -253,6 +268,7 @@ fn mqtt_4_6_0_5_a_retained_message_comes_before_what_was_published_later() {
 #[test]
 fn mqtt_4_6_0_5_many_retained_messages_come_before_what_was_published_later() {
     const COUNT: u16 = 4000;
+
     let server = broker();
     let mut publisher = server.client("publisher");
     for number in 0..COUNT {
@@ -260,17 +276,22 @@ fn mqtt_4_6_0_5_many_retained_messages_come_before_what_was_published_later() {
         payload[0] = b'r';
         publisher.retain(&format!("r/{number}"), payload, 0);
     }
+
     // 16 MB do not fit into the sockets: they wait while this client reads nothing.
     let mut client = server.client("client");
     client.send(Subscribe::new(1).filter("r/#", 0).bytes());
+
     let mut other = server.client("other");
     while server.subscriptions(Some("client")).is_empty() {
         other.expect_nothing();
     }
+
     for number in 0..COUNT {
         publisher.publish(&format!("r/{number}"), "live", 0);
     }
+
     assert_eq!(client.expect_suback(1).codes, [0]);
+
     let mut retained = vec![false; usize::from(COUNT)];
     for message in client.drain() {
         let number: usize = message.topic["r/".len()..].parse().expect("a number");
@@ -280,5 +301,6 @@ fn mqtt_4_6_0_5_many_retained_messages_come_before_what_was_published_later() {
             assert!(retained[number], "the live message of {number} came first");
         }
     }
+
     assert!(retained.iter().all(|came| *came));
 }

@@ -32,6 +32,7 @@ fn beside(holder: Holder, property: u8) -> PropsBuf {
 #[test]
 fn nn5_007_a_property_of_another_packet_is_malformed() {
     let server = broker();
+
     for holder in Holder::ALL {
         for property in id::ALL {
             if holder.allowed().contains(&property) {
@@ -114,6 +115,7 @@ fn nn5_011_a_property_block_ends_within_its_packet() {
         let disconnect = Wire::new().u8(0).raw(&block).packet(0xe0);
         server.refuses(Holder::Disconnect, &disconnect, &[0x81]);
     }
+
     for cut in [
         props().raw([0x01]),
         props().raw([0x02, 0, 0, 0]),
@@ -124,11 +126,13 @@ fn nn5_011_a_property_block_ends_within_its_packet() {
     ] {
         server.refuses(Holder::Publish, &Holder::Publish.packet(&cut), &[0x81]);
     }
+
     let cut = Subscribe::new(1)
         .props(props().raw([0x0b]))
         .filter("t", 0)
         .bytes();
     server.refuses(Holder::Subscribe, &cut, &[0x81]);
+
     let cut = Subscribe::new(1)
         .props(props().raw([0x0b, 0x80]))
         .filter("t", 0)
@@ -163,6 +167,7 @@ fn assert_everything(message: &Message) {
     assert_eq!(props.binary(id::CORRELATION_DATA), Some(&all_bytes[..]));
     assert_eq!(props.number(id::PAYLOAD_FORMAT_INDICATOR), Some(1));
     assert_eq!(props.text(id::RESPONSE_TOPIC), Some("answers/here"));
+
     let users = [
         ("z", "1"),
         ("a", ""),
@@ -246,6 +251,7 @@ fn mqtt_3_3_2_16_correlation_data_of_any_length_comes_back_with_the_answer() {
     let mut responder = server.watcher("questions");
     let mut asker = server.client("asker");
     asker.subscribe("answers", 1);
+
     for length in [0, 1, 65_535] {
         let data: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
         let block = props().text(id::CORRELATION_DATA, &data);
@@ -286,6 +292,7 @@ fn nn5_008_properties_come_in_any_order() {
         props().u32(id::MESSAGE_EXPIRY_INTERVAL, 9),
         props().user("n", "v"),
     ];
+
     for turn in 0..5 {
         let mut order = connect.to_vec();
         order.rotate_left(turn);

@@ -12,22 +12,27 @@ fn mqtt_3_3_1_1_dup_marks_a_publish_that_was_sent_before() {
     let connect = Connect::v5("client").clean(false).expiry(600);
     let mut publisher = server.client("publisher");
     publisher.retain("r", "retained", 1);
+
     let mut client = server.begin(&connect);
     client.subscribe("t", 2);
     client.disconnect();
     publisher.publish("t", "offline", 1);
+
     let mut client = server.resume(&connect);
     publisher.publish("t", "live 1", 1);
     publisher.publish("t", "live 2", 2);
     client.send(Subscribe::new(9).filter("r", 1).bytes());
+
     let mut first = Vec::new();
     for _ in 0..3 {
         first.push(client.expect_publish());
     }
+
     client.expect_suback(9);
     first.push(client.expect_publish());
     assert!(first.iter().all(|message| !message.dup), "{first:?}");
     client.cut();
+
     let mut client = server.resume(&connect);
     for before in first {
         let again = client.expect_publish();
@@ -38,6 +43,7 @@ fn mqtt_3_3_1_1_dup_marks_a_publish_that_was_sent_before() {
         );
         assert_eq!((again.topic, again.payload), (before.topic, before.payload));
     }
+
     client.expect_nothing();
 }
 
@@ -156,6 +162,7 @@ fn mqtt_3_3_4_1_the_answer_depends_on_the_qos() {
     client.send(Publish::new("t", "p").qos(2, 6).bytes());
     assert_eq!(client.expect_ack(Kind::Pubrec, 6).code, 0x10);
     client.expect_nothing();
+
     // Any session that matches makes it a success, also one without a connection.
     let sleeper = Connect::v5("sleeper").expiry(60);
     let mut sleeping = server.connect(&sleeper);
@@ -176,6 +183,7 @@ fn mqtt_3_3_4_1_the_answer_depends_on_the_qos() {
 fn mqtt_3_3_4_2_overlapping_subscriptions_get_one_copy_with_the_highest_qos() {
     let server = broker();
     let filters = [("a/+", 0), ("a/b", 2), ("#", 1)];
+
     for order in [
         [0, 1, 2],
         [0, 2, 1],
@@ -248,6 +256,7 @@ fn nn5_064_the_payload_format_is_checked_on_demand() {
         let format = props().u8(id::PAYLOAD_FORMAT_INDICATOR, 1);
         Publish::new("t", payload).qos(qos, 0).props(format)
     };
+
     let bad = [0xff, 0xfe];
     let server = broker();
     let mut watcher = server.watcher("t");
@@ -256,6 +265,7 @@ fn nn5_064_the_payload_format_is_checked_on_demand() {
         client.deliver(&text(&bad, qos));
         assert_eq!(watcher.receive().payload, bad);
     }
+
     let server = broker_set(&[("strict.payload_format", "true")]);
     let mut watcher = server.watcher("t");
     let mut client = server.client("client");
@@ -264,6 +274,7 @@ fn nn5_064_the_payload_format_is_checked_on_demand() {
         assert_eq!(client.deliver(&text("\u{e9}".as_bytes(), qos)), 0);
         assert_eq!(watcher.receive().text(), "\u{e9}");
     }
+
     client.send(text(&bad, 0).bytes());
     client.expect_disconnect(0x99);
     watcher.expect_nothing();
@@ -280,6 +291,7 @@ fn nn5_110_clients_do_not_publish_to_reserved_topics() {
         "$SYSTEM",
         "$aws/things/t/shadow/update",
     ];
+
     for (option, refused, taken) in [
         ("false", &reserved[..], &free[..]),
         ("true", &[&reserved[..], &free].concat(), &[]),

@@ -100,6 +100,7 @@ fn expected(code: u8, packet: ReasonPacket) -> u8 {
     let number = code.to_string();
     let row = lines.find(|row| row[0] == "v5" && row[1] == number);
     let allowed = row.is_some_and(|row| matches!(row[at], "S" | "CS"));
+
     match reason {
         reason if reason.is_error() && allowed => code,
         ReasonCode::ClientIdentifierNotValid
@@ -202,7 +203,9 @@ fn mqtt_3_4_2_1_a_code_that_was_replaced_is_told() {
         client.send(Publish::new("no", "x").qos(1, 1).bytes());
         client.expect_ack(Kind::Puback, 1);
     }
+
     client.barrier();
+
     let told: Vec<_> = std::iter::from_fn(|| events.try_recv())
         .map(|observed| match observed.event {
             Event::ReasonReplaced {

@@ -28,6 +28,7 @@ fn mqtt_3_3_1_5_a_retained_message_replaces_the_one_before() {
     let server = broker();
     let mut client = server.client("publisher");
     let mut number = 0;
+
     for first in 0..3 {
         for second in 0..3 {
             for qos in [first, second] {
@@ -76,6 +77,7 @@ fn mqtt_3_3_1_6_an_empty_retained_message_removes() {
     let server = broker();
     let mut live = server.client("live");
     live.request(&Subscribe::new(0).filter("t/#", 0x08 | 2));
+
     let mut client = server.client("publisher");
     for qos in 0..3 {
         client.retain("t/1", "r", 1);
@@ -117,6 +119,7 @@ fn mqtt_3_3_1_8_a_plain_message_leaves_the_retained_one_alone() {
 fn mqtt_3_3_1_9_retain_handling_says_when_retained_messages_are_sent() {
     let server = broker();
     server.client("publisher").retain("t", "r", 1);
+
     for (handling, new, known) in [(0x00, 1, 1), (0x10, 1, 0), (0x20, 0, 0)] {
         let connect = Connect::v5("client").expiry(600);
         let mut client = server.begin(&connect);
@@ -166,6 +169,7 @@ fn mqtt_3_3_1_9_every_matching_retained_message_is_sent() {
     for topic in topics {
         client.retain(topic, topic, 0);
     }
+
     for (filter, mut expected) in [
         ("#", topics.to_vec()),
         ("a/#", vec!["a", "a/b", "a/b/c", "a/"]),
@@ -193,6 +197,7 @@ fn mqtt_3_3_1_9_every_matching_retained_message_is_sent() {
 fn mqtt_3_3_1_12_retain_as_published_rules_live_messages() {
     let server = broker();
     let mut publisher = server.client("publisher");
+
     for (options, kept) in [(0x00, false), (0x08, true)] {
         let connect = Connect::v5("client").expiry(600);
         let mut client = server.begin(&connect);
@@ -241,6 +246,7 @@ fn nn5_059_a_retained_message_comes_with_everything() {
     let retained = Publish::new("t", "p").qos(2, 0).retain().props(block);
     server.client("publisher").deliver(&retained);
     server.pass(20);
+
     for qos in 0..3 {
         let mut client = server.client("client");
         client.request(&Subscribe::new(0).filter("t", qos).subscription_id(5));

@@ -107,8 +107,10 @@ fn mqtt_3_1_2_23_a_session_is_kept_for_its_expiry_interval() {
         server.pass(u64::from(u32::MAX));
         server.resume(&with(u32::MAX)).disconnect();
     }
+
     let (_client, connack) = server.answer(&with(u32::MAX));
     assert!(!connack.props.has(id::SESSION_EXPIRY_INTERVAL));
+
     // The largest interval that ends.
     let largest = Connect::v5("large").clean(false).expiry(u32::MAX - 1);
     server.begin(&largest).disconnect();
@@ -143,6 +145,7 @@ fn nn5_030_a_capped_expiry_is_announced() {
         );
         client.disconnect();
     }
+
     let (client, connack) = server.answer(&Connect::v5("client"));
     assert!(!connack.props.has(id::SESSION_EXPIRY_INTERVAL));
     client.disconnect();
@@ -165,6 +168,7 @@ fn nn5_031_disconnect_can_change_the_expiry() {
         ));
         client.expect_closed();
     };
+
     end(&persistent(), 0);
     server.begin(&persistent()).disconnect();
     end(&Connect::v5("client").clean(false).expiry(5), 60);
@@ -203,9 +207,11 @@ fn nn5_033_sessions_are_shared_by_all_versions() {
     client.disconnect();
     server.pass(u64::from(u32::MAX));
     publisher.publish("t", "1", 1);
+
     let mut client = server.resume(&persistent());
     client.expect_message("t", "1");
     client.cut();
+
     let mut client = server.resume(&old);
     let again = client.receive();
     assert!(again.dup, "{again:?}");
@@ -296,8 +302,10 @@ fn mqtt_4_1_0_1_a_session_lasts_while_it_is_connected() {
     let connect = Connect::v5("client").expiry(1);
     let mut client = server.begin(&connect);
     client.subscribe("t", 2);
+
     let mut publisher = server.client("publisher");
     publisher.publish("t", "open", 2);
+
     let open = client.expect_message("t", "open");
     client.send(Publish::new("u", "").qos(2, 5).bytes());
     client.expect_ack(Kind::Pubrec, 5);
@@ -307,6 +315,7 @@ fn mqtt_4_1_0_1_a_session_lasts_while_it_is_connected() {
     client.acknowledge(&open);
     client.send(ack(Kind::Pubrel, 5));
     assert_eq!(client.expect_ack(Kind::Pubcomp, 5).code, 0);
+
     // The interval begins to count when the connection ends.
     client.disconnect();
     server.pass_ms(900);
@@ -323,9 +332,11 @@ fn mqtt_4_1_0_2_nothing_is_left_of_an_expired_session() {
     let mut client = server.begin(&connect);
     client.request(&Subscribe::new(0).filter("t", 1).filter("$share/g/s", 1));
     client.disconnect();
+
     let mut publisher = server.client("publisher");
     publisher.publish("t", "queued", 1);
     server.pass(6);
+
     // The member that is gone takes no share any more.
     let mut member = server.client("member");
     member.subscribe("$share/g/s", 1);
@@ -333,6 +344,7 @@ fn mqtt_4_1_0_2_nothing_is_left_of_an_expired_session() {
         publisher.publish("s", "x", 1);
         member.receive();
     }
+
     let mut client = server.begin(&connect);
     publisher.publish("t", "new", 1);
     publisher.publish("s", "x", 1);
@@ -356,16 +368,19 @@ fn mqtt_4_5_0_1_a_message_is_added_to_every_matching_session() {
             connected.push(client);
         }
     }
+
     let mut publisher = server.client("publisher");
     for qos in 1..3 {
         publisher.publish("t/x", [qos], qos);
     }
+
     publisher.cut();
     for client in &mut connected {
         assert_eq!(client.receive().payload, [1]);
         assert_eq!(client.receive().payload, [2]);
         client.expect_nothing();
     }
+
     for name in &names[..3] {
         let mut client = server.resume(&session(name));
         assert_eq!(client.receive().payload, [1]);

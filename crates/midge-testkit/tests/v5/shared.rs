@@ -46,6 +46,7 @@ fn mqtt_4_8_2_1_a_shared_filter_has_a_name_and_a_filter() {
         let bytes = midge_testkit::unsubscribe(5, 1, &props(), &[filter]);
         server.refuses(Holder::Unsubscribe, &bytes, &[0x81, 0x82, 0x8f]);
     }
+
     let mut client = server.client("client");
     for (filter, topic) in [
         ("$share/g//a", "/a"),
@@ -57,6 +58,7 @@ fn mqtt_4_8_2_1_a_shared_filter_has_a_name_and_a_filter() {
         client.expect_message(topic, "p");
         client.unsubscribe(&[filter]);
     }
+
     // These are filters like any other.
     client.subscribe("$share", 0);
     client.subscribe("$sharex/a", 0);
@@ -90,6 +92,7 @@ fn mqtt_4_8_2_3_the_qos_of_each_member_is_kept() {
             }
         }
     }
+
     assert_eq!(count, 27);
 }
 
@@ -106,6 +109,7 @@ fn mqtt_4_8_2_4_a_qos_2_delivery_stays_with_its_member() {
     other.expect_nothing();
     server.pass(60);
     other.expect_nothing();
+
     let mut owner = server.resume(&persistent("owner"));
     let mut released = false;
     for _ in 0..2 {
@@ -122,6 +126,7 @@ fn mqtt_4_8_2_4_a_qos_2_delivery_stays_with_its_member() {
             packet => panic!("{packet:?}"),
         }
     }
+
     assert!(released);
     owner.expect_nothing();
     other.expect_nothing();
@@ -148,6 +153,7 @@ fn mqtt_4_8_2_5_a_qos_2_delivery_ends_with_the_session() {
 #[test]
 fn mqtt_4_8_2_6_what_a_member_refuses_goes_to_nobody() {
     let server = broker();
+
     for (qos, kind) in [(1, Kind::Puback), (2, Kind::Pubrec)] {
         let (mut owner, mut other) = owner_and_other(&server, &persistent("owner"), qos, 3);
         for (number, code) in [0x80, 0x97, 0x99].into_iter().enumerate() {
@@ -220,11 +226,13 @@ fn nn5_100_each_group_gets_one_copy() {
             (0..3).map(member).collect()
         })
         .into();
+
     // A client that is a member and has a plain subscription too.
     groups[1][0].subscribe("t", 1);
     for number in 0..30u8 {
         publisher.publish("t", [number], number % 3);
     }
+
     assert_eq!(plain.drain().len(), 30);
     for (index, group) in groups.iter_mut().enumerate() {
         let mut counts = [0; 256];
@@ -250,6 +258,7 @@ fn nn5_103_connected_members_come_first() {
     let mut offline = server.begin(&persistent("offline"));
     offline.subscribe("$share/g/t", 1);
     offline.disconnect();
+
     let mut publisher = server.client("publisher");
     let mut online = server.begin(&persistent("online"));
     online.subscribe("$share/g/t", 1);
@@ -257,15 +266,19 @@ fn nn5_103_connected_members_come_first() {
         publisher.publish("t", [number], 1);
         assert_eq!(online.receive().payload, [number]);
     }
+
     online.disconnect();
+
     // With nobody connected the messages wait with some member.
     for number in 0..6u8 {
         publisher.publish("t", [number], 1);
     }
+
     let mut waited = 0;
     for name in ["offline", "online"] {
         waited += server.resume(&persistent(name)).drain().len();
     }
+
     assert_eq!(waited, 6);
 }
 
@@ -279,10 +292,12 @@ fn nn5_104_subscribing_twice_adds_no_weight() {
     for _ in 0..3 {
         eager.subscribe("$share/g/t", 1);
     }
+
     modest.subscribe("$share/g/t", 1);
     for _ in 0..10 {
         publisher.publish("t", "p", 1);
     }
+
     assert_eq!((eager.drain().len(), modest.drain().len()), (5, 5));
     assert_eq!(eager.unsubscribe(&["$share/g/t"]), [0]);
     assert_eq!(eager.unsubscribe(&["$share/g/t"]), [0x11]);
@@ -290,6 +305,7 @@ fn nn5_104_subscribing_twice_adds_no_weight() {
         publisher.publish("t", "p", 1);
         modest.receive();
     }
+
     eager.expect_nothing();
 }
 
@@ -311,6 +327,7 @@ fn nn5_105_a_group_ends_with_its_last_member() {
         publisher.deliver(&Publish::new("t", "lost").qos(1, 0)),
         0x10
     );
+
     let mut next = server.client("next");
     next.subscribe("$share/g/t", 1);
     next.expect_nothing();
@@ -348,9 +365,11 @@ fn nn5_078_each_member_has_its_own_subscription_identifier() {
             client
         })
         .collect();
+
     for _ in 0..4 {
         publisher.publish("t", "p", 0);
     }
+
     for (number, member) in (1..).zip(&mut members) {
         for _ in 0..2 {
             assert_eq!(member.expect_publish().props.subscription_ids(), [number]);
@@ -389,9 +408,11 @@ fn nn5_107_each_member_gets_its_share_in_order() {
         client.subscribe("$share/g/t", 1);
         client
     });
+
     for number in 0..100u8 {
         publisher.publish("t", [number], 1);
     }
+
     let mut all = Vec::new();
     for member in &mut members {
         let numbers: Vec<u8> = member
@@ -402,6 +423,7 @@ fn nn5_107_each_member_gets_its_share_in_order() {
         assert!(numbers.is_sorted(), "{numbers:?}");
         all.extend(numbers);
     }
+
     all.sort_unstable();
     assert!(all.iter().copied().eq(0..100), "{all:?}");
 }
@@ -453,17 +475,20 @@ fn nn5_119_shared_responders_answer_each_question_once() {
     let server = broker();
     let mut asker = server.client("asker");
     asker.subscribe("answers/asker", 1);
+
     let mut responders = ["one", "two"].map(|name| {
         let mut client = server.client(name);
         client.subscribe("$share/workers/questions", 1);
         client
     });
+
     for number in 0..6u8 {
         let block = props()
             .text(id::RESPONSE_TOPIC, "answers/asker")
             .text(id::CORRELATION_DATA, [number]);
         asker.deliver(&Publish::new("questions", [number]).qos(1, 0).props(block));
     }
+
     let mut answered = Vec::new();
     for responder in &mut responders {
         for question in responder.drain() {
@@ -489,6 +514,7 @@ fn nn5_119_shared_responders_answer_each_question_once() {
             answered.push(question.payload[0]);
         }
     }
+
     answered.sort_unstable();
     assert_eq!(answered, [0, 1, 2, 3, 4, 5]);
 }

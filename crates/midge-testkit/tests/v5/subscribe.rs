@@ -48,11 +48,14 @@ fn mqtt_3_8_3_3_no_local_hides_ones_own_messages() {
         client.publish("shown", "mine", qos);
         assert_eq!(client.receive().text(), "mine");
     }
+
     // The client identifier counts, not the connection.
     client.disconnect();
+
     let mut client = server.resume(&connect);
     client.publish("hidden/x", "mine", 1);
     client.expect_nothing();
+
     // Another filter of the same client that wants its own messages.
     client.request(
         &Subscribe::new(0)
@@ -152,6 +155,7 @@ fn mqtt_3_8_4_3_the_same_filter_replaces_the_subscription() {
         publisher.retain("t/x", "", 0);
         client.receive();
     }
+
     assert_eq!(client.unsubscribe(&["t/+", "t/+"]), [0, 0x11]);
 }
 
@@ -159,12 +163,15 @@ fn mqtt_3_8_4_3_the_same_filter_replaces_the_subscription() {
 #[test]
 fn mqtt_3_8_4_4_replacing_a_subscription_loses_nothing() {
     const COUNT: u16 = 2000;
+
     let server = broker();
     let mut publisher = server.client("publisher");
     publisher.retain("t", "retained", 1);
+
     let mut client = server.client("client");
     client.subscribe("t", 1);
     client.receive();
+
     let mut subscribed = 0;
     let mut retained = 0;
     let mut next: u16 = 0;
@@ -194,6 +201,7 @@ fn mqtt_3_8_4_4_replacing_a_subscription_loses_nothing() {
             }
         }
     });
+
     assert_eq!((subscribed, retained), (100, 100));
     client.expect_nothing();
 }
@@ -232,6 +240,7 @@ fn mqtt_3_8_4_5_many_filters_act_like_many_subscribes() {
         .filter("d/#", 1)
         .filter("a", 1);
     assert_eq!(client.request(&subscribe).codes, [0, 1, 2, 1, 1, 1]);
+
     let mut publisher = server.client("publisher");
     for (topic, qos) in [("a", 1), ("b", 1), ("c", 1), ("d", 1)] {
         publisher.publish(topic, "p", 2);
@@ -239,6 +248,7 @@ fn mqtt_3_8_4_5_many_filters_act_like_many_subscribes() {
         assert_eq!((message.topic.as_str(), message.qos), (topic, qos));
         client.expect_nothing();
     }
+
     // Retained messages are sent for each of them.
     publisher.retain("r", "r", 1);
     client.request(
@@ -247,6 +257,7 @@ fn mqtt_3_8_4_5_many_filters_act_like_many_subscribes() {
             .filter("+", 1)
             .filter("r", 1),
     );
+
     let qos: Vec<u8> = (0..3).map(|_| client.receive().qos).collect();
     assert_eq!(qos, [0, 1, 1]);
     client.expect_nothing();
@@ -257,6 +268,7 @@ fn mqtt_3_8_4_5_many_filters_act_like_many_subscribes() {
 fn mqtt_3_8_4_8_the_delivery_qos_is_the_smaller_one() {
     let server = broker();
     let mut publisher = server.client("publisher");
+
     for granted in 0..3 {
         let connect = Connect::v5("client").clean(false).expiry(600);
         let mut client = server.begin(&connect);
@@ -351,6 +363,7 @@ fn mqtt_3_10_4_2_after_unsubscribe_nothing_new_arrives() {
         assert_eq!((message.topic.as_str(), message.qos), ("t/x", qos.min(1)));
         client.expect_nothing();
     }
+
     publisher.retain("t/x", "r", 1);
     client.receive();
     assert_eq!(client.unsubscribe(&["t/x"]), [0]);
@@ -387,15 +400,18 @@ fn mqtt_3_10_4_3_a_delivery_that_has_begun_is_completed() {
     let connect = Connect::v5("client").clean(false).expiry(600);
     let mut client = server.begin(&connect);
     client.subscribe("t", 2);
+
     let mut publisher = server.client("publisher");
     for qos in [1, 2, 2] {
         publisher.publish("t", [qos], qos);
     }
+
     let [first, second, third] = [1, 2, 2].map(|qos| client.expect_message("t", [qos]));
     assert_eq!(client.unsubscribe(&["t"]), [0]);
     client.send(ack(Kind::Pubrec, second.id));
     client.expect_ack(Kind::Pubrel, second.id);
     client.cut();
+
     let mut client = server.resume(&connect);
     let mut publishes = Vec::new();
     let mut releases = Vec::new();
@@ -406,13 +422,16 @@ fn mqtt_3_10_4_3_a_delivery_that_has_begun_is_completed() {
             other => panic!("{other:?}"),
         }
     }
+
     assert_eq!(releases, [second.id]);
+
     let ids: Vec<u16> = publishes.iter().map(|message| message.id).collect();
     assert_eq!(ids, [first.id, third.id]);
     client.send(ack(Kind::Pubcomp, second.id));
     for message in &publishes {
         client.acknowledge(message);
     }
+
     client.expect_nothing();
     client.cut();
     server.resume(&connect).expect_nothing();
@@ -432,12 +451,15 @@ fn mqtt_3_10_4_6_unsuback_has_one_code_for_each_filter_in_order() {
     assert_eq!(client.unsubscribe(&["a", "nothing", "a"]), [0, 0x11, 0x11]);
     assert_eq!(client.unsubscribe(&["nothing"]), [0x11]);
     assert_eq!(client.unsubscribe(&["c", "$share/g/c", "b"]), [0x11, 0, 0]);
+
     let many: Vec<String> = (0..1000).map(|number| format!("t/{number}")).collect();
     let mut subscribe = Subscribe::new(0);
     for filter in many.iter().step_by(2) {
         subscribe = subscribe.filter(filter, 0);
     }
+
     client.request(&subscribe);
+
     let filters: Vec<&str> = many.iter().map(String::as_str).collect();
     let expected: Vec<u8> = (0..1000).map(|number| [0, 0x11][number % 2]).collect();
     assert_eq!(client.unsubscribe(&filters), expected);
@@ -449,6 +471,7 @@ fn nn5_075_a_subscription_identifier_is_1_to_268435455() {
     let server = broker();
     let zero = Subscribe::new(1).filter("t", 0).subscription_id(0).bytes();
     server.refuses(Holder::Subscribe, &zero, &[0x82]);
+
     let mut client = server.client("client");
     for value in [
         1,
@@ -464,6 +487,7 @@ fn nn5_075_a_subscription_identifier_is_1_to_268435455() {
         client.publish("t", "p", 0);
         assert_eq!(client.receive().props.subscription_ids(), [value as u32]);
     }
+
     let long = props().raw([id::SUBSCRIPTION_IDENTIFIER, 0x80, 0x80, 0x80, 0x80, 0x01]);
     let bytes = Subscribe::new(1).filter("t", 0).props(long).bytes();
     server.refuses(Holder::Subscribe, &bytes, &[0x81]);
@@ -477,8 +501,10 @@ fn nn5_077_subscription_identifiers_belong_to_the_session() {
     let mut client = server.begin(&connect);
     client.request(&Subscribe::new(0).filter("t", 1).subscription_id(7));
     client.disconnect();
+
     let mut publisher = server.client("publisher");
     publisher.publish("t", "queued", 1);
+
     let mut client = server.resume(&connect);
     let queued = client.expect_message("t", "queued");
     assert_eq!(queued.props.subscription_ids(), [7]);
@@ -488,6 +514,7 @@ fn nn5_077_subscription_identifiers_belong_to_the_session() {
         [7]
     );
     client.cut();
+
     let mut client = server.resume(&connect);
     for _ in 0..2 {
         assert_eq!(client.receive().props.subscription_ids(), [7]);

@@ -82,6 +82,7 @@ fn mqtt_3_9_3_2_each_packet_of_the_broker_has_the_reason_codes_of_its_table() {
         );
         known += usize::from(row.is_some());
     }
+
     assert_eq!(known, 43);
 }
 
@@ -155,5 +156,6 @@ fn nn5_007_the_tests_know_the_properties_of_the_table() {
             assert_eq!(known, cell(column) != "-", "{id:#04x} in {column}");
         }
     }
+
     assert_eq!(count, midge_testkit::id::ALL.len());
 }

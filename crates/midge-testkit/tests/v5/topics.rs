@@ -57,6 +57,7 @@ fn mqtt_3_3_2_3_a_message_goes_to_the_filters_that_match() {
             .subscription_id(index + 1);
         assert_eq!(client.request(&subscribe).codes, [0], "{filter}");
     }
+
     let mut publisher = server.client("publisher");
     for topic in names(&["", "a", "b", "c"]) {
         publisher.publish(&topic, "p", 0);
@@ -68,6 +69,7 @@ fn mqtt_3_3_2_3_a_message_goes_to_the_filters_that_match() {
         let message = client.expect_message(&topic, "p");
         assert_eq!(message.props.subscription_ids(), expected, "{topic}");
     }
+
     client.expect_nothing();
 }
 
@@ -91,6 +93,7 @@ fn mqtt_4_7_1_1_wildcards_stand_where_they_may() {
         let bytes = unsubscribe(5, 1, &props(), &[filter]);
         server.refuses(Holder::Unsubscribe, &bytes, &[0x8f]);
     }
+
     let mut client = server.client("client");
     for filter in [
         "#",
@@ -116,9 +119,11 @@ fn mqtt_4_7_2_1_wildcards_in_front_do_not_match_dollar_topics() {
     for filter in ["#", "+/x", "+/#", "$share/g/#", "$share/g/+/x"] {
         wild.subscribe(filter, 0);
     }
+
     let mut named = server.client("named");
     named.request(&Subscribe::new(0).filter("$foo/#", 0).filter("$bar/+", 0));
     server.publish("$SYS/x", "host").expect("a host may");
+
     let mut publisher = server.client("publisher");
     for topic in ["$foo/x", "$bar/x", "$foo"] {
         publisher.publish(topic, "p", 1);
@@ -126,16 +131,19 @@ fn mqtt_4_7_2_1_wildcards_in_front_do_not_match_dollar_topics() {
         publisher.retain(topic, "r", 1);
         named.expect_message(topic, "r");
     }
+
     wild.expect_nothing();
     for filter in ["#", "+/x", "+/#", "+"] {
         let mut late = server.client("late");
         late.subscribe(filter, 0);
         late.expect_nothing();
     }
+
     let mut late = server.client("late");
     late.subscribe("$foo/#", 0);
     late.expect_message("$foo", "r");
     late.expect_message("$foo/x", "r");
+
     let mut sys = server.client("sys");
     sys.subscribe("$SYS/#", 0);
     server.publish("$SYS/x", "host").expect("a host may");
@@ -171,12 +179,14 @@ fn mqtt_4_7_3_4_characters_are_compared_as_they_are() {
     for (index, name) in names.iter().enumerate() {
         client.request(&Subscribe::new(0).filter(name, 0).subscription_id(index + 1));
     }
+
     let mut publisher = server.client("publisher");
     for (index, name) in names.iter().enumerate() {
         publisher.retain(name, name, 1);
         let message = client.expect_message(name, name);
         assert_eq!(message.props.subscription_ids(), [index as u32 + 1]);
     }
+
     client.expect_nothing();
     for name in names {
         let mut late = server.client("late");

@@ -34,6 +34,7 @@ fn mqtt_3_1_2_7_the_will_is_stored_as_it_was_sent() {
         assert_eq!(message.payload, payload);
         assert_eq!(message.props.users(), [("n", "v")]);
     }
+
     let largest = vec![7; 65_535];
     server
         .connect(&Connect::v5("mortal").will(Will::new("t", &largest)))
@@ -90,6 +91,7 @@ fn nn5_024_disconnect_with_another_code_than_0_publishes_the_will() {
     let codes = [
         0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
     ];
+
     for code in codes {
         println!("{code:#04x}");
         let mut client = mortal(&server, 0, 0);
@@ -97,6 +99,7 @@ fn nn5_024_disconnect_with_another_code_than_0_publishes_the_will() {
         client.expect_closed();
         watcher.expect_message("will", "w");
     }
+
     // The delay counts here as well.
     let mut client = mortal(&server, 5, 60);
     client.send([0xe0, 1, 4]);
@@ -228,9 +231,11 @@ fn nn5_016_the_end_of_the_session_ends_the_delay() {
     watcher.expect_nothing();
     server.pass_ms(200);
     watcher.expect_message("will", "w");
+
     // Without expiry the session ends with the connection.
     mortal(&server, 10, 0).cut();
     watcher.expect_message("will", "w");
+
     // An interval set at the end counts as well.
     let mut client = mortal(&server, 10, 60);
     client.send(disconnect(4, &props().u32(id::SESSION_EXPIRY_INTERVAL, 1)));
