@@ -90,7 +90,7 @@ mkdir -p "$CARGO_TARGET_DIR"
 step "Rust tests" rust_tests
 step "conformance evidence" cargo run -q -p midge-testkit --bin conformance -- --check --results "$CARGO_TARGET_DIR/tests.log"
 step "interleavings" timeout 900 tests/interleavings/run.sh
-for example in building appliances; do
+for example in building appliances hooks; do
     step "example $example" timeout 60 cargo run -q -p midge --example "$example"
 done
 for suite in tests/c/run.sh tests/python/run.sh tests/interop/run.sh; do

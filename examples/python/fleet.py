@@ -1,7 +1,7 @@
 """Fleet tracking: trucks report where they are and get orders; one drives into a tunnel and resumes.
 
-    pip install midge paho-mqtt
-    python fleet.py
+    pip install ./python paho-mqtt
+    python examples/python/fleet.py
 
 The broker's clock is moved by hand, so that an hour in a tunnel takes no time.
 """

@@ -1,8 +1,8 @@
 """Predictive maintenance: vibrations of machines come in by the hundred, and a trend that reaches a limit
 before the next service is a warning, with the day when it will.
 
-    pip install midge
-    python maintenance.py
+    pip install ./python
+    python examples/python/maintenance.py
 
 Sensors publish straight into the broker here; over the network they would be ordinary clients.
 """
