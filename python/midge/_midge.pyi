@@ -118,6 +118,8 @@ class Event:
         peer: str | None = None,
         version: str | None = None,
         session_present: bool | None = None,
+        connection: int | None = None,
+        session: int | None = None,
         message: Message | None = None,
     ) -> Event: ...
     @property
@@ -155,6 +157,14 @@ class Event:
     def version(self) -> str | None: ...
     @property
     def session_present(self) -> bool | None: ...
+    @property
+    def connection(self) -> int | None:
+        """Number of the connection that it is about, from 1 on: where two have the same client
+        identifier, it tells them apart. A start of the broker counts anew."""
+    @property
+    def session(self) -> int | None:
+        """Number of the session that it is about, from 1 on: one that is resumed keeps it, a new one
+        of the same client identifier has another. A start of the broker counts anew."""
     @property
     def message(self) -> Message | None: ...
     def __eq__(self, other: object, /) -> bool: ...

@@ -34,21 +34,26 @@ ANY: Any = _Any()
 
 
 class ClientInfo(NamedTuple):
-    """A connected client."""
+    """A connected client. ``connection`` and ``session`` are the numbers that events have."""
 
     client_id: str
     username: str | None
     peer: str
     version: str
+    connection: int
+    session: int
     subscriptions: int
     queued: int
     inflight: int
 
 
 class SessionInfo(NamedTuple):
-    """A session, connected or not. ``expiry`` is in seconds, ``None`` for never."""
+    """A session, connected or not. ``username`` is of the client that made it: nobody else may have
+    it. ``number`` is what events have as ``session``; ``expiry`` is in seconds, ``None`` for never."""
 
     client_id: str
+    username: str | None
+    number: int
     connected: bool
     expiry: int | None
     subscriptions: int

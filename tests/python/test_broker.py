@@ -13,7 +13,7 @@ import threading
 import pytest
 
 import midge
-from midge import ANY, Broker, Message, Properties
+from midge import ANY, Broker, Message, Properties, Refuse
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s"
 CONNACK = b"\x20\x02\x00\x00"
@@ -312,6 +312,99 @@ def test_events_tell_the_story(device):
         assert "by_server 0x98 (Administrative action)" in str(end)
         with pytest.raises(ValueError, match='event: "conected" is not one of connected'):
             broker.watch("conected")
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5.0"])
+def test_events_of_refusals_say_who_and_why(device, version):
+    def auth(client):
+        return Refuse(0x8A, f"{client.username} is locked") if client.username else Refuse(0x87)
+
+    with Broker(auth=auth) as broker:
+        named = device(broker, "a", version, before=lambda client: client.username_pw_set("anna"))
+        nobody = device(broker, "b", version)
+        assert named.refusal and nobody.refusal
+        named.client.loop_stop()  # they would come again
+        nobody.client.loop_stop()
+
+        first = next(event for event in broker.events if event.client_id == "a")
+        assert (first.name, first.username, first.reason) == ("refused", "anna", "refused")
+        assert (first.reason_code, first.detail) == (0x8A, "anna is locked")
+        second = next(event for event in broker.events if event.client_id == "b")
+        assert (second.name, second.username, second.reason) == ("refused", None, "refused")
+        assert (second.reason_code, second.detail) == (0x87, "Not authorized")
+
+        # Each has a connection of its own, and neither has got a session.
+        assert first.connection is not None and second.connection is not None
+        assert first.connection < second.connection
+        assert first.session is None and second.session is None
+        assert f"(anna is locked) connection={first.connection}" in str(first)
+        assert "session=" not in str(first)
+
+
+def test_numbers_tell_connections_and_sessions_apart():
+    resume, clean = b"\x00", b"\x02"
+
+    def connect(sock, flags, session_present):
+        sock.settimeout(10)
+        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04" + flags + b"\x00\x00\x00\x01s")
+        assert sock.recv(4) == bytes([0x20, 2, session_present, 0])
+
+    with Broker() as broker, broker.watch("connected", "disconnected", "session_ended") as live:
+        with broker.socket() as one, broker.socket() as two, broker.socket() as three:
+            connect(one, resume, session_present=False)
+            connect(two, resume, session_present=True)
+            client, session = broker.clients["s"], broker.sessions["s"]
+            connect(three, clean, session_present=False)
+            renewed = broker.clients["s"]
+            assert renewed.session == broker.sessions["s"].number
+        events = [live.get(10) for _ in range(8)]
+
+    first = events[0]
+    assert [(event.name, event.connection, event.session, event.reason) for event in events] == [
+        ("connected", first.connection, first.session, None),
+        # Taken over: the end of the old connection comes first; the session is the same.
+        ("disconnected", first.connection, first.session, "taken_over"),
+        ("connected", client.connection, first.session, None),
+        # A clean start: the session ends with the old connection, and the new one has another.
+        ("disconnected", client.connection, first.session, "taken_over"),
+        ("session_ended", None, first.session, None),
+        ("connected", renewed.connection, renewed.session, None),
+        ("disconnected", renewed.connection, renewed.session, "connection_lost"),
+        ("session_ended", None, renewed.session, None),
+    ]
+    assert client.session == session.number == first.session
+    assert 0 < first.connection < client.connection < renewed.connection
+    assert 0 < first.session < renewed.session
+    assert f"connection={first.connection} session={first.session}" in repr(first)
+    assert "connection=" not in str(events[4]) and f"session={first.session}" in str(events[4])
+
+
+def test_events_of_messages_have_numbers():
+    with Broker() as broker, broker.socket() as sock:
+        shake_hands(sock)
+        client = broker.wait_client("s")
+        sock.sendall(b"\x82\x06\x00\x01\x00\x01t\x00")
+        broker.wait_subscription("t")
+        with broker.watch("published", "delivered") as live:
+            sock.sendall(b"\x30\x04\x00\x01tx")
+            by_client = {event.name: event for event in (live.get(10), live.get(10))}
+            broker.publish("t", "x")
+            by_host = {event.name: event for event in (live.get(10), live.get(10))}
+        ours, nobody = (client.connection, client.session), (None, None)
+        numbers = [
+            (event.connection, event.session)
+            for events in (by_client, by_host)
+            for event in (events["published"], events["delivered"])
+        ]
+        assert numbers == [ours, ours, nobody, ours]
+
+
+def test_a_session_says_whose_it_is(device):
+    with Broker() as broker:
+        device(broker, "a", before=lambda client: client.username_pw_set("anna"))
+        device(broker, "b")
+        sessions = broker.sessions
+        assert (sessions["a"].username, sessions["b"].username) == ("anna", None)
 
 
 def test_the_clock_can_be_moved(device):

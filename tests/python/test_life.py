@@ -262,6 +262,12 @@ def test_events_are_values():
     for other in (pickle.loads(pickle.dumps(event)), copy.copy(event), copy.deepcopy(event)):
         assert other == event and hash(other) == hash(event) and other.message == message
     assert event != Event("published", at=1.5, topic="t") and event != "published"
+    numbered = Event("connected", client_id="s", connection=3, session=2)
+    again = pickle.loads(pickle.dumps(numbered))
+    assert again == numbered and (again.connection, again.session) == (3, 2)
+    assert numbered != Event("connected", client_id="s", connection=4, session=2)
+    assert numbered != Event("connected", client_id="s", connection=3)
+    assert (event.connection, event.session) == (None, None)
     with Broker() as broker:
         broker.publish("t", "x")
         with broker.socket() as sock:

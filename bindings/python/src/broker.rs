@@ -284,6 +284,8 @@ impl Broker {
             row.set_item("username", client.info.username.as_deref())?;
             row.set_item("peer", &*client.info.peer)?;
             row.set_item("version", version(client.info.version))?;
+            row.set_item("connection", client.connection)?;
+            row.set_item("session", client.session)?;
             row.set_item("subscriptions", client.subscriptions)?;
             row.set_item("queued", client.queued)?;
             row.set_item("inflight", client.inflight)?;
@@ -300,6 +302,8 @@ impl Broker {
             let row = PyDict::new(py);
             let expiry = (session.expiry_s != u32::MAX).then_some(session.expiry_s);
             row.set_item("client_id", &*session.client_id)?;
+            row.set_item("username", session.username.as_deref())?;
+            row.set_item("number", session.number)?;
             row.set_item("connected", session.connected)?;
             row.set_item("expiry", expiry)?;
             row.set_item("subscriptions", session.subscriptions)?;

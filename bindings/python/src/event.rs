@@ -30,7 +30,7 @@ pub struct Event {
     reason: Option<Name>,
     /// The MQTT reason code that goes with it.
     reason_code: Option<u8>,
-    /// The reason in words.
+    /// The reason in words; the text of a refusal that has one.
     detail: Option<String>,
     /// QoS of the message or subscription.
     qos: Option<u8>,
@@ -44,6 +44,12 @@ pub struct Event {
     version: Option<Name>,
     /// Whether the client found its session.
     session_present: Option<bool>,
+    /// Number of the connection that it is about, from 1 on: where two have the same client
+    /// identifier, it tells them apart. A start of the broker counts anew.
+    connection: Option<u64>,
+    /// Number of the session that it is about, from 1 on: one that is resumed keeps it, a new one of
+    /// the same client identifier has another. A start of the broker counts anew.
+    session: Option<u64>,
     /// The message that was published.
     message: Option<Py<Message>>,
 }
@@ -105,7 +111,6 @@ impl Event {
         let at = std::time::Duration::from_millis(observed.at.0).as_secs_f64();
         let named = |name: &'static str, client_id: &str| Self {
             name: name.into(),
-            at,
             client_id: Some(client_id.to_owned()),
             ..Self::default()
         };
@@ -115,7 +120,7 @@ impl Event {
             ..named(name, client_id)
         };
 
-        Ok(match &observed.event {
+        let seen = match &observed.event {
             Native::ClientConnected {
                 client_id,
                 username,
@@ -226,7 +231,6 @@ impl Event {
                 ..
             } => Self {
                 name: "reason_replaced".into(),
-                at,
                 client_id: client_id.as_deref().map(str::to_owned),
                 reason: Some(packet.name().into()),
                 reason_code: Some(*sent as u8),
@@ -235,10 +239,16 @@ impl Event {
             },
             other => Self {
                 name: "other".into(),
-                at,
                 detail: Some(format!("{other:?}")),
                 ..Self::default()
             },
+        };
+
+        Ok(Self {
+            at,
+            connection: observed.event.connection(),
+            session: observed.event.session(),
+            ..seen
         })
     }
 }
@@ -267,6 +277,8 @@ impl Event {
             peer,
             version,
             session_present,
+            connection,
+            session,
             message,
         );
 
@@ -277,7 +289,7 @@ impl Event {
 #[pymethods]
 impl Event {
     #[new]
-    #[pyo3(signature = (name, *, at=0.0, client_id=None, topic=None, reason=None, reason_code=None, detail=None, qos=None, matched=None, username=None, peer=None, version=None, session_present=None, message=None))]
+    #[pyo3(signature = (name, *, at=0.0, client_id=None, topic=None, reason=None, reason_code=None, detail=None, qos=None, matched=None, username=None, peer=None, version=None, session_present=None, connection=None, session=None, message=None))]
     #[allow(clippy::too_many_arguments)] // keywords
     fn new(
         name: String,
@@ -293,6 +305,8 @@ impl Event {
         peer: Option<String>,
         version: Option<String>,
         session_present: Option<bool>,
+        connection: Option<u64>,
+        session: Option<u64>,
         message: Option<Py<Message>>,
     ) -> Self {
         Self {
@@ -309,6 +323,8 @@ impl Event {
             peer,
             version: version.map(Name::from),
             session_present,
+            connection,
+            session,
             message,
         }
     }
@@ -336,7 +352,7 @@ impl Event {
         (make, (&*self.name,)).into_pyobject(py)
     }
 
-    /// One line for people: milliseconds, what, who, where, why.
+    /// One line for people: milliseconds, what, who, where, why, and on which connection and session.
     fn __str__(&self, py: Python<'_>) -> PyResult<String> {
         let mut line = format!("{:8.0} ms  {:<17}", self.at * 1000.0, self.name);
         let mut add = |text: std::fmt::Arguments<'_>| {
@@ -386,6 +402,12 @@ impl Event {
         }
         if let Some(detail) = &self.detail {
             add(format_args!("({detail})"));
+        }
+        if let Some(connection) = self.connection {
+            add(format_args!("connection={connection}"));
+        }
+        if let Some(session) = self.session {
+            add(format_args!("session={session}"));
         }
 
         Ok(line)
