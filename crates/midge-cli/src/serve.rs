@@ -101,11 +101,7 @@ impl Serve {
             tracing::info!(%address, "listening");
         }
         if self.print_url {
-            // A closed standard output is no reason not to serve.
-            let printed = crate::print(format!("{}\n", broker.url()).as_bytes());
-            if printed.is_err() {
-                tracing::warn!("the address could not be printed");
-            }
+            print_url(broker.url());
         }
 
         let signal = signals.forever().next().map_or("", crate::signals::name);
@@ -150,6 +146,17 @@ impl Serve {
 
         Ok(builder)
     }
+}
+
+/// Prints the address on a thread of its own: a standard output that nobody reads must not hold up the
+/// end. That thread is not waited for.
+fn print_url(url: String) {
+    thread::spawn(move || {
+        // A closed standard output is no reason not to serve.
+        if crate::print(format!("{url}\n").as_bytes()).is_err() {
+            tracing::warn!("the address could not be printed");
+        }
+    });
 }
 
 /// Cuts the drain short on a second signal.

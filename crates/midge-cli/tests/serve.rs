@@ -6,8 +6,10 @@
 mod common;
 
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use common::{Server, midge, output, stderr};
@@ -81,6 +83,31 @@ fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
     assert_eq!(status, 0);
     assert!(log.len() > 4096 && log.contains("INFO connected"));
     assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_standard_output_that_nobody_reads_does_not_hold_up_the_end() {
+    let (mut full, _unread) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.write(&[b'x'; 4096]).is_ok() {}
+    full.set_nonblocking(false).unwrap();
+    let mut child = midge()
+        .args(["serve", "--listen", "tcp://127.0.0.1:0", "--print-url"])
+        .stdout(OwnedFd::from(full))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    // It serves.
+    let mut line = String::new();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    log.read_line(&mut line).unwrap();
+    let (_, address) = line.trim().split_once("mqtt://").unwrap();
+    drop(TcpStream::connect(address).unwrap());
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

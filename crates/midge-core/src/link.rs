@@ -138,6 +138,10 @@ impl Link {
         self.caller.lock().clone()
     }
 
+    pub(crate) fn take_caller(&self) -> Option<Arc<ClientInfo>> {
+        self.caller.lock().take()
+    }
+
     /// Where the connection comes from.
     pub fn peer(&self) -> &str {
         &self.peer

@@ -208,4 +208,16 @@ mod tests {
         hub.closed(&link, NOW);
         assert_eq!((hub.next_deadline(), budget.of(Part::Input)), (None, 0));
     }
+
+    #[test]
+    fn who_was_refused_is_forgotten() {
+        let hub = Hub::new(Config::default(), None, None, "", NOW);
+        let link = hub.accept("".into(), "".into(), Arc::new(Nobody), NOW);
+        let link = link.unwrap();
+        let mut connection = Connection::new(hub.clone(), link.clone());
+        // No client identifier, and no clean session.
+        let refused = b"\x10\x0f\0\x04MQTT\x04\x80\0\0\0\0\0\x01u";
+        connection.receive(refused, None, NOW);
+        assert!(link.ended().is_some() && link.caller().is_none());
+    }
 }

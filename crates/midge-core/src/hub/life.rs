@@ -203,9 +203,10 @@ impl Hub {
         refusal: Option<&Refusal>,
         batch: &mut Batch,
     ) {
+        // Not charged: it must not stay for as long as the client waits to close.
+        let caller = link.take_caller();
         self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         if batch.wants(EventMask::CONNECTION_REFUSED) {
-            let caller = link.caller();
             let text = refusal.and_then(|refusal| refusal.text.as_deref());
             batch.event(Event::ConnectionRefused {
                 client_id: (caller.as_ref())

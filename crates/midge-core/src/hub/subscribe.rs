@@ -107,6 +107,9 @@ impl Hub {
                 ));
             }
         }
+        // Slice by slice: the connection may end before the last one, and what it has is kept.
+        let made = rest.get(..count).unwrap_or_default();
+        self.tell_subscribed((link, session), made, batch);
         work.made += count;
 
         if let Some(attached) = state.attached.as_deref_mut() {
@@ -131,7 +134,6 @@ impl Hub {
             batch.packet_sent();
             batch.touch(attached);
         }
-        self.tell_subscribed((link, session), &work.grants, batch);
         drop(state);
         drop(router);
         drop(section);

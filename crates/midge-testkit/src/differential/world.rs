@@ -163,7 +163,10 @@ impl World {
             Way::Short | Way::Counted | Way::Watched => None,
         };
         let hub = Hub::new(config, None, store, "script", Tick(0));
-        let events = Arc::new(Queue::new(QueueLimits::default()));
+        // The end of one session may tell of all that waited for it: nothing is to be lost.
+        let mut unbounded = QueueLimits::default();
+        (unbounded.items, unbounded.bytes) = (usize::MAX, usize::MAX);
+        let events = Arc::new(Queue::new(unbounded));
         let messages = EventMask::PUBLISHED.union(EventMask::DELIVERED);
         let mask = match way {
             Way::Watched => EventMask::ALL,

@@ -74,6 +74,25 @@ fn a_takeover_is_told_in_the_order_in_which_it_happens() {
 
 /// Covers: none
 #[test]
+fn what_an_interrupted_subscribe_leaves_is_told_of() {
+    let hub = hub(|_| ());
+    let events = watch(&hub, EventMask::SUBSCRIBED);
+    let connect = Connect::v5("client").clean(false).expiry(100);
+    let mut client = Client::connect(&hub, &connect);
+    let many = (0..900).fold(Subscribe::new(1), |subscribe, number| {
+        subscribe.filter(format!("{number}/a/b/c"), 0)
+    });
+    client.connection.receive(&many.bytes(), None, START);
+    assert!(client.connection.gives_way(), "the first slice");
+    client.close();
+
+    let kept = hub.stats(START).subscriptions;
+    assert!((1..900).contains(&kept));
+    assert_eq!(all(&events).len() as u64, kept);
+}
+
+/// Covers: none
+#[test]
 fn every_event_says_which_connection_and_session_it_concerns() {
     let hub = hub(|_| ());
     let events = watch(&hub, EventMask::ALL);
