@@ -11,14 +11,18 @@ use midge::{
     Broker, ClientInfo, ConnectRequest, HookSet, Hooks, MessageRef, ReasonCode, Refusal, Stop,
     Verdict,
 };
-use rumqttc::{Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Packet, QoS};
+use rumqttc::{
+    Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Packet, QoS,
+};
 
 /// Nurses read everything of their ward; devices only write; alarms are for nurses alone.
 struct Ward;
 
 impl Hooks for Ward {
     fn set(&self) -> HookSet {
-        HookSet::AUTHENTICATE | HookSet::AUTHORIZE_PUBLISH | HookSet::AUTHORIZE_RECEIVE
+        HookSet::AUTHENTICATE
+            .and(HookSet::AUTHORIZE_PUBLISH)
+            .and(HookSet::AUTHORIZE_RECEIVE)
     }
 
     fn authenticate(&self, request: &ConnectRequest) -> Verdict {
@@ -80,7 +84,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let refused = connection.iter().next().ok_or("no answer")?;
     assert!(matches!(
         refused,
-        Err(ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword))
+        Err(ConnectionError::ConnectionRefused(
+            ConnectReturnCode::BadUserNamePassword
+        ))
     ));
     println!("a stranger is refused");
 
@@ -97,7 +103,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (device, mut at_device) = client(&broker, "device-7", "device", "beep");
     device.publish("ward/7/alarm", QoS::AtLeastOnce, false, "high")?;
     device.publish("ward/7/spo2", QoS::AtLeastOnce, false, "97")?;
-    until(&mut at_device, |packet| matches!(packet, Packet::PubAck(ack) if ack.pkid == 2).then_some(()))?;
+    until(&mut at_device, |packet| {
+        matches!(packet, Packet::PubAck(ack) if ack.pkid == 2).then_some(())
+    })?;
 
     let topic = |packet: &Packet| match packet {
         Packet::Publish(publish) => Some(publish.topic.clone()),
