@@ -62,6 +62,8 @@ pub struct ClientInfo {
     pub listener: Arc<str>,
     /// Protocol version.
     pub version: Version,
+    /// Number of its connection, as in events: a later connection has a greater one. 0 for the host.
+    pub connection: u64,
 }
 
 /// CONNECT as the authenticator sees it. Owned, so that an answer can be deferred.
@@ -234,16 +236,19 @@ pub trait Hooks: Send + Sync + 'static {
         DeliveryVerdict::Deliver
     }
 
-    /// A client connected.
+    /// A client connected. This hook and the three below tell, they do not decide. Each is called on
+    /// the thread that caused it, so those of two connections of one client identifier may come in
+    /// another order than they happened; [`ClientInfo::connection`] says which is the later one.
+    /// Events come in order.
     fn connected(&self, _client: &ClientInfo, _session_present: bool) {}
 
     /// A client's connection ended.
     fn disconnected(&self, _client: &ClientInfo, _reason: &DisconnectReason) {}
 
-    /// A session began.
+    /// A session began. Not in order with those of other threads: use events where that matters.
     fn session_started(&self, _client_id: &str) {}
 
-    /// A session ended.
+    /// A session ended. Not in order with those of other threads: use events where that matters.
     fn session_ended(&self, _client_id: &str) {}
 }
 

@@ -108,6 +108,7 @@ impl Connection {
             peer: self.link.peer.clone(),
             listener: self.link.listener.clone(),
             version: connect.version,
+            connection: self.link.number(),
         });
 
         // Whoever refuses it knows whom.

@@ -374,6 +374,7 @@ impl Hub {
                     peer: "host".into(),
                     listener: "host".into(),
                     version: midge_codec::Version::V5,
+                    connection: 0,
                 })
             })
     }

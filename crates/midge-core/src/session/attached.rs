@@ -114,6 +114,7 @@ impl Attached {
             peer: self.link.peer.clone(),
             listener: self.link.listener.clone(),
             version: self.settings.version,
+            connection: self.link.number(),
         }
     }
 

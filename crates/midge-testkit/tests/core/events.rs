@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use midge::{DisconnectReason, Event, EventMask};
 use midge_codec::ReasonCode;
 use midge_core::{
-    AuthReply, ConnectRequest, HookSet, Hooks, Hub, Observed, Queue, QueueLimits, Refusal,
-    Resolver, Verdict,
+    AuthReply, ClientInfo, ConnectRequest, HookSet, Hooks, Hub, Observed, Queue, QueueLimits,
+    Refusal, Resolver, Verdict,
 };
 use midge_testkit::{Connect, Kind, Publish, Subscribe, Will, ack, disconnect, unsubscribe};
 
@@ -262,4 +262,37 @@ fn who_is_given_up_while_a_hook_thinks_is_known() {
     client.close();
     let (user, lost) = (Some("user".to_owned()), DisconnectReason::ConnectionLost);
     assert_eq!(refusal(&events), ("client".to_owned(), user, None, lost));
+}
+
+/// What hooks are told of connections: number, and whether it began.
+#[derive(Default)]
+struct Told(Mutex<Vec<(u64, bool)>>);
+
+impl Hooks for Told {
+    fn set(&self) -> HookSet {
+        HookSet::LIFE
+    }
+
+    fn connected(&self, client: &ClientInfo, _session_present: bool) {
+        self.0.lock().unwrap().push((client.connection, true));
+    }
+
+    fn disconnected(&self, client: &ClientInfo, _reason: &DisconnectReason) {
+        self.0.lock().unwrap().push((client.connection, false));
+    }
+}
+
+/// Covers: none
+#[test]
+fn hooks_tell_the_connections_of_one_client_apart_as_events_do() {
+    let told = Arc::new(Told::default());
+    let hub = hub_with(|_| (), Some(told.clone()), None);
+    let events = watch(&hub, EventMask::CLIENT_CONNECTED);
+    let _old = Client::plain(&hub, "client");
+    let _new = Client::connect(&hub, &Connect::v5("client"));
+
+    let numbers: Vec<_> = all(&events).into_iter().map(|event| event.1).collect();
+    assert_eq!(numbers, [Some(1), Some(2)]);
+    let told = told.0.lock().unwrap();
+    assert_eq!(*told, [(1, true), (1, false), (2, true)]);
 }
