@@ -145,7 +145,7 @@ void __tsan_release(void *address);
 /**
  * A client connected (status MIDGE_OK; text is its user name, code 1 if it has resumed a session, else
  * 0, detail its protocol: 3, 4 or 5), or a connection was refused (MIDGE_E_DENIED; code is the MQTT
- * reason code, detail a MIDGE_END_* number, text says why, refusal is what who refused it had to say).
+ * reason code, detail a MIDGE_END_* number, text says why, refusal is the text of the refusal).
  * username is the user name either way.
  */
 #define MIDGE_EV_CONNECT (1 << 1)

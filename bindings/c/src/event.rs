@@ -18,7 +18,7 @@ use crate::status::{Fault, MIDGE_E_DENIED, MIDGE_OK, midge_status};
 pub const MIDGE_EV_MESSAGE: u32 = 1;
 /// A client connected (status MIDGE_OK; text is its user name, code 1 if it has resumed a session, else
 /// 0, detail its protocol: 3, 4 or 5), or a connection was refused (MIDGE_E_DENIED; code is the MQTT
-/// reason code, detail a MIDGE_END_* number, text says why, refusal is what who refused it had to say).
+/// reason code, detail a MIDGE_END_* number, text says why, refusal is the text of the refusal).
 /// username is the user name either way.
 pub const MIDGE_EV_CONNECT: u32 = 1 << 1;
 /// A connected client's connection ended. code is the MQTT reason code, detail a MIDGE_END_* number,
@@ -418,6 +418,8 @@ unsafe fn write_short(entry: Entry, out: *mut midge_event) {
     debug_assert!(written.is_ok(), "checked by the caller");
 }
 
+/// Writes an event where there is room for all of it.
+///
 /// # Safety
 /// `out` is writable, and has the whole size of an event.
 #[inline(always)]
