@@ -1623,6 +1623,14 @@ typedef struct midge_client_info {
    * Its subscriptions.
    */
   uint64_t subscriptions;
+  /**
+   * Number of its connection, as midge_event.connection.
+   */
+  uint64_t connection;
+  /**
+   * Number of its session, as midge_event.session.
+   */
+  uint64_t session;
 } midge_client_info;
 
 /**
@@ -1680,6 +1688,14 @@ typedef struct midge_session_info {
    * Its subscriptions.
    */
   uint64_t subscriptions;
+  /**
+   * User name of the client that made it, or empty: nobody else may have it.
+   */
+  struct midge_bytes username;
+  /**
+   * Number of the session, as midge_event.session.
+   */
+  uint64_t session;
 } midge_session_info;
 
 /**

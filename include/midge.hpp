@@ -1638,6 +1638,8 @@ struct client_info {
   std::string_view peer, listener;
   midge::protocol protocol = midge::protocol::unknown;
   std::uint64_t queued = 0, inflight = 0, subscriptions = 0;
+  /// Their numbers, as events have them.
+  std::uint64_t connection = 0, session = 0;
 };
 
 /// A session, connected or not; texts are valid as long as the snapshot.
@@ -1649,6 +1651,10 @@ struct session_info {
   /// When the client was last connected, since the start of the broker; none if it is connected.
   std::optional<std::chrono::milliseconds> disconnected_at;
   std::uint64_t queued = 0, queued_bytes = 0, inflight = 0, subscriptions = 0;
+  /// User name of the client that made it, if it had one: nobody else may have it.
+  std::optional<std::string_view> username;
+  /// Its number, as events have it.
+  std::uint64_t session = 0;
 };
 
 /// A subscription of a session; texts are valid as long as the snapshot.
@@ -1672,7 +1678,9 @@ inline bool next(midge_snapshot s, client_info &out) noexcept {
          static_cast<midge::protocol>(raw.protocol),
          raw.queued,
          raw.inflight,
-         raw.subscriptions};
+         raw.subscriptions,
+         raw.connection,
+         raw.session};
   return true;
 }
 inline bool next(midge_snapshot s, session_info &out) noexcept {
@@ -1689,7 +1697,9 @@ inline bool next(midge_snapshot s, session_info &out) noexcept {
          raw.queued,
          raw.queued_bytes,
          raw.inflight,
-         raw.subscriptions};
+         raw.subscriptions,
+         optional_view(raw.username),
+         raw.session};
   return true;
 }
 inline bool next(midge_snapshot s, subscription_info &out) noexcept {

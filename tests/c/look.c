@@ -763,6 +763,27 @@ static void events_say_who_was_refused(void) {
   takes(q, &event, MIDGE_EV_CONNECT);
   CHECK(is(event.username, "nurse") && is(event.text, "nurse") && event.connection > refused && event.session != 0);
   uint64_t connection = event.connection;
+
+  /* Snapshots have the same numbers; a shorter structure gets what it has room for. */
+  midge_snapshot s = {0};
+  midge_client_info client;
+  midge_session_info session;
+  OK(midge_snapshot_clients(judge.broker, 0, &s));
+  client.struct_size = sizeof client;
+  OK(midge_snapshot_next_client(s, &client));
+  CHECK(client.connection == connection && client.session == event.session && text_is(client.username, "nurse"));
+  OK(midge_snapshot_free(s));
+  for (int n = 0; n < 2; n++) {
+    memset(&session, 0xAA, sizeof session);
+    session.struct_size = n == 0 ? sizeof session : (uint32_t)offsetof(midge_session_info, username);
+    OK(midge_snapshot_sessions(judge.broker, 0, &s));
+    OK(midge_snapshot_next_session(s, &session));
+    CHECK(text_is(session.client_id, "pump") && session.subscriptions == 0);
+    if (n == 0) CHECK(session.session == event.session && text_is(session.username, "nurse"));
+    else CHECK(session.session == 0xAAAAAAAAAAAAAAAAULL && session.username.len == (size_t)0xAAAAAAAAAAAAAAAAULL);
+    OK(midge_snapshot_free(s));
+  }
+
   publish1(in, "large"); /* a code that PUBACK cannot carry */
   takes(q, &event, MIDGE_EV_REPLACED);
   CHECK(event.connection == connection && event.session == 0);

@@ -283,6 +283,16 @@ static void events_tell_connections_apart() {
   CHECK(end && was && end->session == was->session && !ended.connection());
   const auto is = again.as<midge::ev::connected>();
   CHECK(is && was && is->connection > was->connection && is->session > was->session);
+  int seen = 0;
+  for (const auto &client : broker.clients().value()) {
+    CHECK(is && client.connection == is->connection && client.session == is->session);
+    ++seen;
+  }
+  for (const auto &session : broker.sessions().value()) {
+    CHECK(is && session.session == is->session && session.username == "nurse");
+    ++seen;
+  }
+  CHECK(seen == 2);
 }
 
 // ---- decisions ---------------------------------------------------------------------------------
