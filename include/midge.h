@@ -82,8 +82,11 @@
   }
 #define MIDGE_SUBSCRIBE_ARGS_INIT \
   { MIDGE_SIZE_OF(midge_subscribe_args), 2, 0, 0, 0, 0, 0, NULL, 0 }
-#define MIDGE_EVENT_INIT \
-  { MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL }
+#define MIDGE_EVENT_INIT                                                                                           \
+  {                                                                                                                \
+    MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL, \
+        {NULL, 0}, {NULL, 0}, 0, 0                                                                                 \
+  }
 #define MIDGE_HOOKS_INIT \
   { MIDGE_SIZE_OF(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
@@ -142,7 +145,8 @@ void __tsan_release(void *address);
 /**
  * A client connected (status MIDGE_OK; text is its user name, code 1 if it has resumed a session, else
  * 0, detail its protocol: 3, 4 or 5), or a connection was refused (MIDGE_E_DENIED; code is the MQTT
- * reason code, detail a MIDGE_END_* number, text says why).
+ * reason code, detail a MIDGE_END_* number, text says why, refusal is the text of the refusal).
+ * username is the user name either way.
  */
 #define MIDGE_EV_CONNECT (1 << 1)
 
@@ -1107,6 +1111,26 @@ typedef struct midge_event {
    * The message, or NULL. midge_message_ref() keeps it.
    */
   const struct midge_message *message;
+  /**
+   * User name of a client that connected or was refused (MIDGE_EV_CONNECT), or empty.
+   */
+  struct midge_bytes username;
+  /**
+   * For a connection that was refused: what the refusal says beyond code and detail, for example
+   * the text of midge_refuse(); or empty.
+   */
+  struct midge_bytes refusal;
+  /**
+   * Number of the connection that it concerns, or 0. Each connection of a broker has one of its own,
+   * from 1 on and never used again: it tells two of the same client identifier apart. For
+   * MIDGE_EV_PUBLISH it is that of the publisher; 0 for MIDGE_EV_MESSAGE.
+   */
+  uint64_t connection;
+  /**
+   * Number of the session that it concerns, or 0; as connection. A session that is resumed keeps its
+   * number.
+   */
+  uint64_t session;
 } midge_event;
 
 /**
@@ -1599,6 +1623,14 @@ typedef struct midge_client_info {
    * Its subscriptions.
    */
   uint64_t subscriptions;
+  /**
+   * Number of its connection, as midge_event.connection.
+   */
+  uint64_t connection;
+  /**
+   * Number of its session, as midge_event.session.
+   */
+  uint64_t session;
 } midge_client_info;
 
 /**
@@ -1656,6 +1688,14 @@ typedef struct midge_session_info {
    * Its subscriptions.
    */
   uint64_t subscriptions;
+  /**
+   * User name of the client that made it, or empty: nobody else may have it.
+   */
+  struct midge_bytes username;
+  /**
+   * Number of the session, as midge_event.session.
+   */
+  uint64_t session;
 } midge_session_info;
 
 /**

@@ -1358,7 +1358,8 @@ public:
 
 // ---- events ------------------------------------------------------------------------------------
 
-/// What an event says, by its kind. Texts are valid as long as the event.
+/// What an event says, by its kind. Texts are valid as long as the event. Each connection and each session
+/// of a broker has a number of its own, from 1 on and never used again.
 namespace ev {
 
 /// For a subscription of a client that uses the queue.
@@ -1372,61 +1373,79 @@ struct connected {
   std::string_view peer;
   midge::protocol protocol;
   bool session_present;
+  std::uint64_t connection, session;
 };
 struct refused {
   std::string_view client_id, peer;
   reason_code code;
   end_reason reason;
   std::string_view text;
+  std::optional<std::string_view> username;
+  /// What the refusal says beyond its reason, for example the text of midge::refusal; or empty.
+  std::string_view refusal;
+  std::uint64_t connection;
 };
 struct disconnected {
   std::string_view client_id;
   reason_code code;
   end_reason reason;
   std::string_view text;
+  std::uint64_t connection, session;
 };
 struct subscribed {
   std::string_view client_id, filter;
   midge::qos qos;
+  std::uint64_t connection, session;
 };
 struct subscribe_refused {
   std::string_view client_id, filter;
   reason_code code;
+  std::uint64_t connection, session;
 };
 struct unsubscribed {
   std::string_view client_id, filter;
+  std::uint64_t connection, session;
 };
 struct acknowledged {
   std::string_view client_id;
   midge::message content;
+  std::uint64_t connection, session;
 };
 struct dropped {
   std::string_view client_id, topic;
   drop_reason reason;
+  /// The connection whose message was not taken, and the session that it is about, if any.
+  std::optional<std::uint64_t> connection, session;
 };
 struct published {
   midge::message content;
   std::uint32_t receivers;
+  /// Those of the publisher, if a client published it.
+  std::optional<std::uint64_t> connection, session;
 };
 struct delivered {
   std::string_view client_id;
   midge::message content;
   midge::qos qos;
+  std::uint64_t connection, session;
 };
 struct expired {
   midge::message content;
 };
 struct session_ended {
   std::string_view client_id;
+  std::uint64_t session;
 };
 struct will_sent {
   std::string_view client_id, topic;
+  std::uint64_t session;
 };
 /// A reason code of a callback could not stand in its packet.
 struct replaced {
   std::string_view client_id;
   midge::packet packet;
   reason_code given, sent;
+  std::optional<std::uint64_t> connection;
 };
 /// An empty event, or a kind that this header does not know.
 struct unknown {};
@@ -1442,6 +1461,9 @@ namespace detail {
 /// What can be read of an event, whoever owns it.
 template <class D> class event_view {
   const midge_event &e() const noexcept { return static_cast<const D &>(*this).raw(); }
+  static std::optional<std::uint64_t> number(std::uint64_t n) noexcept {
+    return n == 0 ? std::nullopt : std::optional<std::uint64_t>(n);
+  }
 
 public:
   event_type type() const noexcept { return static_cast<event_type>(e().type); }
@@ -1471,6 +1493,14 @@ public:
   /// Topic name or filter.
   std::string_view topic() const noexcept { return view(e().topic); }
   std::string_view text() const noexcept { return view(e().text); }
+  /// User name of a client that connected or was refused, if it has one.
+  std::optional<std::string_view> username() const noexcept { return optional_view(e().username); }
+  /// For a connection that was refused: what the refusal says beyond its reason, or empty.
+  std::string_view refusal() const noexcept { return view(e().refusal); }
+  /// Number of the connection that it concerns, if any: from 1 on and never used again.
+  std::optional<std::uint64_t> connection() const noexcept { return number(e().connection); }
+  /// Number of the session that it concerns, if any: from 1 on and never used again.
+  std::optional<std::uint64_t> session() const noexcept { return number(e().session); }
   /// The message, kept alive by what is returned; empty if the event has none.
   midge::message message() const noexcept { return midge::message(e().message); }
   std::string_view payload() const noexcept { return view(midge_message_payload(e().message)); }
@@ -1482,24 +1512,29 @@ public:
     switch (type()) {
       case event_type::message: return ev::message{message(), tag()};
       case event_type::connect:
-        if (refused()) return ev::refused{client_id(), peer(), reason, static_cast<end_reason>(detail()), text()};
-        return ev::connected{client_id(), optional_view(e().text), peer(), static_cast<midge::protocol>(detail()),
-                             e().code != 0};
+        if (refused())
+          return ev::refused{client_id(), peer(),     reason,    static_cast<end_reason>(detail()),
+                             text(),      username(), refusal(), e().connection};
+        return ev::connected{client_id(),   username(),     peer(),     static_cast<midge::protocol>(detail()),
+                             e().code != 0, e().connection, e().session};
       case event_type::disconnect:
-        return ev::disconnected{client_id(), reason, static_cast<end_reason>(detail()), text()};
+        return ev::disconnected{client_id(), reason,         static_cast<end_reason>(detail()),
+                                text(),      e().connection, e().session};
       case event_type::subscribe:
-        if (refused()) return ev::subscribe_refused{client_id(), topic(), reason};
-        return ev::subscribed{client_id(), topic(), quality};
-      case event_type::unsubscribe: return ev::unsubscribed{client_id(), topic()};
-      case event_type::ack: return ev::acknowledged{client_id(), message()};
-      case event_type::drop: return ev::dropped{client_id(), topic(), static_cast<drop_reason>(e().code)};
-      case event_type::publish: return ev::published{message(), e().code};
-      case event_type::deliver: return ev::delivered{client_id(), message(), quality};
+        if (refused()) return ev::subscribe_refused{client_id(), topic(), reason, e().connection, e().session};
+        return ev::subscribed{client_id(), topic(), quality, e().connection, e().session};
+      case event_type::unsubscribe: return ev::unsubscribed{client_id(), topic(), e().connection, e().session};
+      case event_type::ack: return ev::acknowledged{client_id(), message(), e().connection, e().session};
+      case event_type::drop:
+        return ev::dropped{client_id(), topic(), static_cast<drop_reason>(e().code), connection(), session()};
+      case event_type::publish: return ev::published{message(), e().code, connection(), session()};
+      case event_type::deliver: return ev::delivered{client_id(), message(), quality, e().connection, e().session};
       case event_type::expire: return ev::expired{message()};
-      case event_type::session_end: return ev::session_ended{client_id()};
-      case event_type::will: return ev::will_sent{client_id(), topic()};
+      case event_type::session_end: return ev::session_ended{client_id(), e().session};
+      case event_type::will: return ev::will_sent{client_id(), topic(), e().session};
       case event_type::replaced:
-        return ev::replaced{client_id(), static_cast<midge::packet>(detail()), static_cast<reason_code>(tag()), reason};
+        return ev::replaced{client_id(), static_cast<midge::packet>(detail()), static_cast<reason_code>(tag()), reason,
+                            connection()};
       case event_type::none:
       case event_type::all: break;
     }
@@ -1603,6 +1638,8 @@ struct client_info {
   std::string_view peer, listener;
   midge::protocol protocol = midge::protocol::unknown;
   std::uint64_t queued = 0, inflight = 0, subscriptions = 0;
+  /// Their numbers, as events have them.
+  std::uint64_t connection = 0, session = 0;
 };
 
 /// A session, connected or not; texts are valid as long as the snapshot.
@@ -1614,6 +1651,10 @@ struct session_info {
   /// When the client was last connected, since the start of the broker; none if it is connected.
   std::optional<std::chrono::milliseconds> disconnected_at;
   std::uint64_t queued = 0, queued_bytes = 0, inflight = 0, subscriptions = 0;
+  /// User name of the client that made it, if it had one: nobody else may have it.
+  std::optional<std::string_view> username;
+  /// Its number, as events have it.
+  std::uint64_t session = 0;
 };
 
 /// A subscription of a session; texts are valid as long as the snapshot.
@@ -1637,7 +1678,9 @@ inline bool next(midge_snapshot s, client_info &out) noexcept {
          static_cast<midge::protocol>(raw.protocol),
          raw.queued,
          raw.inflight,
-         raw.subscriptions};
+         raw.subscriptions,
+         raw.connection,
+         raw.session};
   return true;
 }
 inline bool next(midge_snapshot s, session_info &out) noexcept {
@@ -1654,7 +1697,9 @@ inline bool next(midge_snapshot s, session_info &out) noexcept {
          raw.queued,
          raw.queued_bytes,
          raw.inflight,
-         raw.subscriptions};
+         raw.subscriptions,
+         optional_view(raw.username),
+         raw.session};
   return true;
 }
 inline bool next(midge_snapshot s, subscription_info &out) noexcept {

@@ -31,8 +31,8 @@ __attribute__((unused)) static int everything(midge_broker b, int inside) {
   midge_receipt_info became = {sizeof became, 0, 0, 0, 0, 0, 0};
   midge_receipt_outcome outcome = {sizeof outcome, 0, 0, 0, {0, 0}};
   midge_snapshot list_of = {0};
-  midge_client_info client_info = {sizeof client_info, 0, {0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, 0, 0, 0};
-  midge_session_info session_info = {sizeof session_info, 0, 0, 0, 0, 0, 0, {0, 0}, 0, 0, 0, 0};
+  midge_client_info client_info = {sizeof client_info, 0, {0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, 0, 0, 0, 0, 0};
+  midge_session_info session_info = {sizeof session_info, 0, 0, 0, 0, 0, 0, {0, 0}, 0, 0, 0, 0, {0, 0}, 0};
   midge_subscription_info subscription_info = {sizeof subscription_info, 0, 0, 0, 0, 0, 0, {0, 0}, {0, 0}};
   midge_decision later = {0};
   midge_message *made = NULL;

@@ -1,5 +1,5 @@
 /* What C sees and says beyond the first version: snapshots, receipts, refusals with reasons, answers
- * that come later, subscribe options, texts by length, numbers for reasons. Prints "N passed, M failed". */
+ * that come later, subscribe options, texts by length, numbers for reasons, connections and sessions. Prints "N passed, M failed". */
 #include "check.h"
 
 /* ---- a client of MQTT 5.0, of bytes ------------------------------------------------------------ */
@@ -390,8 +390,10 @@ static void refusals_have_reasons(void) {
   close(fd);
   OK(midge_queue_next(q, WAIT, &event));
   CHECK(event.type == MIDGE_EV_CONNECT && event.status == MIDGE_E_DENIED && event.detail == MIDGE_END_REFUSED);
-  CHECK(event.code == MIDGE_RC_BANNED);
+  CHECK(event.code == MIDGE_RC_BANNED && is(event.text, "refused") && is(event.refusal, "until Monday"));
+  CHECK(is(event.client_id, "banned") && event.username.len == 0 && event.connection != 0 && event.session == 0);
   midge_event_clear(&event);
+  CHECK(event.refusal.ptr == NULL && event.connection == 0);
   fd = dial5(judge.broker, "moved");
   CHECK(answers(fd, 0x20, 1, MIDGE_RC_SERVER_MOVED, "other:1883"));
   close(fd);
@@ -660,6 +662,137 @@ static void ends_have_numbers(void) {
   OK(midge_queue_free(q));
 }
 
+/* ---- numbers of connections and sessions, who was refused ---------------------------------------- */
+
+static void takes(midge_queue q, midge_event *event, uint32_t type) {
+  midge_event_clear(event);
+  OK(midge_queue_next(q, WAIT, event));
+  CHECK(event->type == type && event->status == MIDGE_OK && event->refusal.len == 0);
+}
+
+/* Two of the same client identifier: which connection and which session an event is about. */
+static void events_tell_connections_apart(void) {
+  static const char resume[] = "\x10\x16\0\4MQTT\5\0\0\0\5\x11\0\0\0\x3c\0\4pump";
+  midge_broker b = start();
+  midge_queue q = queue_of(b, MIDGE_EV_CONNECT | MIDGE_EV_DISCONNECT | MIDGE_EV_SUBSCRIBE | MIDGE_EV_SESSION_END |
+                                  MIDGE_EV_PUBLISH | MIDGE_EV_DELIVER | MIDGE_EV_DROP);
+  midge_client host = {0};
+  midge_event event = MIDGE_EVENT_INIT;
+  unsigned char body[256];
+  size_t length;
+
+  int fd = enter(b, "pump");
+  takes(q, &event, MIDGE_EV_CONNECT);
+  uint64_t connection = event.connection, session = event.session;
+  CHECK(event.code == 0 && event.username.len == 0 && connection != 0 && session != 0);
+  subscribe(fd, "dose", 0);
+  CHECK(answers(fd, 0x90, 3, 0, NULL));
+  takes(q, &event, MIDGE_EV_SUBSCRIBE);
+  CHECK(event.connection == connection && event.session == session);
+
+  int resumed = -1;
+  OK(midge_broker_connect_fd(b, &resumed));
+  say(resumed, resume, sizeof resume - 1);
+  CHECK(next_packet(resumed, body, &length) == 0x20 && body[0] == 1 && body[1] == 0);
+  takes(q, &event, MIDGE_EV_DISCONNECT);
+  CHECK(event.detail == MIDGE_END_TAKEN_OVER && event.connection == connection && event.session == session);
+  takes(q, &event, MIDGE_EV_CONNECT);
+  CHECK(event.code == 1 && event.connection > connection && event.session == session);
+  connection = event.connection;
+
+  /* What a client publishes is its own, what it gets is for it; what the host publishes is nobody's. */
+  publish1(resumed, "dose");
+  uint32_t kinds = 0;
+  while (kinds != (MIDGE_EV_PUBLISH | MIDGE_EV_DELIVER)) { /* in either order */
+    midge_event_clear(&event);
+    OK(midge_queue_next(q, WAIT, &event));
+    CHECK((event.type & (MIDGE_EV_PUBLISH | MIDGE_EV_DELIVER) & ~kinds) != 0 && is(event.topic, "dose"));
+    CHECK(event.connection == connection && event.session == session);
+    if (event.type == 0) break;
+    kinds |= event.type;
+  }
+  OK(midge_client_new(b, NULL, q, &host));
+  OK(midge_client_subscribe(host, "wave", 0, 0));
+  OK(midge_publish(b, "wave", "1", 1, 0, false));
+  for (int n = 0; n < 2; n++) {
+    midge_event_clear(&event);
+    OK(midge_queue_next(q, WAIT, &event));
+    CHECK((event.type & (MIDGE_EV_MESSAGE | MIDGE_EV_PUBLISH)) != 0 && event.connection == 0 && event.session == 0);
+  }
+
+  int fresh = enter(b, "pump"); /* with a new session */
+  takes(q, &event, MIDGE_EV_DISCONNECT);
+  CHECK(event.detail == MIDGE_END_TAKEN_OVER && event.connection == connection && event.session == session);
+  takes(q, &event, MIDGE_EV_SESSION_END);
+  CHECK(event.connection == 0 && event.session == session);
+  takes(q, &event, MIDGE_EV_CONNECT);
+  CHECK(event.code == 0 && event.connection > connection && event.session > session);
+  midge_event_clear(&event);
+  CHECK(event.connection == 0 && event.session == 0);
+  close(fd);
+  close(resumed);
+  close(fresh);
+  OK(midge_client_free(host));
+  OK(midge_broker_free(b));
+  OK(midge_queue_free(q));
+}
+
+/* Who was refused, and what was said to it; who connected. */
+static void events_say_who_was_refused(void) {
+  static const char banned[] = "\x10\x1a\0\4MQTT\5\x82\0\0\0\0\6banned\0\5nurse";
+  static const char pump[] = "\x10\x18\0\4MQTT\5\x82\0\0\0\0\4pump\0\5nurse";
+  struct judge judge = {0};
+  midge_event event = MIDGE_EVENT_INIT;
+  start_judge(&judge, "system");
+  midge_queue q = queue_of(judge.broker, MIDGE_EV_CONNECT | MIDGE_EV_REPLACED);
+  int fd = -1, in = -1;
+  OK(midge_broker_connect_fd(judge.broker, &fd));
+  say(fd, banned, sizeof banned - 1);
+  CHECK(answers(fd, 0x20, 1, MIDGE_RC_BANNED, "until Monday"));
+  OK(midge_queue_next(q, WAIT, &event));
+  close(fd);
+  OK(midge_broker_connect_fd(judge.broker, &in));
+  say(in, pump, sizeof pump - 1);
+  CHECK(answers(in, 0x20, 1, 0, NULL));
+
+  /* All of it stays with the event, whatever has happened since. */
+  CHECK(event.type == MIDGE_EV_CONNECT && event.status == MIDGE_E_DENIED && event.code == MIDGE_RC_BANNED);
+  CHECK(is(event.client_id, "banned") && is(event.username, "nurse") && is(event.refusal, "until Monday"));
+  CHECK(is(event.text, "refused") && event.connection != 0 && event.session == 0);
+  uint64_t refused = event.connection;
+  takes(q, &event, MIDGE_EV_CONNECT);
+  CHECK(is(event.username, "nurse") && is(event.text, "nurse") && event.connection > refused && event.session != 0);
+  uint64_t connection = event.connection;
+
+  /* Snapshots have the same numbers; a shorter structure gets what it has room for. */
+  midge_snapshot s = {0};
+  midge_client_info client;
+  midge_session_info session;
+  OK(midge_snapshot_clients(judge.broker, 0, &s));
+  client.struct_size = sizeof client;
+  OK(midge_snapshot_next_client(s, &client));
+  CHECK(client.connection == connection && client.session == event.session && text_is(client.username, "nurse"));
+  OK(midge_snapshot_free(s));
+  for (int n = 0; n < 2; n++) {
+    memset(&session, 0xAA, sizeof session);
+    session.struct_size = n == 0 ? sizeof session : (uint32_t)offsetof(midge_session_info, username);
+    OK(midge_snapshot_sessions(judge.broker, 0, &s));
+    OK(midge_snapshot_next_session(s, &session));
+    CHECK(text_is(session.client_id, "pump") && session.subscriptions == 0);
+    if (n == 0) CHECK(session.session == event.session && text_is(session.username, "nurse"));
+    else CHECK(session.session == 0xAAAAAAAAAAAAAAAAULL && session.username.len == (size_t)0xAAAAAAAAAAAAAAAAULL);
+    OK(midge_snapshot_free(s));
+  }
+
+  publish1(in, "large"); /* a code that PUBACK cannot carry */
+  takes(q, &event, MIDGE_EV_REPLACED);
+  CHECK(event.connection == connection && event.session == 0);
+  midge_event_clear(&event);
+  close(in);
+  OK(midge_broker_free(judge.broker));
+  OK(midge_queue_free(q));
+}
+
 int main(void) {
   snapshots();
   receipts();
@@ -668,5 +801,7 @@ int main(void) {
   the_host_waits_for_answers();
   subscribe_options();
   ends_have_numbers();
+  events_tell_connections_apart();
+  events_say_who_was_refused();
   return result();
 }

@@ -189,6 +189,50 @@ static void configuration_files(void) {
 
 /* ---- 4: struct_size short, exact, long --------------------------------------------------------- */
 
+static int untouched(const void *bytes, size_t from, size_t to) {
+  const unsigned char *byte = bytes;
+  while (from < to && byte[from] == 0xAA) from++;
+  return from == to;
+}
+
+/* Events as shorter and as longer headers have them: what is behind their end stays as it is. */
+static void events_of_other_versions(midge_broker b) {
+  union {
+    midge_event event;
+    unsigned char bytes[sizeof(midge_event) + 16];
+  } room;
+  const size_t first = offsetof(midge_event, username);
+  const size_t sizes[] = {first, offsetof(midge_event, connection), sizeof(midge_event), sizeof room};
+  midge_queue q = queue_of(b, MIDGE_EV_PUBLISH);
+  midge_client c = {0};
+  OK(midge_client_new(b, NULL, q, &c));
+  OK(midge_client_subscribe(c, "sized", 0, 3));
+  for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++) {
+    unsigned messages = 0, publishes = 0;
+    OK(midge_publish(b, "sized", "x", 1, 0, false));
+    for (int event = 0; event < 2; event++) { /* with and without a message of its own */
+      memset(&room, 0xAA, sizeof room);
+      memset(&room, 0, first);
+      room.event.struct_size = (uint32_t)(first - 4);
+      CHECK(midge_queue_next(q, WAIT, &room.event) == MIDGE_E_ABI);
+      room.event.struct_size = (uint32_t)sizes[n];
+      OK(midge_queue_next(q, WAIT, &room.event));
+      messages += room.event.type == MIDGE_EV_MESSAGE && room.event.tag == 3;
+      publishes += room.event.type == MIDGE_EV_PUBLISH;
+      CHECK(room.event.struct_size == sizes[n] && is(room.event.topic, "sized"));
+      CHECK(is(midge_message_payload(room.event.message), "x"));
+      CHECK(sizes[n] < sizeof room.event || (room.event.connection == 0 && room.event.session == 0));
+      CHECK(untouched(&room, sizes[n] < sizeof room.event ? sizes[n] : sizeof room.event, sizeof room));
+      midge_event_clear(&room.event);
+      CHECK(room.event.struct_size == sizes[n] && room.event.owner == NULL && room.event.message == NULL);
+      CHECK(untouched(&room, sizes[n] < sizeof room.event ? sizes[n] : sizeof room.event, sizeof room));
+    }
+    CHECK(messages == 1 && publishes == 1);
+  }
+  OK(midge_client_free(c));
+  OK(midge_queue_free(q));
+}
+
 static void struct_sizes(void) {
   midge_broker b = start();
   struct {
@@ -230,6 +274,7 @@ static void struct_sizes(void) {
   midge_event event = MIDGE_EVENT_INIT;
   event.struct_size = 40;
   CHECK(midge_queue_next(q, 0, &event) == MIDGE_E_ABI);
+  events_of_other_versions(b);
   midge_config *config = new_config();
   midge_hooks hooks = MIDGE_HOOKS_INIT;
   hooks.struct_size = 12;

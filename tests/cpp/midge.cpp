@@ -246,6 +246,55 @@ static void events_say_what_happened() {
   CHECK(story.rfind("end ") == story.size() - 4);
 }
 
+static void events_tell_connections_apart() {
+  midge::hooks hooks;
+  hooks.on_auth = [](const midge::connect_request &request) -> midge::verdict {
+    if (request.username() != "nurse") return midge::refusal{midge::reason_code::banned, "until Monday"};
+    return true;
+  };
+  auto broker = start(std::move(hooks));
+  auto queue = midge::queue::create(broker, midge::event_type::connect | midge::event_type::disconnect |
+                                                midge::event_type::session_end)
+                   .value();
+  const auto next = [&queue] { return queue.next(20s).value(); };
+
+  raw_client refused(broker, "pump", "visitor");
+  CHECK(refused.connack() == 0x8a);
+  const auto no = next();
+  const auto why = no.as<midge::ev::refused>();
+  CHECK(why && why->username == "visitor" && why->refusal == "until Monday" && why->client_id == "pump");
+  CHECK(no.username() == "visitor" && no.refusal() == "until Monday" && !no.session());
+  CHECK(why && why->connection > 0 && no.connection() == why->connection);
+
+  raw_client first(broker, "pump", "nurse");
+  CHECK(first.connack() == 0);
+  const auto in = next();
+  const auto was = in.as<midge::ev::connected>();
+  CHECK(was && was->username == "nurse" && in.refusal().empty());
+  CHECK(was && in.connection() == was->connection && in.session() == was->session);
+  CHECK(was && why && was->connection > why->connection && was->session > 0);
+
+  raw_client second(broker, "pump", "nurse");
+  CHECK(second.connack() == 0);
+  const auto out = next(), ended = next(), again = next();
+  const auto left = out.as<midge::ev::disconnected>();
+  CHECK(left && was && left->connection == was->connection && left->session == was->session);
+  const auto end = ended.as<midge::ev::session_ended>();
+  CHECK(end && was && end->session == was->session && !ended.connection());
+  const auto is = again.as<midge::ev::connected>();
+  CHECK(is && was && is->connection > was->connection && is->session > was->session);
+  int seen = 0;
+  for (const auto &client : broker.clients().value()) {
+    CHECK(is && client.connection == is->connection && client.session == is->session);
+    ++seen;
+  }
+  for (const auto &session : broker.sessions().value()) {
+    CHECK(is && session.session == is->session && session.username == "nurse");
+    ++seen;
+  }
+  CHECK(seen == 2);
+}
+
 // ---- decisions ---------------------------------------------------------------------------------
 
 static void hooks_decide() {
@@ -502,6 +551,7 @@ int main() {
   publish_and_receive();
   a_nul_inside_is_refused();
   events_say_what_happened();
+  events_tell_connections_apart();
   hooks_decide();
   callbacks_get_events_and_messages();
   receipts_and_snapshots();

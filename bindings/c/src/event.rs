@@ -18,7 +18,8 @@ use crate::status::{Fault, MIDGE_E_DENIED, MIDGE_OK, midge_status};
 pub const MIDGE_EV_MESSAGE: u32 = 1;
 /// A client connected (status MIDGE_OK; text is its user name, code 1 if it has resumed a session, else
 /// 0, detail its protocol: 3, 4 or 5), or a connection was refused (MIDGE_E_DENIED; code is the MQTT
-/// reason code, detail a MIDGE_END_* number, text says why).
+/// reason code, detail a MIDGE_END_* number, text says why, refusal is the text of the refusal).
+/// username is the user name either way.
 pub const MIDGE_EV_CONNECT: u32 = 1 << 1;
 /// A connected client's connection ended. code is the MQTT reason code, detail a MIDGE_END_* number,
 /// text says why.
@@ -148,13 +149,25 @@ pub struct midge_event {
     pub text: midge_bytes,
     /// The message, or NULL. midge_message_ref() keeps it.
     pub message: *const midge_message,
+    /// User name of a client that connected or was refused (MIDGE_EV_CONNECT), or empty.
+    pub username: midge_bytes,
+    /// For a connection that was refused: what the refusal says beyond code and detail, for example
+    /// the text of midge_refuse(); or empty.
+    pub refusal: midge_bytes,
+    /// Number of the connection that it concerns, or 0. Each connection of a broker has one of its own,
+    /// from 1 on and never used again: it tells two of the same client identifier apart. For
+    /// MIDGE_EV_PUBLISH it is that of the publisher; 0 for MIDGE_EV_MESSAGE.
+    pub connection: u64,
+    /// Number of the session that it concerns, or 0; as connection. A session that is resumed keeps its
+    /// number.
+    pub session: u64,
 }
 
 /// All of the first version: an event with less would lose its owner.
-const LEAST: usize = size_of::<midge_event>();
+const LEAST: usize = std::mem::offset_of!(midge_event, username);
 
 const EMPTY: midge_event = midge_event {
-    struct_size: LEAST as u32,
+    struct_size: size_of::<midge_event>() as u32,
     r#type: 0,
     owner: std::ptr::null_mut(),
     seq: 0,
@@ -170,6 +183,10 @@ const EMPTY: midge_event = midge_event {
     topic: midge_bytes::EMPTY,
     text: midge_bytes::EMPTY,
     message: std::ptr::null(),
+    username: midge_bytes::EMPTY,
+    refusal: midge_bytes::EMPTY,
+    connection: 0,
+    session: 0,
 };
 
 /// What an event borrows from. A message alone, the frequent case, needs no box.
@@ -231,6 +248,9 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
         out.client_id = midge_bytes::of(id);
     };
 
+    out.connection = event.connection().unwrap_or(0);
+    out.session = event.session().unwrap_or(0);
+
     match event {
         Event::ClientConnected {
             client_id,
@@ -242,7 +262,8 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
         } => {
             kind(MIDGE_EV_CONNECT, client_id);
             out.peer_addr = midge_bytes::of(&**peer);
-            out.text = midge_bytes::of_option(username.as_deref());
+            out.username = midge_bytes::of_option(username.as_deref());
+            out.text = out.username;
             out.code = u32::from(*session_present);
             out.detail = protocol(*version).into();
         }
@@ -250,11 +271,15 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
             client_id,
             peer,
             reason,
+            username,
+            text: refusal,
             ..
         } => {
             kind(MIDGE_EV_CONNECT, client_id);
             out.status = MIDGE_E_DENIED;
             out.peer_addr = midge_bytes::of(&**peer);
+            out.username = midge_bytes::of_option(username.as_deref());
+            out.refusal = midge_bytes::of_option(refusal.as_deref());
             let text;
             (out.code, out.detail, text) = ended(reason);
             out.text = midge_bytes::of(text);
@@ -369,7 +394,36 @@ fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> 
 /// `out` was checked with [`check_out`] and is writable.
 pub(crate) unsafe fn write(entry: Entry, out: *mut midge_event) {
     // SAFETY: as the caller promises; whatever is there has a size.
-    let struct_size = unsafe { (*out).struct_size };
+    let struct_size = unsafe { (&raw const (*out).struct_size).read() };
+    if (struct_size as usize) < size_of::<midge_event>() {
+        // SAFETY: as the caller promises.
+        return unsafe { write_short(entry, out) };
+    }
+
+    // SAFETY: as the caller promises; it has room for the whole.
+    unsafe { write_whole(entry, struct_size, out) };
+}
+
+/// For a program with an older header, whose events are shorter.
+///
+/// # Safety
+/// As [`write`].
+#[cold]
+unsafe fn write_short(entry: Entry, out: *mut midge_event) {
+    let mut whole = EMPTY;
+    // SAFETY: it is writable, and has all of its size.
+    unsafe { write_whole(entry, whole.struct_size, &raw mut whole) };
+    // SAFETY: as the caller promises.
+    let written = unsafe { ffi::write_struct(out, &whole, LEAST, "ev") };
+    debug_assert!(written.is_ok(), "checked by the caller");
+}
+
+/// Writes an event where there is room for all of it.
+///
+/// # Safety
+/// `out` is writable, and has the whole size of an event.
+#[inline(always)]
+unsafe fn write_whole(entry: Entry, struct_size: u32, out: *mut midge_event) {
     let head = midge_event {
         struct_size,
         seq: entry.seq,

@@ -268,6 +268,10 @@ pub struct midge_client_info {
     pub inflight: u64,
     /// Its subscriptions.
     pub subscriptions: u64,
+    /// Number of its connection, as midge_event.connection.
+    pub connection: u64,
+    /// Number of its session, as midge_event.session.
+    pub session: u64,
 }
 
 /// The next client of a snapshot. Two threads that read one snapshot get different ones.
@@ -300,6 +304,8 @@ pub unsafe extern "C" fn midge_snapshot_next_client(
             queued: client.queued as u64,
             inflight: client.inflight as u64,
             subscriptions: client.subscriptions as u64,
+            connection: client.connection,
+            session: client.session,
         };
         // SAFETY: checked above.
         unsafe { ffi::write_struct(out, &info, ffi::HEAD, "out") }
@@ -337,6 +343,10 @@ pub struct midge_session_info {
     pub inflight: u64,
     /// Its subscriptions.
     pub subscriptions: u64,
+    /// User name of the client that made it, or empty: nobody else may have it.
+    pub username: midge_bytes,
+    /// Number of the session, as midge_event.session.
+    pub session: u64,
 }
 
 /// The next session of a snapshot. Two threads that read one snapshot get different ones.
@@ -371,6 +381,8 @@ pub unsafe extern "C" fn midge_snapshot_next_session(
             queued_bytes: session.queued_bytes as u64,
             inflight: session.inflight as u64,
             subscriptions: session.subscriptions as u64,
+            username: state.text(session.username.as_deref().unwrap_or_default()),
+            session: session.number,
         };
         // SAFETY: checked above.
         unsafe { ffi::write_struct(out, &info, ffi::HEAD, "out") }

@@ -36,8 +36,11 @@
   }
 #define MIDGE_SUBSCRIBE_ARGS_INIT \
   { MIDGE_SIZE_OF(midge_subscribe_args), 2, 0, 0, 0, 0, 0, NULL, 0 }
-#define MIDGE_EVENT_INIT \
-  { MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL }
+#define MIDGE_EVENT_INIT                                                                                           \
+  {                                                                                                                \
+    MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL, \
+        {NULL, 0}, {NULL, 0}, 0, 0                                                                                 \
+  }
 #define MIDGE_HOOKS_INIT \
   { MIDGE_SIZE_OF(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
