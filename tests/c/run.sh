@@ -48,20 +48,7 @@ unknown_tool() {
     ! CARGO_BUILD_TARGET=mips64-unknown-linux-gnuabi64 "$root/bindings/c/install.sh" && grep -q 'mips64-linux-gnuabi64-ld.* is not there' "$out/log"
 }
 check "a target without tools is refused" unknown_tool
-# Another target indeed, where Rust's standard library for it is installed.
-musl=x86_64-unknown-linux-musl
-static_musl() {
-    DESTDIR="$out/musl" PREFIX=/opt/midge PROFILE=dev CC=musl-gcc CARGO_BUILD_TARGET=$musl "$root/bindings/c/install.sh" || return 1
-    local flags
-    read -ra flags <<<"$(PKG_CONFIG_PATH=$out/musl/opt/midge/lib/pkgconfig pkg-config --static --cflags --libs midge)"
-    musl-gcc -static -std=c11 -D_GNU_SOURCE "-I$root/tests/c" "$root/tests/c/broker.c" "${flags[@]}" -o "$out/broker-musl" &&
-        timeout 300 "$out/broker-musl"
-}
-if [ -n "$(find "$(rustc --print target-libdir --target "$musl")" -name 'libstd-*' 2>/dev/null)" ] && has musl-gcc; then
-    check "a static library for $musl, and a program with it" static_musl
-else
-    echo "skipped: no standard library of Rust for $musl, or no musl-gcc"
-fi
+# Another target indeed: tests/c/musl.sh.
 include=$out/root/opt/midge/include
 export LD_LIBRARY_PATH=$lib PKG_CONFIG_PATH=$lib/pkgconfig
 
