@@ -97,7 +97,8 @@ impl Target {
         Ok(url_of("mqtt", host.as_deref().unwrap_or(HOST), port))
     }
 
-    /// Whether it is 5.0; a failure if it is not and `option` was given, which needs it.
+    /// Refuses an `option` that was given and needs 5.0, where another version is to be spoken: it
+    /// would be dropped silently.
     pub(crate) fn needs_v5(&self, given: bool, option: &str) -> Result<(), Failure> {
         if !given || self.version == Protocol::V5 {
             return Ok(());
