@@ -1,44 +1,57 @@
 //! A small blocking client for `midge pub` and `midge sub`.
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use midge_codec::{
     Ack, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, QoS, ReasonCode, Side,
-    Version, Will, decode, encode, split,
+    TopicError, TopicName, Version, Will, decode, encode, split,
 };
 
 use crate::Failure;
+use crate::signals::Farewell;
 
-/// Time for the broker to answer.
+/// Time for the broker to answer, and to take what is sent.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Time for the broker to close the connection after DISCONNECT.
+const CLOSE: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: u16 = 60;
+
+pub(crate) const HOST: &str = "127.0.0.1";
+pub(crate) const PORT: u16 = 1883;
 
 /// Where and as who to connect.
 #[derive(Args)]
 pub(crate) struct Target {
-    /// Where the broker is: mqtt://host:port or unix:///path.
-    #[arg(long, env = "MQTT_URL", conflicts_with_all = ["host", "port"])]
+    /// Where the broker is: mqtt://host:port or unix:///path. Without this, --host and --port the
+    /// environment says it: MQTT_URL, or else MQTT_HOST and MQTT_PORT.
+    #[arg(long, conflicts_with_all = ["host", "port"])]
     url: Option<String>,
-    /// Host of the broker.
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-    /// Port of the broker.
-    #[arg(short, long, default_value = "1883")]
-    port: u16,
+    /// Host of the broker, 127.0.0.1 by default.
+    #[arg(long)]
+    host: Option<String>,
+    /// Port of the broker, 1883 by default.
+    #[arg(short, long)]
+    port: Option<u16>,
     /// Protocol version.
     #[arg(short = 'V', long, value_enum, default_value = "5")]
     version: Protocol,
     /// Client identifier; the broker assigns one by default.
-    #[arg(short, long = "id", default_value = "")]
-    client_id: String,
+    #[arg(short, long, alias = "client-id")]
+    id: Option<String>,
+    /// Resume the session of this client identifier, and keep it at the end (Clean Start 0; for 5.0
+    /// with a session that does not expire). Needs --id.
+    #[arg(short = 'c', long, alias = "disable-clean-session", requires = "id")]
+    no_clean: bool,
     /// User name.
     #[arg(short, long)]
     username: Option<String>,
-    /// Password.
+    /// Password; without a user name for MQTT 5.0 only.
     #[arg(short = 'P', long)]
     password: Option<String>,
     /// Topic of a will message.
@@ -49,53 +62,246 @@ pub(crate) struct Target {
     will_payload: String,
 }
 
+/// A variable of the environment; an empty one counts as unset.
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+    (!value.is_empty()).then_some(value)
+}
+
+impl Target {
+    /// The address, from one source: a host of the command line is never joined with a port that the
+    /// environment has for another broker.
+    fn address(&self) -> Result<String, Failure> {
+        if let Some(url) = &self.url {
+            return Ok(url.clone());
+        }
+
+        if self.host.is_some() || self.port.is_some() {
+            let host = self.host.as_deref().unwrap_or(HOST);
+            return Ok(url_of("mqtt", host, self.port.unwrap_or(PORT)));
+        }
+
+        if let Some(url) = variable("MQTT_URL") {
+            return Ok(url);
+        }
+
+        let host = variable("MQTT_HOST");
+        let port = match variable("MQTT_PORT") {
+            None => PORT,
+            Some(text) => text.parse().map_err(|_| {
+                Failure::new(format!(
+                    "MQTT_PORT={text:?}: expected a port from 0 to 65535"
+                ))
+            })?,
+        };
+        Ok(url_of("mqtt", host.as_deref().unwrap_or(HOST), port))
+    }
+
+    /// Refuses an `option` that was given and needs 5.0, where another version is to be spoken: it
+    /// would be dropped silently.
+    pub(crate) fn needs_v5(&self, given: bool, option: &str) -> Result<(), Failure> {
+        if !given || self.version == Protocol::V5 {
+            return Ok(());
+        }
+        Err(Failure::new(format!("{option} needs MQTT 5.0: -V 5")))
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if let Some(topic) = &self.will_topic {
+            check_topic(topic)?;
+        }
+        // MQTT-3.1.2-22 of 3.1.1.
+        let alone = self.password.is_some() && self.username.is_none();
+        self.needs_v5(alone, "--password without --username")
+    }
+}
+
+/// An address of its parts; a literal of IPv6 gets its brackets.
+pub(crate) fn url_of(scheme: &str, host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("{scheme}://[{host}]:{port}")
+    } else {
+        format!("{scheme}://{host}:{port}")
+    }
+}
+
+/// Checks what is published to.
+pub(crate) fn check_topic(topic: &str) -> Result<(), Failure> {
+    match TopicName::new(topic) {
+        Ok(_) => Ok(()),
+        Err(TopicError::Wildcard) => Err(Failure::new(format!(
+            "{topic:?}: a topic name has no wildcards (+ and #); topic filters have them"
+        ))),
+        Err(error) => Err(Failure::new(format!("{topic:?}: {error}"))),
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Protocol {
-    #[value(name = "3.1")]
+    #[value(name = "3.1", aliases = ["31", "mqttv31"])]
     V31,
-    #[value(name = "3.1.1")]
+    #[value(name = "3.1.1", aliases = ["311", "mqttv311"])]
     V311,
-    #[value(name = "5")]
+    #[value(name = "5", aliases = ["5.0", "mqttv5"])]
     V5,
 }
 
-trait Stream: Read + Write {
-    fn read_timeout(&self, timeout: Option<Duration>) -> std::io::Result<()>;
+/// A connected socket. Its clones are the same connection.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
-impl Stream for TcpStream {
-    fn read_timeout(&self, timeout: Option<Duration>) -> std::io::Result<()> {
-        self.set_read_timeout(timeout)
+impl Stream {
+    fn try_clone(&self) -> std::io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
+            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
+        }
+    }
+
+    fn set_read_timeout(&self, timeout: Duration) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(timeout)),
+        }
+    }
+
+    fn set_write_timeout(&self, timeout: Duration) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
+            Self::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+        }
+    }
+
+    fn shutdown(&self) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes),
+            Self::Unix(stream) => stream.write_all(bytes),
+        }
     }
 }
 
-impl Stream for UnixStream {
-    fn read_timeout(&self, timeout: Option<Duration>) -> std::io::Result<()> {
-        self.set_read_timeout(timeout)
+/// The writing half of a connection, shared with the thread that waits for signals. `None` once the
+/// end was said or the connection broke.
+#[derive(Clone)]
+struct Writer(Arc<Mutex<Option<Stream>>>);
+
+impl Writer {
+    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *stream {
+            Some(stream) => stream.write_all(bytes),
+            None => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// The connection is of no use any more: nothing is said at its end.
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Sends DISCONNECT, the first time, so that the broker drops the will (MQTT-3.14.4-3). Waits
+    /// until the broker has closed the connection, for [`CLOSE`] at most: an end with unread bytes
+    /// would reset the connection, and could overtake the DISCONNECT.
+    fn disconnect(&self, version: Version) -> std::io::Result<()> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut stream) = taken else {
+            return Ok(());
+        };
+
+        let mut out = Vec::new();
+        let end = Packet::Disconnect(Disconnect {
+            reason: ReasonCode::Success,
+            properties: Properties::EMPTY,
+        });
+        encode(&end, version, &mut out).map_err(std::io::Error::other)?;
+        stream.write_all(&out)?;
+        stream.shutdown()?;
+
+        let deadline = Instant::now() + CLOSE;
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() || stream.set_read_timeout(wait).is_err() {
+                return Ok(());
+            }
+            match stream.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Ok(()),
+            }
+        }
     }
 }
 
-/// A connected client.
+/// A connected client. Every end of it that is not the broker's sends DISCONNECT.
 pub(crate) struct Client {
-    stream: Box<dyn Stream>,
+    address: String,
+    stream: Stream,
+    writer: Writer,
     pub(crate) version: Version,
     bytes: Vec<u8>,
+    /// Whether the broker has sent a packet.
+    answered: bool,
     last_sent: Instant,
+    /// Ends with the client.
+    _farewell: Farewell,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.writer.disconnect(self.version);
+    }
 }
 
 impl Client {
     pub(crate) fn connect(target: &Target) -> Result<Self, Failure> {
+        target.check()?;
+
         let version = match target.version {
             Protocol::V31 => Version::V31,
             Protocol::V311 => Version::V311,
             Protocol::V5 => Version::V5,
         };
 
+        let address = target.address()?;
+        let failed = |error: std::io::Error| Failure::new(format!("{address}: {error}"));
+        let stream = open(&address)?;
+        let writer = stream.try_clone().map_err(failed)?;
+        writer.set_write_timeout(ANSWER).map_err(failed)?;
+        let writer = Writer(Arc::new(Mutex::new(Some(writer))));
+
+        // Before CONNECT: from then on the broker has a will to publish.
+        let at_signal = writer.clone();
+        let farewell = Farewell::start(move || {
+            let _ = at_signal.disconnect(version);
+        })?;
+
         let mut client = Self {
-            stream: open(target)?,
+            address,
+            stream,
+            writer,
             version,
             bytes: Vec::new(),
+            answered: false,
             last_sent: Instant::now(),
+            _farewell: farewell,
         };
 
         let assigned = format!("midge-{}", std::process::id());
@@ -107,36 +313,65 @@ impl Client {
             properties: Properties::EMPTY,
         });
 
+        let mut properties = PropertiesBuf::new();
+        if target.no_clean && version == Version::V5 {
+            properties
+                .push(Property::SessionExpiryInterval(u32::MAX))
+                .map_err(Failure::new)?;
+        }
+
         client.send(&Packet::Connect(Connect {
             version,
             bridge: false,
-            clean_start: true,
+            clean_start: !target.no_clean,
             keep_alive: KEEP_ALIVE,
-            client_id: match (version, &*target.client_id) {
+            client_id: match (version, target.id.as_deref().unwrap_or_default()) {
                 (Version::V31, "") => &assigned,
                 (_, id) => id,
             },
-            properties: Properties::EMPTY,
+            properties: properties.as_properties(),
             will,
             username: target.username.as_deref(),
             password: target.password.as_deref().map(str::as_bytes),
         }))?;
-        client.expect(|packet| match packet {
-            Packet::Connack(connack) if connack.reason == ReasonCode::Success => Ok(Some(())),
-            Packet::Connack(connack) => Err(refused(
+
+        let refusal = client.expect(|packet| match packet {
+            Packet::Connack(connack) if connack.reason == ReasonCode::Success => Ok(Some(None)),
+            Packet::Connack(connack) => Ok(Some(Some(refused(
                 "connection",
                 connack.reason,
                 connack.properties.reason_string(),
-            )),
+            )))),
             _ => Ok(None),
         })?;
-        Ok(client)
+        match refusal {
+            None => Ok(client),
+            Some(refusal) => Err(client.lost(refusal.message)),
+        }
+    }
+
+    /// A failure that names the broker.
+    fn failed(&self, what: impl Display) -> Failure {
+        Failure::new(format!("{}: {what}", self.address))
+    }
+
+    /// A failure after which there is no connection any more.
+    fn lost(&self, what: impl Display) -> Failure {
+        self.writer.forget();
+        self.failed(what)
     }
 
     pub(crate) fn send(&mut self, packet: &Packet<'_>) -> Result<(), Failure> {
         let mut out = Vec::new();
         encode(packet, self.version, &mut out).map_err(Failure::new)?;
-        self.stream.write_all(&out).map_err(Failure::new)?;
+        if let Err(error) = self.writer.write(&out) {
+            return Err(match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                    self.lost("the broker does not take what is sent")
+                }
+                _ => self.lost(error),
+            });
+        }
         self.last_sent = Instant::now();
         Ok(())
     }
@@ -164,7 +399,7 @@ impl Client {
             match self.next(Some(deadline), &mut found)? {
                 Some(Some(value)) => return Ok(value),
                 Some(None) => {}
-                None => return Err(Failure::new("the broker does not answer")),
+                None => return Err(self.failed("the broker does not answer")),
             }
         }
     }
@@ -176,36 +411,38 @@ impl Client {
         handle: impl FnOnce(&Packet<'_>) -> Result<T, Failure>,
     ) -> Result<Option<T>, Failure> {
         loop {
-            if let Some(raw) = split(&self.bytes, u32::MAX).map_err(Failure::new)? {
+            if !self.answered && self.is_foreign() {
+                return Err(self.foreign());
+            }
+
+            let raw = match split(&self.bytes, u32::MAX) {
+                Ok(raw) => raw,
+                Err(error) => return Err(self.malformed(error)),
+            };
+            if let Some(raw) = raw {
                 let used = raw.len;
-                let packet = decode(raw, self.version, Side::Server).map_err(Failure::new)?;
+                let packet = match decode(raw, self.version, Side::Server) {
+                    Ok(packet) => packet,
+                    Err(error) => return Err(self.malformed(error)),
+                };
                 if let Packet::Disconnect(disconnect) = &packet {
                     let text = disconnect.properties.reason_string();
-                    return Err(refused("connection", disconnect.reason, text));
+                    let ended = refused("connection", disconnect.reason, text);
+                    return Err(self.lost(ended.message));
                 }
                 let result = handle(&packet)?;
+                self.answered = true;
                 self.bytes.drain(..used);
                 return Ok(Some(result));
             }
+
             let ping = self.last_sent + Duration::from_secs(u64::from(KEEP_ALIVE) / 2);
             let until = deadline.map_or(ping, |deadline| deadline.min(ping));
             let wait = until.saturating_duration_since(Instant::now());
-            if !wait.is_zero() {
-                self.stream.read_timeout(Some(wait)).map_err(Failure::new)?;
-                let mut buffer = [0; 16 * 1024];
-                match self.stream.read(&mut buffer) {
-                    Ok(0) => return Err(Failure::new("the broker closed the connection")),
-                    Ok(count) => {
-                        self.bytes
-                            .extend_from_slice(buffer.get(..count).unwrap_or_default());
-                        continue;
-                    }
-                    Err(error)
-                        if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => return Err(Failure::new(error)),
-                }
+            if !wait.is_zero() && self.read(wait)? {
+                continue;
             }
+
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
             }
@@ -215,23 +452,73 @@ impl Client {
         }
     }
 
-    pub(crate) fn disconnect(mut self) -> Result<(), Failure> {
-        self.send(&Packet::Disconnect(Disconnect {
-            reason: ReasonCode::Success,
-            properties: Properties::EMPTY,
-        }))
+    /// Reads what there is, or waits for it. Whether something came.
+    fn read(&mut self, wait: Duration) -> Result<bool, Failure> {
+        let mut buffer = [0; 16 * 1024];
+        let read = self
+            .stream
+            .set_read_timeout(wait)
+            .and_then(|()| self.stream.read(&mut buffer));
+        match read {
+            Ok(0) if self.answered => Err(self.lost("the broker closed the connection")),
+            Ok(0) if self.bytes.is_empty() => {
+                Err(self.lost("the connection was closed without an answer"))
+            }
+            Ok(0) => Err(self.foreign()),
+            Ok(count) => {
+                self.bytes
+                    .extend_from_slice(buffer.get(..count).unwrap_or_default());
+                Ok(true)
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+
+    /// Whether the first byte of the first packet is none that a broker answers CONNECT with.
+    fn is_foreign(&self) -> bool {
+        // CONNACK, DISCONNECT and AUTH.
+        let first = self.bytes.first();
+        first.is_some_and(|first| !matches!(first, 0x20 | 0xe0 | 0xf0))
+    }
+
+    /// What answers is no MQTT broker.
+    fn foreign(&self) -> Failure {
+        let start = self.bytes.get(..16).unwrap_or(&self.bytes);
+        // An alert or handshake record, and the major version of all of TLS.
+        let tls = matches!(start, [0x15 | 0x16, 3, ..]);
+        let tls = if tls { "; this looks like TLS" } else { "" };
+        self.lost(format!(
+            "this is not an MQTT broker's answer: \"{}\"{tls}",
+            start.escape_ascii()
+        ))
+    }
+
+    fn malformed(&self, error: impl Display) -> Failure {
+        if self.answered {
+            self.lost(error)
+        } else {
+            self.lost(format!("this is not an MQTT broker's answer: {error}"))
+        }
+    }
+
+    pub(crate) fn disconnect(self) -> Result<(), Failure> {
+        let ended = self.writer.disconnect(self.version);
+        ended.map_err(|error| self.failed(error))
     }
 }
 
-fn open(target: &Target) -> Result<Box<dyn Stream>, Failure> {
-    let address = match &target.url {
-        Some(url) => url.clone(),
-        None => format!("mqtt://{}:{}", target.host, target.port),
-    };
-
+fn open(address: &str) -> Result<Stream, Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("{address}: {error}"));
     match address.split_once("://") {
-        Some(("unix", path)) => Ok(Box::new(UnixStream::connect(path).map_err(failed)?)),
+        Some(("unix", path)) => UnixStream::connect(path).map(Stream::Unix).map_err(failed),
         Some(("mqtt" | "tcp", rest)) => {
             let rest = rest.trim_end_matches('/');
             // The colons of an address in brackets are not followed by a port.
@@ -239,17 +526,29 @@ fn open(target: &Target) -> Result<Box<dyn Stream>, Failure> {
             let rest = if has_port {
                 rest.to_owned()
             } else {
-                format!("{rest}:1883")
+                format!("{rest}:{PORT}")
             };
             let addresses: Vec<_> = rest.to_socket_addrs().map_err(failed)?.collect();
-            let stream = TcpStream::connect(&addresses[..]).map_err(failed)?;
+            let stream = dial(&addresses).map_err(failed)?;
             stream.set_nodelay(true).map_err(failed)?;
-            Ok(Box::new(stream))
+            Ok(Stream::Tcp(stream))
         }
         _ => Err(Failure::new(format!(
             "{address}: expected mqtt://host:port or unix:///path"
         ))),
     }
+}
+
+/// Connects to the first address that answers within [`ANSWER`]. The failure is that of the last one.
+fn dial(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
+    let mut failure = std::io::Error::new(ErrorKind::NotFound, "the host has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(address, ANSWER) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 pub(crate) fn refused(what: &str, reason: ReasonCode, text: Option<&str>) -> Failure {

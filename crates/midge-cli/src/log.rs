@@ -96,7 +96,11 @@ impl State {
                 continue;
             }
             let text = told.text.trim_end();
-            self.push(stamped(&format!("{text} (again: {} times)\n", told.again)));
+            let times = match told.again {
+                1 => "1 more time".to_owned(),
+                times => format!("{times} more times"),
+            };
+            self.push(stamped(&format!("{text} ({times})\n")));
             // Probably it goes on: the next period is counted, too.
             if let Some(now) = now {
                 (told.until, told.again) = (now + REPEATS, 0);
@@ -112,7 +116,13 @@ impl State {
             return Some(line);
         }
         let lost = std::mem::take(&mut self.lost);
-        (lost > 0).then(|| stamped(&format!(" WARN {lost} lines of the log were lost\n")))
+        match lost {
+            0 => None,
+            1 => Some(stamped(" WARN 1 line of the log was lost\n")),
+            _ => Some(stamped(&format!(
+                " WARN {lost} lines of the log were lost\n"
+            ))),
+        }
     }
 }
 
@@ -270,12 +280,12 @@ mod tests {
         assert_eq!(texts(&mut state), ["WARN a", "WARN b"]);
         state.tell_repeats(Some(at(10)));
 
-        let again = ["WARN a (again: 179 times)", "WARN b (again: 179 times)"];
+        let again = ["WARN a (179 more times)", "WARN b (179 more times)"];
         assert_eq!(texts(&mut state), again);
         state.say(" WARN a\n", true, at(11));
         assert!(texts(&mut state).is_empty());
         state.tell_repeats(Some(at(20)));
-        assert_eq!(texts(&mut state), ["WARN a (again: 1 times)"]);
+        assert_eq!(texts(&mut state), ["WARN a (1 more time)"]);
 
         // After a quiet period it counts as new.
         state.tell_repeats(Some(at(40)));
@@ -284,7 +294,7 @@ mod tests {
         state.say(" WARN a\n", true, at(61));
         assert_eq!(texts(&mut state), ["WARN a"]);
         state.tell_repeats(None);
-        assert_eq!(texts(&mut state), ["WARN a (again: 1 times)"]);
+        assert_eq!(texts(&mut state), ["WARN a (1 more time)"]);
 
         // Information is never counted.
         state.say(" INFO c\n", false, at(62));

@@ -1,5 +1,6 @@
 //! `midge pub` and `midge sub`.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,10 +8,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use midge_codec::{
     Packet, Properties, Publish as PublishPacket, QoS, Subscribe as SubscribePacket,
-    SubscribeFilter, SubscriptionOptions, TopicFilter, TopicName, Version,
+    SubscribeFilter, SubscriptionOptions, TopicFilter,
 };
 
-use crate::client::{Client, Target, refused, user_properties};
+use crate::client::{Client, Target, check_topic, refused, user_properties};
 use crate::config::pair;
 use crate::{Failure, Outcome, print};
 
@@ -46,7 +47,9 @@ pub(crate) struct Publish {
 
 impl Publish {
     pub(crate) fn run(self) -> Outcome {
-        TopicName::new(&self.topic).map_err(Failure::new)?;
+        check_topic(&self.topic)?;
+        let has_properties = !self.property.is_empty();
+        self.target.needs_v5(has_properties, "--property")?;
 
         let payload = match (&self.message, &self.file) {
             (Some(message), _) => message.clone().into_bytes(),
@@ -63,18 +66,13 @@ impl Publish {
 
         let properties = user_properties(&self.property)?;
         let mut client = Client::connect(&self.target)?;
-        let v5 = client.version == Version::V5;
         client.send(&Packet::Publish(PublishPacket {
             dup: false,
             qos: self.qos,
             retain: self.retain,
             topic: &self.topic,
             packet_id: if self.qos == QoS::AtMostOnce { 0 } else { 1 },
-            properties: if v5 {
-                properties.as_properties()
-            } else {
-                Properties::EMPTY
-            },
+            properties: properties.as_properties(),
             payload: &payload,
         }))?;
         match self.qos {
@@ -120,7 +118,7 @@ pub(crate) struct Subscribe {
     #[arg(short, long, default_value = "0", value_parser = qos)]
     qos: QoS,
     /// End after so many messages.
-    #[arg(short = 'n', long)]
+    #[arg(short = 'C', short_alias = 'n', long)]
     count: Option<u64>,
     /// End after so many seconds; the exit status is then 27 unless --count was reached.
     #[arg(short = 'W', long)]
@@ -172,8 +170,11 @@ impl Subscribe {
             properties: Properties::EMPTY,
             filters,
         }))?;
+        // Messages of a session that was resumed come before SUBACK.
+        let mut early = VecDeque::new();
         client.expect(|packet| {
             let Packet::Suback(suback) = packet else {
+                early.extend(self.take(packet));
                 return Ok(None);
             };
             match suback.reasons.iter().find(|reason| reason.is_error()) {
@@ -188,8 +189,12 @@ impl Subscribe {
 
         let mut left = self.count;
         while left != Some(0) {
-            let taken = client.next(deadline, |packet| Ok(self.take(packet)))?;
+            let taken = match early.pop_front() {
+                Some(taken) => Some(Some(taken)),
+                None => client.next(deadline, |packet| Ok(self.take(packet)))?,
+            };
             let Some(taken) = taken else {
+                client.disconnect()?;
                 return Ok(27);
             };
             let Some(taken) = taken else { continue };

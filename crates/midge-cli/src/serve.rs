@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use midge::{Broker, Builder, ConfigFile, DisconnectReason, Event, Events, Stop};
+use midge::{Broker, Builder, ConfigFile, DisconnectReason, DropReason, Event, Events, Stop};
 use signal_hook::iterator::Signals;
 use tracing::level_filters::LevelFilter;
 
+use crate::client::{HOST, PORT, url_of};
 use crate::config::{apply, pair};
 use crate::log::Log;
 use crate::{Failure, Outcome};
@@ -22,6 +23,12 @@ pub(crate) struct Serve {
     /// than once. Without it and without a configuration file: tcp://127.0.0.1:1883.
     #[arg(short, long, value_name = "ADDRESS")]
     listen: Vec<String>,
+    /// Short for --listen tcp://HOST:PORT, with 127.0.0.1 for the host by default.
+    #[arg(short, long)]
+    port: Option<u16>,
+    /// Short for --listen tcp://HOST:PORT, with 1883 for the port by default.
+    #[arg(long)]
+    host: Option<String>,
     /// Configuration file in TOML; `midge config` prints one.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -127,14 +134,18 @@ impl Serve {
             None => ConfigFile::default(),
         };
 
-        let mut listen = if self.listen.is_empty() {
-            file.listen
-        } else {
-            self.listen.clone()
-        };
+        let mut listen = self.listen.clone();
+        if self.host.is_some() || self.port.is_some() {
+            let host = self.host.as_deref().unwrap_or(HOST);
+            listen.push(url_of("tcp", host, self.port.unwrap_or(PORT)));
+        }
 
+        // The command line wins over the file.
         if listen.is_empty() {
-            listen.push("tcp://127.0.0.1:1883".to_owned());
+            listen = file.listen;
+        }
+        if listen.is_empty() {
+            listen.push(url_of("tcp", HOST, PORT));
         }
 
         let mut builder = Broker::builder().threads(self.threads.or(file.threads).unwrap_or(1));
@@ -194,6 +205,10 @@ fn log_events(events: Events) -> thread::JoinHandle<()> {
     logger
 }
 
+/// Where a bridge of mosquitto tells the broker at its other end whether it is connected, unless it is
+/// told not to. Nothing is wrong with that, and nothing is to be done about it.
+const BRIDGE_STATE: &str = "$SYS/broker/connection/";
+
 fn log(event: &Event) {
     match event {
         Event::ClientConnected {
@@ -208,18 +223,24 @@ fn log(event: &Event) {
         Event::ConnectionRefused {
             client_id,
             peer,
-            reason: reason @ DisconnectReason::ConnectTimeout,
-            ..
-        } => {
-            tracing::info!(%client_id, %peer, %reason, "refused");
-        }
-        Event::ConnectionRefused {
-            client_id,
-            peer,
             reason,
+            username,
+            text,
             ..
         } => {
-            tracing::warn!(%client_id, %peer, %reason, "refused");
+            // Empty if there was no CONNECT that could be read.
+            let client_id = (!client_id.is_empty()).then_some(&**client_id);
+            let (username, text) = (username.as_deref(), text.as_deref());
+            match reason {
+                DisconnectReason::ConnectTimeout => {
+                    tracing::info!(client_id, username, %peer, %reason, text, "refused");
+                }
+                DisconnectReason::Refused(code) => {
+                    let reason = code.name();
+                    tracing::warn!(client_id, username, %peer, reason, text, "refused");
+                }
+                _ => tracing::warn!(client_id, username, %peer, %reason, text, "refused"),
+            }
         }
         Event::ClientDisconnected {
             client_id,
@@ -248,6 +269,14 @@ fn log(event: &Event) {
             ..
         } => {
             tracing::warn!(%client_id, %filter, reason = reason.name(), "subscription refused");
+        }
+        Event::Dropped {
+            client_id,
+            topic,
+            reason: reason @ DropReason::ReservedTopic,
+            ..
+        } if topic.starts_with(BRIDGE_STATE) => {
+            tracing::info!(client_id = client_id.as_deref(), %topic, reason = reason.name(), "dropped");
         }
         Event::Dropped {
             client_id,

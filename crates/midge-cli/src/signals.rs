@@ -1,17 +1,80 @@
 //! Termination signals.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::{self, JoinHandle};
+
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
+use signal_hook::{SigId, flag, low_level};
 
 use crate::Failure;
 
-/// Handles SIGINT, SIGTERM and, unless it was inherited as ignored (`nohup`), SIGHUP.
-pub(crate) fn of_ending() -> Result<Signals, Failure> {
-    let ignored = ignored();
-    let wanted = [SIGINT, SIGTERM]
+/// SIGINT, SIGTERM and, unless it was inherited as ignored (`nohup`), SIGHUP.
+fn ending() -> impl Iterator<Item = i32> {
+    let hangs_up = !is_in(ignored(), SIGHUP);
+    [SIGINT, SIGTERM]
         .into_iter()
-        .chain((!is_in(ignored, SIGHUP)).then_some(SIGHUP));
-    Signals::new(wanted).map_err(Failure::new)
+        .chain(hangs_up.then_some(SIGHUP))
+}
+
+/// Handles the signals that end a program.
+pub(crate) fn of_ending() -> Result<Signals, Failure> {
+    Signals::new(ending()).map_err(Failure::new)
+}
+
+/// Says farewell when a signal ends the program, which dies of it then: a shell that runs it in a
+/// loop sees that it was interrupted. A second signal does not wait for that. Drop it to end its
+/// thread.
+pub(crate) struct Farewell {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+    impatient: Vec<SigId>,
+}
+
+impl Farewell {
+    /// `say` is called once at most, on a thread of its own.
+    pub(crate) fn start(say: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
+        let mut impatient = Vec::new();
+        let again = Arc::new(AtomicBool::new(false));
+        for signal in ending() {
+            // In this order: the first signal finds the flag unset.
+            let registered = [
+                flag::register_conditional_default(signal, again.clone()),
+                flag::register(signal, again.clone()),
+            ];
+            for id in registered {
+                impatient.push(id.map_err(Failure::new)?);
+            }
+        }
+
+        let mut signals = of_ending()?;
+        let handle = signals.handle();
+        let wait = move || {
+            if let Some(signal) = signals.forever().next() {
+                say();
+                let _ = low_level::emulate_default_handler(signal);
+            }
+        };
+        let thread = thread::Builder::new().spawn(wait).map_err(Failure::new)?;
+        Ok(Self {
+            handle,
+            thread: Some(thread),
+            impatient,
+        })
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        for id in self.impatient.drain(..) {
+            low_level::unregister(id);
+        }
+    }
 }
 
 /// Mask of ignored signals; 0 where the system has no `/proc`.

@@ -262,3 +262,104 @@ fn it_serves_without_anybody_to_print_to() {
 
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+#[test]
+fn a_port_and_a_host_are_short_for_an_address() {
+    for (arguments, start) in [
+        (&["-p", "0"][..], "mqtt://127.0.0.1:"),
+        (&["--port", "0", "--host", "127.0.0.2"], "mqtt://127.0.0.2:"),
+        (
+            &["--port", "0", "--set", "mqtt.maximum_qos=1"],
+            "mqtt://127.0.0.1:",
+        ),
+    ] {
+        let mut child = midge()
+            .args(["serve", "--print-url", "--log", "off"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut url)
+            .unwrap();
+        let publish = ["pub", "--url", url.trim(), "-t", "t", "-m", "x", "-q", "1"];
+        let published = output(&publish);
+        let id = child.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(url.starts_with(start), "{url}");
+        assert!(published.status.success(), "{}", stderr(&published));
+    }
+
+    for address in ["1884", "127.0.0.1:1884"] {
+        let ran = output(&["serve", "--listen", address]);
+        assert!(
+            stderr(&ran).contains("expected tcp://host:port"),
+            "{}",
+            stderr(&ran)
+        );
+    }
+}
+
+#[test]
+fn a_refusal_says_who_and_why_once() {
+    let server = Server::start(&["--log", "info"]);
+    let mut stranger = TcpStream::connect(server.address()).unwrap();
+    // 3.1.1, no Clean Session, no client identifier, user name "u".
+    stranger
+        .write_all(b"\x10\x0f\0\x04MQTT\x04\x80\0\0\0\0\0\x01u")
+        .unwrap();
+    let mut connack = [0; 4];
+    stranger.read_exact(&mut connack).unwrap();
+
+    let base = ["sub", "--url", &server.url, "-t", "t", "-c", "-W", "0"];
+    let owner = output(&[&base[..], &["-i", "kept", "-u", "owner"]].concat());
+    assert_eq!(owner.status.code(), Some(27), "{}", stderr(&owner));
+    let other = output(&[&base[..], &["-i", "kept", "-u", "other"]].concat());
+    assert_eq!(other.status.code(), Some(1));
+
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    client
+        .write_all(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03")
+        .unwrap();
+    let _ = client.read(&mut [0; 8]);
+
+    let (_, log) = server.signal("-TERM");
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("refused"))
+        .collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    assert!(
+        lines[0].contains("username=\"u\"") && !lines[0].contains("client_id"),
+        "{log}"
+    );
+    let who = "refused client_id=\"kept\" username=\"other\" ";
+    assert!(lines[1].contains(who), "{log}");
+    assert!(lines[1].contains("reason=\"Not authorized\""), "{log}");
+    assert!(lines[2].contains("this looks like TLS"), "{log}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.matches("refused").count() == 1),
+        "{log}"
+    );
+}
+
+#[test]
+fn the_state_of_a_bridge_is_no_warning() {
+    let server = Server::start(&["--log", "info"]);
+    let base = ["pub", "--url", &server.url, "-m", "1", "-q", "1"];
+    for topic in ["$SYS/broker/connection/x/state", "$SYS/x"] {
+        output(&[&base[..], &["-t", topic]].concat());
+    }
+    let (_, log) = server.signal("-TERM");
+    for (topic, level) in [
+        ("topic=$SYS/broker/connection/x/state ", " INFO dropped "),
+        ("topic=$SYS/x ", " WARN dropped "),
+    ] {
+        let line = log.lines().find(|line| line.contains(topic));
+        assert!(line.is_some_and(|line| line.contains(level)), "{log}");
+    }
+}

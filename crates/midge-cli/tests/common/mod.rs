@@ -8,7 +8,9 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 pub fn midge() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_midge"));
-    command.env_remove("MQTT_URL");
+    for variable in ["MQTT_URL", "MQTT_HOST", "MQTT_PORT"] {
+        command.env_remove(variable);
+    }
     command
 }
 

@@ -54,6 +54,7 @@ impl Connection {
     }
 
     pub(super) fn decode_fault_raw(&mut self, error: &DecodeError, raw: RawPacket<'_>) -> Fault {
+        let tls = matches!(self.phase, Phase::Fresh) && looks_like_tls(&raw);
         // Only CONNECT is answered before there is a session.
         let connect = raw.header >> 4 == CONNECT;
         if self.session.is_none() && matches!(self.phase, Phase::Fresh) && connect {
@@ -64,7 +65,15 @@ impl Connection {
         }
         Fault::silent(DisconnectReason::ProtocolViolation {
             reason: error.reason,
-            what: error.what,
+            what: if tls { TLS } else { error.what },
         })
     }
+}
+
+const TLS: &str = "this looks like TLS, not MQTT";
+
+/// Whether it is the start of a ClientHello: a record of type 22 and version 3.x. Taken as a packet,
+/// it is a CONNECT with wrong flags and a remaining length of 3.
+fn looks_like_tls(raw: &RawPacket<'_>) -> bool {
+    raw.header == 0x16 && raw.len == 5 && raw.body.first().is_some_and(|minor| *minor <= 4)
 }
