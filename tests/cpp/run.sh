@@ -45,8 +45,10 @@ check "all of midge.h is wrapped" wrapped
 
 printf '#include <midge.hpp>\n#include <midge.hpp>\nint main() { return 0; }\n' >"$out/plus.cpp"
 strict=(-Wall -Wextra -Wpedantic -Wold-style-cast -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor -Werror "-I$include" "-I$root/tests/cpp" -pthread)
+too_old() { ! "$1" -std=c++14 "-I$include" -fsyntax-only "$out/plus.cpp" && grep -q 'midge.hpp needs C++17' "$out/log"; }
 for compiler in g++ clang++; do
     command -v "$compiler" >/dev/null 2>&1 || { echo "skipped: $compiler is not installed"; continue; }
+    check "an older $compiler is told" too_old "$compiler"
     for std in c++17 c++20 c++2b; do
         for plain in "" "-fno-exceptions -fno-rtti"; do
             # shellcheck disable=SC2086 # two words
