@@ -307,6 +307,15 @@ check "quick start of docs/c.md" quick_start "$root/docs/c.md"
 check "quick start of README.md" quick_start "$root/README.md"
 quick_start_cpp() { awk '/^```cpp$/ {on = 1; next} /^```$/ {on = 0} on' "$root/docs/c.md" >"$out/quick.cpp" && g++ -std=c++17 -Wall -Wextra -Werror -pthread "$out/quick.cpp" "${pkg_shared[@]}" -o "$out/quick-cpp"; }
 check "quick start of docs/c.md in C++" quick_start_cpp
+# The lines of the table of docs/c.md that say how to build.
+built_as_said() {
+    local line
+    line=$(sed -n "s/^| $1 | \`\(gcc .*\)\` |\$/\1/p" "$root/docs/c.md" | sed 's/\\|/|/g')
+    [ -n "$line" ] && (cd "$out" && cp quick.c app.c && sh -c "$line $2" && quiet ./app </dev/null)
+}
+check "docs/c.md: shared" built_as_said "gcc and pkg-config, shared" ""
+check "docs/c.md: static" built_as_said "gcc and pkg-config, static" ""
+check "docs/c.md: without any shared library" built_as_said "gcc and pkg-config, static" -static
 check "run the quick start" quiet "$out/quick"
 check "build hooks.cpp" g++ -std=c++17 -Wall -Wextra -Werror -pthread "$root/examples/c/hooks.cpp" "${pkg_shared[@]}" -o "$out/hooks-example"
 says() {

@@ -42,6 +42,15 @@ wrapped() {
     return "$missing"
 }
 check "all of midge.h is wrapped" wrapped
+# Each structure of midge::ev has its row in the table of docs/c.md.
+tabled() {
+    local name missing=0
+    while read -r name; do
+        grep -q "^| .* | \`$name\`: " "$root/docs/c.md" || { echo "midge::ev::$name is not in docs/c.md"; missing=1; }
+    done < <(sed -n '/^namespace ev {/,/^} \/\/ namespace ev/s/^struct \([a-z_]*\) {$/\1/p' "$include/midge.hpp")
+    return "$missing"
+}
+check "the kinds of events stand in docs/c.md" tabled
 
 printf '#include <midge.hpp>\n#include <midge.hpp>\nint main() { return 0; }\n' >"$out/plus.cpp"
 strict=(-Wall -Wextra -Wpedantic -Wold-style-cast -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor -Werror "-I$include" "-I$root/tests/cpp" -pthread)
