@@ -1246,9 +1246,16 @@ typedef struct midge_acl_request {
    */
   struct midge_bytes peer_addr;
   /**
-   * Topic name or filter.
+   * Topic name, or filter of a subscription. Of a shared subscription it is the filter alone, without
+   * $share and the group. A rule that looks how a filter begins is passed by wildcards: "#" and
+   * "+/plan" bring messages of "secret/plan", too. Let clients have only what is listed for them, or
+   * decide for each message with MIDGE_ACL_RECEIVE, whatever subscription brings it.
    */
   struct midge_bytes topic;
+  /**
+   * Group of a shared subscription ("g" of "$share/g/a/#"), otherwise empty.
+   */
+  struct midge_bytes group;
 } midge_acl_request;
 
 /**

@@ -23,6 +23,9 @@
 //  Timeouts    Any std::chrono duration or time point, rounded up to milliseconds; negative or past is at
 //              once; longer than 24 days is 24 days; only midge::forever is without limit.
 #pragma once
+#if !defined(__cplusplus) || (__cplusplus < 201703L && (!defined(_MSVC_LANG) || _MSVC_LANG < 201703L))
+#error "midge.hpp needs C++17 or later (-std=c++17); midge.h is for C99 and C++11"
+#endif
 #include "midge.h"
 
 #include <chrono>
@@ -1195,8 +1198,12 @@ public:
   std::string_view client_id() const noexcept { return detail::view(r_->client_id); }
   std::optional<std::string_view> username() const noexcept { return detail::optional_view(r_->username); }
   std::string_view peer() const noexcept { return detail::view(r_->peer_addr); }
-  /// Topic name or filter.
+  /// Topic name, or filter of a subscription; of a shared one the filter alone, without $share and the
+  /// group. A rule that looks how a filter begins is passed by wildcards: "#" and "+/plan" bring messages
+  /// of "secret/plan", too. acl_action::receive decides for each message, whatever subscription brings it.
   std::string_view topic() const noexcept { return detail::view(r_->topic); }
+  /// Group of a shared subscription.
+  std::optional<std::string_view> group() const noexcept { return detail::optional_view(r_->group); }
   midge::qos qos() const noexcept { return static_cast<midge::qos>(r_->qos); }
   bool retain() const noexcept { return r_->retain != 0; }
   /// Puts the answer off: keep the decision and return verdict::later(). Empty for acl_action::receive,

@@ -2,6 +2,7 @@
 # Builds and installs the C library: headers, shared and static library, pkg-config and CMake files.
 #   install.sh             builds and installs
 #   install.sh uninstall   removes what an installation with the same settings has written
+#   install.sh --help      says this
 # Settings come from the environment:
 #   PREFIX    where it will live                                  /usr/local
 #   LIBDIR    below the prefix                                    lib
@@ -16,6 +17,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-lib}
 profile=${PROFILE:-release}
+[ "$prefix" = / ] || prefix=${prefix%/}
 to=${DESTDIR:-}$prefix
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -1)
 # Before 1.0 each minor version is an interface of its own; build.rs says the same.
@@ -25,9 +27,30 @@ minor=${minor%%.*}
 if [ "$major" -eq 0 ]; then interface=0.$minor; else interface=$major; fi
 
 say() { printf 'install.sh: %s\n' "$*"; }
+help() { sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; }
 fail() {
     printf 'install.sh: %s\n' "$*" >&2
     exit 1
+}
+
+# Whether it may write is known before anything is built or removed: what is not there yet is made in
+# the nearest folder that is.
+writable() {
+    local folder
+    for folder in "$@"; do
+        while [ ! -e "$folder" ]; do folder=$(dirname "$folder"); done
+        if [ ! -d "$folder" ] || [ ! -w "$folder" ]; then
+            fail "cannot write to $folder: run with sudo, or set PREFIX to a place of your own, such as PREFIX=\$HOME/.local"
+        fi
+    done
+}
+
+# Removes folders that are empty, where that is allowed.
+prune() {
+    local folder
+    for folder in "$@"; do
+        rmdir "$folder" 2>/dev/null || true
+    done
 }
 
 uninstall() {
@@ -37,14 +60,26 @@ uninstall() {
         "$to/$libdir/cmake/midge/midge-config.cmake" "$to/$libdir/cmake/midge/midge-config-version.cmake" \
         "$to/share/midge/midge.tsan" "$to/share/midge/midge.valgrind"; do
         [ -e "$file" ] || [ -L "$file" ] || continue
+        writable "$(dirname "$file")"
         rm -f "$file"
         found=1
         say "removed $file"
     done
-    for file in "$to/$libdir/cmake/midge" "$to/share/midge"; do
-        [ ! -d "$file" ] || rmdir --ignore-fail-on-non-empty "$file"
+    if [ -z "$found" ]; then
+        say "nothing is installed in $to"
+        return
+    fi
+
+    prune "$to/$libdir/cmake/midge" "$to/share/midge"
+    # What a prefix of its own has besides was made for it; those of the system are there without it.
+    case $to in /usr | /usr/local) return ;; esac
+    prune "$to/$libdir/cmake" "$to/$libdir/pkgconfig" "$to/share" "$to/include"
+    file=$libdir
+    while [ "$file" != . ] && [ "$file" != / ]; do
+        prune "$to/$file"
+        file=$(dirname "$file")
     done
-    [ -n "$found" ] || say "nothing is installed in $to"
+    prune "$to"
 }
 
 case ${1:-install} in
@@ -53,12 +88,21 @@ case ${1:-install} in
         uninstall
         exit
         ;;
+    -h | --help)
+        help
+        exit
+        ;;
     *)
-        sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+        help >&2
         exit 2
         ;;
 esac
 
+folders=("$to/include" "$to/$libdir/pkgconfig" "$to/$libdir/cmake/midge" "$to/share/midge")
+writable "${folders[@]}"
+for name in cargo rustc; do
+    command -v "$name" >/dev/null || fail "$name is not there; if only root does not find it: sudo env \"PATH=\$PATH\" $0"
+done
 host=$(rustc -vV | sed -n 's/^host: //p')
 target=${CARGO_BUILD_TARGET:-$host}
 
@@ -119,13 +163,17 @@ else
 fi
 
 # Builds, and takes what cargo says that it has built, wherever that is. The compiler says on the way
-# what a program needs besides to link the static library; cargo repeats that if nothing is to be done.
+# what a program needs besides to link the static library; cargo repeats that if nothing is to be done. It is for midge.pc and not shown.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 build() {
     cd "$root"
-    cargo "${flags[@]}" rustc -p midge-c --lib --profile "$profile" --message-format=json-render-diagnostics \
-        -- --print native-static-libs 2>&1 >"$work/built" | tee "$work/said" >&2
+    cargo "${flags[@]}" --color never rustc -p midge-c --lib --profile "$profile" \
+        --message-format=json-render-diagnostics -- --print native-static-libs 2>&1 >"$work/built" |
+        tee "$work/said" | awk '
+            /^note: (link against the following native artifacts|native-static-libs:)/ { note = 1; next }
+            note && /^$/ { note = 0; next }
+            { note = 0; print; fflush() }' >&2
 }
 say "building midge $version for $target, profile $profile; the first time takes some minutes"
 begun=$SECONDS
@@ -168,7 +216,7 @@ given=$($nm -g --defined-only "$work/midge.o" | awk '{print $NF}' | LC_ALL=C sor
 [ "$given" = "$(LC_ALL=C sort "$symbols")" ] || fail "$nm finds other symbols in the static library than symbols.txt has"
 $ar rcsD "$work/libmidge.a" "$work/midge.o"
 
-mkdir -p "$to/include" "$to/$libdir/pkgconfig" "$to/$libdir/cmake/midge" "$to/share/midge"
+mkdir -p "${folders[@]}"
 install -m 644 "$root/include/midge.h" "$root/include/midge.hpp" "$to/include/"
 install -m 644 "$root/bindings/c/package/midge.tsan" "$root/bindings/c/package/midge.valgrind" "$to/share/midge/"
 install -m 644 "$work/libmidge.a" "$to/$libdir/"
@@ -188,7 +236,8 @@ fill() {
     sed -e "s|@UP@|$1|g" -e "s|@LIBDIR@|$libdir|g" -e "s|@VERSION@|$version|g" -e "s|@MINOR@|$minor|g" \
         -e "s|@PRIVATE@|$private|g" -e "s|@PRIVATE_LIST@|${private// /;}|g" \
         -e "s|@SHARED@|libmidge.so.$version|g" -e "s|@SONAME@|libmidge.so.$interface|g" \
-        "$root/bindings/c/package/$2.in" >"$3/$2"
+        "$root/bindings/c/package/$2.in" >"$work/$2"
+    install -m 644 "$work/$2" "$3/"
 }
 fill "../$up" midge.pc "$to/$libdir/pkgconfig"
 fill "$up" midge-config.cmake "$to/$libdir/cmake/midge"

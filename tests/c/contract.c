@@ -208,6 +208,81 @@ static void hooks_decide(void) {
   CHECK(host.freed == 1);
 }
 
+/* A rule that looks how a topic begins, and what it was asked last. */
+struct rule {
+  char topic[16], group[16];
+};
+
+static midge_status keep_secrets(void *user, const midge_acl_request *request) {
+  struct rule *rule = user;
+  CHECK(request->struct_size == sizeof *request);
+  CHECK((request->group.ptr == NULL) == (request->group.len == 0));
+  OK(midge_bytes_copy(request->topic, rule->topic, sizeof rule->topic, NULL));
+  OK(midge_bytes_copy(request->group, rule->group, sizeof rule->group, NULL));
+  return strncmp(rule->topic, "secret/", 7) == 0 ? MIDGE_E_DENIED : MIDGE_OK;
+}
+
+static midge_broker start_with_rule(struct rule *rule, uint32_t action, const char *shared_v3) {
+  midge_config *config = new_config();
+  midge_hooks hooks = MIDGE_HOOKS_INIT;
+  hooks.user = rule;
+  hooks.on_acl = keep_secrets;
+  hooks.acl_actions = 1u << action;
+  OK(midge_config_set(config, "sys.interval_s", "0"));
+  OK(midge_config_set(config, "mqtt.shared_v3", shared_v3));
+  OK(midge_config_set_hooks(config, &hooks));
+  return start_with(config);
+}
+
+#define ASK(text) say_subscribe(fd, text, sizeof text - 1)
+
+static void say_subscribe(int fd, const char *filter, unsigned char length) {
+  unsigned char packet[64] = {0x82, (unsigned char)(5 + length), 0, 1, 0, length};
+  memcpy(packet + 6, filter, length);
+  CHECK(write(fd, packet, 7 + (size_t)length) == 7 + (ssize_t)length);
+}
+
+/* The group of a shared subscription leads past no rule about topics; wildcards do, but not past receive. */
+static void rules_are_about_topics(void) {
+  struct rule rule = {{0}, {0}};
+  midge_broker broker = start_with_rule(&rule, MIDGE_ACL_SUBSCRIBE, "true");
+  int fd = dial(broker, "spy");
+  CHECK(got(fd, CONNACK("\x00")));
+  ASK("$share/g/secret/#");
+  CHECK(got(fd, "\x90\x03\x00\x01\x80", 5));
+  CHECK(strcmp(rule.topic, "secret/#") == 0 && strcmp(rule.group, "g") == 0);
+  ASK("secret/#");
+  CHECK(got(fd, "\x90\x03\x00\x01\x80", 5));
+  CHECK(strcmp(rule.topic, "secret/#") == 0 && rule.group[0] == 0);
+  ASK("$share/g/open/+");
+  CHECK(got(fd, "\x90\x03\x00\x01\x00", 5));
+  CHECK(strcmp(rule.topic, "open/+") == 0 && strcmp(rule.group, "g") == 0);
+  close(fd);
+  OK(midge_broker_free(broker));
+
+  /* Where it is an ordinary filter, all of it is the topic. */
+  broker = start_with_rule(&rule, MIDGE_ACL_SUBSCRIBE, "false");
+  fd = dial(broker, "old");
+  CHECK(got(fd, CONNACK("\x00")));
+  ASK("$share/g/a");
+  CHECK(got(fd, "\x90\x03\x00\x01\x00", 5));
+  CHECK(strcmp(rule.topic, "$share/g/a") == 0 && rule.group[0] == 0);
+  close(fd);
+  OK(midge_broker_free(broker));
+
+  broker = start_with_rule(&rule, MIDGE_ACL_RECEIVE, "true");
+  fd = dial(broker, "spy");
+  CHECK(got(fd, CONNACK("\x00")));
+  ASK("#");
+  CHECK(got(fd, "\x90\x03\x00\x01\x00", 5));
+  OK(midge_publish(broker, "secret/plan", "x", 1, 0, false));
+  CHECK(strcmp(rule.topic, "secret/plan") == 0 && rule.group[0] == 0);
+  OK(midge_publish(broker, "open", "x", 1, 0, false));
+  CHECK(got(fd, "\x30\x07\x00\x04openx", 9)); /* the first that comes */
+  close(fd);
+  OK(midge_broker_free(broker));
+}
+
 /* The first and the last thing on each thread, user_free, and the function that frees a payload. */
 static void threads_call(void) {
   struct host host = {0};
@@ -556,6 +631,7 @@ static void what_stops_says_so(void) {
 int main(void) {
   properties_arrive();
   hooks_decide();
+  rules_are_about_topics();
   threads_call();
   decisions_come_later();
   user_free_on_every_path();

@@ -217,6 +217,7 @@ told() {
     PREFIX=$out/here PROFILE=dev "${crossed[@]}" "$root/bindings/c/install.sh" >"$out/told" 2>"$out/progress" || return 1
     cat "$out/told"
     grep -q 'building midge' "$out/told" && grep -q 'built in [0-9]* s' "$out/told" && grep -q Finished "$out/progress" || return 1
+    ! grep -q 'native artifacts\|native-static-libs' "$out/progress" || return 1
     local rpath flags
     rpath=$(sed -n 's/^    link programs with  *//p' "$out/told")
     (
@@ -233,10 +234,28 @@ quick_start() { awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' "$1" >"$out/qu
 check "quick start of README.md" quick_start "$root/README.md"
 check "what install.sh says at its end is enough" told
 gone() {
-    PREFIX=$out/here "$root/bindings/c/install.sh" uninstall && [ -z "$(find "$out/here" ! -type d)" ] && [ ! -e "$out/here/lib/cmake/midge" ] &&
+    : >"$out/here/share/mine"
+    PREFIX=$out/here "$root/bindings/c/install.sh" uninstall && [ "$(find "$out/here" ! -type d)" = "$out/here/share/mine" ] &&
+        [ "$(find "$out/here" -type d | wc -l)" -eq 2 ] &&
         PREFIX=$out/here "$root/bindings/c/install.sh" uninstall | grep -q 'nothing is installed'
 }
 check "install.sh uninstall" gone
+# It leaves nothing at all of a prefix that was its own.
+alone() {
+    local to=$out/mine/opt/it
+    mkdir -p "$to/lib/deep/pkgconfig" && : >"$to/lib/deep/pkgconfig/midge.pc" && : >"$to/lib/deep/libmidge.a" &&
+        PREFIX=$to LIBDIR=lib/deep "$root/bindings/c/install.sh" uninstall && [ ! -e "$to" ] && [ -d "$out/mine/opt" ]
+}
+check "install.sh uninstall leaves no folders" alone
+# What cannot be written is known before anything is built, and before anything is removed.
+refused() {
+    : >"$out/a-file"
+    ! PREFIX=$out/a-file/here "$root/bindings/c/install.sh" >"$out/told" 2>&1 && cat "$out/told" &&
+        [ "$(cat "$out/told")" = "install.sh: cannot write to $out/a-file: run with sudo, or set PREFIX to a place of your own, such as PREFIX=\$HOME/.local" ]
+}
+check "install.sh says first what it may not write" refused
+helps() { "$root/bindings/c/install.sh" --help | grep -q '^  install.sh uninstall' && ! "$root/bindings/c/install.sh" nonsense 2>/dev/null; }
+check "install.sh --help" helps
 
 # Memory.
 sanitize=("-fsanitize=address,undefined" -fno-sanitize-recover=all)
@@ -288,6 +307,15 @@ check "quick start of docs/c.md" quick_start "$root/docs/c.md"
 check "quick start of README.md" quick_start "$root/README.md"
 quick_start_cpp() { awk '/^```cpp$/ {on = 1; next} /^```$/ {on = 0} on' "$root/docs/c.md" >"$out/quick.cpp" && g++ -std=c++17 -Wall -Wextra -Werror -pthread "$out/quick.cpp" "${pkg_shared[@]}" -o "$out/quick-cpp"; }
 check "quick start of docs/c.md in C++" quick_start_cpp
+# The lines of the table of docs/c.md that say how to build.
+built_as_said() {
+    local line
+    line=$(sed -n "s/^| $1 | \`\(gcc .*\)\` |\$/\1/p" "$root/docs/c.md" | sed 's/\\|/|/g')
+    [ -n "$line" ] && (cd "$out" && cp quick.c app.c && sh -c "$line $2" && quiet ./app </dev/null)
+}
+check "docs/c.md: shared" built_as_said "gcc and pkg-config, shared" ""
+check "docs/c.md: static" built_as_said "gcc and pkg-config, static" ""
+check "docs/c.md: without any shared library" built_as_said "gcc and pkg-config, static" -static
 check "run the quick start" quiet "$out/quick"
 check "build hooks.cpp" g++ -std=c++17 -Wall -Wextra -Werror -pthread "$root/examples/c/hooks.cpp" "${pkg_shared[@]}" -o "$out/hooks-example"
 says() {

@@ -312,6 +312,7 @@ static void hooks_decide() {
     return true;
   };
   hooks.on_acl = [&](const midge::acl_request &request) -> midge::verdict {
+    if (request.group()) return *request.group() != "g" || request.topic() != "secret/#";
     if (request.topic() == "full") return midge::reason_code::quota_exceeded;
     if (request.topic() != "later") return request.topic() != "secret";
     const std::lock_guard<std::mutex> lock(mutex);
@@ -345,6 +346,7 @@ static void hooks_decide() {
   CHECK(client.connack() == 0);
   client.publish("secret");
   CHECK(client.puback() == 0x87);
+  CHECK(client.subscribe("$share/g/secret/#") == 0x87 && client.subscribe("$share/g/open/#") == 1);
   client.publish("full");
   CHECK(client.puback() == 0x97);
   client.publish("later");

@@ -42,11 +42,30 @@ wrapped() {
     return "$missing"
 }
 check "all of midge.h is wrapped" wrapped
+# Each structure of midge::ev has its row in the table of docs/c.md, with all of its members.
+tabled() {
+    local name words row word missing=0 rows=0
+    while read -r name words; do
+        rows=$((rows + 1))
+        [ -n "$words" ] || continue
+        row=$(sed -n "s/^| .* | \(\`$name\`: .*\) |\$/\1/p" "$root/docs/c.md")
+        for word in "$name" $words; do
+            [[ $row == *"\`$word\`"* ]] || { echo "midge::ev::$name: $word is not in docs/c.md"; missing=1; }
+        done
+    done < <(awk '/^namespace ev \{/ { on = 1 } /^} \/\/ namespace ev/ { on = 0 }
+        on && /^struct .* \{$/ { printf "%s", $2 }
+        on && /^  [^\/ ]+ .*;$/ { sub(/^  [^ ]+/, ""); gsub(/[,;]/, ""); printf "%s", $0 }
+        on && /^};$/ { print "" }' "$include/midge.hpp")
+    [ "$rows" -gt 10 ] && [ "$missing" -eq 0 ]
+}
+check "the kinds of events stand in docs/c.md" tabled
 
 printf '#include <midge.hpp>\n#include <midge.hpp>\nint main() { return 0; }\n' >"$out/plus.cpp"
 strict=(-Wall -Wextra -Wpedantic -Wold-style-cast -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor -Werror "-I$include" "-I$root/tests/cpp" -pthread)
+too_old() { ! "$1" -std=c++14 "-I$include" -fsyntax-only "$out/plus.cpp" && grep -q 'midge.hpp needs C++17' "$out/log"; }
 for compiler in g++ clang++; do
     command -v "$compiler" >/dev/null 2>&1 || { echo "skipped: $compiler is not installed"; continue; }
+    check "an older $compiler is told" too_old "$compiler"
     for std in c++17 c++20 c++2b; do
         for plain in "" "-fno-exceptions -fno-rtti"; do
             # shellcheck disable=SC2086 # two words

@@ -128,7 +128,7 @@ impl BrokerObject {
         let hooks = config.hooks.as_ref().map(|table| {
             let life = life.clone();
             let closed = move || life.change(|state| state.hooks = false);
-            Arc::new(CHooks::new(table, closed))
+            Arc::new(CHooks::new(table, config.shared_v3(), closed))
         });
 
         if let Some(hooks) = &hooks {

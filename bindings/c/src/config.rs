@@ -87,6 +87,11 @@ impl midge_config {
     }
 
     /// A builder with these settings, but without the hooks.
+    /// Whether `$share/...` is a shared subscription for clients before 5.0, too.
+    pub(crate) fn shared_v3(&self) -> bool {
+        self.options.mqtt.shared_v3
+    }
+
     pub(crate) fn builder(&self) -> Builder {
         let options = self.options.clone();
         let builder = Broker::builder()

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use broker::{
     Broker, ClientInfo, ConnectRequest, HookSet, Hooks, Interception, Later, MessageRef, Origin,
-    QoS, ReasonCode, Refusal, SubscriptionOptions, Verdict,
+    QoS, ReasonCode, Refusal, SubscriptionOptions, TopicFilter, Verdict, Version,
 };
 use parking_lot::Mutex;
 
@@ -87,8 +87,13 @@ pub struct midge_acl_request {
     pub username: midge_bytes,
     /// Where it comes from, or empty for MIDGE_ACL_RECEIVE.
     pub peer_addr: midge_bytes,
-    /// Topic name or filter.
+    /// Topic name, or filter of a subscription. Of a shared subscription it is the filter alone, without
+    /// $share and the group. A rule that looks how a filter begins is passed by wildcards: "#" and
+    /// "+/plan" bring messages of "secret/plan", too. Let clients have only what is listed for them, or
+    /// decide for each message with MIDGE_ACL_RECEIVE, whatever subscription brings it.
     pub topic: midge_bytes,
+    /// Group of a shared subscription ("g" of "$share/g/a/#"), otherwise empty.
+    pub group: midge_bytes,
 }
 
 /// Decides whether a client may connect: MIDGE_OK, or MIDGE_E_DENIED, or midge_refuse() for a no with
@@ -168,6 +173,8 @@ unsafe impl Sync for HookTable {}
 pub(crate) struct CHooks {
     raw: midge_hooks,
     gate: Gate,
+    /// Whether clients before 5.0 have shared subscriptions: `mqtt.shared_v3`.
+    shared_v3: bool,
     /// Of the broker, once it runs.
     later: OnceLock<Later>,
     /// Answers that are owed, to be forgotten with the broker or after their time.
@@ -181,9 +188,14 @@ unsafe impl Sync for CHooks {}
 
 impl CHooks {
     /// `closed` is called when no callback is under way or will be, and the host's pointer was let go.
-    pub(crate) fn new(table: &Arc<HookTable>, closed: impl FnOnce() + Send + 'static) -> Self {
+    pub(crate) fn new(
+        table: &Arc<HookTable>,
+        shared_v3: bool,
+        closed: impl FnOnce() + Send + 'static,
+    ) -> Self {
         Self {
             raw: table.raw,
+            shared_v3,
             gate: Gate::new(table.user.clone(), closed),
             later: OnceLock::new(),
             pending: Mutex::default(),
@@ -275,6 +287,7 @@ fn client_request(client: &ClientInfo, action: u8) -> midge_acl_request {
         username: midge_bytes::of_option(client.username.as_deref()),
         peer_addr: midge_bytes::of(&*client.peer),
         topic: midge_bytes::EMPTY,
+        group: midge_bytes::EMPTY,
     }
 }
 
@@ -347,9 +360,17 @@ impl Hooks for CHooks {
         filter: &str,
         options: &SubscriptionOptions,
     ) -> Verdict {
+        // Rules are about topics: the group of a shared subscription stands apart.
+        let may_share = client.version == Version::V5 || self.shared_v3;
+        let (group, topic) = match TopicFilter::new(filter) {
+            Ok(parsed) if may_share => (parsed.share(), parsed.filter()),
+            _ => (None, filter),
+        };
+
         self.authorize(&midge_acl_request {
             qos: options.qos as u8,
-            topic: midge_bytes::of(filter),
+            topic: midge_bytes::of(topic),
+            group: midge_bytes::of_option(group),
             ..client_request(client, MIDGE_ACL_SUBSCRIBE)
         })
     }
@@ -365,6 +386,7 @@ impl Hooks for CHooks {
             username: midge_bytes::EMPTY,
             peer_addr: midge_bytes::EMPTY,
             topic: midge_bytes::of(message.topic),
+            group: midge_bytes::EMPTY,
         };
         self.acl(false, &request)
             .is_some_and(|answer| answer.is_yes())

@@ -207,6 +207,13 @@ pub trait Hooks: Send + Sync + 'static {
     }
 
     /// Whether a client may subscribe to a filter, and with which QoS at most.
+    ///
+    /// The filter is as the client has written it: that of a shared subscription begins with
+    /// `$share/{group}/`, which [`TopicFilter`](midge_codec::TopicFilter) takes apart (`share`,
+    /// `filter`). A rule that looks how the text begins is passed by `$share/g/secret/#`, and by
+    /// `#` and `+/plan`, which bring messages of `secret/plan`, too. Allow what is listed, or
+    /// decide for each message with [`authorize_receive`](Self::authorize_receive), whatever
+    /// subscription brings it.
     fn authorize_subscribe(
         &self,
         _client: &ClientInfo,
