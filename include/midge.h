@@ -1248,8 +1248,8 @@ typedef struct midge_acl_request {
   /**
    * Topic name, or filter of a subscription. Of a shared subscription it is the filter alone, without
    * $share and the group. A rule that looks how a filter begins is passed by wildcards: "#" and
-   * "+/plan" bring messages of "secret/plan", too. Let clients have only what is listed for them, or
-   * decide for each message with MIDGE_ACL_RECEIVE, whatever subscription brings it.
+   * "+/plan" bring messages of "secret/plan", too. midge_filter_reaches() tells; or decide for each
+   * message with MIDGE_ACL_RECEIVE, whatever subscription brings it.
    */
   struct midge_bytes topic;
   /**
@@ -2040,6 +2040,22 @@ MIDGE_API void midge_event_clear(struct midge_event *ev);
  * @since 0.1
  */
 MIDGE_API const char *midge_drop_reason_name(uint32_t reason);
+
+/**
+ * Whether a topic or filter is about any topic that another filter matches. "#", "+/plan" and
+ * "secret/+" reach "secret/#", though only one of them begins with it. In on_acl, so that what is no
+ * answer is a no, too:
+ * `if (midge_filter_reaches(req->topic, "secret/#") != MIDGE_E_NOT_FOUND) return MIDGE_E_DENIED;`
+ *
+ * @param asked   topic name or filter, as midge_acl_request.topic
+ * @param filter  topic filter
+ * @return MIDGE_OK (it does), MIDGE_E_NOT_FOUND (they have no topic in common), MIDGE_E_INVALID
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_filter_reaches(struct midge_bytes asked,
+                                  const char *filter);
 
 /**
  * Sets the callbacks; those set before are let go.

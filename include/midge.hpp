@@ -1200,10 +1200,16 @@ public:
   std::string_view peer() const noexcept { return detail::view(r_->peer_addr); }
   /// Topic name, or filter of a subscription; of a shared one the filter alone, without $share and the
   /// group. A rule that looks how a filter begins is passed by wildcards: "#" and "+/plan" bring messages
-  /// of "secret/plan", too. acl_action::receive decides for each message, whatever subscription brings it.
+  /// of "secret/plan", too: ask reaches(), or decide for each message with acl_action::receive.
   std::string_view topic() const noexcept { return detail::view(r_->topic); }
   /// Group of a shared subscription.
   std::optional<std::string_view> group() const noexcept { return detail::optional_view(r_->group); }
+  /// Whether it is about any topic that a filter matches: "#", "+/plan" and "secret/+" reach "secret/#".
+  /// True for what is no filter, so that a rule that denies with it does.
+  bool reaches(text filter) const noexcept {
+    const detail::terminated f(filter);
+    return !f || midge_filter_reaches(r_->topic, f.get()) != MIDGE_E_NOT_FOUND;
+  }
   midge::qos qos() const noexcept { return static_cast<midge::qos>(r_->qos); }
   bool retain() const noexcept { return r_->retain != 0; }
   /// Puts the answer off: keep the decision and return verdict::later(). Empty for acl_action::receive,

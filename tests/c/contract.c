@@ -208,8 +208,9 @@ static void hooks_decide(void) {
   CHECK(host.freed == 1);
 }
 
-/* A rule that looks how a topic begins, and what it was asked last. */
+/* A rule that looks how a topic begins, or asks what a filter reaches, and what it was asked last. */
 struct rule {
+  bool looks;
   char topic[16], group[16];
 };
 
@@ -219,7 +220,8 @@ static midge_status keep_secrets(void *user, const midge_acl_request *request) {
   CHECK((request->group.ptr == NULL) == (request->group.len == 0));
   OK(midge_bytes_copy(request->topic, rule->topic, sizeof rule->topic, NULL));
   OK(midge_bytes_copy(request->group, rule->group, sizeof rule->group, NULL));
-  return strncmp(rule->topic, "secret/", 7) == 0 ? MIDGE_E_DENIED : MIDGE_OK;
+  if (rule->looks) return strncmp(rule->topic, "secret/", 7) == 0 ? MIDGE_E_DENIED : MIDGE_OK;
+  return midge_filter_reaches(request->topic, "secret/#") == MIDGE_E_NOT_FOUND ? MIDGE_OK : MIDGE_E_DENIED;
 }
 
 static midge_broker start_with_rule(struct rule *rule, uint32_t action, const char *shared_v3) {
@@ -244,7 +246,7 @@ static void say_subscribe(int fd, const char *filter, unsigned char length) {
 
 /* The group of a shared subscription leads past no rule about topics; wildcards do, but not past receive. */
 static void rules_are_about_topics(void) {
-  struct rule rule = {{0}, {0}};
+  struct rule rule = {true, {0}, {0}};
   midge_broker broker = start_with_rule(&rule, MIDGE_ACL_SUBSCRIBE, "true");
   int fd = dial(broker, "spy");
   CHECK(got(fd, CONNACK("\x00")));
@@ -259,6 +261,27 @@ static void rules_are_about_topics(void) {
   CHECK(strcmp(rule.topic, "open/+") == 0 && strcmp(rule.group, "g") == 0);
   close(fd);
   OK(midge_broker_free(broker));
+
+  /* A rule that asks is not passed by wildcards. */
+  rule.looks = false;
+  broker = start_with_rule(&rule, MIDGE_ACL_SUBSCRIBE, "true");
+  fd = dial(broker, "spy");
+  CHECK(got(fd, CONNACK("\x00")));
+  ASK("#");
+  CHECK(got(fd, "\x90\x03\x00\x01\x80", 5));
+  ASK("$share/g/+/plan");
+  CHECK(got(fd, "\x90\x03\x00\x01\x80", 5));
+  ASK("secret");
+  CHECK(got(fd, "\x90\x03\x00\x01\x80", 5));
+  ASK("+");
+  CHECK(got(fd, "\x90\x03\x00\x01\x80", 5)); /* "secret/#" matches "secret", too */
+  ASK("open/#");
+  CHECK(got(fd, "\x90\x03\x00\x01\x00", 5));
+  CHECK(midge_filter_reaches((midge_bytes){(const uint8_t *)"a", 1}, "a#") == MIDGE_E_INVALID);
+  CHECK(midge_filter_reaches((midge_bytes){(const uint8_t *)"a#", 2}, "a") == MIDGE_E_INVALID);
+  close(fd);
+  OK(midge_broker_free(broker));
+  rule.looks = true;
 
   /* Where it is an ordinary filter, all of it is the topic. */
   broker = start_with_rule(&rule, MIDGE_ACL_SUBSCRIBE, "false");

@@ -104,6 +104,7 @@ __attribute__((unused)) static int everything(midge_broker b, int inside) {
   EXPECT(midge_queue_next(q, 0, &event), MIDGE_OK);
   EXPECT(strcmp(midge_message_topic_text(event.message), "every/thing"), 0);
   EXPECT(midge_bytes_copy(event.topic, text, sizeof text, &count), MIDGE_OK);
+  EXPECT(midge_filter_reaches(event.topic, "#"), MIDGE_OK);
   EXPECT(strcmp(text, "every/thing") == 0 && count == 12, 1);
   midge_event_clear(&event);
   EXPECT(midge_publish_receipt(b, &args, &receipt), MIDGE_OK);

@@ -312,7 +312,10 @@ static void hooks_decide() {
     return true;
   };
   hooks.on_acl = [&](const midge::acl_request &request) -> midge::verdict {
-    if (request.group()) return *request.group() != "g" || request.topic() != "secret/#";
+    CHECK(request.reaches("#") && request.reaches(request.topic()));
+    CHECK(request.reaches("never") == (request.topic() == "#"));
+    CHECK(request.reaches("no#filter") && request.reaches(std::string_view("a\0b", 3)));
+    if (request.group()) return *request.group() != "g" || !request.reaches("secret/#");
     if (request.topic() == "full") return midge::reason_code::quota_exceeded;
     if (request.topic() != "later") return request.topic() != "secret";
     const std::lock_guard<std::mutex> lock(mutex);
@@ -347,6 +350,7 @@ static void hooks_decide() {
   client.publish("secret");
   CHECK(client.puback() == 0x87);
   CHECK(client.subscribe("$share/g/secret/#") == 0x87 && client.subscribe("$share/g/open/#") == 1);
+  CHECK(client.subscribe("$share/g/#") == 0x87 && client.subscribe("$share/g/+/plan") == 0x87);
   client.publish("full");
   CHECK(client.puback() == 0x97);
   client.publish("later");

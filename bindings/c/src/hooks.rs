@@ -1,6 +1,6 @@
 //! Callbacks that decide: authentication, access control, interception.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::sync::{Arc, OnceLock};
 
 use broker::{
@@ -16,7 +16,7 @@ use crate::ffi::{self, enter, midge_bytes, midge_free_fn};
 use crate::inject;
 use crate::message::midge_message;
 use crate::publish::message_for_callback;
-use crate::status::{Fault, midge_status};
+use crate::status::{Fault, MIDGE_E_NOT_FOUND, midge_status};
 use crate::verdict::{self, Answer};
 
 /// An answer that is still owed. A number, not a pointer; it works once.
@@ -89,8 +89,8 @@ pub struct midge_acl_request {
     pub peer_addr: midge_bytes,
     /// Topic name, or filter of a subscription. Of a shared subscription it is the filter alone, without
     /// $share and the group. A rule that looks how a filter begins is passed by wildcards: "#" and
-    /// "+/plan" bring messages of "secret/plan", too. Let clients have only what is listed for them, or
-    /// decide for each message with MIDGE_ACL_RECEIVE, whatever subscription brings it.
+    /// "+/plan" bring messages of "secret/plan", too. midge_filter_reaches() tells; or decide for each
+    /// message with MIDGE_ACL_RECEIVE, whatever subscription brings it.
     pub topic: midge_bytes,
     /// Group of a shared subscription ("g" of "$share/g/a/#"), otherwise empty.
     pub group: midge_bytes,
@@ -426,6 +426,42 @@ impl Hooks for CHooks {
             },
         }
     }
+}
+
+/// Whether a topic or filter is about any topic that another filter matches. "#", "+/plan" and
+/// "secret/+" reach "secret/#", though only one of them begins with it. In on_acl, so that what is no
+/// answer is a no, too:
+/// `if (midge_filter_reaches(req->topic, "secret/#") != MIDGE_E_NOT_FOUND) return MIDGE_E_DENIED;`
+///
+/// @param asked   topic name or filter, as midge_acl_request.topic
+/// @param filter  topic filter
+/// @return MIDGE_OK (it does), MIDGE_E_NOT_FOUND (they have no topic in common), MIDGE_E_INVALID
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_filter_reaches(
+    asked: midge_bytes,
+    filter: *const c_char,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's bytes and string, or NULL.
+        let (asked, filter) = unsafe {
+            (
+                ffi::text_of(asked.ptr.cast(), Some(asked.len), "asked")?,
+                ffi::text(filter, "filter")?,
+            )
+        };
+
+        let asked = TopicFilter::new(asked)
+            .map_err(|_| Fault::invalid("asked is not a valid topic or filter"))?;
+        let filter = TopicFilter::new(filter)
+            .map_err(|_| Fault::invalid("filter is not a valid topic filter"))?;
+        if asked.overlaps(&filter) {
+            Ok(())
+        } else {
+            Err(Fault::new(MIDGE_E_NOT_FOUND, "no topic is in both"))
+        }
+    })
 }
 
 /// Sets the callbacks; those set before are let go.

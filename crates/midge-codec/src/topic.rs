@@ -191,6 +191,27 @@ impl<'a> TopicFilter<'a> {
         }
         levels.next().is_none()
     }
+
+    /// Whether there may be a topic that both match (sections 4.7.1 and 4.7.2): `#`, `+/plan` and
+    /// `$share/g/secret/+` overlap with `secret/#`. For rules about who may subscribe to what,
+    /// which a look at how a filter begins does not answer.
+    pub fn overlaps(&self, other: &TopicFilter<'_>) -> bool {
+        // A leading wildcard does not match topics that begin with $ (MQTT-4.7.2-1).
+        let apart = |one: &str, other: &str| one.starts_with('$') && other.starts_with(['+', '#']);
+        if apart(self.filter, other.filter) || apart(other.filter, self.filter) {
+            return false;
+        }
+
+        let (mut ours, mut theirs) = (self.filter.split('/'), other.filter.split('/'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                // Also when the other one has ended: "a/#" matches "a" (section 4.7.1.2).
+                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+                (Some(one), Some(other)) if one == other || one == "+" || other == "+" => {}
+                _ => return false,
+            }
+        }
+    }
 }
 
 impl AsRef<str> for TopicFilter<'_> {
@@ -227,6 +248,57 @@ mod tests {
 
     fn matches(filter: &str, topic: &str) -> bool {
         TopicFilter::new(filter).expect("a filter").matches(topic)
+    }
+
+    /// All texts of one to `most` of these levels.
+    fn texts(levels: &[&str], most: usize) -> Vec<String> {
+        let mut all: Vec<String> = levels.iter().map(ToString::to_string).collect();
+        let mut longest = all.clone();
+        for _ in 1..most {
+            longest = longest
+                .iter()
+                .flat_map(|text| levels.iter().map(move |level| format!("{text}/{level}")))
+                .collect();
+            all.extend_from_slice(&longest);
+        }
+        all
+    }
+
+    #[test]
+    fn filters_overlap_if_a_topic_matches_both() {
+        let topics = texts(&["a", "b", "$x", ""], 4);
+        let filters = texts(&["a", "b", "$x", "+", "#"], 3);
+        let filters: Vec<_> = filters
+            .iter()
+            .filter_map(|text| TopicFilter::new(text).ok())
+            .collect();
+        let matched: Vec<Vec<bool>> = filters
+            .iter()
+            .map(|filter| topics.iter().map(|topic| filter.matches(topic)).collect())
+            .collect();
+
+        for (one, of_one) in filters.iter().zip(&matched) {
+            for (other, of_other) in filters.iter().zip(&matched) {
+                let common = of_one
+                    .iter()
+                    .zip(of_other)
+                    .any(|(one, other)| *one && *other);
+                assert_eq!(one.overlaps(other), common, "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn groups_do_not_keep_filters_apart() {
+        let overlap = |one, other| {
+            let (one, other) = (TopicFilter::new(one), TopicFilter::new(other));
+            one.expect("a filter").overlaps(&other.expect("a filter"))
+        };
+
+        assert!(overlap("$share/g/secret/+", "secret/#"));
+        assert!(overlap("secret/#", "$share/g/#"));
+        assert!(!overlap("$share/g/open/#", "secret/#"));
+        assert!(!overlap("$share/g/#", "$SYS/#"));
     }
 
     #[test]

@@ -211,9 +211,9 @@ pub trait Hooks: Send + Sync + 'static {
     /// The filter is as the client has written it: that of a shared subscription begins with
     /// `$share/{group}/`, which [`TopicFilter`](midge_codec::TopicFilter) takes apart (`share`,
     /// `filter`). A rule that looks how the text begins is passed by `$share/g/secret/#`, and by
-    /// `#` and `+/plan`, which bring messages of `secret/plan`, too. Allow what is listed, or
-    /// decide for each message with [`authorize_receive`](Self::authorize_receive), whatever
-    /// subscription brings it.
+    /// `#` and `+/plan`, which bring messages of `secret/plan`, too: ask
+    /// [`TopicFilter::overlaps`](midge_codec::TopicFilter::overlaps), or decide for each message
+    /// with [`authorize_receive`](Self::authorize_receive), whatever subscription brings it.
     fn authorize_subscribe(
         &self,
         _client: &ClientInfo,
