@@ -212,7 +212,7 @@ impl Connection {
         let topic_fault = |what| Refusal::new(ReasonCode::TopicNameInvalid).text(what);
         self.hub.check_topic(will.topic).map_err(topic_fault)?;
 
-        let objection = self.hub.objection(&MessageRef {
+        let objection = self.hub.will_objection(&MessageRef {
             topic: will.topic,
             payload: will.payload,
             backing: None,
@@ -324,7 +324,7 @@ impl Connection {
     fn drop_will(&mut self, handshake: &mut Handshake) {
         let request = &mut handshake.request;
         let Some(will) = &request.will else { return };
-        let Some(objection) = self.hub.objection(&will.parts()) else {
+        let Some(objection) = self.hub.will_objection(&will.parts()) else {
             return;
         };
         let whom = Whom {

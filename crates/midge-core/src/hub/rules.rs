@@ -102,6 +102,15 @@ impl Hub {
         None
     }
 
+    /// The same for a will. One that is dropped whatever it is like keeps no client out: a bridge with
+    /// default settings has a retained one of QoS 1 under `$SYS`.
+    pub(crate) fn will_objection(&self, will: &MessageRef<'_>) -> Option<Objection> {
+        let reserved = reserved(will.topic, self.config().strict.dollar_publish);
+        let dropped = reserved.filter(|it| matches!(it.answer, Consequence::Drop(_)));
+
+        dropped.or_else(|| self.objection(will))
+    }
+
     #[cold]
     fn seldom_objection(&self, message: &MessageRef<'_>) -> Option<Objection> {
         let strict = &self.config().strict;

@@ -1,7 +1,7 @@
 //! What a PUBLISH may do does not depend on the way that it takes.
 
 use midge::{DisconnectReason, DropReason, QoS};
-use midge_testkit::{Connect, Packet, Publish, Subscribe};
+use midge_testkit::{Connect, Packet, Publish, Subscribe, Will};
 
 use crate::world::{Client, START, hub};
 
@@ -96,4 +96,21 @@ fn a_first_byte_that_cannot_be_right_ends_the_connection_at_once() {
             assert!(client.link.ended().is_none(), "{first:#04x}");
         }
     }
+}
+
+/// Covers: none
+#[test]
+fn a_will_that_is_dropped_anyway_keeps_no_client_out() {
+    let hub = hub(|config| {
+        config.mqtt.maximum_qos = QoS::AtMostOnce;
+        config.mqtt.retain_available = false;
+    });
+    let will = Will::new("$SYS/broker/connection/bridge/state", "0");
+    let connect = Connect::new(4, "bridge").will(will.qos(1).retain());
+    let mut bridge = Client::connect(&hub, &connect);
+
+    // It is connected, and what it sends is taken.
+    bridge.say(Subscribe::new(1).filter("t", 0).bytes_for(4));
+    assert!(matches!(&bridge.read()[..], [Packet::Suback(_)]));
+    assert_eq!(hub.stats(START).dropped_by(DropReason::ReservedTopic), 1);
 }
