@@ -7,19 +7,8 @@ target="${CARGO_TARGET_DIR:-$root/target}"
 out="$target/c-tests"
 rm -rf "$out"
 mkdir -p "$out"
-passed=0
-failed=0
-check() {
-    local name=$1
-    shift
-    if "$@" >"$out/log" 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-        tail -n 40 "$out/log"
-    fi
-}
+# shellcheck source=tests/c/checks.sh
+. "$root/tests/c/checks.sh"
 # A tool that is missing is told, and fails in the gate.
 skip() {
     echo "skipped: $1 is not installed"
@@ -102,13 +91,7 @@ for suite in "gcc g++" "clang clang++"; do
     done
 done
 
-# The programs, linked in every way. A program must leave standard error alone.
-quiet() {
-    timeout 300 "$@" 2>"$out/stderr"
-    local status=$?
-    cat "$out/stderr"
-    [ "$status" -eq 0 ] && [ ! -s "$out/stderr" ]
-}
+# The programs, linked in every way.
 c=(gcc -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror -pthread)
 if has pkg-config; then
     read -ra pkg_shared <<<"$(pkg-config --cflags --libs midge)"

@@ -9,26 +9,8 @@ lib=$2
 out=$3
 mkdir -p "$out"
 export LD_LIBRARY_PATH=$lib
-passed=0
-failed=0
-check() {
-    local name=$1
-    shift
-    if "$@" >"$out/log" 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-        tail -n 20 "$out/log"
-    fi
-}
-# A program must leave standard error alone.
-quiet() {
-    if ! timeout 300 "$@" 2>"$out/stderr" || [ -s "$out/stderr" ]; then
-        cat "$out/stderr"
-        return 1
-    fi
-}
+# shellcheck source=tests/c/checks.sh
+. "$root/tests/c/checks.sh"
 
 # Functions of midge.h that another one of midge.hpp does better: by length, with options, as a snapshot.
 superseded="midge_broker_clear_retained midge_broker_retained midge_broker_set_retained midge_broker_wait_subscribers

@@ -12,18 +12,8 @@ finish() {
     rm -rf "$scratch"
 }
 trap finish EXIT
-passed=0
-failed=0
-
-check() {
-    local name=$1 expected=$2 got=$3
-    if [ "$expected" = "$got" ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED: %s\n expected: %q\n got:      %q\n' "$name" "$expected" "$got"
-    fi
-}
+# shellcheck source=tests/interop/watching.sh
+. "$(dirname "$0")/watching.sh"
 
 # `near` is mosquitto, `far` the broker that it is a bridge to.
 options_of() {
@@ -37,24 +27,10 @@ publish() { timeout $limit mosquitto_pub $(options_of "$1") "${@:2}"; }
 # shellcheck disable=SC2046
 subscribe() { timeout $limit mosquitto_sub $(options_of "$1") "${@:2}"; }
 
-# Watches a filter at one end; returns when it is subscribed. The messages are read with `next`.
-watch() {
-    local descriptor line
-    # shellcheck disable=SC2046
-    exec {descriptor}< <(exec stdbuf -oL timeout $limit mosquitto_sub $(options_of "$1") -d "${@:2}" 2>&1)
-    live=$descriptor
-    while read -r -t $limit -u "$live" line; do
-        [[ $line == Subscribed* ]] && return 0
-    done
-    echo "not subscribed: $*"
-    return 1
-}
-next() {
-    local line
-    while read -r -t $limit -u "$1" line; do
-        [[ $line == "M "* ]] && echo "${line#M }" && return 0
-    done
-    echo "(nothing came)"
+# Watches a filter at one end; returns when it is subscribed.
+watch_at() {
+    read -ra at <<<"$(options_of "$1")"
+    watch "${@:2}"
 }
 done_watching() {
     local descriptor
@@ -113,9 +89,9 @@ for version in mqttv31 mqttv311 mqttv50; do
         continue
     fi
     passed=$((passed + 1))
-    watch near -q 1 -t '#' -F 'M %t %p'
+    watch_at near -q 1 -t '#' -F 'M %t %p'
     near=$live
-    watch far -q 1 -t "$version/#" -F 'M %t %p'
+    watch_at far -q 1 -t "$version/#" -F 'M %t %p'
     far=$live
 
     publish far -q 1 -t "$version/in/a" -m "1"
@@ -149,7 +125,7 @@ for version in mqttv31 mqttv311 mqttv50; do
     publish far -q 1 -t "$version/in/end" -m "7"
     check "$version after all that" "in/end 7" "$(next "$near")"
     check "$version nothing is retained" "0 in/x 8" "$(
-        watch near -q 1 -t 'in/#' -F 'M %r %t %p' && publish far -q 1 -t "$version/in/x" -m 8 && next "$live"
+        watch_at near -q 1 -t 'in/#' -F 'M %r %t %p' && publish far -q 1 -t "$version/in/x" -m 8 && next "$live"
     )"
     done_watching "$near" "$far"
     stop

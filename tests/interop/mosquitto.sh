@@ -5,41 +5,13 @@ set -uo pipefail
 limit=15
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-passed=0
-failed=0
+at=(-h "$MQTT_HOST" -p "$MQTT_PORT")
+# shellcheck source=tests/interop/watching.sh
+. "$(dirname "$0")/watching.sh"
 
-check() {
-    local name=$1 expected=$2 got=$3
-    if [ "$expected" = "$got" ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED: %s\n expected: %q\n got:      %q\n' "$name" "$expected" "$got"
-    fi
-}
+publish() { timeout $limit mosquitto_pub "${at[@]}" "$@"; }
+subscribe() { timeout $limit mosquitto_sub "${at[@]}" "$@"; }
 
-publish() { timeout $limit mosquitto_pub -h "$MQTT_HOST" -p "$MQTT_PORT" "$@"; }
-subscribe() { timeout $limit mosquitto_sub -h "$MQTT_HOST" -p "$MQTT_PORT" "$@"; }
-
-# Runs mosquitto_sub in the background and returns when it is subscribed. Its messages are read
-# with `next`: the lines that -F marks with "M ".
-live=
-watch() {
-    exec {live}< <(exec stdbuf -oL timeout $limit mosquitto_sub -h "$MQTT_HOST" -p "$MQTT_PORT" -d "$@" 2>&1)
-    local line
-    while read -r -t $limit -u "$live" line; do
-        [[ $line == Subscribed* ]] && return 0
-    done
-    echo "not subscribed: $*"
-    return 1
-}
-next() {
-    local line
-    while read -r -t $limit -u "$live" line; do
-        [[ $line == "M "* ]] && echo "${line#M }" && return 0
-    done
-    echo "(nothing came)"
-}
 # Reads the watcher to its end.
 done_watching() {
     cat <&"$live" >/dev/null
@@ -52,8 +24,8 @@ in_every_qos() {
         watch -V "$version" -q 2 -C 2 -t "$version/+/$qos" -F 'M %q %r %t %p'
         publish -V "$version" -q "$qos" -t "$version/a/$qos" -m "payload"
         publish -V "$version" -q "$qos" -t "$version/b/$qos" -n
-        check "$version QoS $qos" "$qos 0 $version/a/$qos payload" "$(next)"
-        check "$version QoS $qos, empty" "$qos 0 $version/b/$qos " "$(next) "
+        check "$version QoS $qos" "$qos 0 $version/a/$qos payload" "$(next "$live")"
+        check "$version QoS $qos, empty" "$qos 0 $version/b/$qos " "$(next "$live") "
         done_watching
     done
 }
@@ -82,10 +54,10 @@ will() {
     tail -f --pid "$victim" "$scratch/victim" 2>/dev/null | grep -q -m1 Subscribed
     publish -V "$version" -q 1 -t "$base/alive" -m here
     live=$reader
-    check "$version before the will" "1 0 here" "$(next)"
+    check "$version before the will" "1 0 here" "$(next "$live")"
     kill -KILL "$victim"
     wait "$victim" 2>/dev/null
-    check "$version will" "1 0 bye" "$(next)"
+    check "$version will" "1 0 bye" "$(next "$live")"
     done_watching
     check "$version retained will" "1 bye" "$(subscribe -V "$version" -q 1 -t "$base/gone" -C 1 -F '%r %p')"
 }
@@ -110,7 +82,7 @@ many_in_order() {
     watch -V "$version" -q 2 -C 500 -t "$version/many" -F 'M %p'
     seq 500 | publish -V "$version" -q 1 -t "$version/many" -l
     local got
-    got=$(for _ in $(seq 500); do next; done | cksum)
+    got=$(for _ in $(seq 500); do next "$live"; done | cksum)
     check "$version 500 in order" "$(seq 500 | cksum)" "$got"
     done_watching
 }
@@ -136,7 +108,7 @@ done
 # Between versions: the properties that only one side knows disappear on the way.
 watch -V mqttv31 -q 1 -C 1 -t between -F 'M %q %p'
 publish -V mqttv5 -q 2 -t between -m text -D publish user-property a b
-check "from 5 to 3.1" "1 text" "$(next)"
+check "from 5 to 3.1" "1 text" "$(next "$live")"
 done_watching
 
 # Properties of MQTT 5.
@@ -146,7 +118,7 @@ publish -V mqttv5 -q 1 -t properties -m text -D publish content-type text/plain 
     -D publish message-expiry-interval 3600 -D publish payload-format-indicator 1 \
     -D publish user-property b 2 -D publish user-property a 1 \
     -D publish response-topic answer/here -D publish correlation-data id-1
-check "properties" "text/plain|3600|1|b:2 a:1|answer/here|id-1|7|text" "$(next)"
+check "properties" "text/plain|3600|1|b:2 a:1|answer/here|id-1|7|text" "$(next "$live")"
 done_watching
 
 # Request and response: mosquitto_rr asks, a watcher and mosquitto_pub answer.
@@ -154,7 +126,7 @@ watch -V mqttv5 -C 1 -t service/time -F 'M %R %p'
 timeout $limit mosquitto_rr -h "$MQTT_HOST" -p "$MQTT_PORT" -V mqttv5 -q 1 -t service/time \
     -e client/answer -m "what time" >"$scratch/answer" &
 asker=$!
-read -r topic question <<<"$(next)"
+read -r topic question <<<"$(next "$live")"
 check "request" "what time" "$question"
 publish -V mqttv5 -q 1 -t "$topic" -m "tea time"
 wait $asker
@@ -171,7 +143,7 @@ second=$live
 seq 6 | publish -V mqttv5 -q 1 -t job -l
 got=$(
     for live in $first $second; do
-        for _ in 1 2 3; do next; done
+        for _ in 1 2 3; do next "$live"; done
     done | sort | tr '\n' ' '
 )
 check "shared subscription" "1 2 3 4 5 6 " "$got"
@@ -187,7 +159,7 @@ check "receive maximum" "$(seq 10)" \
 check "retain as published" "1 x" "$(
     watch -V mqttv5 -C 1 -t rap --retain-as-published -F 'M %r %p' 2>/dev/null && {
         publish -V mqttv5 -r -t rap -m x
-        next
+        next "$live"
     }
 )"
 

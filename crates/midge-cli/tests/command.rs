@@ -159,19 +159,9 @@ fn a_configuration_file_sets_everything() {
     std::fs::write(&file, text.replace("maximum_qos = 2", "maximum_qos = 0")).unwrap();
 
     let path = file.to_str().unwrap();
-    let mut child = midge()
-        .args(["serve", "--config", path, "--print-url", "--log", "off"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut url = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut url)
-        .unwrap();
-
-    let refused = output(&["pub", "--url", url.trim(), "-t", "t", "-m", "x", "-q", "1"]);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let server = Server::listening(&["--config", path, "--log", "off"]);
+    let refused = output(&["pub", "--url", &server.url, "-t", "t", "-m", "x", "-q", "1"]);
+    drop(server);
     assert!(
         stderr(&refused).contains("QoS not supported"),
         "{}",

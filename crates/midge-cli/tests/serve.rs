@@ -273,21 +273,10 @@ fn a_port_and_a_host_are_short_for_an_address() {
             "mqtt://127.0.0.1:",
         ),
     ] {
-        let mut child = midge()
-            .args(["serve", "--print-url", "--log", "off"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut url)
-            .unwrap();
-        let publish = ["pub", "--url", url.trim(), "-t", "t", "-m", "x", "-q", "1"];
-        let published = output(&publish);
-        let id = child.id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let server = Server::listening(&[arguments, &["--log", "off"]].concat());
+        let url = server.url.clone();
+        let published = output(&["pub", "--url", &url, "-t", "t", "-m", "x", "-q", "1"]);
+        assert_eq!(server.signal("-TERM").0, 0);
         assert!(url.starts_with(start), "{url}");
         assert!(published.status.success(), "{}", stderr(&published));
     }

@@ -36,8 +36,20 @@ impl Server {
 
     /// A broker that another command begins: with `env`, `sh`.
     pub fn of(mut command: Command, arguments: &[&str]) -> Self {
+        command.args(["serve", "--listen", "tcp://127.0.0.1:0"]);
+        Self::spawn(command, arguments)
+    }
+
+    /// A broker that listens where the arguments say, and nowhere else.
+    pub fn listening(arguments: &[&str]) -> Self {
+        let mut command = midge();
+        command.arg("serve");
+        Self::spawn(command, arguments)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
         let mut child = command
-            .args(["serve", "--listen", "tcp://127.0.0.1:0", "--print-url"])
+            .arg("--print-url")
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

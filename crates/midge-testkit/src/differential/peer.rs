@@ -1,7 +1,6 @@
 //! A client of a script, and its connection at the core.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
@@ -65,13 +64,8 @@ impl Wire {
             let leftover = self.hub.take_output(&self.link, &mut out, || now);
             let came = !out.is_empty();
             while !out.is_empty() {
-                let mut slices = [IoSlice::new(&[]); 8];
-                let used = out.io_slices(&mut slices, usize::MAX);
-                let before = bytes.len();
-                for slice in &slices[..used] {
-                    bytes.extend_from_slice(slice);
-                }
-                out.advance(bytes.len() - before);
+                bytes.extend_from_slice(out.chunk());
+                out.advance(out.chunk().len());
             }
             let again = leftover.is_some() || self.link.take_unfinished();
             if let Some(mut batch) = leftover {
