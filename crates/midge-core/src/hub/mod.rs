@@ -11,6 +11,7 @@ mod life;
 mod offer;
 mod order;
 mod output;
+mod packets;
 mod passage;
 mod publish;
 mod recover;
@@ -37,10 +38,11 @@ pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;
 #[cfg(shuttle)]
 pub(crate) use order::Turn;
+pub(crate) use packets::Run;
 pub(crate) use publish::{ClientPublisher, Publisher, Unpublished};
 pub(crate) use routes::RouteCache;
 pub(crate) use rules::{Consequence, ShortWays};
-pub(crate) use run::{Run, RunPublisher};
+pub(crate) use run::RunPublisher;
 pub(crate) use subscribe::{Grant, Subscribing, slice};
 
 use crate::budget::{Budget, Part};
