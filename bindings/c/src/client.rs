@@ -132,14 +132,17 @@ pub unsafe extern "C" fn midge_client_new(
 ) -> midge_status {
     enter(|| {
         ffi::not_null(out, "out")?;
+
         let object = BROKERS.find(b.id)?;
         let queue = QUEUES.find(q.id)?;
         // SAFETY: the host's string, or NULL.
         let client_id = unsafe { ffi::optional_text(client_id, "client_id") }?;
         let broker = Arc::downgrade(&object);
+
         if !broker.ptr_eq(&queue.owner) {
             return Err(Fault::invalid("q belongs to another broker"));
         }
+
         let id = CLIENTS.add(Arc::new(ClientObject {
             broker,
             queue,

@@ -146,15 +146,19 @@ pub unsafe extern "C" fn midge_config_load(
             None => Fault::new(MIDGE_E_CONFIG, error.to_string()),
         })?;
         let mut changed = config.clone();
+
         for address in &file.listen {
             changed.set(LISTEN, address)?;
         }
+
         if let Some(threads) = file.threads {
             changed.set(THREADS, &threads.to_string())?;
         }
+
         for (key, value) in &file.options {
             changed.set(key, value)?;
         }
+
         *config = changed;
         Ok(())
     })

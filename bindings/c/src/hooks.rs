@@ -478,18 +478,22 @@ pub unsafe extern "C" fn midge_config_set_hooks(
     enter(|| {
         // SAFETY: the host's configuration, or NULL.
         let config = unsafe { config::borrow_mut(config) }?;
+
         if h.is_null() {
             config.hooks = None;
             return Ok(());
         }
+
         // SAFETY: the host's structure; all zero is valid for it.
         let raw = unsafe { ffi::read_struct(h, LEAST, "h") }?;
         let known = 1 << MIDGE_ACL_PUBLISH | 1 << MIDGE_ACL_SUBSCRIBE | 1 << MIDGE_ACL_RECEIVE;
+
         if raw.acl_actions & !known != 0 {
             return Err(Fault::invalid(
                 "h.acl_actions has bits that are no 1 << MIDGE_ACL_*",
             ));
         }
+
         let user = User::new(raw.user, raw.user_free);
         config.hooks = Some(Arc::new(HookTable { raw, user }));
         Ok(())

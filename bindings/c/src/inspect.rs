@@ -288,6 +288,7 @@ pub unsafe extern "C" fn midge_broker_disconnect(
             return Err(Fault::invalid(message));
         };
         let object = BROKERS.find(b.id)?;
+
         if object.broker.disconnect(client_id, code) {
             Ok(())
         } else {
@@ -340,7 +341,9 @@ pub unsafe extern "C" fn midge_broker_retained(
         if cap > 0 {
             ffi::not_null(out, "out")?;
         }
+
         let found = BROKERS.find(b.id)?.broker.retained(filter);
+
         // SAFETY: not NULL; `out` has room for `cap` pointers.
         unsafe {
             ffi::write(count, found.len());
@@ -349,6 +352,7 @@ pub unsafe extern "C" fn midge_broker_retained(
                     .write(Arc::into_raw(midge_message::received(message)));
             }
         }
+
         Ok(())
     })
 }
@@ -434,8 +438,10 @@ pub(crate) fn clear_retained(b: midge_broker, filter: &str) -> Result<usize, Fau
 pub unsafe extern "C" fn midge_broker_connect_fd(b: midge_broker, fd: *mut i32) -> midge_status {
     enter(|| {
         ffi::not_null(fd, "fd")?;
+
         let object = BROKERS.find(b.id)?;
         object.check_running()?;
+
         let socket = object.broker.connect_fd().map_err(|error| {
             // Whatever has failed, if it stops by now that is why.
             if let Err(stops) = object.check_running() {

@@ -115,19 +115,23 @@ pub unsafe extern "C" fn midge_broker_addr(
             return Err(Fault::new(MIDGE_E_NOT_FOUND, message));
         };
         let url = address.to_string();
+
         if !buf.is_null() && cap <= url.len() {
             let message = format!("buf has {cap} bytes, {} are needed", url.len() + 1);
             return Err(Fault::new(MIDGE_E_LIMIT, message));
         }
+
         let number = match address {
             broker::ListenAddr::Tcp(addr) => addr.port(),
             _ => 0,
         };
+
         // SAFETY: the host's buffer, which is large enough, and number, or NULL.
         unsafe {
             ffi::write_text(&url, buf, cap, std::ptr::null_mut())?;
             ffi::write(port, number);
         }
+
         Ok(())
     })
 }

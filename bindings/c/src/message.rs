@@ -313,10 +313,12 @@ pub unsafe extern "C" fn midge_message_new(
 ) -> midge_status {
     enter(|| {
         ffi::not_null(out, "out")?;
+
         // SAFETY: the host's structure, with what it points to, or NULL.
         let args = unsafe { read_args(args) }?;
         let mut message = args.to_message()?;
         let mut given = None;
+
         message.payload = match args.payload() {
             Payload::Copied(bytes) => Bytes::from(ffi::copy(bytes, "args.payload")?),
             Payload::Given(payload) => {
@@ -325,6 +327,7 @@ pub unsafe extern "C" fn midge_message_new(
                 payload
             }
         };
+
         let body = Body::Owned(Box::new(message), Origin::Host);
         let message = Arc::into_raw(midge_message::new(body, given));
         // SAFETY: not NULL, so writable.

@@ -447,6 +447,7 @@ pub unsafe extern "C" fn midge_publish_message(
     enter(|| {
         let object = BROKERS.find(b.id)?;
         ffi::not_null(m, "m")?;
+
         // SAFETY: not NULL, so a message of this library that is alive.
         let message = unsafe { &*m };
         let receipt = match message.prepared(&object.broker) {

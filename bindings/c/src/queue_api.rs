@@ -45,9 +45,11 @@ pub unsafe extern "C" fn midge_queue_new(
         if mask & !MIDGE_EV_ALL != 0 {
             return Err(Fault::invalid("mask has bits that are no MIDGE_EV_*"));
         }
+
         if max_events == 0 {
             return Err(Fault::invalid("max_events is 0"));
         }
+
         let drop_newest = match overflow {
             MIDGE_OVERFLOW_DROP_OLDEST => false,
             MIDGE_OVERFLOW_DROP_NEWEST => true,
@@ -69,6 +71,7 @@ pub unsafe extern "C" fn midge_queue_new(
             let events = object.broker.events_with(event::mask(mask), max_events);
             queue.attach_events(events)?;
         }
+
         let id = QUEUES.add(queue.clone());
         queue.bell.open(id);
         // SAFETY: not NULL, so writable.
@@ -155,9 +158,11 @@ pub unsafe extern "C" fn midge_queue_dispatch(
                 callback::run(|| unsafe { function(owner.pointer, event) });
             });
         });
+
         if started.is_err() {
             User::disown(user);
         }
+
         started
     })
 }

@@ -273,10 +273,12 @@ pub unsafe extern "C" fn midge_broker_send(
                 send(&object, client_id, &args, payload.clone())
             })?,
         };
+
         if !out.is_null() {
             // SAFETY: not NULL, so writable.
             unsafe { give(out, &object, receipt) };
         }
+
         Ok(())
     })
 }
@@ -331,6 +333,7 @@ pub unsafe extern "C" fn midge_receipt_state(
 ) -> midge_status {
     enter(|| {
         ffi::check_out_struct(out, ffi::HEAD, "out")?;
+
         let object = RECEIPTS.find(r.id)?;
         let outcomes = object.receipt.outcomes();
         let count = |wanted: fn(&Outcome) -> bool| {
@@ -390,6 +393,7 @@ pub unsafe extern "C" fn midge_receipt_outcome_at(
 ) -> midge_status {
     enter(|| {
         ffi::check_out_struct(out, ffi::HEAD, "out")?;
+
         let object = RECEIPTS.find(r.id)?;
         let outcomes = object.receipt.outcomes();
         let Some((client_id, outcome)) = outcomes.get(index) else {

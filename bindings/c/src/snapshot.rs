@@ -287,6 +287,7 @@ pub unsafe extern "C" fn midge_snapshot_next_client(
 ) -> midge_status {
     enter(|| {
         ffi::check_out_struct(out, ffi::HEAD, "out")?;
+
         let snapshot = SNAPSHOTS.find(s.id)?;
         let mut state = snapshot.state.lock();
         let Items::Clients(items) = &mut state.items else {
@@ -362,6 +363,7 @@ pub unsafe extern "C" fn midge_snapshot_next_session(
 ) -> midge_status {
     enter(|| {
         ffi::check_out_struct(out, ffi::HEAD, "out")?;
+
         let snapshot = SNAPSHOTS.find(s.id)?;
         let mut state = snapshot.state.lock();
         let Items::Sessions(items) = &mut state.items else {
@@ -427,6 +429,7 @@ pub unsafe extern "C" fn midge_snapshot_next_subscription(
 ) -> midge_status {
     enter(|| {
         ffi::check_out_struct(out, ffi::HEAD, "out")?;
+
         let snapshot = SNAPSHOTS.find(s.id)?;
         let mut state = snapshot.state.lock();
         let Items::Subscriptions(items) = &mut state.items else {

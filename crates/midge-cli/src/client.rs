@@ -521,6 +521,7 @@ fn open(address: &str) -> Result<Stream, Failure> {
         Some(("unix", path)) => UnixStream::connect(path).map(Stream::Unix).map_err(failed),
         Some(("mqtt" | "tcp", rest)) => {
             let rest = rest.trim_end_matches('/');
+
             // The colons of an address in brackets are not followed by a port.
             let has_port = rest.rsplit(']').next().is_some_and(|end| end.contains(':'));
             let rest = if has_port {

@@ -92,15 +92,18 @@ impl State {
             let Some(mut told) = self.told.pop_front() else {
                 return;
             };
+
             if told.again == 0 {
                 continue;
             }
+
             let text = told.text.trim_end();
             let times = match told.again {
                 1 => "1 more time".to_owned(),
                 times => format!("{times} more times"),
             };
             self.push(stamped(&format!("{text} ({times})\n")));
+
             // Probably it goes on: the next period is counted, too.
             if let Some(now) = now {
                 (told.until, told.again) = (now + REPEATS, 0);

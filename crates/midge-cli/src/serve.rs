@@ -231,6 +231,7 @@ fn log(event: &Event) {
             // Empty if there was no CONNECT that could be read.
             let client_id = (!client_id.is_empty()).then_some(&**client_id);
             let (username, text) = (username.as_deref(), text.as_deref());
+
             match reason {
                 DisconnectReason::ConnectTimeout => {
                     tracing::info!(client_id, username, %peer, %reason, text, "refused");

@@ -164,6 +164,7 @@ mod tests {
             let good = |header: u8| {
                 let (kind, flags) = (header >> 4, header & 0x0F);
                 let qos1 = flags == 2 || (flags == 10 && version == Version::V31);
+
                 match kind {
                     0 => false,
                     1 => true,

@@ -331,10 +331,13 @@ mod tests {
         for flags in 0..16 {
             let qos = (flags >> 1) & 3;
             let mut body = b"\x00\x03a/b".to_vec();
+
             if qos > 0 {
                 body.extend([0x12, 0x34]);
             }
+
             let bytes = packet(0x30 | flags, &body);
+
             for version in V3 {
                 // MQTT-3.3.1-4, MQTT-3.3.1-2
                 if qos == 3 || flags & 0x0E == 0x08 {
@@ -504,6 +507,7 @@ mod tests {
                 };
                 let mut out = Vec::new();
                 frame.encode_with(version, &payload, &mut out);
+
                 let publish = Packet::Publish(Publish {
                     payload: &payload,
                     ..PLAIN

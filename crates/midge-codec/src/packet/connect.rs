@@ -369,8 +369,10 @@ mod tests {
             put_field(&mut body, name.as_bytes());
             body.extend(b"\x00\x02\x00\x00\x00\x00\x01a");
             body[name.len() + 2] = level;
+
             let bytes = packet(0x10, &body);
             let reason = refused(&bytes, Version::V5, Side::Client);
+
             assert_eq!(
                 reason,
                 ReasonCode::UnsupportedProtocolVersion,

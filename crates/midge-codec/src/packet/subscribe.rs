@@ -251,6 +251,7 @@ mod tests {
                 0x30.. => Err(ReasonCode::ProtocolError),
                 _ => Ok(()),
             };
+
             match expected {
                 Err(reason) => assert_eq!(refused(&bytes, Version::V5, Side::Client), reason),
                 Ok(()) => {

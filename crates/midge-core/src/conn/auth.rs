@@ -86,17 +86,22 @@ impl Connection {
                     return Ok(());
                 };
                 let reason = ReasonCode::ContinueAuthentication;
+
                 if !self.send_auth(reason, &method, data.as_deref()) {
                     let refusal = Refusal::new(ReasonCode::PacketTooLarge);
                     return self.refuse(handshake.version, refusal);
                 }
+
                 // The data is not needed any more: each step brings its own.
                 handshake.data = None;
+
                 let size = handshake.size();
+
                 match self.hub.try_hold_input(size) {
                     Some(charge) => handshake.charge = charge,
                     None => return self.refuse(handshake.version, no_memory()),
                 }
+
                 self.phase = Phase::Exchange(handshake);
                 Ok(())
             }

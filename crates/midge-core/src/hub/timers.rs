@@ -67,11 +67,13 @@ impl Hub {
             Due::RetainedExpiry(message) => {
                 let mut retained = self.retained.write();
                 let removed = retained.remove_exact(&message);
+
                 if let (Some(journal), true) = (self.shared.journal(), removed) {
                     journal.record(Op::RetainedRemoved {
                         topic: message.topic().into(),
                     });
                 }
+
                 drop(retained);
                 if removed && batch.wants(EventMask::EXPIRED) {
                     batch.event(Event::RetainedExpired { message });

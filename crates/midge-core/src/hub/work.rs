@@ -120,24 +120,30 @@ impl Hub {
                     Detour::Ask(waiting) => self.ask_about_waiting(&session, waiting, batch),
                 }
             }
+
             // A run and single messages find full clients in different orders.
             let mut kicks = std::mem::take(&mut batch.kicks);
             kicks.sort_by_key(|(link, _)| link.number());
             for (link, reason) in kicks {
                 self.end(&link, reason, batch);
             }
+
             for orphan in std::mem::take(&mut batch.orphans) {
                 self.redeliver(&orphan.delivery, batch);
             }
+
             for after in std::mem::take(&mut batch.after) {
                 self.contain(|| self.run_after(after, batch));
             }
+
             if std::mem::take(&mut batch.recorded) {
                 self.contain(|| self.shared.taps.hand_on());
             }
+
             for event in std::mem::take(&mut batch.events) {
                 self.contain(|| self.shared.taps.emit(batch.now, &event));
             }
+
             batch.local.settle(&self.shared.counters);
             for observer in std::mem::take(&mut batch.observers) {
                 self.contain(|| observer.wake());

@@ -141,9 +141,11 @@ impl Shelf {
             [hash] => {
                 for found in self.levels.range(key(*hash, from)..=key(*hash, u32::MAX)) {
                     let at = *found as u32;
+
                     if !take(budget) {
                         return Some(at);
                     }
+
                     if let Some(entry) = self.get(at)
                         && visit(at, entry).is_break()
                     {

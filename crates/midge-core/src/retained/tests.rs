@@ -147,18 +147,22 @@ fn the_store_agrees_with_the_definition_of_matching() {
 fn pages_skip_what_came_later_and_go_on_where_they_ended() {
     for filter in ["t/+", "t/#", "+/+", "#"] {
         let mut store = Retained::default();
+
         for n in 0..1_000 {
             keep(&mut store, message(&format!("t/{n:05}")));
         }
+
         let until = store.stamp();
         let first = store.page(filter, None, until);
         assert_eq!(first.messages.len(), 512, "{filter}");
         keep(&mut store, message("t/99999"));
         keep(&mut store, message("t/00700"));
         assert!(store.remove("t/00600").is_some());
+
         let second = store.page(filter, first.next.as_ref(), until);
         assert_eq!(second.messages.len(), 1_000 - 512 - 2, "{filter}");
         assert_eq!(second.next, None);
+
         // A page that was used in part only goes on behind what was used.
         let behind = first.place_behind(99);
         let again = store.page(filter, behind.as_ref(), until);

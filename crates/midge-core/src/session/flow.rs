@@ -520,9 +520,11 @@ impl Session {
                 resend.pop_front();
                 continue;
             };
+
             if attached.outbox.len() >= high {
                 return;
             }
+
             match entry.stage {
                 Stage::Released => {
                     let version = attached.settings.version;
@@ -554,6 +556,7 @@ impl Session {
                     }
                 }
             }
+
             resend.pop_front();
             batch.touch(attached);
         }

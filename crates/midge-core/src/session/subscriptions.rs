@@ -330,6 +330,7 @@ mod tests {
             let mut subscriptions = Subscriptions::default();
             let limits = at_most(count);
             let names: Vec<Arc<str>> = (0..count).map(|n| format!("t/{n}").into()).collect();
+
             for (id, name) in (1..).zip(&names) {
                 let record = SubRecord {
                     id,
@@ -341,17 +342,22 @@ mod tests {
                 assert!(new == Ok(None) && replaced == Ok(Some(SubRecord::default())));
                 assert!(Arc::ptr_eq(&copy, name));
             }
+
             assert_eq!(subscriptions.len(), count);
+
             let one_more = subscriptions.insert(&mut "x".into(), SubRecord::default(), &limits);
             assert_eq!(one_more, Err(TooMany));
             for (id, name) in (1..).zip(&names) {
                 let found = subscriptions.iter().find(|(key, _)| *key == name);
                 assert_eq!(found.map(|(_, record)| record.id), Some(id));
             }
+
             assert!(subscriptions.remove("t").is_none());
+
             let removed = subscriptions.remove("t/0").map(|(_, record)| record.id);
             assert_eq!(removed, Some(1));
             assert_eq!(subscriptions.len(), count - 1);
+
             let mut rest = subscriptions.drain();
             assert_eq!(rest.len(), count - 1);
             assert_eq!(rest.by_ref().count(), count - 1);

@@ -110,6 +110,7 @@ fn deliveries(index: &Index<'_>, found: &mut Vec<Finding>) {
             let verdict = index
                 .judge
                 .arrival(sending, client, delivery.session, delivery.at);
+
             if let Verdict::MustNot(check, why) = verdict {
                 let what = format!(
                     "{} got {} on {} at {}: {why}",
@@ -118,10 +119,12 @@ fn deliveries(index: &Index<'_>, found: &mut Vec<Finding>) {
                 found.push(finding(check, what));
                 continue;
             }
+
             for (check, what) in wrong_form(index, sending, client, delivery) {
                 let what = format!("{} got {}: {what}", facts.client_id, delivery.name);
                 found.push(finding(check, what));
             }
+
             if let Some(what) = wrong_expiry(sending, delivery) {
                 let what = format!("{} got {}: {what}", facts.client_id, delivery.name);
                 found.push(finding(Check::Expired, what));
@@ -245,6 +248,7 @@ fn repetitions(index: &Index<'_>, found: &mut Vec<Finding>) {
             .first()
             .is_some_and(|one| is_shared_topic(index.history, &one.topic));
         let mut fresh: Vec<&Delivery> = Vec::new();
+
         for delivery in all.iter().filter(|delivery| !delivery.known) {
             if index
                 .sending(delivery.name)
@@ -362,6 +366,7 @@ fn wills(index: &Index<'_>, found: &mut Vec<Finding>) {
                     .client(publisher)
                     .name(will.name)
             };
+
             if let Some(early) = early {
                 let what = format!(
                     "{} came at {} while its client was connected",
@@ -371,6 +376,7 @@ fn wills(index: &Index<'_>, found: &mut Vec<Finding>) {
             } else if withdrawn && came {
                 found.push(finding(format!("{} came after DISCONNECT", will.name)));
             }
+
             // What takes the connection over may be what publishes the will.
             let next = facts.connections.get(at + 1);
             let next = next.map_or(0, |next| if next.up == NEVER { next.over } else { next.up });
@@ -379,13 +385,16 @@ fn wills(index: &Index<'_>, found: &mut Vec<Finding>) {
                 && over != NEVER
                 && will.delay == 0
                 && !connection.said_goodbye;
+
             if !due {
                 continue;
             }
+
             let sending = Sending {
                 done: Some(over),
                 ..sending.clone()
             };
+
             for (client, session) in sessions(index.history) {
                 oblige(index, &sending, client, session, Check::Will, found);
             }
