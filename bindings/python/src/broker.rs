@@ -10,9 +10,10 @@ use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::event::{mask, version};
-use crate::hooks::{ASKED_LIMIT_MS, Bridge, CLOSING_MS, Hooks, reason_code};
+use crate::hooks::{Bridge, Hooks, reason_code};
 use crate::message::{Message, Properties, payload, payload_bytes, qos};
 use crate::options::set;
+use crate::questions::{ASKED_LIMIT_MS, CLOSING_MS};
 use crate::queue::{Events, Subscription};
 use crate::{forked, generation, inside, lock, outside, seconds, wait};
 

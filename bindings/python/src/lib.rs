@@ -10,6 +10,7 @@ mod event;
 mod hooks;
 mod message;
 mod options;
+mod questions;
 mod queue;
 mod wake;
 
