@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use midge_codec::{ReasonCode, ReasonPacket, Version};
 
-use crate::event::{DisconnectReason, DropReason, Event, EventMask, Whom};
+use crate::event::{Event, EventMask, Whom};
 use crate::hub::{After, Shared};
 use crate::link::Link;
 use crate::observer::Observer;
+use crate::reason::{DisconnectReason, DropReason};
 use crate::receipt::{Hold, Tracker};
 use crate::router::Target;
 use crate::session::{Attached, Delivery, RetainedCursor, Session};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::sync::{Condvar, Mutex};
 use midge_codec::{Properties, QoS, ReasonCode, SubscriptionOptions, Version};
 
-use crate::event::DisconnectReason;
 use crate::message::{Message, MessageRef, Origin, OwnedMessage};
+use crate::reason::DisconnectReason;
 pub use crate::refusal::Refusal;
 
 /// A set of hooks that are to be called. What is not in the set costs nothing.

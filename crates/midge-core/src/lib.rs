@@ -27,6 +27,7 @@ mod parts;
 mod payload;
 mod queue;
 mod rate;
+mod reason;
 mod receipt;
 mod refusal;
 mod retained;
@@ -48,7 +49,7 @@ pub use config::{
     Config, HookSettings, Lenient, Limits, Mqtt, Overflow, Shutdown, Strict, Sys, TcpSettings,
 };
 pub use conn::Connection;
-pub use event::{DisconnectReason, DropReason, Event, EventMask, Observed};
+pub use event::{Event, EventMask, Observed};
 pub use guard::is_in_hook;
 pub use hooks::{
     AuthReply, AuthStep, ClientInfo, ConnectRequest, Deferred, DeliveryVerdict, EnhancedVerdict,
@@ -63,6 +64,7 @@ pub use message::{Message, MessageRef, Origin, OwnedMessage};
 pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
 pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, Recv, RecvError, Waiting};
+pub use reason::{DisconnectReason, DropReason};
 pub use receipt::{Acknowledged, Outcome, Receipt, Tracker};
 pub use shared_message::SharedMessage;
 pub use stats::{MemoryStats, Stats};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::sync::{Mutex, OnceLock};
 
-use crate::event::DisconnectReason;
 use crate::hooks::ClientInfo;
 use crate::outbox::Outbox;
+use crate::reason::DisconnectReason;
 use crate::session::Session;
 use crate::time::{Tick, TimerKey};
 

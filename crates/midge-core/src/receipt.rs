@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::sync::{Condvar, Mutex};
 use crate::wakers::{Place, Wakers};
 
-use crate::event::DropReason;
+use crate::reason::DropReason;
 
 /// What one session did with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::event::DropReason;
+use crate::reason::DropReason;
 
 /// Counters of a hub. Written with relaxed atomics, mostly once per batch.
 #[derive(Debug, Default)]

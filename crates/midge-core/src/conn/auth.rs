@@ -7,10 +7,11 @@ use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacke
 
 use super::handshake::Handshake;
 use super::{Connection, Fault, Phase, Step, Then};
-use crate::event::{DisconnectReason, Whom};
+use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{Answer, AuthReply, AuthStep, ClientInfo, EnhancedVerdict, HookSet, Refusal};
 use crate::hub::no_memory;
+use crate::reason::DisconnectReason;
 
 /// The authentication method of a connected client, and whether an exchange is going on.
 pub(super) struct ReAuthentication {

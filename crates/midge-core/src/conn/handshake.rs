@@ -12,7 +12,7 @@ use super::intake::has_control;
 use super::waiting::message_size;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::budget::Charge;
-use crate::event::{DisconnectReason, Whom};
+use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{
     Answer, AuthReply, ClientInfo, ConnectRequest, HookSet, Refusal, Verdict, user_properties,
@@ -20,6 +20,7 @@ use crate::hooks::{
 use crate::hub::{AttachPlan, Consequence, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::rate::Bucket;
+use crate::reason::DisconnectReason;
 use crate::session::AttachedSettings;
 use crate::store::StoredWill;
 

@@ -3,7 +3,7 @@
 use midge_codec::{DecodeError, Packet, RawPacket, Side};
 
 use super::{CONNECT, Connection, Fault, Phase, second_connect};
-use crate::event::DisconnectReason;
+use crate::reason::DisconnectReason;
 
 pub(super) fn has_control(text: &str) -> bool {
     text.chars().any(char::is_control)

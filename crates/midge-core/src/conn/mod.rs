@@ -21,11 +21,11 @@ use midge_codec::{
 };
 
 use crate::batch::Lent;
-use crate::event::DisconnectReason;
 use crate::hooks::{Answer, ClientInfo, Deferred, HookSet, Refusal};
 use crate::hub::{Hub, RouteCache, RunPublisher, no_memory};
 use crate::link::Link;
 use crate::rate::Bucket;
+use crate::reason::DisconnectReason;
 use crate::session::{AckKind, Received, Session};
 use crate::steps;
 use crate::time::Tick;

@@ -7,11 +7,12 @@ use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Ver
 
 use super::waiting::message_size;
 use super::{Connection, Fault, Step, Then};
-use crate::event::{DropReason, Whom};
+use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{ClientPublisher, Consequence, Publisher, Unpublished, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
+use crate::reason::DropReason;
 use crate::session::{AckKind, Received};
 
 /// What a topic alias takes beyond its topic name.

@@ -9,10 +9,11 @@ use midge_codec::{
 
 use super::handshake::granted;
 use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
-use crate::event::{DisconnectReason, Whom};
+use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{Grant, Subscribing, slice};
+use crate::reason::DisconnectReason;
 use crate::router::{has_wildcards, is_shared};
 use crate::session::Session;
 

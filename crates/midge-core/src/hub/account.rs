@@ -6,10 +6,10 @@ use midge_codec::ReasonCode;
 
 use super::Hub;
 use crate::budget::{Charge, Part};
-use crate::event::DisconnectReason;
 use crate::hooks::{ClientInfo, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
+use crate::reason::DisconnectReason;
 use crate::router::{Router, subscription_bytes};
 use crate::session::{Attached, Session, Sessions, Will};
 use crate::store::StoredWill;

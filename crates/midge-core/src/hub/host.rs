@@ -8,11 +8,12 @@ use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 
 use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::batch::Batch;
-use crate::event::{DropReason, Whom};
+use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
 use crate::message::{MessageRef, Origin, OwnedMessage};
 use crate::observer::{Observer, ObserverKey, Received, Sink};
+use crate::reason::DropReason;
 use crate::receipt::{Receipt, Tracker};
 use crate::retained::Place;
 use crate::router::{Subscriber, is_shared};

@@ -5,9 +5,9 @@ use crate::sync::atomic::Ordering;
 
 use super::Hub;
 use super::host::Desk;
-use crate::event::DropReason;
 use crate::message::{Account, MessageRef, Origin};
 use crate::observer::{ObserverKey, Received};
+use crate::reason::DropReason;
 use crate::router::{SubTarget, Subscriber, Target};
 use crate::shared_message::SharedMessage;
 use crate::time::Tick;

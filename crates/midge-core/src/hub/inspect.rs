@@ -6,8 +6,9 @@ use std::sync::Arc;
 use midge_codec::{ReasonCode, ReasonPacket, SubscriptionOptions};
 
 use super::Hub;
-use crate::event::{DisconnectReason, Whom};
+use crate::event::Whom;
 use crate::hooks::ClientInfo;
+use crate::reason::DisconnectReason;
 use crate::session::Session;
 use crate::stats::Stats;
 use crate::steps;

@@ -7,10 +7,11 @@ use midge_codec::{Disconnect, Packet, PropertiesBuf, ReasonCode, Version};
 
 use super::{After, Hub};
 use crate::batch::Batch;
-use crate::event::{DisconnectReason, Event, EventMask};
+use crate::event::{Event, EventMask};
 use crate::hooks::{ClientInfo, HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
+use crate::reason::DisconnectReason;
 use crate::session::{Attached, AttachedSettings, Session, Sessions, State, Will};
 use crate::store::{Op, StoredWill};
 use crate::time::Due;

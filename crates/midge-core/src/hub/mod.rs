@@ -47,11 +47,12 @@ pub(crate) use subscribe::{Grant, Subscribing, slice};
 
 use crate::budget::{Budget, Part};
 use crate::config::{Config, Overflow};
-use crate::event::{DisconnectReason, DropReason, Event, EventMask, Observed, Taps};
+use crate::event::{Event, EventMask, Observed, Taps};
 use crate::guard::{Hook, Running};
 use crate::hooks::{ClientInfo, HookSet, Hooks};
 use crate::link::{Link, Notify};
 use crate::queue::Queue;
+use crate::reason::{DisconnectReason, DropReason};
 use crate::retained::Retained;
 use crate::router::Router;
 use crate::session::{Session, Sessions, State, Subscriptions, Will};

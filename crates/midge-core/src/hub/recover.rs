@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 
 use super::Hub;
 use crate::budget::Budget;
-use crate::event::DisconnectReason;
 use crate::message::{Account, Origin};
+use crate::reason::DisconnectReason;
 use crate::router::{Subscriber, is_shared};
 use crate::session::{Delivery, Extra, Inflight, Session, Stage, State, SubscriptionLimits, Will};
 use crate::shared_message::SharedMessage;

@@ -10,10 +10,11 @@ use super::Hub;
 use super::routes::{Route, RouteCache};
 use crate::batch::Batch;
 use crate::config::Config;
-use crate::event::{DropReason, EventMask};
+use crate::event::EventMask;
 use crate::hooks::HookSet;
 use crate::link::Link;
 use crate::message::MessageRef;
+use crate::reason::DropReason;
 use crate::router::Router;
 
 /// Why a client's message is not taken.

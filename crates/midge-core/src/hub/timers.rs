@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::Hub;
 use crate::batch::Batch;
-use crate::event::{DisconnectReason, Event, EventMask};
+use crate::event::{Event, EventMask};
 use crate::link::Link;
+use crate::reason::DisconnectReason;
 use crate::steps;
 use crate::store::Op;
 use crate::time::{Due, Tick, TimerKey};

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::{After, Hub};
 use crate::batch::{Batch, Detour};
-use crate::event::DropReason;
 use crate::guard::Hook;
 use crate::hooks::{HookSet, Hooks};
 use crate::link::Link;
+use crate::reason::DropReason;
 use crate::session::{Delivery, Session};
 use crate::time::Tick;
 

@@ -9,9 +9,10 @@ use super::room::{SEGMENT, block_of, encode, over_budget, qos0_frame, refusal_qo
 use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
 use crate::batch::Batch;
 use crate::config::{Config, Overflow};
-use crate::event::{DisconnectReason, DropReason, Event, EventMask, Whom};
+use crate::event::{Event, EventMask, Whom};
 use crate::hub::{Run, Shared};
 use crate::message::{MessageRef, SMALL_MESSAGE};
+use crate::reason::{DisconnectReason, DropReason};
 use crate::receipt::Outcome;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::shared_message::SharedMessage;

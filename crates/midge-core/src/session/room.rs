@@ -5,9 +5,9 @@ use midge_codec::{PublishFrame, QoS, Version};
 use super::deliver::Offering;
 use super::{Attached, Delivery, LONGEST_IDENTIFIER, State};
 use crate::batch::Batch;
-use crate::event::DropReason;
 use crate::hub::Shared;
 use crate::message::SHARE_FROM;
+use crate::reason::DropReason;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::time::Tick;
 
