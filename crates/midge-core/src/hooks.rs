@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::sync::{Condvar, Mutex};
 use midge_codec::{Properties, QoS, ReasonCode, SubscriptionOptions, Version};
 
+use crate::client::ClientInfo;
 use crate::message::{Message, MessageRef, Origin, OwnedMessage};
 use crate::reason::DisconnectReason;
 pub use crate::refusal::Refusal;
@@ -46,24 +47,6 @@ impl HookSet {
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
-}
-
-/// A connected client as hooks see it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ClientInfo {
-    /// Client identifier.
-    pub client_id: Arc<str>,
-    /// User name.
-    pub username: Option<Arc<str>>,
-    /// Where it comes from, as the transport names it (`127.0.0.1:50412`, `unix`, `memory`).
-    pub peer: Arc<str>,
-    /// Name of the listener that accepted it.
-    pub listener: Arc<str>,
-    /// Protocol version.
-    pub version: Version,
-    /// Number of its connection, as in events: a later connection has a greater one. 0 for the host.
-    pub connection: u64,
 }
 
 /// CONNECT as the authenticator sees it. Owned, so that an answer can be deferred.

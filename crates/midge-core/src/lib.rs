@@ -11,6 +11,7 @@
 
 mod batch;
 mod budget;
+mod client;
 mod config;
 mod conn;
 mod event;
@@ -45,6 +46,7 @@ mod wakers;
 
 pub use batch::Batch;
 pub use budget::{Charge, Part};
+pub use client::ClientInfo;
 pub use config::{
     Config, HookSettings, Lenient, Limits, Mqtt, Overflow, Shutdown, Strict, Sys, TcpSettings,
 };
@@ -52,8 +54,8 @@ pub use conn::Connection;
 pub use event::{Event, EventMask, Observed};
 pub use guard::is_in_hook;
 pub use hooks::{
-    AuthReply, AuthStep, ClientInfo, ConnectRequest, Deferred, DeliveryVerdict, EnhancedVerdict,
-    HookSet, Hooks, Interception, Refusal, Resolver, Verdict,
+    AuthReply, AuthStep, ConnectRequest, Deferred, DeliveryVerdict, EnhancedVerdict, HookSet,
+    Hooks, Interception, Refusal, Resolver, Verdict,
 };
 pub use hub::{
     ClientView, Handover, Hub, ObserverHandle, PublishError, SendError, SessionView,

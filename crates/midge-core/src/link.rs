@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::sync::{Mutex, OnceLock};
 
-use crate::hooks::ClientInfo;
+use crate::client::ClientInfo;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
 use crate::session::Session;

@@ -7,9 +7,10 @@ use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacke
 
 use super::handshake::Handshake;
 use super::{Connection, Fault, Phase, Step, Then};
+use crate::client::ClientInfo;
 use crate::event::Whom;
 use crate::guard::Hook;
-use crate::hooks::{Answer, AuthReply, AuthStep, ClientInfo, EnhancedVerdict, HookSet, Refusal};
+use crate::hooks::{Answer, AuthReply, AuthStep, EnhancedVerdict, HookSet, Refusal};
 use crate::hub::no_memory;
 use crate::reason::DisconnectReason;
 

@@ -12,11 +12,10 @@ use super::intake::has_control;
 use super::waiting::message_size;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::budget::Charge;
+use crate::client::ClientInfo;
 use crate::event::Whom;
 use crate::guard::Hook;
-use crate::hooks::{
-    Answer, AuthReply, ClientInfo, ConnectRequest, HookSet, Refusal, Verdict, user_properties,
-};
+use crate::hooks::{Answer, AuthReply, ConnectRequest, HookSet, Refusal, Verdict, user_properties};
 use crate::hub::{AttachPlan, Consequence, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::rate::Bucket;

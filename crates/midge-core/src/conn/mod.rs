@@ -21,7 +21,8 @@ use midge_codec::{
 };
 
 use crate::batch::Lent;
-use crate::hooks::{Answer, ClientInfo, Deferred, HookSet, Refusal};
+use crate::client::ClientInfo;
+use crate::hooks::{Answer, Deferred, HookSet, Refusal};
 use crate::hub::{Hub, RouteCache, RunPublisher, no_memory};
 use crate::link::Link;
 use crate::rate::Bucket;

@@ -6,7 +6,8 @@ use midge_codec::ReasonCode;
 
 use super::Hub;
 use crate::budget::{Charge, Part};
-use crate::hooks::{ClientInfo, Refusal};
+use crate::client::ClientInfo;
+use crate::hooks::Refusal;
 use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;

@@ -8,9 +8,10 @@ use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 
 use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::batch::Batch;
+use crate::client::ClientInfo;
 use crate::event::Whom;
 use crate::guard::Hook;
-use crate::hooks::{Answer, ClientInfo, HookSet, Refusal, Verdict};
+use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::message::{MessageRef, Origin, OwnedMessage};
 use crate::observer::{Observer, ObserverKey, Received, Sink};
 use crate::reason::DropReason;

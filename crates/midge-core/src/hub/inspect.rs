@@ -6,8 +6,8 @@ use std::sync::Arc;
 use midge_codec::{ReasonCode, ReasonPacket, SubscriptionOptions};
 
 use super::Hub;
+use crate::client::ClientInfo;
 use crate::event::Whom;
-use crate::hooks::ClientInfo;
 use crate::reason::DisconnectReason;
 use crate::session::Session;
 use crate::stats::Stats;

@@ -7,8 +7,9 @@ use midge_codec::{Disconnect, Packet, PropertiesBuf, ReasonCode, Version};
 
 use super::{After, Hub};
 use crate::batch::Batch;
+use crate::client::ClientInfo;
 use crate::event::{Event, EventMask};
-use crate::hooks::{ClientInfo, HookSet, Refusal};
+use crate::hooks::{HookSet, Refusal};
 use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;

@@ -46,10 +46,11 @@ pub(crate) use run::RunPublisher;
 pub(crate) use subscribe::{Grant, Subscribing, slice};
 
 use crate::budget::{Budget, Part};
+use crate::client::ClientInfo;
 use crate::config::{Config, Overflow};
 use crate::event::{Event, EventMask, Observed, Taps};
 use crate::guard::{Hook, Running};
-use crate::hooks::{ClientInfo, HookSet, Hooks};
+use crate::hooks::{HookSet, Hooks};
 use crate::link::{Link, Notify};
 use crate::queue::Queue;
 use crate::reason::{DisconnectReason, DropReason};

@@ -8,7 +8,7 @@ use midge_codec::{PublishFrame, Version};
 
 use crate::batch::Batch;
 use crate::budget::{Budget, Charge, Part};
-use crate::hooks::ClientInfo;
+use crate::client::ClientInfo;
 use crate::hub::Shared;
 use crate::link::Link;
 use crate::message::SHARE_FROM;

@@ -28,7 +28,7 @@ pub(crate) use registry::Sessions;
 pub(crate) use subscriptions::{Draining, SubscriptionLimits, Subscriptions};
 
 use crate::budget::{Budget, Charge, Part};
-use crate::hooks::ClientInfo;
+use crate::client::ClientInfo;
 use crate::link::Link;
 use crate::retained::Place;
 use crate::shared_message::SharedMessage;
