@@ -22,6 +22,7 @@ mod hooks;
 mod hub;
 mod link;
 mod message;
+mod notify;
 mod observer;
 mod outbox;
 mod parts;
@@ -61,8 +62,9 @@ pub use hub::{
     ClientView, Handover, Hub, ObserverHandle, PublishError, SendError, SessionView,
     SubscriptionView,
 };
-pub use link::{Link, Notify};
+pub use link::Link;
 pub use message::{Message, MessageRef, Origin, OwnedMessage};
+pub use notify::Notify;
 pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
 pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, Recv, RecvError, Waiting};

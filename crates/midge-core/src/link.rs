@@ -6,24 +6,11 @@ use std::sync::Arc;
 use crate::sync::{Mutex, OnceLock};
 
 use crate::client::ClientInfo;
+use crate::notify::Notify;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
 use crate::session::Session;
 use crate::time::{Tick, TimerKey};
-
-/// How the hub tells whoever does the IO of a connection that there is something to do: bytes to
-/// write, or the end of the connection. Called with no lock held, from any thread, once per batch.
-pub trait Notify: Send + Sync {
-    /// There is output to take with [`crate::Hub::take_output`], or the link has ended.
-    fn notify(&self);
-
-    /// Whether input of the client may be unread or unhandled, so that its silence cannot be judged
-    /// yet. After `true`, [`crate::Hub::judge`] must be called as soon as that input was handled.
-    /// Called with no lock held.
-    fn is_behind(&self) -> bool {
-        false
-    }
-}
 
 /// See `Link::held`.
 const UNIT: usize = 4096;

@@ -147,7 +147,7 @@ mod tests {
     use crate::budget::Part;
     use crate::config::Config;
     use crate::hooks::{ConnectRequest, HookSet, Hooks, Resolver, Verdict};
-    use crate::link::Notify;
+    use crate::notify::Notify;
     use crate::sync::Mutex;
 
     #[derive(Default)]
