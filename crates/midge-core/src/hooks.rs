@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex};
-use midge_codec::{Properties, QoS, ReasonCode, SubscriptionOptions, Version};
+use midge_codec::{Properties, QoS, ReasonCode, SubscriptionOptions};
 
 use crate::client::ClientInfo;
 use crate::message::{Message, MessageRef, Origin, OwnedMessage};

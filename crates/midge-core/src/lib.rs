@@ -39,6 +39,7 @@ mod shared_message;
 mod stats;
 pub mod steps;
 mod store;
+mod subscription;
 mod sync;
 mod sys;
 mod thread;

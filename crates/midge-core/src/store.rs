@@ -16,8 +16,8 @@ use midge_codec::QoS;
 
 use crate::link::Link;
 use crate::message::OwnedMessage;
-use crate::session::SubRecord;
 use crate::shared_message::SharedMessage;
+use crate::subscription::SubRecord;
 use crate::time::Tick;
 
 /// A place in the order of all batches. Later batches have higher positions.

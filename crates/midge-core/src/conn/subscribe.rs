@@ -14,8 +14,8 @@ use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{Grant, Subscribing, slice};
 use crate::reason::DisconnectReason;
-use crate::router::{has_wildcards, is_shared};
 use crate::session::Session;
+use crate::subscription::{has_wildcards, is_shared};
 
 /// A SUBSCRIBE whose authorization is awaited, filter by filter.
 pub(super) struct HeldSubscribe {

@@ -17,9 +17,9 @@ use crate::observer::{Observer, ObserverKey, Received, Sink};
 use crate::reason::DropReason;
 use crate::receipt::{Receipt, Tracker};
 use crate::retained::Place;
-use crate::router::{Subscriber, is_shared};
-use crate::session::SubRecord;
+use crate::router::Subscriber;
 use crate::shared_message::SharedMessage;
+use crate::subscription::{SubRecord, is_shared};
 use crate::time::{Tick, TimerKey};
 
 /// Why a message of the host was not published. Nothing has happened then.

@@ -9,10 +9,11 @@ use super::Hub;
 use crate::budget::Budget;
 use crate::message::{Account, Origin};
 use crate::reason::DisconnectReason;
-use crate::router::{Subscriber, is_shared};
+use crate::router::Subscriber;
 use crate::session::{Delivery, Extra, Inflight, Session, Stage, State, SubscriptionLimits, Will};
 use crate::shared_message::SharedMessage;
 use crate::store::{Recovered, RecoveredSession, StoredDelivery};
+use crate::subscription::is_shared;
 use crate::time::{Due, Tick};
 
 /// Brings messages into the time of this hub, each once, however many receivers share it.

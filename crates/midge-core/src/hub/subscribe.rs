@@ -12,9 +12,10 @@ use crate::event::{Event, EventMask};
 use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::router::{Router, Subscriber, Waste};
-use crate::session::{RetainedCursor, Session, State, SubRecord, SubscriptionLimits};
+use crate::session::{RetainedCursor, Session, State, SubscriptionLimits};
 use crate::steps;
 use crate::store::{Op, StoredSubscription};
+use crate::subscription::SubRecord;
 
 /// Bytes of an answer with retained messages that waits, in a list that may be half empty.
 const WALK: usize = 2 * size_of::<RetainedCursor>();

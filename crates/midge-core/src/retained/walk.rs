@@ -7,9 +7,9 @@ use midge_codec::TopicFilter;
 use smallvec::SmallVec;
 
 use super::{Entry, Retained, level_count};
-use crate::router::has_wildcards;
 use crate::shared_message::SharedMessage;
 use crate::steps;
+use crate::subscription::has_wildcards;
 
 /// Messages of one page.
 const PAGE: usize = 512;

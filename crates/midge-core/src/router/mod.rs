@@ -20,8 +20,9 @@ use trie::{Found, Trie};
 use crate::budget::{Budget, Charge, Part};
 use crate::observer::Observers;
 use crate::parts::{Keyed, Parts};
-use crate::session::{Extra, SubRecord};
+use crate::session::Extra;
 use crate::steps;
+use crate::subscription::{SubRecord, has_wildcards, is_shared, split_share};
 
 /// Who one message goes to, and how. Overlapping subscriptions of one session are one target.
 #[derive(Clone, Debug)]
@@ -337,21 +338,6 @@ impl Router {
     pub(crate) fn group(&self, filter: &str) -> Option<&Arc<Group>> {
         self.groups.get(filter)
     }
-}
-
-/// Whether a valid filter has wildcards.
-pub(crate) fn has_wildcards(filter: &str) -> bool {
-    filter.bytes().any(|byte| byte == b'+' || byte == b'#')
-}
-
-/// Share name and filter of a valid `$share/name/filter`.
-pub(crate) fn split_share(filter: &str) -> Option<(&str, &str)> {
-    filter.strip_prefix("$share/")?.split_once('/')
-}
-
-/// Whether a filter as sent names a shared subscription.
-pub(crate) fn is_shared(filter: &str) -> bool {
-    filter.starts_with("$share/")
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::session::{Session, SubRecord};
+    use crate::session::Session;
+    use crate::subscription::SubRecord;
 
     #[test]
     fn subscribers_are_found_however_many_there_are() {

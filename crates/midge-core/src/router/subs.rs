@@ -7,7 +7,8 @@ use midge_codec::QoS;
 use super::Group;
 use super::sub_list::SubList;
 use crate::observer::ObserverKey;
-use crate::session::{Session, SubRecord};
+use crate::session::Session;
+use crate::subscription::SubRecord;
 
 /// Somebody who subscribes.
 #[derive(Clone, Debug)]

@@ -33,6 +33,7 @@ use crate::link::Link;
 use crate::retained::Place;
 use crate::shared_message::SharedMessage;
 use crate::store::StoredWill;
+use crate::subscription::SubRecord;
 use crate::time::{Tick, TimerKey};
 
 /// Answers with retained messages from which on those that nobody waits for are looked for.
@@ -50,16 +51,6 @@ pub(crate) struct Session {
     pub(crate) number: u64,
     /// The user that made it, `None` for one without a name.
     pub(crate) username: Option<Arc<str>>,
-}
-
-/// What a subscription is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SubRecord {
-    pub(crate) options: SubscriptionOptions,
-    /// Subscription identifier, 0 for none.
-    pub(crate) id: u32,
-    /// It is a member of a shared group.
-    pub(crate) shared: bool,
 }
 
 /// What only few deliveries have: several subscription identifiers, a shared group.

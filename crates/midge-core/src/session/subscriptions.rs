@@ -6,9 +6,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::SubRecord;
-use crate::router::{has_wildcards, is_shared};
 use crate::steps;
+use crate::subscription::SubRecord;
+use crate::subscription::{has_wildcards, is_shared};
 use crate::sync::Hashing;
 
 /// Up to this many subscriptions are a list, the first one without memory of its own.
