@@ -26,16 +26,13 @@ mod notify;
 mod observer;
 mod outbox;
 mod parts;
-mod payload;
 mod queue;
 mod rate;
 mod reason;
-mod receipt;
 mod refusal;
 mod retained;
 mod router;
 mod session;
-mod shared_message;
 mod stats;
 pub mod steps;
 mod store;
@@ -64,14 +61,15 @@ pub use hub::{
     SubscriptionView,
 };
 pub use link::Link;
-pub use message::{Message, MessageRef, Origin, OwnedMessage};
+pub use message::{
+    Acknowledged, Message, MessageRef, Origin, Outcome, OwnedMessage, Receipt, SharedMessage,
+    Tracker,
+};
 pub use notify::Notify;
 pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
 pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, Recv, RecvError, Waiting};
 pub use reason::{DisconnectReason, DropReason};
-pub use receipt::{Acknowledged, Outcome, Receipt, Tracker};
-pub use shared_message::SharedMessage;
 pub use stats::{MemoryStats, Stats};
 pub use store::{
     MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use midge_codec::QoS;
 
+use crate::message::SharedMessage;
 use crate::queue::Queue;
-use crate::shared_message::SharedMessage;
 
 /// A message as an in-process subscriber gets it. Two words, so that it travels in registers.
 #[derive(Clone)]

@@ -15,8 +15,7 @@ use crate::sync::Mutex;
 use midge_codec::QoS;
 
 use crate::link::Link;
-use crate::message::OwnedMessage;
-use crate::shared_message::SharedMessage;
+use crate::message::{OwnedMessage, SharedMessage};
 use crate::subscription::SubRecord;
 use crate::time::Tick;
 

@@ -12,13 +12,11 @@ use super::publish::Unpublished;
 use crate::batch::Batch;
 use crate::guard::Hook;
 use crate::hooks::{DeliveryVerdict, HookSet};
-use crate::message::OwnedMessage;
+use crate::message::{Outcome, OwnedMessage, Receipt, SharedMessage};
 use crate::observer::Observers;
 use crate::reason::DropReason;
-use crate::receipt::{Outcome, Receipt};
 use crate::router::{Asked, Group, Router, Sub, SubTarget, Subscriber, Target};
 use crate::session::{Extra, Offering};
-use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// Rounds of questions about receivers that subscribed while others were asked about. Receivers

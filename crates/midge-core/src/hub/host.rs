@@ -12,13 +12,11 @@ use crate::client::ClientInfo;
 use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
-use crate::message::{MessageRef, Origin, OwnedMessage};
+use crate::message::{MessageRef, Origin, OwnedMessage, Receipt, SharedMessage, Tracker};
 use crate::observer::{Observer, ObserverKey, Received, Sink};
 use crate::reason::DropReason;
-use crate::receipt::{Receipt, Tracker};
 use crate::retained::Place;
 use crate::router::Subscriber;
-use crate::shared_message::SharedMessage;
 use crate::subscription::{SubRecord, is_shared};
 use crate::time::{Tick, TimerKey};
 

@@ -5,11 +5,10 @@ use crate::sync::atomic::Ordering;
 
 use super::Hub;
 use super::host::Desk;
-use crate::message::{Account, MessageRef, Origin};
+use crate::message::{Account, MessageRef, Origin, SharedMessage};
 use crate::observer::{ObserverKey, Received};
 use crate::reason::DropReason;
 use crate::router::{SubTarget, Subscriber, Target};
-use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// Whether all receivers are subscriptions of the host.

@@ -581,7 +581,7 @@ impl Hub {
         // Closes the in-process subscribers, with no lock held.
         drop(router);
         *self.retained.write() = crate::retained::Retained::default();
-        crate::shared_message::empty_depot();
+        crate::message::empty_depot();
     }
 }
 

@@ -10,10 +10,9 @@ use super::publish::Publisher;
 use crate::batch::Batch;
 use crate::event::Whom;
 use crate::hooks::HookSet;
-use crate::message::{MessageRef, Origin, SMALL_MESSAGE};
+use crate::message::{MessageRef, Origin, Outcome, Receipt, SMALL_MESSAGE};
 use crate::observer::{Observers, Received};
 use crate::reason::DropReason;
-use crate::receipt::{Outcome, Receipt};
 use crate::router::{Asked, Candidates, Group, SubTarget, Subscriber, Target};
 use crate::session::{Delivery, Offering, Session, Terms};
 

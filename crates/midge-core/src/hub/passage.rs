@@ -7,10 +7,8 @@ use midge_codec::{PublishFrame, QoS, Version};
 use super::Hub;
 use super::publish::Publisher;
 use crate::batch::Batch;
-use crate::message::{Account, MessageRef, SHARE_FROM};
-use crate::receipt::Tracker;
+use crate::message::{Account, MessageRef, SHARE_FROM, SharedMessage, Tracker};
 use crate::session::Offering;
-use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// From so many receivers on a message is charged once, and not to each of them.

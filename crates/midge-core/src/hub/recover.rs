@@ -7,11 +7,10 @@ use hashbrown::HashMap;
 
 use super::Hub;
 use crate::budget::Budget;
-use crate::message::{Account, Origin};
+use crate::message::{Account, Origin, SharedMessage};
 use crate::reason::DisconnectReason;
 use crate::router::Subscriber;
 use crate::session::{Delivery, Extra, Inflight, Session, Stage, State, SubscriptionLimits, Will};
-use crate::shared_message::SharedMessage;
 use crate::store::{Recovered, RecoveredSession, StoredDelivery};
 use crate::subscription::is_shared;
 use crate::time::{Due, Tick};

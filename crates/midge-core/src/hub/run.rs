@@ -19,11 +19,10 @@ use super::publish::{ClientPublisher, Publisher};
 use super::routes::{Route, RouteCache};
 use crate::batch::Batch;
 use crate::link::Link;
-use crate::message::{Origin, SMALL_MESSAGE};
+use crate::message::{Origin, SMALL_MESSAGE, SharedMessage};
 use crate::observer::Observers;
 use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
 use crate::session::Session;
-use crate::shared_message::SharedMessage;
 
 /// From this size on several receivers share the bytes of a run: copies would leave the cache before
 /// they are written.

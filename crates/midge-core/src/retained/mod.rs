@@ -11,8 +11,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::budget::{Budget, Charge, Part};
-use crate::message::{Message, Origin};
-use crate::shared_message::SharedMessage;
+use crate::message::{Message, Origin, SharedMessage};
 use crate::sync::Hashing;
 use crate::time::TimerKey;
 use shelf::Shelf;

@@ -7,7 +7,7 @@ use midge_codec::TopicFilter;
 use smallvec::SmallVec;
 
 use super::{Entry, Retained, level_count};
-use crate::shared_message::SharedMessage;
+use crate::message::SharedMessage;
 use crate::steps;
 use crate::subscription::has_wildcards;
 

@@ -11,11 +11,9 @@ use crate::batch::Batch;
 use crate::config::{Config, Overflow};
 use crate::event::{Event, EventMask, Whom};
 use crate::hub::{Run, Shared};
-use crate::message::{MessageRef, SMALL_MESSAGE};
+use crate::message::{MessageRef, Outcome, SMALL_MESSAGE, SharedMessage};
 use crate::reason::{DisconnectReason, DropReason};
-use crate::receipt::Outcome;
 use crate::session::attached::OUTBOX_HIGH;
-use crate::shared_message::SharedMessage;
 use crate::store::{Op, StoredDelivery};
 use crate::time::Tick;
 

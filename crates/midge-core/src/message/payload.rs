@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::{MessageRef, SHARE_FROM};
 use crate::budget::Budget;
-use crate::message::{MessageRef, SHARE_FROM};
 
 /// Payloads up to this size stand in the message itself, without memory of their own.
 const INLINE: usize = 70;

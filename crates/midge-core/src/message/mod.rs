@@ -1,14 +1,21 @@
 //! A message on its way: immutable, shared between all its receivers.
 
+mod payload;
+mod receipt;
+mod shared_message;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use midge_codec::{MessageProperties, Properties, QoS};
 
+use payload::Payload;
+pub(crate) use receipt::Hold;
+pub use receipt::{Acknowledged, Outcome, Receipt, Tracker};
+pub use shared_message::SharedMessage;
+pub(crate) use shared_message::{empty_depot, prepare_thread};
+
 use crate::budget::{Budget, Charge, Part};
-use crate::payload::Payload;
-use crate::receipt::Tracker;
-use crate::shared_message::SharedMessage;
 use crate::time::Tick;
 
 /// Payloads from this size on are shared between receivers instead of copied.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, const_mutex};
 
-use crate::message::Message;
+use super::Message;
 
 /// Memory of messages that is moved between a thread and the others in one go.
 const BUNDLE: usize = 128;
