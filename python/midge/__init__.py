@@ -22,8 +22,8 @@ from midge._errors import (
     StartError,
     StoppedError,
 )
-from midge._expect import Matcher
 from midge._log import Log, MessageLog
+from midge._matcher import Matcher
 from midge._midge import Event, Message, Properties, Receipt, __version__
 from midge._options import Options, Settings
 from midge._pull import EventStream, Subscription

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from midge import _midge
 from midge._config import seconds
-from midge._expect import Matchable, Matcher, Where, wait_async
+from midge._eventloop import in_thread, pause
+from midge._matcher import Matchable, Matcher, Where, wait_async
 from midge._types import ANY, ClientInfo
-from midge._wait import in_thread, pause
 
 if TYPE_CHECKING:
     from midge._broker import Broker

@@ -23,15 +23,14 @@ from midge._config import (
     whole,
 )
 from midge._errors import ConfigError, ForkedError, StartError, StoppedError
-from midge._expect import jsonable
+from midge._eventloop import in_thread, running_loop
+from midge._expectations import Waits
 from midge._hooks import Acl, Auth, HookSet, Intercept, Pool, Receive, is_coroutine_function
 from midge._log import RECORD_BYTES, RECORDED, Log, MessageLog, Recorder
-from midge._loop import running_loop
+from midge._matcher import jsonable
 from midge._pull import EventStream, Pull, Subscription, Unique
 from midge._run import Run
 from midge._types import ClientInfo, SessionInfo, Stats, SubscriptionInfo
-from midge._wait import in_thread
-from midge._waits import Waits
 
 if TYPE_CHECKING:
     import socket as _socket

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from midge import _midge
 from midge._errors import ConfigError, StartError
-from midge._loop import Loop
+from midge._eventloop import Loop
 from midge._threads import Failures, PullThread
 from midge._types import AclRequest, ConnectInfo, ReceiveRequest, Refuse
 

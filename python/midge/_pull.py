@@ -12,7 +12,7 @@ from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 from midge import _midge
 from midge._config import seconds, whole
 from midge._errors import StoppedError
-from midge._wait import in_thread, pause, readable
+from midge._eventloop import in_thread, pause, readable
 
 __tracebackhide__ = True
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from midge import _midge
 from midge._config import seconds, whole
 from midge._errors import ConfigError, ExpectationError
-from midge._expect import (
+from midge._matcher import (
     Condition,
     Matchable,
     Matcher,

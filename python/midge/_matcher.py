@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from midge import _midge
+from midge._eventloop import readable
 from midge._log import Recorder
 from midge._types import ANY
-from midge._wait import readable
 
 __tracebackhide__ = True
 
