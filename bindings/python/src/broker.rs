@@ -1,94 +1,20 @@
 //! The broker handle.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use midge::{Clock, EventMask, Handover, MessageRef, PublishError, StartError, Stop};
+use midge::{EventMask, MessageRef, PublishError, Stop};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::event::{mask, version};
-use crate::hooks::{Bridge, Hooks, reason_code};
+use crate::hooks::reason_code;
 use crate::message::{Message, Properties, payload, payload_bytes, qos};
-use crate::options::set;
-use crate::questions::{ASKED_LIMIT_MS, CLOSING_MS};
 use crate::queue::{Events, Subscription};
+use crate::receipt::Receipt;
 use crate::{forked, generation, inside, lock, outside, seconds, wait};
-
-/// Sessions and retained messages that outlive a restart.
-#[pyclass(frozen, module = "midge._midge")]
-pub struct Kept {
-    inner: Arc<Handover>,
-}
-
-#[pymethods]
-impl Kept {
-    #[new]
-    fn new() -> Self {
-        Self {
-            inner: Handover::new(),
-        }
-    }
-}
-
-/// What became of a message that was published.
-#[pyclass(frozen, module = "midge")]
-pub struct Receipt {
-    inner: midge::Receipt,
-}
-
-#[pymethods]
-impl Receipt {
-    /// Receivers that matched: sessions, one member of each shared group, subscriptions of this
-    /// program.
-    #[getter]
-    fn matched(&self) -> usize {
-        self.inner.matched()
-    }
-
-    /// What each session did, by client identifier: `sent`, `queued` or why not.
-    #[getter]
-    fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let outcomes = PyDict::new(py);
-        for (client_id, outcome) in self.inner.outcomes() {
-            outcomes.set_item(&**client_id, outcome.name())?;
-        }
-        Ok(outcomes)
-    }
-
-    /// The sessions that did not take it, and why.
-    #[getter]
-    fn dropped<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let dropped = PyDict::new(py);
-        for (client_id, reason) in self.inner.dropped() {
-            dropped.set_item(client_id, reason.name())?;
-        }
-        Ok(dropped)
-    }
-
-    /// Whether every receiver at QoS 1 or 2 is done with it.
-    #[getter]
-    fn acknowledged(&self) -> bool {
-        self.inner.is_acknowledged()
-    }
-
-    /// Waits until every receiver is done with it; `False` after `timeout` seconds.
-    #[pyo3(signature = (timeout=None))]
-    fn wait_acknowledged(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let done = wait(py, timeout, |time| {
-            self.inner.wait_acknowledged(time).then_some(())
-        })?;
-        Ok(done.is_some())
-    }
-
-    fn __repr__(&self) -> String {
-        let Self { inner } = self;
-        let dropped = inner.dropped().count();
-        format!("<Receipt matched={} dropped={dropped}>", inner.matched())
-    }
-}
 
 /// A running broker.
 #[pyclass(frozen, module = "midge._midge")]
@@ -100,18 +26,6 @@ pub struct Broker {
     port: u16,
     #[pyo3(get)]
     url: String,
-}
-
-fn start_error(error: &StartError) -> PyErr {
-    match error {
-        StartError::Address { .. } | StartError::Option(_) => {
-            errors::ConfigError::new_err(error.to_string())
-        }
-        StartError::Bind { address, source } => {
-            errors::BindError::new_err((source.raw_os_error(), source.to_string(), address.clone()))
-        }
-        error => errors::StartError::new_err(error.to_string()),
-    }
 }
 
 fn publish_error(error: &PublishError) -> PyErr {
@@ -127,6 +41,17 @@ fn publish_error(error: &PublishError) -> PyErr {
 }
 
 impl Broker {
+    pub(crate) fn new(broker: midge::Broker, hooked: bool) -> Self {
+        let (port, url) = (broker.port(), broker.url());
+        Self {
+            inner: Mutex::new(Some(broker)),
+            generation: generation(),
+            hooked,
+            port,
+            url,
+        }
+    }
+
     fn is_forked(&self) -> bool {
         self.generation != generation()
     }
@@ -448,109 +373,11 @@ impl Broker {
     }
 }
 
-/// What the program subscribed to before a restart: filters, QoS, capacity.
-type Again = (Vec<String>, u8, usize);
-
-/// What it watched: names of events, capacity.
-type WatchAgain = (Vec<String>, usize);
-
-/// Starts a broker. The events of the kinds in `record` are recorded from the first client on, and
-/// what is subscribed to and watched `again` misses nothing, either.
-#[pyfunction]
-#[allow(clippy::too_many_arguments)] // what Python passes by position
-pub(crate) fn start(
-    py: Python<'_>,
-    listen: Vec<String>,
-    options: Vec<(String, String)>,
-    manual_clock: bool,
-    threads: usize,
-    record: (Vec<String>, usize, usize),
-    hooks: Option<&Hooks>,
-    kept: &Kept,
-    subscribed: Vec<Again>,
-    watched: Vec<WatchAgain>,
-) -> PyResult<(Broker, Events, Vec<Subscription>, Vec<Events>)> {
-    let mut builder = midge::Broker::builder().threads(threads);
-    for (key, value) in &options {
-        builder = set(builder, key, value)?;
-    }
-
-    for address in listen {
-        builder = builder.listen(address);
-    }
-
-    if manual_clock {
-        builder = builder.clock(Clock::Manual);
-    }
-
-    if let Some(hooks) = hooks {
-        let (mut timeout, mut shared_v3) = (0, false);
-        builder = builder.config(|config| {
-            // What a question waits for its turn is not the hook's time.
-            timeout = std::mem::replace(&mut config.hooks.timeout_ms, ASKED_LIMIT_MS);
-            // `Hooks::close_within` ends the patience with them first.
-            let patience = &mut config.shutdown.patience_ms;
-            *patience = (*patience + CLOSING_MS).min(ASKED_LIMIT_MS);
-            shared_v3 = config.mqtt.shared_v3;
-        });
-        let timeout = Duration::from_millis(timeout);
-        hooks.questions.set_limit(timeout);
-        builder = builder.hooks(Bridge {
-            questions: hooks.questions.clone(),
-            set: hooks.set,
-            timeout,
-            shared_v3,
-        });
-    }
-
-    builder = builder.handover(kept.inner.clone());
-
-    let (kinds, capacity, bytes) = record;
-    let kinds = mask(&kinds)?;
-    let watched: Vec<_> = (watched.iter())
-        .map(|(names, capacity)| Ok((watched_kinds(names)?, *capacity)))
-        .collect::<PyResult<_>>()?;
-    let subscribed: Vec<_> = (subscribed.into_iter())
-        .map(|(filters, qos, capacity)| Ok((filters, self::qos(qos)?, capacity)))
-        .collect::<PyResult<_>>()?;
-    let first = move |broker: &midge::Broker| {
-        let again = |(filters, qos, capacity): &(Vec<String>, midge::QoS, usize)| {
-            let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
-            // What is retained was seen before.
-            broker.subscribe_with(&filters, subscribe_options(*qos, *capacity, false))
-        };
-        let subscriptions: Result<Vec<_>, _> = subscribed.iter().map(again).collect();
-        let watches: Vec<_> = (watched.into_iter())
-            .map(|(kinds, capacity)| broker.events_with(kinds, capacity))
-            .collect();
-        let recorded = broker.events_bounded(kinds, capacity, bytes);
-        (recorded, subscriptions, watches)
-    };
-
-    let (broker, (recorded, subscriptions, watches)) =
-        outside(py, || builder.start_with(first))?.map_err(|error| start_error(&error))?;
-    let (port, url) = (broker.port(), broker.url());
-    let broker = Broker {
-        inner: Mutex::new(Some(broker)),
-        generation: generation(),
-        hooked: hooks.is_some(),
-        port,
-        url,
-    };
-
-    let subscriptions = subscriptions
-        .map_err(|error| PyValueError::new_err(format!("filter: {error}")))?
-        .into_iter();
-
-    Ok((
-        broker,
-        Events::new(recorded),
-        subscriptions.map(Subscription::new).collect(),
-        watches.into_iter().map(Events::new).collect(),
-    ))
-}
-
-fn subscribe_options(qos: midge::QoS, capacity: usize, retained: bool) -> midge::SubscribeOptions {
+pub(crate) fn subscribe_options(
+    qos: midge::QoS,
+    capacity: usize,
+    retained: bool,
+) -> midge::SubscribeOptions {
     midge::SubscribeOptions::default()
         .capacity(capacity)
         .qos(qos)
@@ -558,7 +385,7 @@ fn subscribe_options(qos: midge::QoS, capacity: usize, retained: bool) -> midge:
 }
 
 /// The kinds of events with these names; all if none is named.
-fn watched_kinds(names: &[String]) -> PyResult<EventMask> {
+pub(crate) fn watched_kinds(names: &[String]) -> PyResult<EventMask> {
     match names {
         [] => Ok(EventMask::ALL),
         names => mask(names),

@@ -12,6 +12,8 @@ mod message;
 mod options;
 mod questions;
 mod queue;
+mod receipt;
+mod start;
 mod wake;
 
 use std::any::Any;
@@ -249,8 +251,8 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
 
     module.add_class::<broker::Broker>()?;
-    module.add_class::<broker::Receipt>()?;
-    module.add_class::<broker::Kept>()?;
+    module.add_class::<receipt::Receipt>()?;
+    module.add_class::<start::Kept>()?;
     module.add_class::<event::Event>()?;
     module.add_class::<hooks::Hooks>()?;
     module.add_class::<hooks::Request>()?;
@@ -261,7 +263,7 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<wake::Wake>()?;
     module.add_function(wrap_pyfunction!(options::options, module)?)?;
     module.add_function(wrap_pyfunction!(options::check_option, module)?)?;
-    module.add_function(wrap_pyfunction!(broker::start, module)?)?;
+    module.add_function(wrap_pyfunction!(start::start, module)?)?;
     module.add_function(wrap_pyfunction!(check_filter, module)?)?;
     module.add_function(wrap_pyfunction!(topic_matches, module)?)?;
     module.add_function(wrap_pyfunction!(command, module)?)?;
