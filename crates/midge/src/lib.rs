@@ -62,39 +62,31 @@
 
 #![forbid(unsafe_code)]
 
-mod address;
-mod bind;
-mod broker;
-mod builder;
 mod clock;
-mod driver;
-mod entrance;
+mod connection;
+mod engine;
 mod error;
 #[cfg(feature = "file")]
 mod file;
-mod input;
-mod listen;
-mod notices;
+mod handle;
+mod listener;
 mod observe;
 mod options;
-mod outgoing;
-mod outlet;
-mod read_buffer;
-mod runtime;
-mod stop;
-mod threads;
 mod transport;
-mod warnings;
 
-pub use bind::ListenAddr;
-pub use broker::{Broker, WeakBroker};
-pub use builder::Builder;
 pub use bytes::Bytes;
 pub use clock::{Clock, ClockHandle};
+pub use engine::runtime::Later;
+pub use engine::stop::Stop;
+pub use engine::workers::{THREAD_STACK, prepare_thread};
 pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, Timeout};
 #[cfg(feature = "file")]
 pub use file::{ConfigFile, ConfigFileError};
 pub use futures_core::Stream;
+pub use handle::Outgoing;
+pub use handle::broker::{Broker, WeakBroker};
+pub use handle::builder::Builder;
+pub use listener::bind::ListenAddr;
 pub use midge_codec::{
     EncodeError, MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property, QoS,
     ReasonCode, ReasonPacket, RetainHandling, Side, SubscriptionOptions, TopicError, TopicFilter,
@@ -111,10 +103,6 @@ pub use midge_core::{
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};
-pub use outgoing::Outgoing;
-pub use runtime::Later;
-pub use stop::Stop;
-pub use threads::{THREAD_STACK, prepare_thread};
 pub use transport::MemoryStream;
 
 /// What a [`Store`] takes and gives back: for whoever writes one.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use midge_core::{Config, Handover, Hooks, Hub, Limits, Store};
 use tokio::runtime::Handle;
 
-use crate::bind::{Bound, bind_all};
-use crate::broker::{Broker, WeakBroker};
+use super::broker::{Broker, WeakBroker};
 use crate::clock::{Clock, TimeSource};
+use crate::engine::runtime::Core;
+use crate::engine::workers::{Background, Runtimes, ThreadHook};
 use crate::error::{OptionError, StartError};
+use crate::listener::bind::{Bound, bind_all};
 use crate::options;
-use crate::runtime::Core;
-use crate::threads::{Background, Runtimes, ThreadHook};
 
 type MakeHooks = Box<dyn FnOnce(WeakBroker) -> Arc<dyn Hooks> + Send>;
 

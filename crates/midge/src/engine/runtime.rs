@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::workers::Runtimes;
 use crate::clock::TimeSource;
-use crate::entrance::{Entrance, Entry};
-use crate::read_buffer::ReadBuffer;
-use crate::threads::Runtimes;
+use crate::connection::admission::{Entrance, Entry};
+use crate::connection::read_buffer::ReadBuffer;
 
 /// Time for connections to get their last bytes out before they are cut.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
@@ -112,7 +112,7 @@ impl Core {
             silent: AtomicUsize::new(0),
         });
 
-        crate::warnings::log_replaced_codes(&core.hub);
+        super::warnings::log_replaced_codes(&core.hub);
 
         let work = core.work.clone();
         core.hub.on_work(Some(Arc::new(move || work.notify_one())));

@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::input::{Input, Read, Sink};
+use super::outlet::{Flushed, Outlet};
+use crate::engine::runtime::Core;
+use crate::engine::workers::Home;
 use crate::error::ConnectError;
-use crate::input::{Input, Read, Sink};
-use crate::outlet::{Flushed, Outlet};
-use crate::runtime::Core;
-use crate::threads::Home;
 use crate::transport::{Ends, Transport};
 
 /// Reads before other connections get their turn.

@@ -14,14 +14,14 @@ use midge_core::{
 };
 use parking_lot::Mutex;
 
-use crate::bind::ListenAddr;
 use crate::clock::{ClockHandle, Mover};
-use crate::driver::connect_checked;
+use crate::connection::driver::connect_checked;
+use crate::engine::runtime::{Core, Later};
+use crate::engine::stop::{Inner, Stop};
+use crate::engine::workers::Background;
 use crate::error::{ConnectError, FilterError, StopError, Timeout};
+use crate::listener::bind::ListenAddr;
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
-use crate::runtime::{Core, Later};
-use crate::stop::{Inner, Stop};
-use crate::threads::Background;
 use crate::transport::{MemoryStream, Unix, memory_pair};
 
 /// Events that wait for their reader by default.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::bind::ListenAddr;
+use super::runtime::Core;
+use super::workers::Background;
 use crate::clock::Mover;
 use crate::error::StopError;
-use crate::runtime::Core;
-use crate::threads::Background;
+use crate::listener::bind::ListenAddr;
 
 /// What all handles of a broker share; the last one stops it.
 pub(crate) struct Inner {
@@ -171,7 +171,7 @@ mod tests {
     use midge_core::{ConnectRequest, HookSet, Hooks, Verdict};
 
     use super::*;
-    use crate::broker::Broker;
+    use crate::handle::broker::Broker;
 
     /// Does not return before it is told to.
     struct Stuck {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::bind::Bound;
-use crate::driver::connect;
-use crate::runtime::Core;
+use super::runtime::Core;
+use crate::connection::driver::connect;
+use crate::listener::bind::Bound;
 use crate::transport::{Tcp, Unix, prepare_tcp};
 
 /// Connections accepted before everybody else gets a turn.

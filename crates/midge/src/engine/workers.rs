@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use crate::notices::Notices;
+use crate::connection::wakeups::Notices;
 
 /// Bytes of stack for a thread of a broker, whatever `RUST_MIN_STACK` says: that belongs to the host.
 pub const THREAD_STACK: usize = 2 << 20;
@@ -216,7 +216,7 @@ impl Background {
 /// that lock then: a thread of the broker's own, or one that a binding adds.
 pub fn prepare_thread() {
     midge_core::prepare_thread();
-    crate::read_buffer::prepare_thread();
+    crate::connection::read_buffer::prepare_thread();
 
     // The first wait registers what a thread that waits for a lock needs.
     let _ = Condvar::new().wait_for(&mut Mutex::new(()).lock(), Duration::ZERO);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use midge_codec::{Property, QoS};
 use midge_core::{OwnedMessage, PublishError, Receipt, SendError};
 
-use crate::broker::Broker;
+use super::broker::Broker;
 
 /// A message to be sent, made by [`Broker::message`]. What is set twice is what was set last, but for
 /// user properties, of which there may be several.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::address::{Address, read, shares_port_with_v4};
+use super::address::{Address, read, shares_port_with_v4};
 use crate::error::StartError;
 
 /// Where a broker listens.

@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use midge_core::{Batch, DisconnectReason, Link, Notify, Outbox};
 use parking_lot::Mutex;
 
-use crate::runtime::Core;
+use crate::engine::runtime::Core;
 use crate::transport::{DirectWrite, Shared};
 
 /// Slices of one vectored write.

@@ -9,8 +9,8 @@ use midge_core::{Charge, Connection, Part};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use crate::read_buffer::{LONG_READ, READ, ReadBuffer};
-use crate::runtime::Core;
+use super::read_buffer::{LONG_READ, READ, ReadBuffer};
+use crate::engine::runtime::Core;
 
 /// A client that has more, of packets of at least so many bytes, is read further: what there is to do
 /// for each read and write, and to wake somebody, counts more then than what leaves the cache.

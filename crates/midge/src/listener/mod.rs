@@ -1,0 +1,4 @@
+//! Where a broker listens.
+
+mod address;
+pub(crate) mod bind;
