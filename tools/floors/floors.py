@@ -35,7 +35,8 @@ def code(text: str) -> str:
     text = re.sub(r"//[^\n]*", "", text)
     text = re.sub(r"/\*(?:.|\n)*?\*/", "", text)
     while match := re.search(
-        r"#\[cfg\((?:test|shuttle|all\(test[^\]]*)\)\]\s*(?:pub(?:\([a-z]+\))? )?(mod|use|fn|impl)\b",
+        r"#\[cfg\((?:test|shuttle|all\(test[^\]]*)\)\]\s*(?:#\[[^\]]*\]\s*)*"
+        r"(?:pub(?:\([a-z]+\))? )?(mod|use|fn|impl)\b",
         text,
     ):
         end, depth = match.end(), 0

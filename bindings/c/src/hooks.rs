@@ -13,7 +13,7 @@ use crate::callback::{self, Gate, User};
 use crate::config::{self, midge_config};
 use crate::event;
 use crate::ffi::{self, enter, midge_bytes, midge_free_fn};
-use crate::inject;
+use crate::failpoints;
 use crate::message::midge_message;
 use crate::publish::message_for_callback;
 use crate::status::{Fault, MIDGE_E_NOT_FOUND, midge_status};
@@ -239,7 +239,7 @@ impl CHooks {
     }
 
     fn acl(&self, may_defer: bool, request: &midge_acl_request) -> Option<Answer> {
-        inject::point(inject::Point::Hook);
+        failpoints::point(failpoints::Point::Hook);
         let (function, pass) = (self.raw.on_acl?, self.gate.enter()?);
         // SAFETY: the host gave this function to be called like this.
         let ask = || unsafe { function(pass.user, request) };

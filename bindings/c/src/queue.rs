@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::bell::Bell;
 use crate::broker_handle::{BrokerObject, Life};
-use crate::inject;
+use crate::failpoints;
 use crate::later::Scope;
 use crate::ready_fd::ReadyFd;
 use crate::source::{Inlet, Item, Source};
@@ -478,7 +478,7 @@ impl QueueObject {
                         let _scope = Scope::new();
                         // A panic costs one event, and not the thread.
                         let delivered = catch_unwind(AssertUnwindSafe(|| {
-                            inject::point(inject::Point::Task);
+                            failpoints::point(failpoints::Point::Task);
                             deliver(entry);
                         }));
                         if let Err(panic) = delivered {

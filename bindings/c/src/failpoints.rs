@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(panics(broker), 2);
         // Other tests may panic, too.
         let told = || {
-            let line = "a panic inside midge was caught, at bindings/c/src/inject.rs:";
+            let line = "a panic inside midge was caught, at bindings/c/src/failpoints.rs:";
             let lines = lines.lock();
             lines
                 .iter()
