@@ -327,7 +327,8 @@ pub(crate) fn timeout(ms: i32) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{MIDGE_E_INVALID, midge_error_info, midge_last_error};
+    use crate::last_error::midge_last_error;
+    use crate::status::{MIDGE_E_INVALID, midge_error_info};
 
     #[test]
     fn a_panic_stays_inside() {

@@ -18,6 +18,7 @@ mod failpoints;
 mod ffi;
 mod hooks;
 mod inspect;
+mod last_error;
 mod later;
 mod lifecycle;
 mod log;

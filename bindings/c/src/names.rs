@@ -1,11 +1,11 @@
 //! Numbers and names for what is an enumeration of the engine: why a connection ended, MQTT reason
-//! codes, packets, kinds of events.
+//! codes, packets, why a message was dropped, statuses.
 
 use std::ffi::c_char;
 
-use broker::{DisconnectReason, ReasonPacket};
+use broker::{DisconnectReason, DropReason, ReasonPacket};
 
-use crate::event::*;
+use crate::status::*;
 
 /// A reason that this version of the header has no number for; the text of the event names it.
 pub const MIDGE_END_OTHER: u32 = 0;
@@ -273,27 +273,116 @@ pub extern "C" fn midge_packet_name(packet: u32) -> *const c_char {
     name.as_ptr()
 }
 
-/// The name of a MIDGE_EV_* bit, for example "disconnect"; "unknown" for others and for several bits.
-/// Static.
+/// The client's queue is full.
+pub const MIDGE_DROP_QUEUE_FULL: u32 = 0;
+/// All queues together are full.
+pub const MIDGE_DROP_TOTAL_QUEUE_FULL: u32 = 1;
+/// Larger than the client's Maximum Packet Size.
+pub const MIDGE_DROP_PACKET_TOO_LARGE: u32 = 2;
+/// QoS 0 and the client is not connected.
+pub const MIDGE_DROP_NOT_CONNECTED: u32 = 3;
+/// It expired before it could be sent.
+pub const MIDGE_DROP_EXPIRED: u32 = 4;
+/// A callback refused it.
+pub const MIDGE_DROP_REFUSED_BY_HOOK: u32 = 5;
+/// The publisher may not publish to this topic.
+pub const MIDGE_DROP_NOT_AUTHORIZED: u32 = 6;
+/// The session ended with the message still waiting.
+pub const MIDGE_DROP_SESSION_ENDED: u32 = 7;
+/// The retained store is full.
+pub const MIDGE_DROP_RETAINED_FULL: u32 = 8;
+/// The publisher sends too fast.
+pub const MIDGE_DROP_RATE_EXCEEDED: u32 = 9;
+/// A queue of the host is full.
+pub const MIDGE_DROP_OBSERVER_FULL: u32 = 10;
+/// The receiver refused it with a reason code.
+pub const MIDGE_DROP_REFUSED_BY_RECEIVER: u32 = 11;
+/// No more memory may be held for clients (limits.total_bytes).
+pub const MIDGE_DROP_MEMORY_FULL: u32 = 12;
+/// A client's message or will to $SYS: those topics are the broker's own.
+pub const MIDGE_DROP_RESERVED_TOPIC: u32 = 13;
+/// Number of reasons; the size of midge_stats.dropped that is in use.
+pub const MIDGE_DROP_COUNT: u32 = 14;
+
+/// The numbers are those of the engine.
+const _: () = {
+    let all = [
+        (MIDGE_DROP_QUEUE_FULL, DropReason::QueueFull),
+        (MIDGE_DROP_TOTAL_QUEUE_FULL, DropReason::TotalQueueFull),
+        (MIDGE_DROP_PACKET_TOO_LARGE, DropReason::PacketTooLarge),
+        (MIDGE_DROP_NOT_CONNECTED, DropReason::NotConnected),
+        (MIDGE_DROP_EXPIRED, DropReason::Expired),
+        (MIDGE_DROP_REFUSED_BY_HOOK, DropReason::RefusedByHook),
+        (MIDGE_DROP_NOT_AUTHORIZED, DropReason::NotAuthorized),
+        (MIDGE_DROP_SESSION_ENDED, DropReason::SessionEnded),
+        (MIDGE_DROP_RETAINED_FULL, DropReason::RetainedFull),
+        (MIDGE_DROP_RATE_EXCEEDED, DropReason::RateExceeded),
+        (MIDGE_DROP_OBSERVER_FULL, DropReason::ObserverFull),
+        (
+            MIDGE_DROP_REFUSED_BY_RECEIVER,
+            DropReason::RefusedByReceiver,
+        ),
+        (MIDGE_DROP_MEMORY_FULL, DropReason::MemoryFull),
+        (MIDGE_DROP_RESERVED_TOPIC, DropReason::ReservedTopic),
+    ];
+    assert!(all.len() == MIDGE_DROP_COUNT as usize && all.len() == DropReason::ALL.len());
+    let mut at = 0;
+    while at < all.len() {
+        assert!(all[at].0 == all[at].1 as u32);
+        at += 1;
+    }
+};
+
+/// The name of a MIDGE_DROP_* number, for example "queue_full"; "unknown" for others. Static.
 /// @since 0.1
 #[unsafe(no_mangle)]
-pub extern "C" fn midge_event_name(r#type: u32) -> *const c_char {
-    let name = match r#type {
-        MIDGE_EV_MESSAGE => c"message",
-        MIDGE_EV_CONNECT => c"connect",
-        MIDGE_EV_DISCONNECT => c"disconnect",
-        MIDGE_EV_SUBSCRIBE => c"subscribe",
-        MIDGE_EV_UNSUBSCRIBE => c"unsubscribe",
-        MIDGE_EV_ACK => c"ack",
-        MIDGE_EV_DROP => c"drop",
-        MIDGE_EV_PUBLISH => c"publish",
-        MIDGE_EV_DELIVER => c"deliver",
-        MIDGE_EV_EXPIRE => c"expire",
-        MIDGE_EV_SESSION_END => c"session_end",
-        MIDGE_EV_WILL => c"will",
-        MIDGE_EV_REPLACED => c"replaced",
+pub extern "C" fn midge_drop_reason_name(reason: u32) -> *const c_char {
+    let name = match DropReason::ALL.get(reason as usize) {
+        Some(DropReason::QueueFull) => c"queue_full",
+        Some(DropReason::TotalQueueFull) => c"total_queue_full",
+        Some(DropReason::PacketTooLarge) => c"packet_too_large",
+        Some(DropReason::NotConnected) => c"not_connected",
+        Some(DropReason::Expired) => c"expired",
+        Some(DropReason::RefusedByHook) => c"refused_by_hook",
+        Some(DropReason::NotAuthorized) => c"not_authorized",
+        Some(DropReason::SessionEnded) => c"session_ended",
+        Some(DropReason::RetainedFull) => c"retained_full",
+        Some(DropReason::RateExceeded) => c"rate_exceeded",
+        Some(DropReason::ObserverFull) => c"observer_full",
+        Some(DropReason::RefusedByReceiver) => c"refused_by_receiver",
+        Some(DropReason::MemoryFull) => c"memory_full",
+        Some(DropReason::ReservedTopic) => c"reserved_topic",
         _ => c"unknown",
     };
+
+    name.as_ptr()
+}
+
+/// The name of a status, for example "MIDGE_E_TIMEOUT". Static, never NULL.
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn midge_status_name(status: midge_status) -> *const c_char {
+    let name = match status {
+        MIDGE_OK => c"MIDGE_OK",
+        MIDGE_E_INVALID => c"MIDGE_E_INVALID",
+        MIDGE_E_STATE => c"MIDGE_E_STATE",
+        MIDGE_E_TIMEOUT => c"MIDGE_E_TIMEOUT",
+        MIDGE_E_WOULD_BLOCK => c"MIDGE_E_WOULD_BLOCK",
+        MIDGE_E_LIMIT => c"MIDGE_E_LIMIT",
+        MIDGE_E_NOT_FOUND => c"MIDGE_E_NOT_FOUND",
+        MIDGE_E_DENIED => c"MIDGE_E_DENIED",
+        MIDGE_E_IO => c"MIDGE_E_IO",
+        MIDGE_E_ADDR_IN_USE => c"MIDGE_E_ADDR_IN_USE",
+        MIDGE_E_CONFIG => c"MIDGE_E_CONFIG",
+        MIDGE_E_ABI => c"MIDGE_E_ABI",
+        MIDGE_E_REENTRANT => c"MIDGE_E_REENTRANT",
+        MIDGE_E_FORKED => c"MIDGE_E_FORKED",
+        MIDGE_E_CLOSED => c"MIDGE_E_CLOSED",
+        MIDGE_E_NOMEM => c"MIDGE_E_NOMEM",
+        MIDGE_E_PANIC => c"MIDGE_E_PANIC",
+        _ => c"MIDGE_E_UNKNOWN",
+    };
+
     name.as_ptr()
 }
 
@@ -348,16 +437,17 @@ mod tests {
     }
 
     #[test]
-    fn every_packet_and_every_kind_has_its_name() {
+    fn every_packet_and_every_drop_has_its_name() {
         for packet in ReasonPacket::ALL {
             assert_eq!(
                 text(midge_packet_name(packet_number(packet))),
                 packet.name()
             );
         }
-        for bit in 0..32 {
-            let known = MIDGE_EV_ALL & (1 << bit) != 0;
-            assert_eq!(text(midge_event_name(1 << bit)) != "unknown", known);
+
+        assert_eq!(DropReason::ALL.len(), MIDGE_DROP_COUNT as usize);
+        for reason in DropReason::ALL {
+            assert_eq!(text(midge_drop_reason_name(*reason as u32)), reason.name());
         }
     }
 }

@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::c_char;
 
-use crate::ffi;
-
 /// Result of a call: MIDGE_OK, or one of the negative MIDGE_E_* codes. New codes may be appended.
 /// @since 0.1
 pub type midge_status = i32;
@@ -113,6 +111,11 @@ thread_local! {
     static LAST: Cell<midge_error_info> = const { Cell::new(EMPTY) };
 }
 
+/// The details of the last failure on this thread.
+pub(crate) fn last() -> midge_error_info {
+    LAST.get()
+}
+
 /// Keeps a failure for `midge_last_error` and gives its status.
 pub(crate) fn report(fault: &Fault) -> midge_status {
     let mut info = midge_error_info {
@@ -132,51 +135,4 @@ pub(crate) fn report(fault: &Fault) -> midge_status {
     }
     LAST.set(info);
     fault.status
-}
-
-/// Copies the details of the last failure of a midge function on this thread. A successful call
-/// does not clear them.
-///
-/// @param out  its struct_size must be set; as much as fits is written
-/// @return MIDGE_OK, MIDGE_E_INVALID (out is NULL), MIDGE_E_ABI
-/// @since 0.1
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn midge_last_error(out: *mut midge_error_info) -> midge_status {
-    let write = || {
-        // SAFETY: the caller gives a structure of `struct_size` bytes, or NULL.
-        unsafe { ffi::write_struct(out, &LAST.get(), ffi::HEAD, "out") }
-    };
-    match write() {
-        Ok(()) => MIDGE_OK,
-        // Not kept: it would hide the failure that was asked for.
-        Err(fault) => fault.status,
-    }
-}
-
-/// The name of a status, for example "MIDGE_E_TIMEOUT". Static, never NULL.
-/// @since 0.1
-#[unsafe(no_mangle)]
-pub extern "C" fn midge_status_name(status: midge_status) -> *const c_char {
-    let name = match status {
-        MIDGE_OK => c"MIDGE_OK",
-        MIDGE_E_INVALID => c"MIDGE_E_INVALID",
-        MIDGE_E_STATE => c"MIDGE_E_STATE",
-        MIDGE_E_TIMEOUT => c"MIDGE_E_TIMEOUT",
-        MIDGE_E_WOULD_BLOCK => c"MIDGE_E_WOULD_BLOCK",
-        MIDGE_E_LIMIT => c"MIDGE_E_LIMIT",
-        MIDGE_E_NOT_FOUND => c"MIDGE_E_NOT_FOUND",
-        MIDGE_E_DENIED => c"MIDGE_E_DENIED",
-        MIDGE_E_IO => c"MIDGE_E_IO",
-        MIDGE_E_ADDR_IN_USE => c"MIDGE_E_ADDR_IN_USE",
-        MIDGE_E_CONFIG => c"MIDGE_E_CONFIG",
-        MIDGE_E_ABI => c"MIDGE_E_ABI",
-        MIDGE_E_REENTRANT => c"MIDGE_E_REENTRANT",
-        MIDGE_E_FORKED => c"MIDGE_E_FORKED",
-        MIDGE_E_CLOSED => c"MIDGE_E_CLOSED",
-        MIDGE_E_NOMEM => c"MIDGE_E_NOMEM",
-        MIDGE_E_PANIC => c"MIDGE_E_PANIC",
-        _ => c"MIDGE_E_UNKNOWN",
-    };
-
-    name.as_ptr()
 }
