@@ -7,9 +7,11 @@ use std::sync::{Arc, OnceLock};
 use broker::Later;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::ffi::midge_free_fn;
 use crate::later;
 use crate::process::Uncancelled;
+
+/// Called by the library when it does not need something any more, exactly once, on any thread.
+pub type midge_free_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };

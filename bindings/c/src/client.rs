@@ -6,9 +6,10 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::args::{self, midge_publish_args, read_args};
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
 use crate::ffi::{self, enter};
-use crate::publish::{self, midge_publish_args, read_args};
+use crate::publish;
 use crate::queue::{QUEUES, QueueObject, midge_queue};
 use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND, midge_status};
 use crate::table::Table;
@@ -173,7 +174,7 @@ pub unsafe extern "C" fn midge_client_subscribe(
     enter(|| {
         // SAFETY: the host's string, or NULL.
         let filter = unsafe { ffi::text(filter, "filter") }?;
-        let qos = publish::qos(qos, "qos")?;
+        let qos = args::qos(qos, "qos")?;
         let how = Subscribe {
             qos,
             tag,
@@ -235,11 +236,11 @@ pub unsafe extern "C" fn midge_client_subscribe_ex(
         // SAFETY: the host's structure, with what it points to, or NULL; all zero is valid for it.
         let (args, filter) = unsafe {
             let args = ffi::read_struct(args, LEAST, "args")?;
-            let len = publish::length(args.filter_len);
+            let len = args::length(args.filter_len);
             (args, ffi::text_of(args.filter, len, "args.filter")?)
         };
         let how = Subscribe {
-            qos: publish::qos(args.qos, "args.qos")?,
+            qos: args::qos(args.qos, "args.qos")?,
             tag: args.tag,
             no_local: args.no_local != 0,
             retained: match args.retain_handling {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker::{Broker, Builder, Clock, Config, ConfigFile, OptionError, options, set_option};
 
 use crate::ffi::{self, enter};
-use crate::hooks::HookTable;
+use crate::hooks::{HookTable, midge_hooks};
 use crate::process;
 use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_NOT_FOUND, midge_status};
 
@@ -289,5 +289,31 @@ pub unsafe extern "C" fn midge_config_get(
         let value = config.value(key)?;
         // SAFETY: the host's buffer of that size, or NULL.
         unsafe { ffi::write_text(&value, buf, cap, need) }
+    })
+}
+
+/// Sets the callbacks; those set before are let go.
+///
+/// @param h  may be NULL, which removes them; copied; h->user belongs to the library once this has returned MIDGE_OK
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_config_set_hooks(
+    config: *mut midge_config,
+    h: *const midge_hooks,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's configuration, or NULL.
+        let config = unsafe { borrow_mut(config) }?;
+
+        if h.is_null() {
+            config.hooks = None;
+            return Ok(());
+        }
+
+        // SAFETY: the host's structure.
+        config.hooks = Some(unsafe { HookTable::read(h) }?);
+        Ok(())
     })
 }

@@ -45,9 +45,6 @@ impl midge_bytes {
     }
 }
 
-/// Called by the library when it does not need something any more, exactly once, on any thread.
-pub type midge_free_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
-
 /// Runs the body of an exported function. Its thread cannot be cancelled meanwhile.
 #[inline]
 pub(crate) fn enter(body: impl FnOnce() -> Result<(), Fault>) -> midge_status {

@@ -9,24 +9,14 @@ use broker::{
 };
 use parking_lot::Mutex;
 
-use crate::callback::{self, Gate, User};
-use crate::config::{self, midge_config};
+use crate::args::message_for_callback;
+use crate::callback::{self, Gate, User, midge_free_fn};
 use crate::event;
 use crate::failpoints;
-use crate::ffi::{self, enter, midge_bytes, midge_free_fn};
+use crate::ffi::{self, enter, midge_bytes};
 use crate::message::midge_message;
-use crate::publish::message_for_callback;
 use crate::status::{Fault, MIDGE_E_NOT_FOUND, midge_status};
-use crate::verdict::{self, Answer};
-
-/// An answer that is still owed. A number, not a pointer; it works once.
-/// @since 0.1
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct midge_decision {
-    /// The number.
-    pub id: u64,
-}
+use crate::verdict::{self, Answer, midge_decision};
 
 /// A client that wants to connect. All pointers are valid until the callback returns.
 /// @since 0.1
@@ -168,6 +158,27 @@ pub(crate) struct HookTable {
 unsafe impl Send for HookTable {}
 // SAFETY: as above.
 unsafe impl Sync for HookTable {}
+
+impl HookTable {
+    /// Copies the callbacks of the host, and takes their user pointer.
+    ///
+    /// # Safety
+    /// `h` points to a structure of its `struct_size`.
+    pub(crate) unsafe fn read(h: *const midge_hooks) -> Result<Arc<Self>, Fault> {
+        // SAFETY: as the caller promises; all zero is valid for it.
+        let raw = unsafe { ffi::read_struct(h, LEAST, "h") }?;
+        let known = 1 << MIDGE_ACL_PUBLISH | 1 << MIDGE_ACL_SUBSCRIBE | 1 << MIDGE_ACL_RECEIVE;
+
+        if raw.acl_actions & !known != 0 {
+            return Err(Fault::invalid(
+                "h.acl_actions has bits that are no 1 << MIDGE_ACL_*",
+            ));
+        }
+
+        let user = User::new(raw.user, raw.user_free);
+        Ok(Arc::new(Self { raw, user }))
+    }
+}
 
 /// The callbacks of one running broker.
 pub(crate) struct CHooks {
@@ -461,42 +472,6 @@ pub unsafe extern "C" fn midge_filter_reaches(
         } else {
             Err(Fault::new(MIDGE_E_NOT_FOUND, "no topic is in both"))
         }
-    })
-}
-
-/// Sets the callbacks; those set before are let go.
-///
-/// @param h  may be NULL, which removes them; copied; h->user belongs to the library once this has returned MIDGE_OK
-/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
-/// @since 0.1
-#[unsafe(no_mangle)]
-#[must_use]
-pub unsafe extern "C" fn midge_config_set_hooks(
-    config: *mut midge_config,
-    h: *const midge_hooks,
-) -> midge_status {
-    enter(|| {
-        // SAFETY: the host's configuration, or NULL.
-        let config = unsafe { config::borrow_mut(config) }?;
-
-        if h.is_null() {
-            config.hooks = None;
-            return Ok(());
-        }
-
-        // SAFETY: the host's structure; all zero is valid for it.
-        let raw = unsafe { ffi::read_struct(h, LEAST, "h") }?;
-        let known = 1 << MIDGE_ACL_PUBLISH | 1 << MIDGE_ACL_SUBSCRIBE | 1 << MIDGE_ACL_RECEIVE;
-
-        if raw.acl_actions & !known != 0 {
-            return Err(Fault::invalid(
-                "h.acl_actions has bits that are no 1 << MIDGE_ACL_*",
-            ));
-        }
-
-        let user = User::new(raw.user, raw.user_free);
-        config.hooks = Some(Arc::new(HookTable { raw, user }));
-        Ok(())
     })
 }
 

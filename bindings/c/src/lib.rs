@@ -7,6 +7,7 @@
 
 #![allow(non_camel_case_types)] // C's own names
 
+mod args;
 mod bell;
 mod broker_handle;
 mod by_length;

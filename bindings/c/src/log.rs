@@ -18,8 +18,8 @@ use tracing_core::subscriber::Interest;
 use tracing_core::{Dispatch, Event, Level, LevelFilter, Metadata, Subscriber, dispatcher};
 
 use crate::broker_handle::BROKERS;
-use crate::callback::{self, User};
-use crate::ffi::{enter, midge_free_fn};
+use crate::callback::{self, User, midge_free_fn};
+use crate::ffi::enter;
 use crate::later;
 use crate::process;
 use crate::status::{Fault, midge_status};

@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 use broker::{Origin, OwnedMessage, Properties, Property, SharedMessage, Tick};
 use bytes::Bytes;
 
+use crate::args::{Payload, midge_publish_args, read_args};
 use crate::callback::User;
 use crate::ffi::{self, enter, midge_bytes};
 use crate::process;
-use crate::publish::{Payload, midge_publish_args, read_args};
 use crate::status::midge_status;
 
 /// A message: immutable, counted. Whoever has a reference may read it on any thread.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::bell;
 use crate::broker_handle::{BROKERS, midge_broker};
-use crate::callback::{self, User};
+use crate::callback::{self, User, midge_free_fn};
 use crate::event::{self, MIDGE_EV_ALL, MIDGE_EV_MESSAGE, midge_event};
-use crate::ffi::{self, enter, enter_often, midge_free_fn};
+use crate::ffi::{self, enter, enter_often};
 use crate::process::{self, Errno};
 use crate::queue::{
     Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject, closed,

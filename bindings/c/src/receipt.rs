@@ -11,10 +11,11 @@ use broker::{Outcome, Property, Receipt, SendError};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
+use crate::args::{Args, Payload, midge_publish_args, read_args};
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
 use crate::client::{CLIENTS, midge_client};
 use crate::ffi::{self, enter, midge_bytes};
-use crate::publish::{self, Args, Payload, midge_publish_args, read_args};
+use crate::publish;
 use crate::status::{
     Fault, MIDGE_E_CLOSED, MIDGE_E_NOT_FOUND, MIDGE_E_STATE, MIDGE_E_TIMEOUT, midge_status,
 };

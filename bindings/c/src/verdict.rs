@@ -9,12 +9,20 @@ use parking_lot::Mutex;
 
 use crate::callback;
 use crate::ffi::{self, enter};
-use crate::hooks::midge_decision;
 use crate::status::{
     Fault, MIDGE_E_CLOSED, MIDGE_E_DENIED, MIDGE_E_STATE, MIDGE_E_WOULD_BLOCK, MIDGE_OK,
     midge_status,
 };
 use crate::table::Table;
+
+/// An answer that is still owed. A number, not a pointer; it works once.
+/// @since 0.1
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct midge_decision {
+    /// The number.
+    pub id: u64,
+}
 
 static DECISIONS: Table<Pending> = Table::new("decision", 4);
 
