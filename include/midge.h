@@ -215,81 +215,6 @@ void __tsan_release(void *address);
 #define MIDGE_EV_ALL 8191
 
 /**
- * The client's queue is full.
- */
-#define MIDGE_DROP_QUEUE_FULL 0
-
-/**
- * All queues together are full.
- */
-#define MIDGE_DROP_TOTAL_QUEUE_FULL 1
-
-/**
- * Larger than the client's Maximum Packet Size.
- */
-#define MIDGE_DROP_PACKET_TOO_LARGE 2
-
-/**
- * QoS 0 and the client is not connected.
- */
-#define MIDGE_DROP_NOT_CONNECTED 3
-
-/**
- * It expired before it could be sent.
- */
-#define MIDGE_DROP_EXPIRED 4
-
-/**
- * A callback refused it.
- */
-#define MIDGE_DROP_REFUSED_BY_HOOK 5
-
-/**
- * The publisher may not publish to this topic.
- */
-#define MIDGE_DROP_NOT_AUTHORIZED 6
-
-/**
- * The session ended with the message still waiting.
- */
-#define MIDGE_DROP_SESSION_ENDED 7
-
-/**
- * The retained store is full.
- */
-#define MIDGE_DROP_RETAINED_FULL 8
-
-/**
- * The publisher sends too fast.
- */
-#define MIDGE_DROP_RATE_EXCEEDED 9
-
-/**
- * A queue of the host is full.
- */
-#define MIDGE_DROP_OBSERVER_FULL 10
-
-/**
- * The receiver refused it with a reason code.
- */
-#define MIDGE_DROP_REFUSED_BY_RECEIVER 11
-
-/**
- * No more memory may be held for clients (limits.total_bytes).
- */
-#define MIDGE_DROP_MEMORY_FULL 12
-
-/**
- * A client's message or will to $SYS: those topics are the broker's own.
- */
-#define MIDGE_DROP_RESERVED_TOPIC 13
-
-/**
- * Number of reasons; the size of midge_stats.dropped that is in use.
- */
-#define MIDGE_DROP_COUNT 14
-
-/**
  * A client publishes to a topic (its will included, at CONNECT).
  */
 #define MIDGE_ACL_PUBLISH 1
@@ -710,6 +635,81 @@ void __tsan_release(void *address);
 #define MIDGE_PACKET_AUTH 15
 
 /**
+ * The client's queue is full.
+ */
+#define MIDGE_DROP_QUEUE_FULL 0
+
+/**
+ * All queues together are full.
+ */
+#define MIDGE_DROP_TOTAL_QUEUE_FULL 1
+
+/**
+ * Larger than the client's Maximum Packet Size.
+ */
+#define MIDGE_DROP_PACKET_TOO_LARGE 2
+
+/**
+ * QoS 0 and the client is not connected.
+ */
+#define MIDGE_DROP_NOT_CONNECTED 3
+
+/**
+ * It expired before it could be sent.
+ */
+#define MIDGE_DROP_EXPIRED 4
+
+/**
+ * A callback refused it.
+ */
+#define MIDGE_DROP_REFUSED_BY_HOOK 5
+
+/**
+ * The publisher may not publish to this topic.
+ */
+#define MIDGE_DROP_NOT_AUTHORIZED 6
+
+/**
+ * The session ended with the message still waiting.
+ */
+#define MIDGE_DROP_SESSION_ENDED 7
+
+/**
+ * The retained store is full.
+ */
+#define MIDGE_DROP_RETAINED_FULL 8
+
+/**
+ * The publisher sends too fast.
+ */
+#define MIDGE_DROP_RATE_EXCEEDED 9
+
+/**
+ * A queue of the host is full.
+ */
+#define MIDGE_DROP_OBSERVER_FULL 10
+
+/**
+ * The receiver refused it with a reason code.
+ */
+#define MIDGE_DROP_REFUSED_BY_RECEIVER 11
+
+/**
+ * No more memory may be held for clients (limits.total_bytes).
+ */
+#define MIDGE_DROP_MEMORY_FULL 12
+
+/**
+ * A client's message or will to $SYS: those topics are the broker's own.
+ */
+#define MIDGE_DROP_RESERVED_TOPIC 13
+
+/**
+ * Number of reasons; the size of midge_stats.dropped that is in use.
+ */
+#define MIDGE_DROP_COUNT 14
+
+/**
  * The oldest item makes room for the new one.
  */
 #define MIDGE_OVERFLOW_DROP_OLDEST 0
@@ -1041,99 +1041,6 @@ typedef struct midge_publish_args {
 } midge_publish_args;
 
 /**
- * What a queue delivers. Begin with MIDGE_EVENT_INIT; after each success of midge_queue_next() call
- * midge_event_clear(). Everything that it points to is valid until then.
- * @since 0.1
- */
-typedef struct midge_event {
-  /**
-   * sizeof(midge_event), set by the caller.
-   */
-  uint32_t struct_size;
-  /**
-   * One MIDGE_EV_* bit.
-   */
-  uint32_t type;
-  /**
-   * What the library keeps for this event; not to be touched.
-   */
-  void *owner;
-  /**
-   * Number of the event in its queue, from 1. A gap is what was lost.
-   */
-  uint64_t seq;
-  /**
-   * Events lost just before this one because the queue was full.
-   */
-  uint64_t lost;
-  /**
-   * When it came into the queue: nanoseconds of CLOCK_REALTIME.
-   */
-  uint64_t wall_ns;
-  /**
-   * When it came into the queue: nanoseconds of CLOCK_MONOTONIC.
-   */
-  uint64_t mono_ns;
-  /**
-   * MIDGE_OK, or MIDGE_E_DENIED for what was refused.
-   */
-  midge_status status;
-  /**
-   * A number that depends on the type.
-   */
-  uint32_t code;
-  /**
-   * The tag of the subscription, for a message; the reason code that was given, for
-   * MIDGE_EV_REPLACED; else 0.
-   */
-  uint32_t tag;
-  /**
-   * A second number that depends on the type, else 0.
-   */
-  uint32_t detail;
-  /**
-   * Client identifier, or empty.
-   */
-  struct midge_bytes client_id;
-  /**
-   * Where the client comes from, or empty.
-   */
-  struct midge_bytes peer_addr;
-  /**
-   * Topic name or filter, or empty.
-   */
-  struct midge_bytes topic;
-  /**
-   * A text that depends on the type, or empty.
-   */
-  struct midge_bytes text;
-  /**
-   * The message, or NULL. midge_message_ref() keeps it.
-   */
-  const struct midge_message *message;
-  /**
-   * User name of a client that connected or was refused (MIDGE_EV_CONNECT), or empty.
-   */
-  struct midge_bytes username;
-  /**
-   * For a connection that was refused: what the refusal says beyond code and detail, for example
-   * the text of midge_refuse(); or empty.
-   */
-  struct midge_bytes refusal;
-  /**
-   * Number of the connection that it concerns, or 0. Each connection of a broker has one of its own,
-   * from 1 on and never used again: it tells two of the same client identifier apart. For
-   * MIDGE_EV_PUBLISH it is that of the publisher; 0 for MIDGE_EV_MESSAGE.
-   */
-  uint64_t connection;
-  /**
-   * Number of the session that it concerns, or 0; as connection. A session that is resumed keeps its
-   * number.
-   */
-  uint64_t session;
-} midge_event;
-
-/**
  * A client that wants to connect. All pointers are valid until the callback returns.
  * @since 0.1
  */
@@ -1327,6 +1234,99 @@ typedef struct midge_hooks {
 } midge_hooks;
 
 /**
+ * What a queue delivers. Begin with MIDGE_EVENT_INIT; after each success of midge_queue_next() call
+ * midge_event_clear(). Everything that it points to is valid until then.
+ * @since 0.1
+ */
+typedef struct midge_event {
+  /**
+   * sizeof(midge_event), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * One MIDGE_EV_* bit.
+   */
+  uint32_t type;
+  /**
+   * What the library keeps for this event; not to be touched.
+   */
+  void *owner;
+  /**
+   * Number of the event in its queue, from 1. A gap is what was lost.
+   */
+  uint64_t seq;
+  /**
+   * Events lost just before this one because the queue was full.
+   */
+  uint64_t lost;
+  /**
+   * When it came into the queue: nanoseconds of CLOCK_REALTIME.
+   */
+  uint64_t wall_ns;
+  /**
+   * When it came into the queue: nanoseconds of CLOCK_MONOTONIC.
+   */
+  uint64_t mono_ns;
+  /**
+   * MIDGE_OK, or MIDGE_E_DENIED for what was refused.
+   */
+  midge_status status;
+  /**
+   * A number that depends on the type.
+   */
+  uint32_t code;
+  /**
+   * The tag of the subscription, for a message; the reason code that was given, for
+   * MIDGE_EV_REPLACED; else 0.
+   */
+  uint32_t tag;
+  /**
+   * A second number that depends on the type, else 0.
+   */
+  uint32_t detail;
+  /**
+   * Client identifier, or empty.
+   */
+  struct midge_bytes client_id;
+  /**
+   * Where the client comes from, or empty.
+   */
+  struct midge_bytes peer_addr;
+  /**
+   * Topic name or filter, or empty.
+   */
+  struct midge_bytes topic;
+  /**
+   * A text that depends on the type, or empty.
+   */
+  struct midge_bytes text;
+  /**
+   * The message, or NULL. midge_message_ref() keeps it.
+   */
+  const struct midge_message *message;
+  /**
+   * User name of a client that connected or was refused (MIDGE_EV_CONNECT), or empty.
+   */
+  struct midge_bytes username;
+  /**
+   * For a connection that was refused: what the refusal says beyond code and detail, for example
+   * the text of midge_refuse(); or empty.
+   */
+  struct midge_bytes refusal;
+  /**
+   * Number of the connection that it concerns, or 0. Each connection of a broker has one of its own,
+   * from 1 on and never used again: it tells two of the same client identifier apart. For
+   * MIDGE_EV_PUBLISH it is that of the publisher; 0 for MIDGE_EV_MESSAGE.
+   */
+  uint64_t connection;
+  /**
+   * Number of the session that it concerns, or 0; as connection. A session that is resumed keeps its
+   * number.
+   */
+  uint64_t session;
+} midge_event;
+
+/**
  * Counters of a broker.
  * @since 0.1
  */
@@ -1485,6 +1485,34 @@ typedef struct midge_stats {
    */
   uint64_t memory_retained;
 } midge_stats;
+
+/**
+ * Details of a failure.
+ * @since 0.1
+ */
+typedef struct midge_error_info {
+  /**
+   * sizeof(midge_error_info), set by the caller.
+   */
+  uint32_t struct_size;
+  /**
+   * The status that was returned, MIDGE_OK if nothing has failed yet on this thread.
+   */
+  midge_status status;
+  /**
+   * errno of the operating system, or 0.
+   */
+  int32_t os_error;
+  /**
+   * The MQTT reason code of a refusal (MIDGE_E_DENIED), or 0.
+   */
+  uint32_t reason;
+  /**
+   * What was wrong, naming the argument: UTF-8, NUL-terminated, cut if too long. Never has
+   * payloads or passwords in it.
+   */
+  char message[240];
+} midge_error_info;
 
 /**
  * Called with each line of the log. The text is UTF-8 and NUL-terminated, and valid until the callback
@@ -1748,34 +1776,6 @@ typedef struct midge_subscription_info {
   struct midge_bytes filter;
 } midge_subscription_info;
 
-/**
- * Details of a failure.
- * @since 0.1
- */
-typedef struct midge_error_info {
-  /**
-   * sizeof(midge_error_info), set by the caller.
-   */
-  uint32_t struct_size;
-  /**
-   * The status that was returned, MIDGE_OK if nothing has failed yet on this thread.
-   */
-  midge_status status;
-  /**
-   * errno of the operating system, or 0.
-   */
-  int32_t os_error;
-  /**
-   * The MQTT reason code of a refusal (MIDGE_E_DENIED), or 0.
-   */
-  uint32_t reason;
-  /**
-   * What was wrong, naming the argument: UTF-8, NUL-terminated, cut if too long. Never has
-   * payloads or passwords in it.
-   */
-  char message[240];
-} midge_error_info;
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -2030,16 +2030,30 @@ midge_status midge_config_get(const struct midge_config *config,
                               size_t *need);
 
 /**
+ * Sets the callbacks; those set before are let go.
+ *
+ * @param h  may be NULL, which removes them; copied; h->user belongs to the library once this has returned MIDGE_OK
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_config_set_hooks(struct midge_config *config,
+                                    const struct midge_hooks *h);
+
+/**
  * Frees what an event holds and empties it. NULL, an empty event and a second call are nothing.
  * @since 0.1
  */
 MIDGE_API void midge_event_clear(struct midge_event *ev);
 
 /**
- * The name of a MIDGE_DROP_* number, for example "queue_full"; "unknown" for others. Static.
+ * The name of a MIDGE_EV_* bit, for example "disconnect"; "unknown" for others and for several bits.
+ * Static.
  * @since 0.1
  */
-MIDGE_API const char *midge_drop_reason_name(uint32_t reason);
+MIDGE_API
+const char *midge_event_name(uint32_t type);
 
 /**
  * Whether a topic or filter is about any topic that another filter matches. "#", "+/plan" and
@@ -2056,18 +2070,6 @@ MIDGE_API
 MIDGE_MUST_USE
 midge_status midge_filter_reaches(struct midge_bytes asked,
                                   const char *filter);
-
-/**
- * Sets the callbacks; those set before are let go.
- *
- * @param h  may be NULL, which removes them; copied; h->user belongs to the library once this has returned MIDGE_OK
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
- * @since 0.1
- */
-MIDGE_API
-MIDGE_MUST_USE
-midge_status midge_config_set_hooks(struct midge_config *config,
-                                    const struct midge_hooks *h);
 
 /**
  * A snapshot of all counters.
@@ -2181,6 +2183,16 @@ midge_status midge_broker_clear_retained(struct midge_broker b,
  * @since 0.1
  */
 MIDGE_API midge_status midge_broker_connect_fd(struct midge_broker b, int32_t *fd);
+
+/**
+ * Copies the details of the last failure of a midge function on this thread. A successful call
+ * does not clear them.
+ *
+ * @param out  its struct_size must be set; as much as fits is written
+ * @return MIDGE_OK, MIDGE_E_INVALID (out is NULL), MIDGE_E_ABI
+ * @since 0.1
+ */
+MIDGE_API midge_status midge_last_error(struct midge_error_info *out);
 
 /**
  * Starts a broker. All listeners are bound when this returns; the configuration may be freed or
@@ -2376,12 +2388,16 @@ MIDGE_API const char *midge_reason_code_name(uint8_t code);
 MIDGE_API const char *midge_packet_name(uint32_t packet);
 
 /**
- * The name of a MIDGE_EV_* bit, for example "disconnect"; "unknown" for others and for several bits.
- * Static.
+ * The name of a MIDGE_DROP_* number, for example "queue_full"; "unknown" for others. Static.
  * @since 0.1
  */
-MIDGE_API
-const char *midge_event_name(uint32_t type);
+MIDGE_API const char *midge_drop_reason_name(uint32_t reason);
+
+/**
+ * The name of a status, for example "MIDGE_E_TIMEOUT". Static, never NULL.
+ * @since 0.1
+ */
+MIDGE_API const char *midge_status_name(midge_status status);
 
 /**
  * Publishes a message as the host. The payload is copied. It is routed on the calling thread:
@@ -2735,22 +2751,6 @@ midge_status midge_snapshot_next_subscription(struct midge_snapshot s,
 MIDGE_API
 midge_status midge_snapshot_next_message(struct midge_snapshot s,
                                          const struct midge_message **out);
-
-/**
- * Copies the details of the last failure of a midge function on this thread. A successful call
- * does not clear them.
- *
- * @param out  its struct_size must be set; as much as fits is written
- * @return MIDGE_OK, MIDGE_E_INVALID (out is NULL), MIDGE_E_ABI
- * @since 0.1
- */
-MIDGE_API midge_status midge_last_error(struct midge_error_info *out);
-
-/**
- * The name of a status, for example "MIDGE_E_TIMEOUT". Static, never NULL.
- * @since 0.1
- */
-MIDGE_API const char *midge_status_name(midge_status status);
 
 /**
  * Says why a callback refuses: `return midge_refuse(MIDGE_RC_BANNED, "until Monday", NULL);` in

@@ -1,18 +1,21 @@
 //! What stands behind a broker handle.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use broker::{Broker, StartError, Stop};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::config::midge_config;
 use crate::hooks::CHooks;
-use crate::process::{self, SignalsBlocked};
+use crate::life::{Life, Stage};
+use crate::log;
+use crate::prepare;
+use crate::process::SignalsBlocked;
 use crate::queue::QueueObject;
-use crate::receipt::Waiting;
-use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
+use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_STATE};
 use crate::table::Table;
+use crate::waiting::Waiting;
 
 /// A broker. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is the null handle.
 /// @since 0.1
@@ -25,90 +28,6 @@ pub struct midge_broker {
 
 pub(crate) static BROKERS: Table<BrokerObject> = Table::new("broker", 1);
 
-/// How far a broker has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Stage {
-    Ended = 0,
-    Running = 1,
-    Stopping = 2,
-}
-
-/// What has to end before the broker has. Nothing but this is waited for, so that a wait can have a
-/// limit; threads are joined when they have no more to do than to return.
-pub(crate) struct Life {
-    state: Mutex<LifeState>,
-    changed: Condvar,
-}
-
-struct LifeState {
-    stopping: bool,
-    /// Connections, listeners and other tasks of the engine have ended.
-    engine_ended: bool,
-    /// Threads of the engine that have not come to their end.
-    engine_threads: usize,
-    /// Dispatch threads that have not come to their end.
-    dispatch_threads: usize,
-    /// Callbacks of hooks are under way, or may be.
-    hooks: bool,
-}
-
-impl LifeState {
-    fn has_ended(&self) -> bool {
-        self.engine_ended && self.engine_threads == 0 && self.dispatch_threads == 0 && !self.hooks
-    }
-}
-
-impl Life {
-    fn new(engine_threads: usize, hooks: bool) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(LifeState {
-                stopping: false,
-                engine_ended: false,
-                engine_threads,
-                dispatch_threads: 0,
-                hooks,
-            }),
-            changed: Condvar::new(),
-        })
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut LifeState) -> T) -> T {
-        let mut state = self.state.lock();
-        let result = change(&mut state);
-        self.changed.notify_all();
-        result
-    }
-
-    /// A dispatch thread is about to be started.
-    pub(crate) fn dispatch_begins(&self) {
-        self.change(|state| state.dispatch_threads += 1);
-    }
-
-    /// A dispatch thread has called back for the last time, or was not started after all.
-    pub(crate) fn dispatch_ends(&self) {
-        self.change(|state| state.dispatch_threads -= 1);
-    }
-
-    fn wait(&self, timeout: Option<Duration>) -> Result<(), Fault> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut state = self.state.lock();
-        while !state.has_ended() {
-            match deadline {
-                None => self.changed.wait(&mut state),
-                Some(deadline) => {
-                    let timed_out = self.changed.wait_until(&mut state, deadline).timed_out();
-                    if timed_out && !state.has_ended() {
-                        let what = "the broker has not stopped in time";
-                        return Err(Fault::new(MIDGE_E_TIMEOUT, what));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 pub(crate) struct BrokerObject {
     pub(crate) broker: Broker,
     pub(crate) is_clock_manual: bool,
@@ -119,6 +38,8 @@ pub(crate) struct BrokerObject {
     queues: Mutex<Vec<Arc<QueueObject>>>,
     /// Who waits for receipts, to be told of the end.
     pub(crate) receipts: Waiting,
+    /// Lines of the log may be told on its threads.
+    _log: log::Place,
 }
 
 impl BrokerObject {
@@ -127,7 +48,7 @@ impl BrokerObject {
         let life = Life::new(config.threads(), config.hooks.is_some());
         let hooks = config.hooks.as_ref().map(|table| {
             let life = life.clone();
-            let closed = move || life.change(|state| state.hooks = false);
+            let closed = move || life.hooks_end();
             Arc::new(CHooks::new(table, config.shared_v3(), closed))
         });
 
@@ -138,7 +59,7 @@ impl BrokerObject {
         let (start, stop, ending) = (hooks.clone(), hooks.clone(), life.clone());
         builder = builder.on_thread(
             move || {
-                process::prepare_thread();
+                prepare::thread();
                 if let Some(hooks) = &start {
                     hooks.thread_started();
                 }
@@ -147,12 +68,8 @@ impl BrokerObject {
                 if let Some(hooks) = &stop {
                     hooks.thread_stopped();
                 }
-                let left = ending.change(|state| {
-                    state.engine_threads -= 1;
-                    state.engine_threads
-                });
-                // Nobody but the host can publish now, which a stopped broker refuses.
-                if let (0, Some(hooks)) = (left, &stop) {
+                // Only the host can publish from now on, which a stopped broker refuses.
+                if let (0, Some(hooks)) = (ending.engine_thread_ends(), &stop) {
                     hooks.close();
                 }
             },
@@ -169,6 +86,7 @@ impl BrokerObject {
         }
 
         Ok(Arc::new(Self {
+            _log: log::Place::new(broker.later()),
             broker,
             is_clock_manual: config.is_clock_manual(),
             packet_bytes: config.packet_bytes(),
@@ -179,17 +97,12 @@ impl BrokerObject {
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        let state = self.life.state.lock();
-        match (state.stopping, state.has_ended()) {
-            (false, _) => Stage::Running,
-            (true, false) => Stage::Stopping,
-            (true, true) => Stage::Ended,
-        }
+        self.life.stage()
     }
 
     /// Whether its engine has ended: no client is connected, and no session changes any more.
     pub(crate) fn has_ended(&self) -> bool {
-        self.life.state.lock().engine_ended
+        self.life.has_engine_ended()
     }
 
     /// Refuses what a broker that stops does not do any more. From the moment on at which a stop was
@@ -218,11 +131,7 @@ impl BrokerObject {
     /// Begins to stop. No thread is started for that: it may be called where that would never end,
     /// such as from a destructor while the loader is busy.
     pub(crate) fn begin_stop(self: &Arc<Self>, drain_ms: i32) {
-        let first = self
-            .life
-            .change(|state| !std::mem::replace(&mut state.stopping, true));
-
-        if !first {
+        if !self.life.stop_begins() {
             if drain_ms <= 0 {
                 self.broker.hurry();
             }
@@ -240,7 +149,7 @@ impl BrokerObject {
             for queue in &queues {
                 queue.close();
             }
-            object.life.change(|state| state.engine_ended = true);
+            object.life.engine_ends();
             object.receipts.wake_all();
         });
     }

@@ -1,40 +1,16 @@
-//! Calling back into C: what `user` points to, and who is inside a callback.
+//! Calling back into C: what `user` points to, and when the last callback has left.
 
-use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::{Arc, OnceLock};
 
 use broker::Later;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::inside::run;
 use crate::later;
-use crate::process::Uncancelled;
 
 /// Called by the library when it does not need something any more, exactly once, on any thread.
 pub type midge_free_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
-
-thread_local! {
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Whether the host is calling from one of its callbacks.
-pub(crate) fn is_inside() -> bool {
-    DEPTH.get() > 0
-}
-
-/// How many callbacks of the host are under way on this thread, each inside the one before.
-pub(crate) fn depth() -> u32 {
-    DEPTH.get()
-}
-
-/// Runs a callback of the host, and knows that it does. C does not unwind, by a cancellation neither.
-pub(crate) fn run<T>(callback: impl FnOnce() -> T) -> T {
-    let _uncancelled = Uncancelled::new();
-    DEPTH.set(DEPTH.get() + 1);
-    let result = callback();
-    DEPTH.set(DEPTH.get() - 1);
-    result
-}
 
 /// The host's pointer and how to free it: freed exactly once, when the last owner lets go.
 pub(crate) struct User {

@@ -138,14 +138,13 @@ pub unsafe extern "C" fn midge_client_new(
         let queue = QUEUES.find(q.id)?;
         // SAFETY: the host's string, or NULL.
         let client_id = unsafe { ffi::optional_text(client_id, "client_id") }?;
-        let broker = Arc::downgrade(&object);
 
-        if !broker.ptr_eq(&queue.owner) {
+        if queue.broker != b.id {
             return Err(Fault::invalid("q belongs to another broker"));
         }
 
         let id = CLIENTS.add(Arc::new(ClientObject {
-            broker,
+            broker: Arc::downgrade(&object),
             queue,
             client_id: client_id.map(str::to_owned),
             subscriptions: Mutex::default(),

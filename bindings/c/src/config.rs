@@ -7,7 +7,7 @@ use broker::{Broker, Builder, Clock, Config, ConfigFile, OptionError, options, s
 
 use crate::ffi::{self, enter};
 use crate::hooks::{HookTable, midge_hooks};
-use crate::process;
+use crate::prepare;
 use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_NOT_FOUND, midge_status};
 
 /// Settings for a broker. Belongs to whoever made it; to be used by one thread at a time.
@@ -172,7 +172,7 @@ pub unsafe extern "C" fn midge_config_load(
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn midge_config_new(out: *mut *mut midge_config) -> midge_status {
-    process::prepare();
+    prepare::process();
     enter(|| {
         ffi::not_null(out, "out")?;
         let config = Box::new(midge_config {

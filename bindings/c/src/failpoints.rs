@@ -51,6 +51,7 @@ mod tests {
     use crate::inspect::*;
     use crate::lifecycle::*;
     use crate::log::*;
+    use crate::log_api::*;
     use crate::publish::midge_publish;
     use crate::queue::midge_queue;
     use crate::queue_api::*;

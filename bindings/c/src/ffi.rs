@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::callback;
+use crate::inside;
 use crate::later::Scope;
 use crate::process::{self, Errno, Uncancelled};
 use crate::status::{
@@ -81,7 +81,7 @@ pub(crate) fn enter_often(body: impl FnOnce() -> Result<(), Fault>) -> midge_sta
 
 /// Refuses to block inside a callback: the thread may be the one that is waited for.
 pub(crate) fn may_block(function: &'static str) -> Result<(), Fault> {
-    if callback::is_inside() {
+    if inside::is_callback() {
         let message = format!("{function} blocks and was called from a callback");
         return Err(Fault::new(MIDGE_E_REENTRANT, message));
     }

@@ -10,10 +10,11 @@ use broker::{
 use parking_lot::Mutex;
 
 use crate::args::message_for_callback;
-use crate::callback::{self, Gate, User, midge_free_fn};
+use crate::callback::{Gate, User, midge_free_fn};
 use crate::event;
 use crate::failpoints;
 use crate::ffi::{self, enter, midge_bytes};
+use crate::inside;
 use crate::message::midge_message;
 use crate::status::{Fault, MIDGE_E_NOT_FOUND, midge_status};
 use crate::verdict::{self, Answer, midge_decision};
@@ -237,7 +238,7 @@ impl CHooks {
     fn on_thread(&self, function: midge_thread_fn) {
         if let (Some(function), Some(pass)) = (function, self.gate.enter()) {
             // SAFETY: the host gave this function to be called like this.
-            callback::run(|| unsafe { function(pass.user) });
+            inside::run(|| unsafe { function(pass.user) });
         }
     }
 

@@ -1,12 +1,12 @@
 //! Payloads that the host lent are given back where no lock of the broker is held: their last owner
 //! may let go of them anywhere.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::c_void;
 
 use broker::Later;
 
-use crate::callback::run;
+use crate::inside::{self, run};
 use crate::log;
 
 /// A pointer of the host and its function to free it.
@@ -27,11 +27,10 @@ impl Freed {
 }
 
 thread_local! {
-    static INSIDE: Cell<u32> = const { Cell::new(0) };
     static WAITING: RefCell<Vec<Freed>> = const { RefCell::new(Vec::new()) };
 }
 
-/// For [`crate::process::prepare_thread`].
+/// For [`crate::prepare::thread`].
 pub(crate) fn prepare_thread() {
     let _ = WAITING.try_with(|_| ());
 }
@@ -42,14 +41,14 @@ pub(crate) struct Scope;
 
 impl Scope {
     pub(crate) fn new() -> Self {
-        INSIDE.set(INSIDE.get() + 1);
+        inside::begin();
         Self
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        if INSIDE.get() == 1 {
+        if inside::is_outermost() {
             let next = || {
                 WAITING
                     .try_with(|list| list.borrow_mut().pop())
@@ -61,19 +60,14 @@ impl Drop for Scope {
             }
             log::tell_if_any();
         }
-        INSIDE.set(INSIDE.get() - 1);
+        inside::end();
     }
-}
-
-/// Whether this thread is inside the library, and will tell what waits when it leaves it.
-pub(crate) fn is_inside() -> bool {
-    INSIDE.get() > 0
 }
 
 /// Has something freed soon: when this thread leaves the library, or on a thread of the broker.
 pub(crate) fn free(later: &Later, pointer: *mut c_void, free: unsafe extern "C" fn(*mut c_void)) {
     let freed = Freed { pointer, free };
-    if INSIDE.get() > 0 {
+    if inside::is_library() {
         let _ = WAITING.try_with(|list| list.borrow_mut().push(freed));
     } else {
         later.run(|| freed.give_back());

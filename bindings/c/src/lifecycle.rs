@@ -3,10 +3,10 @@
 use std::ffi::c_char;
 
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
-use crate::callback;
 use crate::config::{self, midge_config};
 use crate::ffi::{self, enter};
-use crate::process;
+use crate::inside;
+use crate::prepare;
 use crate::status::{Fault, MIDGE_E_LIMIT, MIDGE_E_NOT_FOUND, midge_status};
 
 /// Starts a broker. All listeners are bound when this returns; the configuration may be freed or
@@ -23,7 +23,7 @@ pub unsafe extern "C" fn midge_broker_start(
     config: *const midge_config,
     out: *mut midge_broker,
 ) -> midge_status {
-    process::prepare();
+    prepare::process();
     enter(|| {
         ffi::not_null(out, "out")?;
         // SAFETY: the host's configuration, or NULL.
@@ -83,7 +83,7 @@ pub extern "C" fn midge_broker_free(b: midge_broker) -> midge_status {
         let Some(object) = BROKERS.remove(b.id)? else {
             return Ok(());
         };
-        if callback::is_inside() {
+        if inside::is_callback() {
             return Ok(());
         }
         object.join(None)

@@ -5,24 +5,21 @@
 //! the thread is where callbacks may run: when it leaves the library, or in a task of a broker.
 
 use std::collections::VecDeque;
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CStr, CString};
 use std::fmt::{self, Write};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Once};
 
+use broker::Later;
 use parking_lot::Mutex;
 use tracing_core::field::{Field, Visit};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::subscriber::Interest;
 use tracing_core::{Dispatch, Event, Level, LevelFilter, Metadata, Subscriber, dispatcher};
 
-use crate::broker_handle::BROKERS;
-use crate::callback::{self, User, midge_free_fn};
-use crate::ffi::enter;
-use crate::later;
-use crate::process;
-use crate::status::{Fault, midge_status};
+use crate::inside;
+use crate::table::Table;
 
 /// Nothing.
 pub const MIDGE_LOG_OFF: i32 = 0;
@@ -35,23 +32,16 @@ pub const MIDGE_LOG_INFO: i32 = 3;
 /// For looking into the library.
 pub const MIDGE_LOG_DEBUG: i32 = 4;
 
-/// Called with each line of the log. The text is UTF-8 and NUL-terminated, and valid until the callback
-/// returns.
-pub type midge_log_fn =
-    Option<unsafe extern "C" fn(user: *mut c_void, level: i32, text: *const c_char)>;
-
 /// Lines that may wait for a place where callbacks may run.
 const WAITING: usize = 64;
 /// Bytes of one line.
 const LONGEST: usize = 4096;
 
-struct Target {
-    function: unsafe extern "C" fn(*mut c_void, i32, *const c_char),
-    user: Arc<User>,
-}
+/// Gets each line, with its level.
+pub(crate) type Target = Arc<dyn Fn(i32, &CStr) + Send + Sync>;
 
 struct State {
-    target: Option<Arc<Target>>,
+    target: Option<Target>,
     lines: VecDeque<(i32, String)>,
     lost: u64,
     /// A thread is telling lines; it tells those too that come meanwhile.
@@ -66,6 +56,44 @@ static STATE: Mutex<State> = Mutex::new(State {
 });
 static LEVEL: AtomicI32 = AtomicI32::new(MIDGE_LOG_OFF);
 static HAS_LINES: AtomicBool = AtomicBool::new(false);
+
+/// Brokers on whose threads lines may be told.
+static PLACES: Table<Later> = Table::new("place", 0);
+
+/// A broker among those, until this is dropped.
+pub(crate) struct Place(u64);
+
+impl Place {
+    pub(crate) fn new(broker: Later) -> Self {
+        Self(PLACES.add(Arc::new(broker)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = PLACES.remove(self.0);
+    }
+}
+
+/// Has a target get lines of a level and of more serious ones. Gives the target before it, to be let go
+/// of where no lock is held.
+pub(crate) fn set(target: Option<Target>, level: i32) -> Option<Target> {
+    if target.is_some() {
+        static ONCE: Once = Once::new();
+        // The library's copy of the registry is its own; nothing else sets it.
+        ONCE.call_once(|| drop(dispatcher::set_global_default(Dispatch::new(Lines))));
+    }
+
+    let level = if target.is_some() {
+        level
+    } else {
+        MIDGE_LOG_OFF
+    };
+
+    let mut state = STATE.lock();
+    LEVEL.store(level, Ordering::Relaxed);
+    std::mem::replace(&mut state.target, target)
+}
 
 fn is_wanted(level: i32) -> bool {
     level <= LEVEL.load(Ordering::Relaxed)
@@ -89,11 +117,11 @@ fn add(level: i32, mut text: String) {
 
     drop(state);
     HAS_LINES.store(true, Ordering::Release);
-    if later::is_inside() {
+    if inside::is_library() {
         return; // told when this thread leaves the library
     }
-    if let Some(broker) = BROKERS.any() {
-        broker.broker.later().run(tell);
+    if let Some(broker) = PLACES.any() {
+        broker.run(tell);
     }
 }
 
@@ -128,10 +156,7 @@ fn tell() {
         drop(state);
         // A NUL would cut the text short.
         if let Ok(text) = CString::new(text.replace('\0', " ")) {
-            // SAFETY: the host gave this function to be called like this, on any thread.
-            callback::run(|| unsafe {
-                (target.function)(target.user.pointer, level, text.as_ptr());
-            });
+            inside::run(|| target(level, &text));
         }
         drop(target);
         state = STATE.lock();
@@ -225,59 +250,4 @@ impl Visit for Line {
             name => write!(self.fields, " {name}={value:?}"),
         };
     }
-}
-
-/// Has a callback get what the library has to say: warnings and errors of the engine, and the texts of
-/// panics that were caught. For all brokers of the process; one that was set before is let go. The
-/// library writes nothing by itself. Never payloads or passwords.
-///
-/// The callback runs where no lock is held: on the thread that leaves the library, or on a broker's. It
-/// may call everything but what is marked [blocking]. Lines that come up in a callback of the log follow
-/// when it has returned. 64 lines may wait; if there are more, a line says how many were lost.
-///
-/// @param on_log     may be NULL, for no callback
-/// @param level      MIDGE_LOG_*: this and what is more serious
-/// @param user       for on_log
-/// @param user_free  may be NULL; called with user exactly once, after the last call of on_log. If this
-///                   function fails it is not called.
-/// @return MIDGE_OK, MIDGE_E_INVALID (level is no MIDGE_LOG_*)
-/// @since 0.1
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn midge_log_set(
-    on_log: midge_log_fn,
-    level: i32,
-    user: *mut c_void,
-    user_free: midge_free_fn,
-) -> midge_status {
-    process::prepare();
-
-    enter(|| {
-        if !(MIDGE_LOG_OFF..=MIDGE_LOG_DEBUG).contains(&level) {
-            return Err(Fault::invalid(format!("level is {level}, no MIDGE_LOG_*")));
-        }
-        let user = User::new(user, user_free);
-        let target = on_log.map(|function| {
-            Arc::new(Target {
-                function,
-                user: user.clone(),
-            })
-        });
-        if target.is_some() {
-            static ONCE: Once = Once::new();
-            // The library's copy of the registry is its own; nobody else sets it.
-            ONCE.call_once(|| drop(dispatcher::set_global_default(Dispatch::new(Lines))));
-        }
-        let level = if target.is_some() {
-            level
-        } else {
-            MIDGE_LOG_OFF
-        };
-        let mut state = STATE.lock();
-        let old = std::mem::replace(&mut state.target, target);
-        LEVEL.store(level, Ordering::Relaxed);
-        drop(state);
-        // Without a lock: the host frees what is its own.
-        drop((old, user));
-        Ok(())
-    })
 }

@@ -31,7 +31,7 @@ thread_local! {
     static POOL: RefCell<Vec<Arc<midge_message>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// For [`crate::process::prepare_thread`].
+/// For [`crate::prepare::thread`].
 pub(crate) fn prepare_thread() {
     let _ = POOL.try_with(|_| ());
 }

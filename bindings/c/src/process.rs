@@ -1,11 +1,8 @@
-//! Being a good guest in somebody else's process: signals, fork, threads.
+//! Being a good guest in the process of the host: signals, fork, cancellation, scheduling.
 
 use std::ffi::c_int;
-use std::io;
 use std::mem::MaybeUninit;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 static FORKED: AtomicBool = AtomicBool::new(false);
 
@@ -18,17 +15,10 @@ pub(crate) fn is_forked_child() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// What is done once, when the library is first used. A fork before that harms nothing.
-pub(crate) fn prepare() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the handler only stores to an atomic, which is allowed after fork.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        // The library's copy of the Rust runtime is its own: this keeps its panics, which are
-        // caught and counted, from being written to the host's stderr.
-        #[cfg(not(test))]
-        std::panic::set_hook(Box::new(crate::log::panicked));
-    });
+/// Has a fork noted from now on. A fork before that harms nothing.
+pub(crate) fn note_forks() {
+    // SAFETY: the handler only stores to an atomic, which is allowed after fork.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
 }
 
 /// All signals are blocked on this thread while it lives. A thread started meanwhile inherits that
@@ -126,7 +116,7 @@ impl Drop for Uncancelled {
 /// A thread inherits the scheduling class of the one that has started it. A host may start its broker
 /// from a thread with real-time priority; what comes over the network must not have that.
 #[cfg(target_os = "linux")]
-fn leave_real_time() {
+pub(crate) fn leave_real_time() {
     // SAFETY: plain system calls about the calling thread; the parameter lives as long as the call.
     unsafe {
         let class = libc::sched_getscheduler(0) & !libc::SCHED_RESET_ON_FORK;
@@ -138,29 +128,4 @@ fn leave_real_time() {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn leave_real_time() {}
-
-/// What each thread of the library does first, as [`broker::prepare_thread`] says.
-pub(crate) fn prepare_thread() {
-    // For good.
-    std::mem::forget(Uncancelled::new());
-    leave_real_time();
-    broker::prepare_thread();
-    crate::later::prepare_thread();
-    crate::message::prepare_thread();
-}
-
-/// Starts a thread of the library, with all signals blocked.
-pub(crate) fn spawn(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    let _blocked = SignalsBlocked::new();
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(broker::THREAD_STACK)
-        .spawn(move || {
-            prepare_thread();
-            body();
-        })
-}
+pub(crate) fn leave_real_time() {}

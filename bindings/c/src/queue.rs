@@ -1,23 +1,24 @@
 //! What stands behind a queue handle: a bounded queue of messages and events in the order of their
 //! arrival, read by pull, through a descriptor, or by a thread of its own.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use broker::{Events, Feed, Pushed};
+use broker::{Events, Feed, Message, Pushed, Sink};
 use parking_lot::Mutex;
 
 use crate::bell::Bell;
-use crate::broker_handle::{BrokerObject, Life};
 use crate::failpoints;
 use crate::later::Scope;
+use crate::life::Life;
+use crate::prepare;
 use crate::ready_fd::ReadyFd;
-use crate::source::{Inlet, Item, Source};
+use crate::source::{Item, Source};
+use crate::stamp::Stamp;
 use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
 use crate::table::Table;
 
@@ -57,51 +58,11 @@ pub(crate) struct Entry {
     size: usize,
 }
 
-/// When something happened, by both clocks, in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamp {
-    pub(crate) wall: u64,
-    pub(crate) monotonic: u64,
-}
-
-/// Nanoseconds for which the distance between the clocks is taken as known.
-const CLOCKS_AGREE: u64 = 10_000_000;
-
-thread_local! {
-    /// When the distance between the clocks was read, and the distance.
-    static DISTANCE: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
-}
-
-fn read(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes the time that it is given.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    (time.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(time.tv_nsec as u64)
-}
-
-impl Stamp {
-    /// The present. Of two clocks one is read, and now and then the other one.
-    fn now() -> Self {
-        let monotonic = read(libc::CLOCK_MONOTONIC);
-        let (at, mut distance) = DISTANCE.get();
-        if at == 0 || monotonic.wrapping_sub(at) > CLOCKS_AGREE {
-            distance = read(libc::CLOCK_REALTIME).wrapping_sub(monotonic);
-            DISTANCE.set((monotonic, distance));
-        }
-        Self {
-            wall: monotonic.wrapping_add(distance),
-            monotonic,
-        }
-    }
-}
-
 pub(crate) struct QueueObject {
-    pub(crate) owner: Weak<BrokerObject>,
+    /// Number of its broker.
+    pub(crate) broker: u64,
+    /// That of its broker, which its dispatch thread keeps from ending.
+    pub(crate) life: Arc<Life>,
     bounds: Bounds,
     state: Mutex<State>,
     pub(crate) bell: Bell,
@@ -211,9 +172,10 @@ impl State {
 }
 
 impl QueueObject {
-    pub(crate) fn new(owner: Weak<BrokerObject>, bounds: Bounds) -> Arc<Self> {
+    pub(crate) fn new(broker: u64, life: &Arc<Life>, bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
-            owner,
+            broker,
+            life: life.clone(),
             bounds,
             state: Mutex::default(),
             bell: Bell::new(),
@@ -233,13 +195,13 @@ impl QueueObject {
         let number = self.reserve()?;
 
         // Not under the lock: retained messages come in meanwhile.
-        let feed = subscribe(Inlet::new(
-            self.clone(),
+        let feed = subscribe(Inlet {
+            queue: self.clone(),
             number,
             tag,
-            gone.clone(),
+            gone: gone.clone(),
             not_from,
-        ))?;
+        })?;
 
         self.keep(Attached {
             number,
@@ -451,11 +413,12 @@ impl QueueObject {
         state.fd.as_ref().map(ReadyFd::number).ok_or_else(closed)
     }
 
-    /// Starts the thread that takes everything and gives it to `deliver`.
+    /// Starts the thread that takes everything and gives it to `deliver`. A panic of that costs one
+    /// event, and not the thread.
     pub(crate) fn start_dispatch(
         self: &Arc<Self>,
-        life: &Arc<Life>,
         deliver: impl FnMut(Entry) + Send + 'static,
+        report_panic: impl Fn() + Send + 'static,
     ) -> Result<(), Fault> {
         let mut dispatch = self.dispatch.lock();
         let mut state = self.state.lock();
@@ -467,7 +430,7 @@ impl QueueObject {
             return Err(Fault::new(MIDGE_E_STATE, what));
         }
 
-        let (queue, ending) = (self.clone(), Ending::new(life));
+        let (queue, ending) = (self.clone(), Ending::new(&self.life));
         let body = move || {
             let _ending = ending;
             // Let go of before the end is told.
@@ -476,7 +439,6 @@ impl QueueObject {
                 match queue.next(None) {
                     Ok(entry) => {
                         let _scope = Scope::new();
-                        // A panic costs one event, and not the thread.
                         let delivered = catch_unwind(AssertUnwindSafe(|| {
                             failpoints::point(failpoints::Point::Task);
                             deliver(entry);
@@ -484,9 +446,7 @@ impl QueueObject {
                         if let Err(panic) = delivered {
                             // Dropping what was thrown could throw again.
                             std::mem::forget(panic);
-                            if let Some(object) = queue.owner.upgrade() {
-                                object.broker.report_panic();
-                            }
+                            report_panic();
                         }
                     }
                     Err(fault) if fault.status == MIDGE_E_CLOSED => break,
@@ -495,7 +455,7 @@ impl QueueObject {
             }
         };
 
-        let thread = crate::process::spawn("midge-dispatch", body)
+        let thread = prepare::spawn("midge-dispatch", body)
             .map_err(|error| Fault::io("cannot start the dispatch thread", &error))?;
         state.has_dispatch = true;
         *dispatch = Some(thread);
@@ -529,6 +489,34 @@ impl QueueObject {
         let fd = state.fd.take();
         drop(state);
         drop((entries, fd));
+    }
+}
+
+/// The way of one subscription into a queue.
+pub(crate) struct Inlet {
+    queue: Arc<QueueObject>,
+    number: u64,
+    tag: u32,
+    /// Changed under the lock of the queue only.
+    gone: Arc<AtomicBool>,
+    /// No Local: whose messages do not come in.
+    not_from: Option<Box<str>>,
+}
+
+impl Sink for Inlet {
+    fn push(&self, message: Message) -> Pushed {
+        if let Some(id) = &self.not_from
+            && message.origin().client_id() == Some(&**id)
+        {
+            return Pushed::default();
+        }
+        let gone = || self.gone.load(Ordering::Relaxed);
+        self.queue
+            .push(Item::Message(message), self.number, self.tag, gone)
+    }
+
+    fn wake(&self) {
+        self.queue.notify();
     }
 }
 

@@ -1,13 +1,15 @@
 //! Queues: pull, descriptor, dispatch.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bell;
 use crate::broker_handle::{BROKERS, midge_broker};
-use crate::callback::{self, User, midge_free_fn};
+use crate::callback::{User, midge_free_fn};
 use crate::event::{self, MIDGE_EV_ALL, MIDGE_EV_MESSAGE, midge_event};
 use crate::ffi::{self, enter, enter_often};
+use crate::inside;
 use crate::process::{self, Errno};
 use crate::queue::{
     Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject, closed,
@@ -65,7 +67,7 @@ pub unsafe extern "C" fn midge_queue_new(
             bytes: if max_bytes == 0 { 16 << 20 } else { max_bytes },
             drop_newest,
         };
-        let queue = QueueObject::new(std::sync::Arc::downgrade(&object), bounds);
+        let queue = QueueObject::new(b.id, &object.life, bounds);
         object.attach(&queue)?;
         if mask & !MIDGE_EV_MESSAGE != 0 {
             let events = object.broker.events_with(event::mask(mask), max_events);
@@ -149,15 +151,23 @@ pub unsafe extern "C" fn midge_queue_dispatch(
             return Err(Fault::invalid("on_event is NULL"));
         };
         let queue = QUEUES.find(q.id)?;
-        let broker = queue.owner.upgrade().ok_or_else(closed)?;
+        let broker = BROKERS.find(queue.broker).map_err(|_| closed())?;
         let user = User::new(user, user_free);
         let owner = user.clone();
-        let started = queue.start_dispatch(&broker.life, move |entry| {
+        let deliver = move |entry| {
             event::with(entry, |event| {
                 // SAFETY: the host gave this function to be called like this, on any thread.
-                callback::run(|| unsafe { function(owner.pointer, event) });
+                inside::run(|| unsafe { function(owner.pointer, event) });
             });
-        });
+        };
+
+        let broker = Arc::downgrade(&broker);
+        let report_panic = move || {
+            if let Some(object) = broker.upgrade() {
+                object.broker.report_panic();
+            }
+        };
+        let started = queue.start_dispatch(deliver, report_panic);
 
         if started.is_err() {
             User::disown(user);
@@ -200,12 +210,12 @@ pub extern "C" fn midge_queue_free(q: midge_queue) -> midge_status {
             return Ok(());
         };
         queue.discard();
-        if callback::is_inside() {
+        if inside::is_callback() {
             // The thread ends by itself; the broker waits for it when it stops.
             return Ok(());
         }
         queue.join_dispatch();
-        if let Some(owner) = queue.owner.upgrade() {
+        if let Ok(owner) = BROKERS.find(queue.broker) {
             owner.detach(&queue);
         }
         Ok(())

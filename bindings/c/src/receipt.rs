@@ -4,12 +4,11 @@ use std::ffi::c_char;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use broker::{Outcome, Property, Receipt, SendError};
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
 
 use crate::args::{Args, Payload, midge_publish_args, read_args};
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
@@ -20,6 +19,7 @@ use crate::status::{
     Fault, MIDGE_E_CLOSED, MIDGE_E_NOT_FOUND, MIDGE_E_STATE, MIDGE_E_TIMEOUT, midge_status,
 };
 use crate::table::Table;
+use crate::waiting::{Signal, Waiting};
 
 /// What became of a message. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is the
 /// null handle. It holds the client identifiers of those that the message went to.
@@ -38,63 +38,6 @@ struct ReceiptObject {
     broker: Weak<BrokerObject>,
     /// Whoever waits, to be told that the handle was freed.
     waiting: Waiting,
-}
-
-/// Threads that wait for receipts of one broker, or for one receipt.
-#[derive(Default)]
-pub(crate) struct Waiting(Mutex<Vec<Arc<Signal>>>);
-
-impl Waiting {
-    fn join(&self, signal: &Arc<Signal>) {
-        self.0.lock().push(signal.clone());
-    }
-
-    fn leave(&self, signal: &Arc<Signal>) {
-        self.0.lock().retain(|other| !Arc::ptr_eq(other, signal));
-    }
-
-    /// Lets everybody look again.
-    pub(crate) fn wake_all(&self) {
-        for signal in self.0.lock().iter() {
-            signal.raise();
-        }
-    }
-}
-
-/// One thread that waits.
-#[derive(Default)]
-struct Signal {
-    raised: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Signal {
-    fn raise(&self) {
-        *self.raised.lock() = true;
-        self.changed.notify_one();
-    }
-
-    /// Waits until it is raised; whether it was.
-    fn wait(&self, deadline: Option<Instant>) -> bool {
-        let mut raised = self.raised.lock();
-        while !*raised {
-            match deadline {
-                None => self.changed.wait(&mut raised),
-                Some(deadline) => {
-                    if self.changed.wait_until(&mut raised, deadline).timed_out() {
-                        break;
-                    }
-                }
-            }
-        }
-        std::mem::take(&mut raised)
-    }
-}
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        self.raise();
-    }
 }
 
 impl ReceiptObject {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use broker::{ReasonCode, Refusal, Resolver, Verdict};
 use parking_lot::Mutex;
 
-use crate::callback;
 use crate::ffi::{self, enter};
+use crate::inside;
 use crate::status::{
     Fault, MIDGE_E_CLOSED, MIDGE_E_DENIED, MIDGE_E_STATE, MIDGE_E_WOULD_BLOCK, MIDGE_OK,
     midge_status,
@@ -109,7 +109,7 @@ fn question<T>(change: impl FnOnce(&mut Question) -> Result<T, Fault>) -> Result
         .try_with(|questions| {
             let mut questions = questions.borrow_mut();
             let asked = questions.last_mut();
-            let asked = asked.filter(|question| question.depth == callback::depth());
+            let asked = asked.filter(|question| question.depth == inside::depth());
             change(asked.ok_or_else(nobody_asks)?)
         })
         .map_err(|_| nobody_asks())?
@@ -123,7 +123,7 @@ pub(crate) fn ask(
     function: impl FnOnce() -> midge_status,
 ) -> Answer {
     let question = Question {
-        depth: callback::depth() + 1,
+        depth: inside::depth() + 1,
         may_defer,
         refusal: None,
         deferred,
@@ -131,7 +131,7 @@ pub(crate) fn ask(
 
     let _ = QUESTIONS.try_with(|questions| questions.borrow_mut().push(question));
     let asked = Asked;
-    let status = callback::run(function);
+    let status = inside::run(function);
     std::mem::forget(asked);
 
     let question = pop();

@@ -1,0 +1,46 @@
+//! When something came, by the clocks of the system.
+
+use std::cell::Cell;
+
+/// When something happened, by both clocks, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) wall: u64,
+    pub(crate) monotonic: u64,
+}
+
+/// Nanoseconds for which the distance between the clocks is taken as known.
+const CLOCKS_AGREE: u64 = 10_000_000;
+
+thread_local! {
+    /// When the distance between the clocks was read, and the distance.
+    static DISTANCE: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+fn read(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes the time that it is given.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    (time.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.tv_nsec as u64)
+}
+
+impl Stamp {
+    /// The present. Of two clocks one is read, and now and then the other one.
+    pub(crate) fn now() -> Self {
+        let monotonic = read(libc::CLOCK_MONOTONIC);
+        let (at, mut distance) = DISTANCE.get();
+        if at == 0 || monotonic.wrapping_sub(at) > CLOCKS_AGREE {
+            distance = read(libc::CLOCK_REALTIME).wrapping_sub(monotonic);
+            DISTANCE.set((monotonic, distance));
+        }
+        Self {
+            wall: monotonic.wrapping_add(distance),
+            monotonic,
+        }
+    }
+}
