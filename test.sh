@@ -3,7 +3,7 @@
 # Installs what it needs where it is missing (Debian packages as root; everything else below target/).
 set -uo pipefail
 cd "$(dirname "$0")" || exit
-# The machine's own toolchain: rust-toolchain.toml is for those who have none of their own choice.
+# The machine's own toolchain: rust-toolchain.toml is for machines without a chosen one.
 if command -v rustup >/dev/null; then
     RUSTUP_TOOLCHAIN="${RUSTUP_TOOLCHAIN:-$(rustup default | cut -d ' ' -f 1)}"
     export RUSTUP_TOOLCHAIN

@@ -142,7 +142,7 @@ if [ -n "${CARGO_BUILD_TARGET:-}" ]; then
     if [ -n "$linker" ] && [ -z "${!variable:-}" ]; then export "$variable=$linker"; fi
 fi
 
-# Where it was built stays out of what is built. Flags of whoever calls come first.
+# Where it was built stays out of what is built. Flags of the caller come first.
 registry=${CARGO_HOME:-$HOME/.cargo}
 remaps=("--remap-path-prefix=$root=midge" "--remap-path-prefix=$registry=cargo"
     "--remap-path-prefix=$(rustc --print sysroot)=rust")
@@ -244,7 +244,7 @@ fill "$up" midge-config.cmake "$to/$libdir/cmake/midge"
 fill "$up" midge-config-version.cmake "$to/$libdir/cmake/midge"
 say "installed midge $version in $to"
 
-# What is still to be done by hand, on this machine; a package or another target is somebody else's.
+# What is still to be done by hand, on this machine; a package or another target needs none of it.
 [ -z "${DESTDIR:-}" ] && [ "$target" = "$host" ] || exit 0
 folder=$(cd "$to/$libdir" && pwd)
 PATH=$PATH:/sbin:/usr/sbin

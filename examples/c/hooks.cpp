@@ -1,4 +1,4 @@
-// A C++ host that decides: who may connect and who may publish where (answered later, from another
+// A C++ host that decides which clients may connect and where they may publish (answered later, from another
 // thread, as if a database had been asked), and what a message looks like on its way.
 //
 //   g++ -std=c++17 hooks.cpp $(pkg-config --cflags --libs midge) -pthread -o hooks && ./hooks

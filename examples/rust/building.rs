@@ -24,7 +24,7 @@ impl Sensor {
     fn connect(broker: &Broker, room: &'static str) -> Result<Self, Box<dyn Error>> {
         let mut options = MqttOptions::new(format!("sensor-{room}"), "127.0.0.1", broker.port());
 
-        // If the sensor is lost, everybody who looks at its availability is told.
+        // If the sensor is lost, every subscriber of its availability is told.
         let availability = format!("building/{room}/availability");
         options.set_last_will(LastWill::new(
             &availability,

@@ -545,7 +545,7 @@ static void readers_are_woken(void) {
   pthread_t thread;
   void *result;
   int32_t fd = -1;
-  OK(midge_queue_wake(q)); /* before somebody waits */
+  OK(midge_queue_wake(q)); /* before a thread waits */
   CHECK(pthread_create(&thread, NULL, read_one, &q) == 0 && pthread_join(thread, &result) == 0);
   CHECK((intptr_t)result == MIDGE_E_TIMEOUT);
   OK(midge_queue_fd(q, &fd));

@@ -263,7 +263,7 @@ MAIN = r"""
 static void in_a_child(struct set *set) {
   pid_t child = fork();
   if (child == 0) {
-    alarm(60); /* whoever hangs here has failed */
+    alarm(60); /* a call that hangs here has failed */
     int line = forked(*set);
     if (line != 0) printf("garbage.c:%d: in a forked child\n", line);
     fflush(stdout);

@@ -1,4 +1,4 @@
-/* What valgrind and the sanitizers must find: a message that nobody gives back, or a write behind the
+/* What valgrind and the sanitizers must find: a message that is never given back, or a write behind the
  * end of a block. */
 #include <midge.h>
 

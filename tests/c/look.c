@@ -209,7 +209,7 @@ static void receipts(void) {
   OK(midge_publish_receipt(b, &args, &r));
   OK(midge_receipt_state(r, &info));
   CHECK(info.matched == 0 && info.outcomes == 0 && info.acknowledged == 1);
-  OK(midge_receipt_wait(r, MIDGE_WAIT_FOREVER)); /* nobody is to acknowledge it */
+  OK(midge_receipt_wait(r, MIDGE_WAIT_FOREVER)); /* no receiver has to acknowledge it */
   OK(midge_receipt_free(r));
   CHECK(midge_receipt_wait(r, 0) == MIDGE_E_CLOSED && midge_receipt_free(r) == MIDGE_E_CLOSED);
 
@@ -274,7 +274,7 @@ static void receipts(void) {
   CHECK(outcome.outcome == MIDGE_OUTCOME_QUEUED);
   waiter.receipt = r;
   CHECK(pthread_create(&thread, NULL, wait_for, &waiter) == 0);
-  OK(midge_receipt_free(r)); /* whoever waits, or is about to, is told */
+  OK(midge_receipt_free(r)); /* threads that wait, or are about to, return */
   pthread_join(thread, NULL);
   CHECK(waiter.status == MIDGE_E_CLOSED);
   OK(midge_publish_receipt(b, &args, &r));
@@ -336,7 +336,7 @@ static midge_status on_acl(void *user, const midge_acl_request *request) {
     CHECK(midge_publish(judge->broker, "checked", "x", 1, 0, false) == MIDGE_E_DENIED);
     return refused;
   }
-  if (is(request->topic, "nothing")) return MIDGE_E_WOULD_BLOCK; /* which nobody has put off */
+  if (is(request->topic, "nothing")) return MIDGE_E_WOULD_BLOCK; /* which was never put off */
   if (is(request->topic, "spare")) {
     (void)midge_decision_defer(&d); /* and answered at once all the same */
     atomic_store(&judge->decision, d.id);
@@ -384,7 +384,7 @@ static void refusals_have_reasons(void) {
   midge_event event = MIDGE_EVENT_INIT;
   start_judge(&judge, "system");
   midge_queue q = queue_of(judge.broker, MIDGE_EV_REPLACED | MIDGE_EV_CONNECT);
-  CHECK(midge_refuse(MIDGE_RC_BANNED, NULL, NULL) == MIDGE_E_STATE); /* nobody asks */
+  CHECK(midge_refuse(MIDGE_RC_BANNED, NULL, NULL) == MIDGE_E_STATE); /* no question is open */
   int fd = dial5(judge.broker, "banned");
   CHECK(answers(fd, 0x20, 1, MIDGE_RC_BANNED, "until Monday"));
   close(fd);
@@ -501,7 +501,7 @@ static void answers_come_later(void) {
   CHECK(answers(fd, 0x40, 1, 9, NULL));
   CHECK(midge_decision_complete(asked(&judge), MIDGE_E_DENIED) == MIDGE_E_CLOSED);
 
-  CHECK(midge_decision_defer(&d) == MIDGE_E_STATE); /* nobody asks */
+  CHECK(midge_decision_defer(&d) == MIDGE_E_STATE); /* no question is open */
   OK(midge_publish(judge.broker, "later", "", 0, 0, false));
   CHECK(got(fd, "\x30\x08\x00\x05later\x00", 10));
   CHECK(judge.receive_status == MIDGE_E_STATE); /* that one must answer at once */
@@ -662,7 +662,7 @@ static void ends_have_numbers(void) {
   OK(midge_queue_free(q));
 }
 
-/* ---- numbers of connections and sessions, who was refused ---------------------------------------- */
+/* ---- numbers of connections and sessions, refusals ----------------------------------------------- */
 
 static void takes(midge_queue q, midge_event *event, uint32_t type) {
   midge_event_clear(event);
@@ -700,7 +700,7 @@ static void events_tell_connections_apart(void) {
   CHECK(event.code == 1 && event.connection > connection && event.session == session);
   connection = event.connection;
 
-  /* What a client publishes is its own, what it gets is for it; what the host publishes is nobody's. */
+  /* A client's publish names the client, a delivery its receiver; a publish of the host names no client. */
   publish1(resumed, "dose");
   uint32_t kinds = 0;
   while (kinds != (MIDGE_EV_PUBLISH | MIDGE_EV_DELIVER)) { /* in either order */
@@ -737,7 +737,7 @@ static void events_tell_connections_apart(void) {
   OK(midge_queue_free(q));
 }
 
-/* Who was refused, and what was said to it; who connected. */
+/* Refused clients with the answer they got; connected clients. */
 static void events_say_who_was_refused(void) {
   static const char banned[] = "\x10\x1a\0\4MQTT\5\x82\0\0\0\0\6banned\0\5nurse";
   static const char pump[] = "\x10\x18\0\4MQTT\5\x82\0\0\0\0\4pump\0\5nurse";

@@ -167,7 +167,7 @@ natives() {
     local said
     said=$(cd "$root" && touch bindings/c/src/lib.rs && cargo rustc -q -p midge-c --lib -- --print native-static-libs 2>&1 |
         sed -n 's/^note: native-static-libs: //p' | tail -1)
-    # The unwinder is the business of whoever links: -lgcc_s, or -lgcc_eh for -static.
+    # The program that links brings the unwinder: -lgcc_s, or -lgcc_eh for -static.
     said=${said//-lgcc_s /}
     [ -n "$said" ] && [ "$said" = "$(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")" ] &&
         grep -qF -- "${said// /;}" "$lib/cmake/midge/midge-config.cmake"

@@ -111,7 +111,7 @@ static void *wakes(void *user) {
   return NULL;
 }
 
-/* A wake-up that a free overtakes finds nothing: no descriptor of somebody else is written to. */
+/* A wake-up that a free overtakes finds nothing: no foreign descriptor is written to. */
 static void freed_while_woken(void) {
   midge_broker b = start();
   for (int n = 0; n < 300; n++) {

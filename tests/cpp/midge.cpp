@@ -357,7 +357,7 @@ static void hooks_decide() {
   std::thread([decision = next_decision()]() mutable {
     CHECK(decision.allow() && !decision && !decision.allow());
   }).join();
-  CHECK(client.puback() == 0x10); // nobody has subscribed
+  CHECK(client.puback() == 0x10); // there is no subscriber
   client.publish("later");
   CHECK(next_decision().refuse({midge::reason_code::quota_exceeded, "tomorrow"}));
   CHECK(client.puback(&why) == 0x97 && why == "tomorrow");

@@ -9,7 +9,7 @@ START = """
 import atexit, gc, os, signal, sys, threading, weakref
 import midge
 
-# Whoever starts the tests may ignore it.
+# The parent of the tests may ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def connect(broker):

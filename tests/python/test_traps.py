@@ -164,7 +164,7 @@ WAITS = [
 def test_ctrl_c_ends_a_wait(wait):
     program = f"""
 import asyncio, midge, os, signal, threading
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests may ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the parent of the tests may ignore it
 broker = midge.Broker().start()
 sock = broker.socket()
 sock.sendall(b"\\x10\\x0d\\x00\\x04MQTT\\x04\\x02\\x00\\x00\\x00\\x01s\\x82\\x06\\x00\\x01\\x00\\x01u\\x01")

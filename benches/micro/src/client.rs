@@ -11,7 +11,7 @@ use midge_core::{Connection, Hub, Link, Notify, Outbox, Tick};
 
 const NOW: Tick = Tick(1);
 
-/// Nobody waits: the paths take the output themselves.
+/// No notification: the paths take the output themselves.
 struct Quiet;
 
 impl Notify for Quiet {

@@ -25,7 +25,7 @@ const KEEP_ALIVE: u16 = 60;
 pub(crate) const HOST: &str = "127.0.0.1";
 pub(crate) const PORT: u16 = 1883;
 
-/// Where and as who to connect.
+/// Address and credentials of a connection.
 #[derive(Args)]
 pub(crate) struct Target {
     /// Where the broker is: mqtt://host:port or unix:///path. Without this, --host and --port the

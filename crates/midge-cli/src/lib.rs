@@ -102,8 +102,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let command = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli.command,
         Err(error) => {
-            // Help goes to the standard output, mistakes to the standard error output; there is
-            // nobody to tell when that is closed.
+            // Help goes to the standard output, mistakes to the standard error output; if that is
+            // closed, only the status tells.
             let _ = error.print();
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }

@@ -159,7 +159,7 @@ impl Serve {
     }
 }
 
-/// Prints the address on a thread of its own: a standard output that nobody reads must not hold up the
+/// Prints the address on a thread of its own: a standard output without a reader must not hold up the
 /// end. That thread is not waited for.
 fn print_url(url: String) {
     thread::spawn(move || {

@@ -141,7 +141,7 @@ fn a_unix_socket_and_a_url_without_port_will_do() {
     assert_eq!(status, 0);
     std::fs::remove_dir_all(&directory).unwrap();
     for url in ["mqtt://[::1]/", "mqtt://127.0.0.1"] {
-        // Nobody is there or somebody answers: it has been understood.
+        // Refused or answered: the address has been understood.
         let ran = output(&["sub", "--url", url, "-t", "t", "-W", "0"]);
         assert!(!stderr(&ran).contains("invalid"), "{}", stderr(&ran));
     }

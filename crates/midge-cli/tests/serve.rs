@@ -222,7 +222,7 @@ fn outputs_that_are_closed_are_no_panic() {
         (Some(141), String::new())
     );
 
-    // What went wrong is in the status, if nobody wants to read it.
+    // The status tells of the failure even if the text has no reader.
     let failed = midge()
         .args(["serve", "--listen", "nowhere"])
         .stderr(closed())

@@ -37,7 +37,7 @@ pub fn decode_within<'a>(
 
 impl RawPacket<'_> {
     /// What is wrong with the first byte of a packet, whatever follows it: a type that `sender` never
-    /// sends on a connection of this version, flags that the type never has. Whoever finds a packet
+    /// sends on a connection of this version, flags that the type never has. A caller that finds a packet
     /// incomplete need not wait for the rest of such a one. The flags of a CONNECT depend on the
     /// version that stands behind them.
     pub fn first_byte_fault(header: u8, version: Version, sender: Side) -> Option<DecodeError> {

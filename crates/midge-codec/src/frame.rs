@@ -77,7 +77,7 @@ impl<'a> RawPacket<'a> {
 ///
 /// `max` is the length of the longest packet that is taken, fixed header included. A longer one is
 /// refused as soon as its length is there (MQTT-3.2.2-15), and so is an ill-formed length
-/// (MQTT-1.5.5-1): nobody waits for the body of a packet that will not be read.
+/// (MQTT-1.5.5-1): the body of a packet that will not be read must not be waited for.
 #[inline]
 pub fn split(bytes: &[u8], max: u32) -> Result<Option<RawPacket<'_>>, DecodeError> {
     let Some((&header, tail)) = bytes.split_first() else {

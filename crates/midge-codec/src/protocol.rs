@@ -46,7 +46,7 @@ impl QoS {
     }
 }
 
-/// Who sent some bytes.
+/// The sender of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The client: a server decodes.

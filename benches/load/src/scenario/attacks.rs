@@ -79,7 +79,7 @@ pub(super) fn prepare(
             }
             reads = false;
         }
-        // Every message of anybody is one for each of very many groups.
+        // Every message is one for each of very many groups.
         "groups" => {
             bytes = numbers(args.count("count", 100_000)?, &|n| format!("$share/n{n}/#"));
             reads = false;

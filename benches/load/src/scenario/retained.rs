@@ -69,7 +69,7 @@ fn add_publisher(
     let p = &mut e.publishers[at];
     p.limit = n;
 
-    // Nobody receives them yet, so only the acknowledgements bound what is under way.
+    // There are no receivers yet, so only the acknowledgements bound what is under way.
     p.window = u64::MAX / 2;
     p.ack_window = receive_maximum.min(args.int("window", 500)?);
     Ok(())

@@ -186,7 +186,7 @@ fn add_publishers(
 }
 
 /// Closes all subscribers while one pair exchanges 1,000 messages per second: the longest latency
-/// is the longest pause of everybody else.
+/// is the longest pause of all other clients.
 fn teardown(
     target: &Target,
     e: &mut Engine,

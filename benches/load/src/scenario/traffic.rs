@@ -6,7 +6,7 @@ use crate::engine::{Message, Role, TopicGen};
 use crate::error::Result;
 use crate::json::Json;
 
-/// Who sends to whom.
+/// Senders and their receivers.
 struct Shape {
     pubs: usize,
     subs: usize,

@@ -91,7 +91,7 @@ impl Server {
         }
     }
 
-    /// Waits for its end with nobody reading its log, which is read then.
+    /// Waits for its end without reading its log, and reads the log then.
     pub fn end(mut self) -> (i32, String) {
         let status = self.child.wait().unwrap();
         let mut log = String::new();

@@ -141,7 +141,7 @@ pub const CARRIERS: [&str; 9] = [
 #[derive(Clone, Copy, Debug)]
 pub struct Reason {
     pub code: u8,
-    /// For each carrier: `C` sent by clients, `S` by servers, `-` by nobody.
+    /// For each carrier: `C` sent by clients, `S` by servers, `-` by neither.
     pub carriers: &'static str,
 }
 

@@ -32,8 +32,8 @@ impl Fates {
         }
     }
 
-    /// What does not add up, if anything: `adds_up` says whether retained messages, which nobody
-    /// published to whom they go, are left out.
+    /// The first sum that does not add up, if any. `adds_up` leaves out retained messages, which have no
+    /// publish of their own for each receiver.
     pub(super) fn fault(&self, stats: &Stats, adds_up: bool) -> Option<String> {
         for (reason, count) in stats.dropped() {
             let told = self.dropped.iter().find(|(known, _)| *known == reason);

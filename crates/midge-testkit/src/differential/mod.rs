@@ -22,9 +22,9 @@ use world::World;
 /// A way through the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Nobody looks at messages: they may leave in runs, and as they came.
+    /// No observer: messages may leave in runs, and as they came.
     Short,
-    /// The messages of each client are counted, against a rate that nobody reaches: step by step.
+    /// The messages of each client are counted, against a rate out of reach: step by step.
     Counted,
     /// An observer wants to see each message published and delivered: step by step.
     Watched,

@@ -10,10 +10,10 @@ use crate::build::{Connect, ack, ack_code};
 use crate::packet::{Kind, Packet};
 use crate::parse::parse;
 
-/// Whoever drives a script looks by itself.
-struct Nobody;
+/// No notification: the driver of a script polls its peers.
+struct Unnotified;
 
-impl Notify for Nobody {
+impl Notify for Unnotified {
     fn notify(&self) {}
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn open(hub: &Arc<Hub>, now: Tick) -> Option<Self> {
-        let link = hub.accept("peer".into(), "script".into(), Arc::new(Nobody), now)?;
+        let link = hub.accept("peer".into(), "script".into(), Arc::new(Unnotified), now)?;
         Some(Self {
             connection: Connection::new(hub.clone(), link.clone()),
             hub: hub.clone(),

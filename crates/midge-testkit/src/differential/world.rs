@@ -301,7 +301,7 @@ impl World {
         self.trace.fact(format!("{sessions:?}"));
     }
 
-    /// Everybody reads what there is; then the sums.
+    /// Every client reads what there is; then come the sums.
     pub(super) fn end(mut self) -> Trace {
         if !self.trace.is_cut {
             for number in 0..PEERS {
@@ -351,7 +351,7 @@ fn tell(event: &Event) -> (String, String) {
     };
 
     let what = match event {
-        // The number of a message depends on who keeps it.
+        // The number of a message depends on which receivers keep it.
         Event::Acknowledged { message, .. } | Event::RetainedExpired { message, .. } => {
             let payload = message.payload();
             let start = &payload[..payload.len().min(8)];

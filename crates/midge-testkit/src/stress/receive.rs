@@ -42,8 +42,8 @@ impl Peer {
         }
     }
 
-    /// Has everything read that this client sent, and reads everything that was on its way to it. With
-    /// `asks` also what nobody has notified of yet, because that thread is not done.
+    /// Makes the broker read all that this client sent, and reads all that was on its way to it. With
+    /// `asks` also output whose notification is still owed by another thread.
     pub(super) fn sync(&mut self, world: &World, asks: bool) -> bool {
         let mut any = false;
         let mut asks = asks;

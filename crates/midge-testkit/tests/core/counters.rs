@@ -149,7 +149,7 @@ fn packets_and_payloads_received() {
     client.say(ack(Kind::Pubrel, 1));
     assert_eq!(received(), (11, 6, 19));
 
-    // The host's count as messages, not as packets; whoever gets them.
+    // The host's count as messages, not as packets, whatever their receivers.
     for _ in 0..3 {
         host(&hub, "t", "1234", QoS::AtLeastOnce);
     }

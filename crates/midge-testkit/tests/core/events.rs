@@ -147,7 +147,7 @@ fn every_event_says_which_connection_and_session_it_concerns() {
     assert_eq!(client.link.number(), 1);
 }
 
-/// Refuses everybody.
+/// Refuses every client.
 struct Refusing;
 
 impl Hooks for Refusing {
@@ -229,7 +229,7 @@ fn a_refusal_says_whom_it_concerns_and_why() {
         assert_eq!(refusal(&events), (client_id, user, text, reason));
     }
 
-    // Nothing is known of who has not said anything.
+    // Nothing is known of a client that has not sent anything.
     let client = Client::accept(&hub);
     client.close();
     let lost = DisconnectReason::ConnectionLost;

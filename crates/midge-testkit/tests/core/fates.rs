@@ -46,7 +46,7 @@ fn what_is_too_large_for_one_member_goes_to_another_and_is_no_drop() {
         assert_eq!(stats.dropped_total(), 0);
         assert_eq!((stats.queued_messages, stats.queued_bytes), (0, 0));
 
-        // Nobody takes it: one drop.
+        // No member takes it: one drop.
         other.close();
         assert!(hub.clear_session("other", START));
         publisher.say(Publish::new("t", vec![b'x'; 100]).qos(1, 2).bytes());

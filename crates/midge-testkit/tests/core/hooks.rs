@@ -181,7 +181,7 @@ fn nothing_comes_after_unsuback_although_hooks_were_asked_before() {
     let mut second = hooks.second.lock().unwrap().take().unwrap();
     assert_eq!(second.told(), 0, "a notice of what is not for it");
     assert!(second.read().is_empty());
-    // Nobody is asked twice about one message.
+    // No receiver is asked about twice for one message.
     let mut asked = hooks.asked.lock().unwrap().clone();
     let all = asked.len();
     asked.sort();

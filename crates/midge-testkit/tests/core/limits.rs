@@ -92,7 +92,7 @@ impl Filled {
                 }
             }
             Way::Run => {
-                // Nobody keeps these.
+                // No receiver keeps these.
                 self.publisher.say(run(b"", 0, 0..3));
                 if let Some(client) = &mut self.client {
                     client.read();

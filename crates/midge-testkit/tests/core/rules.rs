@@ -66,7 +66,7 @@ fn a_message_that_waits_for_many_is_held_once() {
 /// Covers: v5:MQTT-2.1.3-1, v3:MQTT-2.2.2-2
 #[test]
 fn a_first_byte_that_cannot_be_right_ends_the_connection_at_once() {
-    // A packet type that nobody has or that servers have, a second CONNECT, flags that are not its own.
+    // A packet type that does not exist or that only servers send, a second CONNECT, flags that are not its own.
     let wrong = [
         0x00, 0x0F, 0x10, 0x20, 0x36, 0x38, 0x41, 0x60, 0x80, 0x90, 0xA1, 0xB0, 0xC4, 0xD0, 0xE2,
         0xF1,

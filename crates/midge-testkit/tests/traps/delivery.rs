@@ -189,7 +189,7 @@ fn a_session_does_not_outlive_its_expiry() {
     server.pass_ms(29_999);
     assert_eq!(server.sessions().len(), 2);
     server.pass_ms(2);
-    // It is gone without anybody asking, with what it held.
+    // It is gone without a request, with what it held.
     assert_eq!(server.sessions().len(), 1);
     assert!(server.subscriptions(None).is_empty());
     assert_eq!(server.stats().queued_messages, 0);

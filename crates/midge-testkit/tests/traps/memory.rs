@@ -257,7 +257,7 @@ fn incomplete_packets_before_connect_count_too() {
         })
         .collect();
 
-    // Whoever is the largest then: two at least.
+    // The largest at each moment: two at least.
     let mut closed = 0;
     while closed < 2 {
         bystander.barrier();

@@ -180,7 +180,7 @@ fn session_expiry_follows_the_version_of_the_last_connection() {
     server.pass(11);
     server.begin(&short).disconnect();
 
-    // and one without expiry with its connection, whoever began it.
+    // and one without expiry with its connection, whichever version began it.
     server.resume(&kept(4, "client")).disconnect();
     server.resume(&Connect::v5("client")).disconnect();
     server.begin(&kept(4, "client")).disconnect();

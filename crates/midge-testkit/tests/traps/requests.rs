@@ -224,7 +224,7 @@ fn a_leading_wildcard_does_not_show_dollar_topics() {
         server.pass(5);
         client.subscribe("#", 1);
         client.expect_nothing();
-        // They are there for those who ask by name.
+        // They are there for requests by name.
         client.subscribe("$SYS/#", 0);
         assert!(!client.drain().is_empty());
     }
@@ -238,7 +238,7 @@ fn puback_says_when_nobody_subscribes() {
     for qos in 1..3 {
         assert_eq!(publisher.deliver(&Publish::new("t", "p").qos(qos, 0)), 0x10);
     }
-    // Who is not connected is somebody, and who has only another topic is not.
+    // An offline subscriber counts, a subscriber of another topic does not.
     let mut subscriber = server.connect(&kept(4, "client"));
     subscriber.request(&Subscribe::new(0).filter("t", 1).filter("u/+", 1));
     subscriber.disconnect();

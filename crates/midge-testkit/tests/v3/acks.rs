@@ -20,7 +20,7 @@ fn mqtt311_3_3_4_1_each_qos_has_its_answer() {
     client.expect_ack(Kind::Pubcomp, 0xffff);
     client.expect_nothing();
 
-    // Byte by byte: acknowledgements of 3.1.1 have two bytes, whoever listens.
+    // Byte by byte: acknowledgements of 3.1.1 have two bytes.
     client.send(Publish::new("t", "1").qos(1, 7).bytes_for(4));
     client.send(Publish::new("t", "2").qos(2, 8).bytes_for(4));
     client.send(ack(Kind::Pubrel, 8));

@@ -216,7 +216,7 @@ fn mqtt311_3_1_2_22_no_password_without_user_name() {
     assert!(server.sessions().is_empty());
 }
 
-/// Notes who connects, and refuses some of them.
+/// Notes each CONNECT, and refuses some of them.
 #[derive(Default)]
 struct Gate(Mutex<Vec<String>>);
 

@@ -327,7 +327,7 @@ fn v31_18_a_bridge_gets_nothing_of_its_own_and_the_retain_flag_as_published() {
             assert_eq!(message.retain, retain);
             bridge.acknowledge(&message);
         }
-        // What goes to a group is for whoever of it gets it.
+        // A message to a group is for any member of it.
         bridge.unsubscribe(&["#"]);
         bridge.subscribe("$share/group/t", 0);
         bridge.publish("t", "shared", 0);

@@ -172,7 +172,7 @@ fn mqtt311_3_3_5_1_overlapping_filters_deliver_with_the_highest_qos() {
     }
 }
 
-/// Keeps everybody from topics below "denied".
+/// Denies all topics below "denied".
 struct Rules;
 
 impl Hooks for Rules {

@@ -15,7 +15,7 @@ fn text(bytes: Option<&[u8]>) -> String {
     String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
 }
 
-/// Lets those in who know the password, and keeps everybody from topics below "denied".
+/// Accepts clients with the password, and denies all topics below "denied".
 #[derive(Default)]
 struct Rules {
     seen: Mutex<Vec<String>>,

@@ -412,7 +412,7 @@ fn a_session_belongs_to_the_user_that_made_it() {
             client.subscribe("t", 1);
             for other in users.into_iter().filter(|user| *user != owner) {
                 for clean in [false, true] {
-                    // Nobody else takes over its connection.
+                    // No other user takes over its connection.
                     let (mut refused, connack) = server.answer(&connect(version, clean, other));
                     assert_eq!(connack.code, code, "{other:?} for {owner:?}");
                     refused.expect_closed();
@@ -423,7 +423,7 @@ fn a_session_belongs_to_the_user_that_made_it() {
             client.cut();
             for other in users.into_iter().filter(|user| *user != owner) {
                 for clean in [false, true] {
-                    // Nobody else resumes or clears it.
+                    // No other user resumes or clears it.
                     let (_, connack) = server.answer(&connect(version, clean, other));
                     assert_eq!(connack.code, code, "{other:?} for {owner:?}");
                 }
@@ -442,7 +442,7 @@ fn a_session_belongs_to_the_user_that_made_it() {
                 .find(|session| &*session.client_id == "client");
             assert_eq!(known.and_then(|session| session.username.as_deref()), owner);
 
-            // Its owner ends it; then it is anybody's.
+            // Its owner ends it; from then on any user may have it.
             client.cut();
             server.begin(&connect(version, true, owner)).disconnect();
             server.clear_session("client");

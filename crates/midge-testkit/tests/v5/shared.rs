@@ -269,7 +269,7 @@ fn nn5_103_connected_members_come_first() {
 
     online.disconnect();
 
-    // With nobody connected the messages wait with some member.
+    // Without a connected member the messages wait with one of them.
     for number in 0..6u8 {
         publisher.publish("t", [number], 1);
     }

@@ -132,7 +132,7 @@ fn nn5_091_exchanges_are_finished_after_a_restart() {
     client.send(ack(Kind::Pubrel, 30));
     assert_eq!(client.expect_ack(Kind::Pubcomp, 30).code, 0);
     watcher.expect_nothing();
-    // What nobody knows is answered all the same.
+    // Unknown identifiers are answered all the same.
     client.send(ack(Kind::Pubrel, 31));
     assert_eq!(client.expect_ack(Kind::Pubcomp, 31).code, 0x92);
     client.send(ack(Kind::Pubrec, 32));

@@ -200,7 +200,7 @@ fn mqtt_3_1_3_9_coming_back_within_the_delay_keeps_the_will_unsent() {
     server.pass(100);
     watcher.expect_nothing();
 
-    // One who comes back without a will has none.
+    // A client that comes back without a will has none.
     mortal(&server, 3, 60).cut();
     server.resume(&Connect::v5("mortal").expiry(60)).cut();
     server.pass(1000);
