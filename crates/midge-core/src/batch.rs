@@ -8,12 +8,11 @@ use midge_codec::{ReasonCode, ReasonPacket, Version};
 
 use crate::event::{Event, EventMask, Whom};
 use crate::hub::{After, Shared};
-use crate::link::Link;
 use crate::message::{Hold, SharedMessage, Tracker};
 use crate::observer::Observer;
 use crate::reason::{DisconnectReason, DropReason};
 use crate::router::Target;
-use crate::session::{Attached, Delivery, RetainedCursor, Session};
+use crate::session::{Attached, Delivery, Link, RetainedCursor, Session};
 use crate::stats::Local;
 use crate::time::Tick;
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use crate::sync::{Mutex, RwLock};
 use midge_codec::{QoS, ReasonCode, ReasonPacket, Version};
 
-use crate::link::Link;
 use crate::message::SharedMessage;
 use crate::queue::Queue;
 use crate::reason::{DisconnectReason, DropReason};
-use crate::session::Session;
+use crate::session::{Link, Session};
 use crate::time::Tick;
 
 /// What happened, as seen by an observer.

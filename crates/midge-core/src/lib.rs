@@ -20,7 +20,6 @@ pub mod exploration;
 mod guard;
 mod hooks;
 mod hub;
-mod link;
 mod message;
 mod notify;
 mod observer;
@@ -60,7 +59,6 @@ pub use hub::{
     ClientView, Handover, Hub, ObserverHandle, PublishError, SendError, SessionView,
     SubscriptionView,
 };
-pub use link::Link;
 pub use message::{
     Acknowledged, Message, MessageRef, Origin, Outcome, OwnedMessage, Receipt, SharedMessage,
     Tracker,
@@ -70,6 +68,7 @@ pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
 pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, Recv, RecvError, Waiting};
 pub use reason::{DisconnectReason, DropReason};
+pub use session::Link;
 pub use stats::{MemoryStats, Stats};
 pub use store::{
     MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use crate::sync::Mutex;
 use midge_codec::QoS;
 
-use crate::link::Link;
 use crate::message::{OwnedMessage, SharedMessage};
+use crate::session::Link;
 use crate::subscription::SubRecord;
 use crate::time::Tick;
 

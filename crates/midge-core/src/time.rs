@@ -8,9 +8,8 @@ use std::time::Duration;
 use crate::sync::Mutex;
 
 use crate::hooks::Deferred;
-use crate::link::Link;
 use crate::message::SharedMessage;
-use crate::session::Session;
+use crate::session::{Link, Session};
 
 /// Milliseconds since the broker started, by the clock of whoever drives the hub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,11 +8,10 @@ use super::Hub;
 use crate::budget::{Charge, Part};
 use crate::client::ClientInfo;
 use crate::hooks::Refusal;
-use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
 use crate::router::{Router, subscription_bytes};
-use crate::session::{Attached, Session, Sessions, Will};
+use crate::session::{Attached, Link, Session, Sessions, Will};
 use crate::store::StoredWill;
 use crate::time::Tick;
 

@@ -10,10 +10,9 @@ use crate::batch::Batch;
 use crate::client::ClientInfo;
 use crate::event::{Event, EventMask};
 use crate::hooks::{HookSet, Refusal};
-use crate::link::Link;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
-use crate::session::{Attached, AttachedSettings, Session, Sessions, State, Will};
+use crate::session::{Attached, AttachedSettings, Link, Session, Sessions, State, Will};
 use crate::store::{Op, StoredWill};
 use crate::time::Due;
 

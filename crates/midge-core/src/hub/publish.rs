@@ -11,10 +11,9 @@ use crate::batch::Batch;
 use crate::event::{Event, EventMask, Whom};
 use crate::guard::Hook;
 use crate::hooks::{HookSet, Interception, Refusal};
-use crate::link::Link;
 use crate::message::{MessageRef, Origin, OwnedMessage, Receipt};
 use crate::reason::DropReason;
-use crate::session::{Offering, Received, Session};
+use crate::session::{Link, Offering, Received, Session};
 use crate::store::Op;
 use crate::time::{Due, Tick};
 

@@ -12,10 +12,10 @@ use crate::batch::Batch;
 use crate::config::Config;
 use crate::event::EventMask;
 use crate::hooks::HookSet;
-use crate::link::Link;
 use crate::message::MessageRef;
 use crate::reason::DropReason;
 use crate::router::Router;
+use crate::session::Link;
 
 /// Why a client's message is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,11 +18,10 @@ use super::passage::{Kept, Passage};
 use super::publish::{ClientPublisher, Publisher};
 use super::routes::{Route, RouteCache};
 use crate::batch::Batch;
-use crate::link::Link;
 use crate::message::{Origin, SMALL_MESSAGE, SharedMessage};
 use crate::observer::Observers;
 use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
-use crate::session::Session;
+use crate::session::{Link, Session};
 
 /// From this size on several receivers share the bytes of a run: copies would leave the cache before
 /// they are written.

@@ -9,9 +9,8 @@ use super::{After, Hub};
 use crate::batch::{Batch, Detour};
 use crate::guard::Hook;
 use crate::hooks::{HookSet, Hooks};
-use crate::link::Link;
 use crate::reason::DropReason;
-use crate::session::{Delivery, Session};
+use crate::session::{Delivery, Link, Session};
 use crate::time::Tick;
 
 /// A batch that is finished when it goes out of scope, also on an early return and when a panic

@@ -10,9 +10,9 @@ use crate::batch::Batch;
 use crate::budget::{Budget, Charge, Part};
 use crate::client::ClientInfo;
 use crate::hub::Shared;
-use crate::link::Link;
 use crate::message::SHARE_FROM;
 use crate::outbox::Outbox;
+use crate::session::Link;
 
 /// Above this many bytes in the outbox queued messages stay in the queue until it drains.
 pub(crate) const OUTBOX_HIGH: usize = 64 * 1024;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::sync::{Mutex, OnceLock};
 
+use super::Session;
 use crate::client::ClientInfo;
 use crate::notify::Notify;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
-use crate::session::Session;
 use crate::time::{Tick, TimerKey};
 
 /// See `Link::held`.
