@@ -11,7 +11,6 @@ mod life;
 mod offer;
 mod order;
 mod output;
-mod packets;
 mod passage;
 mod publish;
 mod recover;
@@ -19,6 +18,7 @@ mod routes;
 mod rules;
 mod run;
 mod subscribe;
+mod sys;
 mod teardown;
 mod timers;
 mod work;
@@ -38,7 +38,7 @@ pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;
 #[cfg(shuttle)]
 pub(crate) use order::Turn;
-pub(crate) use packets::Run;
+
 pub(crate) use publish::{ClientPublisher, Publisher, Unpublished};
 pub(crate) use routes::RouteCache;
 pub(crate) use rules::{Consequence, ShortWays};

@@ -13,13 +13,14 @@ use bytes::Bytes;
 use midge_codec::{QoS, Version};
 
 use super::Hub;
-use super::packets::{Any, Piece, Run, Short};
+
 use super::passage::{Kept, Passage};
 use super::publish::{ClientPublisher, Publisher};
 use super::routes::{Route, RouteCache};
 use crate::batch::Batch;
 use crate::message::{Origin, SMALL_MESSAGE, SharedMessage};
 use crate::observer::Observers;
+use crate::publish_run::{Any, Piece, Run, Short};
 use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
 use crate::session::{Link, Session};
 

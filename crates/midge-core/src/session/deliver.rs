@@ -10,8 +10,9 @@ use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscrip
 use crate::batch::Batch;
 use crate::config::{Config, Overflow};
 use crate::event::{Event, EventMask, Whom};
-use crate::hub::{Run, Shared};
+use crate::hub::Shared;
 use crate::message::{MessageRef, Outcome, SMALL_MESSAGE, SharedMessage};
+use crate::publish_run::Run;
 use crate::reason::{DisconnectReason, DropReason};
 use crate::session::attached::OUTBOX_HIGH;
 use crate::store::{Op, StoredDelivery};

@@ -1,6 +1,6 @@
 //! The packets of a run: PUBLISH packets of one QoS and topic, one behind the other, which have the same
-//! bytes on the way in and on the way out, but for their packet identifiers. Parsing only: what becomes of
-//! a run is in `run`.
+//! bytes on the way in and on the way out, but for their packet identifiers. Parsing only: `hub/run`
+//! forwards them.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ pub(crate) struct Run<'a> {
     pub(crate) payloads: u64,
     pub(crate) qos: QoS,
     /// The buffer it was read into.
-    pub(super) backing: Option<&'a Bytes>,
+    pub(crate) backing: Option<&'a Bytes>,
     version: Version,
-    pub(super) topic: &'a Arc<str>,
+    pub(crate) topic: &'a Arc<str>,
 }
 
 /// One packet of a run.
@@ -37,13 +37,13 @@ pub(crate) struct Piece<'a> {
 }
 
 /// Which packets could be part of a run.
-pub(super) trait Lengths {
+pub(crate) trait Lengths {
     /// The packet at the start of `bytes`, if it could be part of a run.
     fn piece<'a>(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Piece<'a>>;
 }
 
 /// Packets below 16 KiB.
-pub(super) struct Short;
+pub(crate) struct Short;
 
 impl Lengths for Short {
     #[inline(always)]
@@ -62,7 +62,7 @@ impl Lengths for Short {
 }
 
 /// Packets below 2 MiB.
-pub(super) struct Any;
+pub(crate) struct Any;
 
 impl Lengths for Any {
     #[inline(always)]
@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
     /// The run at the start of `input`, of packets that are not longer than `longest` and that `take`
     /// takes.
     #[inline(always)]
-    pub(super) fn new<L: Lengths>(
+    pub(crate) fn new<L: Lengths>(
         input: &'a [u8],
         version: Version,
         topic: &'a Arc<str>,
@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
     }
 
     /// Its packets, of any run.
-    pub(super) fn pieces_of_any_length(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
+    pub(crate) fn pieces_of_any_length(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
         self.parsed::<Any>()
     }
 
@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
     }
 
     /// A run of one packet.
-    pub(super) fn of(&self, piece: &Piece<'a>) -> Self {
+    pub(crate) fn of(&self, piece: &Piece<'a>) -> Self {
         Self {
             bytes: piece.bytes,
             packets: 1,
@@ -228,12 +228,12 @@ impl<'a> Run<'a> {
 
     /// Its part of the buffer it was read into, if it fills half of that: whoever has to wait with it
     /// keeps all of the buffer.
-    pub(super) fn shared(&self) -> Option<Bytes> {
+    pub(crate) fn shared(&self) -> Option<Bytes> {
         let backing = self.backing?;
         (self.bytes.len() >= backing.len() / 2).then(|| backing.slice_ref(self.bytes))
     }
 
-    pub(super) fn message(&self, piece: &Piece<'a>) -> MessageRef<'a> {
+    pub(crate) fn message(&self, piece: &Piece<'a>) -> MessageRef<'a> {
         MessageRef {
             topic: self.topic,
             payload: piece.payload,

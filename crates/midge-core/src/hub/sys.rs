@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::{Hub, Publisher};
 use crate::batch::Batch;
-use crate::hub::{Hub, Publisher};
 use crate::message::{Origin, OwnedMessage};
 use crate::stats::Stats;
 use crate::time::{Due, Tick};
