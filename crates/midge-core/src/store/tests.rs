@@ -2,6 +2,7 @@ use midge_codec::SubscriptionOptions;
 
 use super::*;
 use crate::message::Origin;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 fn name(client_id: &str) -> Arc<str> {
     client_id.into()

@@ -1,0 +1,255 @@
+//! A store in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Op, Position, Recovered, RecoveredSession, Store, StoredDelivery};
+use crate::message::SharedMessage;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::time::Tick;
+
+/// A store in memory: sessions and retained messages outlive the broker, not the process. The
+/// broker that starts next with the same store goes on where the last one stopped.
+#[derive(Default)]
+pub struct MemoryStore {
+    inner: Mutex<MemoryInner>,
+    manual: bool,
+    committed: AtomicU64,
+    notify: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+}
+
+#[derive(Default)]
+struct MemoryInner {
+    sessions: HashMap<Arc<str>, MemorySession>,
+    retained: HashMap<Box<str>, SharedMessage>,
+    last_message_id: u64,
+    position: Position,
+    at: Tick,
+}
+
+#[derive(Default)]
+struct MemorySession {
+    session: RecoveredSession,
+    deliveries: BTreeMap<u64, StoredDelivery>,
+    order: u64,
+    ids: HashMap<u64, Vec<u64>>,
+}
+
+impl MemoryStore {
+    /// An empty store that commits each batch at once.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// An empty store that commits only when [`MemoryStore::commit`] is called: for tests of what
+    /// waits for a slow disk.
+    pub fn manual() -> Arc<Self> {
+        Arc::new(Self {
+            manual: true,
+            ..Self::default()
+        })
+    }
+
+    /// Commits everything that was applied.
+    pub fn commit(&self) {
+        let position = self.inner.lock().position;
+        self.committed.store(position, Ordering::Release);
+        let notify = self.notify.lock().clone();
+        if let Some(notify) = notify {
+            notify();
+        }
+    }
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let committed = self.committed();
+        f.debug_struct("MemoryStore")
+            .field("committed", &committed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MemoryInner {
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Session {
+                client_id,
+                username,
+                expiry_s,
+                will,
+            } => {
+                let session = &mut self.sessions.entry(client_id).or_default().session;
+                session.username = username;
+                session.expiry_s = expiry_s;
+                session.will = will;
+            }
+            Op::SessionEnded { client_id } => {
+                self.sessions.remove(&client_id);
+            }
+            Op::Retained { message } => {
+                self.last_message_id = self.last_message_id.max(message.id());
+                self.retained.insert(message.topic().into(), message);
+            }
+            Op::RetainedRemoved { topic } => {
+                self.retained.remove(&*topic);
+            }
+            Op::Subscribed {
+                client_id,
+                subscription,
+            } => {
+                if let Some(known) = self.sessions.get_mut(&client_id) {
+                    let list = &mut known.session.subscriptions;
+                    list.retain(|other| other.filter != subscription.filter);
+                    list.push(subscription);
+                }
+            }
+            Op::Unsubscribed { client_id, filter } => {
+                if let Some(known) = self.sessions.get_mut(&client_id) {
+                    known
+                        .session
+                        .subscriptions
+                        .retain(|other| other.filter != filter);
+                }
+            }
+            Op::Opened {
+                client_id,
+                packet_id,
+            } => {
+                if let Some(known) = self.sessions.get_mut(&client_id) {
+                    known.session.open.push(packet_id);
+                }
+            }
+            Op::Closed {
+                client_id,
+                packet_id,
+            } => {
+                if let Some(known) = self.sessions.get_mut(&client_id) {
+                    known.session.open.retain(|other| *other != packet_id);
+                }
+            }
+            Op::Taken {
+                client_id,
+                delivery,
+            } => {
+                self.last_message_id = self.last_message_id.max(delivery.message.id());
+                if let Some(known) = self.sessions.get_mut(&client_id) {
+                    known.order += 1;
+                    known
+                        .ids
+                        .entry(delivery.message.id())
+                        .or_default()
+                        .push(known.order);
+                    known.deliveries.insert(known.order, delivery);
+                }
+            }
+            Op::Sent {
+                client_id,
+                message_id,
+                packet_id,
+            } => {
+                if let Some(delivery) = self.find(&client_id, message_id, None) {
+                    delivery.packet_id = Some(packet_id);
+                }
+            }
+            Op::Released {
+                client_id,
+                message_id,
+                packet_id,
+            } => {
+                if let Some(delivery) = self.find(&client_id, message_id, Some(packet_id)) {
+                    delivery.released = true;
+                }
+            }
+            Op::Done {
+                client_id,
+                message_id,
+                packet_id,
+            } => {
+                if let Some(known) = self.sessions.get_mut(&client_id) {
+                    known.done(message_id, packet_id);
+                }
+            }
+        }
+    }
+
+    fn find(
+        &mut self,
+        client_id: &str,
+        message_id: u64,
+        packet_id: Option<u16>,
+    ) -> Option<&mut StoredDelivery> {
+        let known = self.sessions.get_mut(client_id)?;
+        let order = known.position(message_id, packet_id)?;
+        known.deliveries.get_mut(&order)
+    }
+}
+
+impl MemorySession {
+    fn position(&self, message_id: u64, packet_id: Option<u16>) -> Option<u64> {
+        let orders = self.ids.get(&message_id)?;
+        let same = |order: &&u64| {
+            self.deliveries
+                .get(order)
+                .is_some_and(|delivery| delivery.packet_id == packet_id)
+        };
+        orders.iter().find(same).copied()
+    }
+
+    fn done(&mut self, message_id: u64, packet_id: Option<u16>) {
+        let Some(order) = self.position(message_id, packet_id) else {
+            return;
+        };
+        self.deliveries.remove(&order);
+        if let Some(orders) = self.ids.get_mut(&message_id) {
+            orders.retain(|other| *other != order);
+            if orders.is_empty() {
+                self.ids.remove(&message_id);
+            }
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&self) -> Recovered {
+        let inner = self.inner.lock();
+        let sessions = inner.sessions.iter().map(|(client_id, known)| {
+            let deliveries = known.deliveries.values().cloned().collect();
+            (
+                client_id.clone(),
+                RecoveredSession {
+                    deliveries,
+                    ..known.session.clone()
+                },
+            )
+        });
+        Recovered {
+            sessions: sessions.collect(),
+            retained: inner.retained.values().cloned().collect(),
+            last_message_id: inner.last_message_id,
+            at: inner.at,
+        }
+    }
+
+    fn apply(&self, batch: Vec<Op>, at: Tick) -> Position {
+        let mut inner = self.inner.lock();
+        for op in batch {
+            inner.apply(op);
+        }
+        inner.position += 1;
+        inner.at = at;
+        if !self.manual {
+            self.committed.store(inner.position, Ordering::Release);
+        }
+        inner.position
+    }
+
+    fn committed(&self) -> Position {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    fn on_commit(&self, notify: Arc<dyn Fn() + Send + Sync>) {
+        *self.notify.lock() = Some(notify);
+    }
+}
