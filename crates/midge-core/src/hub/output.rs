@@ -159,7 +159,7 @@ impl Hub {
         };
         // In one step: whoever writes to this client in between must not take them along.
         self.push_output(link, bytes, position);
-        journal.wait(position, link.clone());
+        journal.wait(position, link.notify.clone());
     }
 
     /// Hands over what was recorded; the position to wait for, if it is not committed yet.
@@ -186,7 +186,7 @@ impl Hub {
             batch.touch(attached);
         }
         if let Some((journal, position)) = uncommitted {
-            journal.wait(position, link.clone());
+            journal.wait(position, link.notify.clone());
         }
     }
 

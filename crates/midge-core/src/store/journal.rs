@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Op, Position, Store};
-use crate::session::Link;
+use crate::notify::Notify;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::Tick;
@@ -15,7 +15,7 @@ pub(crate) struct Journal {
     order: Mutex<()>,
     applied: AtomicU64,
     /// Connections whose output waits for a commit.
-    waiting: Mutex<Vec<(Position, Arc<Link>)>>,
+    waiting: Mutex<Vec<(Position, Arc<dyn Notify>)>>,
 }
 
 impl Journal {
@@ -49,7 +49,7 @@ impl Journal {
     }
 
     /// Has a connection notified when a position is committed.
-    pub(crate) fn wait(&self, position: Position, connection: Arc<Link>) {
+    pub(crate) fn wait(&self, position: Position, connection: Arc<dyn Notify>) {
         self.waiting.lock().push((position, connection));
         // It may have been committed just before.
         if self.is_committed(position) {
@@ -69,7 +69,7 @@ impl Journal {
             wait
         });
         for connection in ready {
-            connection.notify.notify();
+            connection.notify();
         }
     }
 }
