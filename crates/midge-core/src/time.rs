@@ -7,10 +7,6 @@ use std::time::Duration;
 
 use crate::sync::Mutex;
 
-use crate::hooks::Deferred;
-use crate::message::SharedMessage;
-use crate::session::{Link, Session};
-
 /// Milliseconds since the broker started, by the clock of whoever drives the hub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(pub u64);
@@ -43,24 +39,6 @@ impl Tick {
     }
 }
 
-/// What happens when a deadline is reached.
-pub(crate) enum Due {
-    /// Check a connection for silence: time to CONNECT, or keep alive.
-    Silence(Arc<Link>),
-    /// The session expiry interval of a disconnected session.
-    SessionExpiry(Arc<Session>, u32),
-    /// The will delay of a disconnected session.
-    WillDelay(Arc<Session>, u32),
-    /// A retained message with a message expiry interval.
-    RetainedExpiry(SharedMessage),
-    /// A hook's answer that did not come.
-    HookTimeout(Deferred),
-    /// Messages that wait for a session may have expired.
-    QueueExpiry(Arc<Session>),
-    /// Publish the `$SYS` topics.
-    Sys,
-}
-
 /// Names an armed deadline so that it can be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerKey(Tick, NonZeroU64);
@@ -75,21 +53,37 @@ impl TimerKey {
 /// Deadlines that are looked at for those of one kind.
 const LOOKED_AT: usize = 256;
 
-/// All deadlines of a hub, in one ordered structure. As many entries as there are things alive.
-#[derive(Default)]
-pub(crate) struct Timers {
-    inner: Mutex<TimersInner>,
+/// What a deadline is for.
+pub(crate) trait Deadline {
+    /// What messages wait in.
+    type Queue;
+
+    /// The queue whose messages may have expired, if that is what is due.
+    fn queue(&self) -> Option<&Arc<Self::Queue>>;
 }
 
-struct TimersInner {
-    due: BTreeMap<TimerKey, Due>,
-    /// Sessions whose [`Due::QueueExpiry`] was taken, until their messages are dropped: who needs the
-    /// room meanwhile helps.
-    expiring: Vec<Arc<Session>>,
+/// All deadlines of a hub, in one ordered structure. As many entries as there are things alive.
+pub(crate) struct Timers<D: Deadline> {
+    inner: Mutex<Inner<D>>,
+}
+
+struct Inner<D: Deadline> {
+    due: BTreeMap<TimerKey, D>,
+    /// Queues whose deadline was taken, until their expired messages are dropped: a thread that needs
+    /// the room meanwhile helps.
+    expiring: Vec<Arc<D::Queue>>,
     sequence: NonZeroU64,
 }
 
-impl Default for TimersInner {
+impl<D: Deadline> Default for Timers<D> {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::default(),
+        }
+    }
+}
+
+impl<D: Deadline> Default for Inner<D> {
     fn default() -> Self {
         Self {
             due: BTreeMap::new(),
@@ -99,9 +93,9 @@ impl Default for TimersInner {
     }
 }
 
-impl Timers {
+impl<D: Deadline> Timers<D> {
     /// Arms a deadline. The flag tells whether it is now the earliest one.
-    pub(crate) fn arm(&self, at: Tick, due: Due) -> (TimerKey, bool) {
+    pub(crate) fn arm(&self, at: Tick, due: D) -> (TimerKey, bool) {
         let mut inner = self.inner.lock();
         inner.sequence = inner.sequence.saturating_add(1);
         let key = TimerKey(at, inner.sequence);
@@ -128,16 +122,15 @@ impl Timers {
     }
 
     /// Takes the earliest deadline that is due at `now`, with its own moment.
-    pub(crate) fn pop(&self, now: Tick) -> Option<(Tick, Due)> {
+    pub(crate) fn pop(&self, now: Tick) -> Option<(Tick, D)> {
         let mut inner = self.inner.lock();
         let (key, _) = inner.due.first_key_value()?;
         if key.0 > now {
             return None;
         }
         let (key, due) = inner.due.pop_first()?;
-        if let Due::QueueExpiry(session) = &due {
-            let session = session.clone();
-            inner.expiring.push(session);
+        if let Some(queue) = due.queue().cloned() {
+            inner.expiring.push(queue);
         }
         Some((key.0, due))
     }
@@ -149,32 +142,35 @@ impl Timers {
         !inner.expiring.is_empty() || next.is_some_and(|(key, _)| key.0 <= now)
     }
 
-    /// The sessions whose messages are just expiring.
-    pub(crate) fn expiring(&self) -> Vec<Arc<Session>> {
+    /// The queues whose messages are just expiring.
+    pub(crate) fn expiring(&self) -> Vec<Arc<D::Queue>> {
         self.inner.lock().expiring.clone()
     }
 
-    /// Takes a session out that may have expired messages at `now`, before the deadlines ahead of it:
-    /// if there is one among the first that are due.
-    pub(crate) fn pop_queue_expiry(&self, now: Tick) -> Option<Arc<Session>> {
+    /// Takes a queue out that may have expired messages at `now`, before the deadlines ahead of it: if
+    /// there is one among the first that are due.
+    pub(crate) fn pop_queue(&self, now: Tick) -> Option<Arc<D::Queue>> {
         let mut inner = self.inner.lock();
         let due = inner.due.iter().take_while(|(key, _)| key.0 <= now);
-        let mut sessions = due
+        let mut queues = due
             .take(LOOKED_AT)
-            .filter(|(_, due)| matches!(due, Due::QueueExpiry(_)));
-        let key = *sessions.next()?.0;
-        let Due::QueueExpiry(session) = inner.due.remove(&key)? else {
-            return None;
-        };
-        inner.expiring.push(session.clone());
-        Some(session)
+            .filter_map(|(key, due)| Some((*key, due.queue()?.clone())));
+        let (key, queue) = queues.next()?;
+
+        let due = inner.due.remove(&key);
+        inner.expiring.push(queue.clone());
+        drop(inner);
+
+        // It is not the last reference, so nothing ends here.
+        drop(due);
+        Some(queue)
     }
 
-    /// The messages of a session that was taken have expired.
-    pub(crate) fn has_expired(&self, session: &Arc<Session>) {
+    /// The messages of a queue that was taken have expired.
+    pub(crate) fn has_expired(&self, queue: &Arc<D::Queue>) {
         let mut inner = self.inner.lock();
-        let at = (inner.expiring.iter()).position(|known| Arc::ptr_eq(known, session));
-        // Whoever calls has the session, so this is not its end.
+        let at = (inner.expiring.iter()).position(|known| Arc::ptr_eq(known, queue));
+        // The caller has the queue, so this is not its end.
         at.map(|at| inner.expiring.swap_remove(at));
     }
 
@@ -188,14 +184,24 @@ impl Timers {
 mod tests {
     use super::*;
 
+    struct Nothing;
+
+    impl Deadline for Nothing {
+        type Queue = ();
+
+        fn queue(&self) -> Option<&Arc<()>> {
+            None
+        }
+    }
+
     #[test]
     fn deadlines_come_in_order_and_can_be_taken_back() {
         let timers = Timers::default();
-        let (_, first) = timers.arm(Tick(5), Due::Sys);
+        let (_, first) = timers.arm(Tick(5), Nothing);
         assert!(first);
-        let (early, first) = timers.arm(Tick(3), Due::Sys);
+        let (early, first) = timers.arm(Tick(3), Nothing);
         assert!(first);
-        let (_, first) = timers.arm(Tick(5), Due::Sys);
+        let (_, first) = timers.arm(Tick(5), Nothing);
         assert!(!first);
         timers.cancel(early);
         assert_eq!(timers.next(), Some(Tick(5)));

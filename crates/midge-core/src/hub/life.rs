@@ -12,9 +12,8 @@ use crate::event::{Event, EventMask};
 use crate::hooks::{HookSet, Refusal};
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
-use crate::session::{Attached, AttachedSettings, Link, Session, Sessions, State, Will};
+use crate::session::{Attached, AttachedSettings, Due, Link, Session, Sessions, State, Will};
 use crate::store::{Op, StoredWill};
-use crate::time::Due;
 
 /// What CONNECT settled.
 pub(crate) struct AttachPlan {

@@ -56,10 +56,10 @@ use crate::queue::Queue;
 use crate::reason::{DisconnectReason, DropReason};
 use crate::retained::Retained;
 use crate::router::Router;
-use crate::session::{Link, Session, Sessions, State, Subscriptions, Will};
+use crate::session::{Due, Link, Session, Sessions, State, Subscriptions, Will};
 use crate::stats::Counters;
 use crate::store::{Journal, Store};
-use crate::time::{Due, Tick, TimerKey, Timers};
+use crate::time::{Tick, TimerKey, Timers};
 
 static INSTANCES: ProcessWide = ProcessWide::new(1);
 
@@ -70,7 +70,7 @@ pub(crate) struct Shared {
     pub(crate) taps: Taps,
     pub(crate) budget: Arc<Budget>,
     journal: Option<Journal>,
-    pub(crate) timers: Timers,
+    pub(crate) timers: Timers<Due>,
     on_deadline: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 

@@ -13,9 +13,9 @@ use crate::guard::Hook;
 use crate::hooks::{HookSet, Interception, Refusal};
 use crate::message::{MessageRef, Origin, OwnedMessage, Receipt};
 use crate::reason::DropReason;
-use crate::session::{Link, Offering, Received, Session};
+use crate::session::{Due, Link, Offering, Received, Session};
 use crate::store::Op;
-use crate::time::{Due, Tick};
+use crate::time::Tick;
 
 /// Memory for so many receivers is kept.
 const KEPT_TARGETS: usize = 1024;

@@ -10,10 +10,12 @@ use crate::budget::Budget;
 use crate::message::{Account, Origin, SharedMessage};
 use crate::reason::DisconnectReason;
 use crate::router::Subscriber;
-use crate::session::{Delivery, Extra, Inflight, Session, Stage, State, SubscriptionLimits, Will};
+use crate::session::{
+    Delivery, Due, Extra, Inflight, Session, Stage, State, SubscriptionLimits, Will,
+};
 use crate::store::{Recovered, RecoveredSession, StoredDelivery};
 use crate::subscription::is_shared;
-use crate::time::{Due, Tick};
+use crate::time::Tick;
 
 /// Brings messages into the time of this hub, each once, however many receivers share it.
 struct Mover {

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::{Hub, Publisher};
 use crate::batch::Batch;
 use crate::message::{Origin, OwnedMessage};
+use crate::session::Due;
 use crate::stats::Stats;
-use crate::time::{Due, Tick};
+use crate::time::Tick;
 
 const VERSION: &str = concat!("midge version ", env!("CARGO_PKG_VERSION"));
 

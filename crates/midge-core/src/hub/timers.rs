@@ -6,10 +6,10 @@ use super::Hub;
 use crate::batch::Batch;
 use crate::event::{Event, EventMask};
 use crate::reason::DisconnectReason;
-use crate::session::Link;
+use crate::session::{Due, Link};
 use crate::steps;
 use crate::store::Op;
-use crate::time::{Due, Tick, TimerKey};
+use crate::time::{Tick, TimerKey};
 
 /// Deadlines in one go. The longest ones end a session with a slice of messages.
 const DUE: usize = 16;
@@ -96,7 +96,7 @@ impl Hub {
         let mut left = OVERDUE;
         while left > 0
             && self.shared.has_no_room(bytes).is_some()
-            && let Some(session) = timers.pop_queue_expiry(batch.now)
+            && let Some(session) = timers.pop_queue(batch.now)
         {
             left = left.saturating_sub(1 + session.drop_expired(&self.shared, batch));
             timers.has_expired(&session);

@@ -15,11 +15,11 @@ use crate::event::{Event, EventMask, Whom};
 use crate::hub::Shared;
 use crate::message::SharedMessage;
 use crate::reason::DropReason;
-use crate::session::Link;
 use crate::session::attached::OUTBOX_HIGH;
+use crate::session::{Due, Link};
 use crate::steps;
 use crate::store::Op;
-use crate::time::{Due, Tick};
+use crate::time::Tick;
 
 /// Bytes of acknowledgements that are handled under one lock.
 const ACKNOWLEDGEMENTS: usize = 4 * 2048;

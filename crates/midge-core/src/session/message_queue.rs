@@ -194,7 +194,8 @@ impl MessageQueue {
 mod tests {
     use super::*;
     use crate::message::{Account, MessageRef, Origin};
-    use crate::time::{Due, Timers};
+    use crate::session::Due;
+    use crate::time::Timers;
     use midge_codec::QoS;
 
     /// A message with this number for a name, that expires after so many seconds, 0 for never.

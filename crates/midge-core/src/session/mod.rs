@@ -4,6 +4,7 @@
 
 mod attached;
 mod deliver;
+mod due;
 mod flow;
 mod in_flight;
 mod link;
@@ -21,6 +22,7 @@ use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
 
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
+pub(crate) use due::Due;
 pub(crate) use flow::{AckKind, PUMP_BUDGET, Received, encode_ack};
 use in_flight::InFlight;
 pub use link::Link;
