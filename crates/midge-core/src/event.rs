@@ -9,7 +9,6 @@ use midge_codec::{QoS, ReasonCode, ReasonPacket, Version};
 use crate::message::SharedMessage;
 use crate::queue::Queue;
 use crate::reason::{DisconnectReason, DropReason};
-use crate::session::{Link, Session};
 use crate::time::Tick;
 
 /// What happened, as seen by an observer.
@@ -368,23 +367,6 @@ impl<'a> Whom<'a> {
         Self {
             client_id: Some(client_id),
             ..Self::NOBODY
-        }
-    }
-
-    pub(crate) fn session(session: &'a Session) -> Self {
-        Self {
-            client_id: Some(&session.client_id),
-            connection: None,
-            session: Some(session.number),
-        }
-    }
-
-    /// A connection and its session, if it has one.
-    pub(crate) fn on(link: &Link, session: Option<&'a Arc<Session>>) -> Self {
-        Self {
-            client_id: session.map(|session| &session.client_id),
-            connection: Some(link.number()),
-            session: session.map(|session| session.number),
         }
     }
 }

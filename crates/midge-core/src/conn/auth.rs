@@ -8,7 +8,6 @@ use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacke
 use super::handshake::Handshake;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::client::ClientInfo;
-use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{Answer, AuthReply, AuthStep, EnhancedVerdict, HookSet, Refusal};
 use crate::hub::no_memory;
@@ -204,7 +203,7 @@ impl Connection {
             }
             // MQTT-4.12.1-2
             Answer::Auth(AuthReply::Refuse(mut refusal)) | Answer::Deny(mut refusal) => {
-                let whom = Whom::on(&self.link, self.session.as_ref());
+                let whom = self.link.whom(self.session.as_ref());
                 let packet = (ReasonPacket::Disconnect, self.version); // MQTT-3.14.2-1
                 refusal.reason = self.batch.carried(whom, packet, refusal.reason);
                 Err(Fault {

@@ -329,7 +329,7 @@ impl Connection {
         };
         let whom = Whom {
             client_id: Some(&request.client.client_id),
-            ..Whom::on(&self.link, None)
+            ..self.link.whom(None)
         };
         let reason = objection.drop_reason();
         self.batch
@@ -434,7 +434,7 @@ impl Connection {
         let caller = self.link.caller();
         let whom = Whom {
             client_id: caller.as_ref().map(|caller| &caller.client_id),
-            ..Whom::on(&self.link, None)
+            ..self.link.whom(None)
         };
 
         // MQTT-3.2.2-8

@@ -7,7 +7,6 @@ use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Ver
 
 use super::waiting::message_size;
 use super::{Connection, Fault, Step, Then};
-use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{ClientPublisher, Consequence, Publisher, Unpublished, no_memory};
@@ -37,7 +36,7 @@ impl Connection {
         if let Some(bucket) = &mut self.publish_bucket
             && !bucket.take(self.batch.now())
         {
-            let whom = Whom::on(&self.link, self.session.as_ref());
+            let whom = self.link.whom(self.session.as_ref());
             let reason = DropReason::RateExceeded;
             self.batch
                 .dropped(&self.hub.shared, whom, publish.topic, reason);
@@ -144,7 +143,7 @@ impl Connection {
 
     /// A message that cannot be kept while a hook thinks about it.
     pub(super) fn publish_forgotten(&mut self, held: &HeldPublish) {
-        let whom = Whom::on(&self.link, self.session.as_ref());
+        let whom = self.link.whom(self.session.as_ref());
         let (topic, reason) = (&held.message.topic, DropReason::MemoryFull);
         self.batch.dropped(&self.hub.shared, whom, topic, reason);
         self.acknowledge_refusal(held.message.qos, held.packet_id, &no_memory());
@@ -257,7 +256,7 @@ impl Connection {
         reason: DropReason,
         refusal: &Refusal,
     ) {
-        let whom = Whom::on(&self.link, self.session.as_ref());
+        let whom = self.link.whom(self.session.as_ref());
         self.batch
             .dropped(&self.hub.shared, whom, message.topic, reason);
         self.acknowledge_refusal(message.qos, packet_id, refusal);
@@ -279,7 +278,7 @@ impl Connection {
             return;
         }
 
-        let whom = Whom::on(&self.link, self.session.as_ref());
+        let whom = self.link.whom(self.session.as_ref());
         let packet = (packet, self.version);
         let reason = self.batch.carried(whom, packet, refusal.reason);
         self.acknowledge(qos, packet_id, reason, refusal.text.as_deref());

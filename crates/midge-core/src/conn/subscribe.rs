@@ -9,7 +9,6 @@ use midge_codec::{
 
 use super::handshake::granted;
 use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
-use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{Grant, Subscribing, slice};
@@ -158,7 +157,7 @@ impl Connection {
 
     /// A hook refuses the filter that it was asked about.
     fn deny(&mut self, held: &mut HeldSubscribe, refusal: Refusal) {
-        let whom = Whom::on(&self.link, self.session.as_ref());
+        let whom = self.link.whom(self.session.as_ref());
         let packet = (ReasonPacket::Suback, self.version); // MQTT-3.9.3-2
         let reason = self.batch.carried(whom, packet, refusal.reason);
         if let Some(grant) = held.work.grants.get_mut(held.at) {

@@ -169,7 +169,7 @@ impl Hub {
         };
         if let Outcome::Dropped(reason) = outcome {
             let topic = offering.parts().topic;
-            batch.dropped(&self.shared, Whom::session(session), topic, reason);
+            batch.dropped(&self.shared, session.whom(), topic, reason);
         }
         if let Some(receipt) = receipt {
             receipt.outcomes.push((session.client_id.clone(), outcome));

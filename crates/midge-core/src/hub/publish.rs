@@ -113,7 +113,7 @@ impl Hub {
     fn drop_published(&self, publisher: &Publisher<'_>, topic: &str, batch: &mut Batch) {
         let client_id = publisher.client_id().map(Arc::from);
         let whom = match publisher {
-            Publisher::Client(client) => Whom::on(client.link, Some(client.session)),
+            Publisher::Client(client) => client.link.whom(Some(client.session)),
             Publisher::Other(_) => client_id.as_ref().map_or(Whom::NOBODY, Whom::client),
         };
         let reason = DropReason::RefusedByHook;
@@ -198,7 +198,7 @@ impl Hub {
             && !matches!(publisher, Publisher::Other(Origin::Broker))
         {
             let whom = match publisher {
-                Publisher::Client(client) => Whom::on(client.link, Some(client.session)),
+                Publisher::Client(client) => client.link.whom(Some(client.session)),
                 Publisher::Other(_) => Whom::NOBODY,
             };
             batch.event(Event::Published {

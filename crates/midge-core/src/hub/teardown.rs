@@ -8,7 +8,6 @@ use crate::sync::Mutex;
 use super::Hub;
 use super::subscribe::{SLICE, cost};
 use crate::batch::{Batch, Orphan};
-use crate::event::Whom;
 use crate::reason::DropReason;
 use crate::router::{Subscriber, Waste};
 use crate::session::{Delivery, Draining, Session, Stage, State, Subscriptions};
@@ -143,7 +142,7 @@ impl Hub {
             batch.orphans.push(orphan);
         } else {
             let topic = orphan.delivery.message.topic();
-            batch.dropped(&self.shared, Whom::session(session), topic, reason);
+            batch.dropped(&self.shared, session.whom(), topic, reason);
         }
     }
 

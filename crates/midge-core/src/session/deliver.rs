@@ -9,7 +9,7 @@ use super::room::{SEGMENT, block_of, encode, over_budget, qos0_frame, refusal_qo
 use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
 use crate::batch::Batch;
 use crate::config::{Config, Overflow};
-use crate::event::{Event, EventMask, Whom};
+use crate::event::{Event, EventMask};
 use crate::hub::Shared;
 use crate::message::{MessageRef, Outcome, SMALL_MESSAGE, SharedMessage};
 use crate::publish_run::Run;
@@ -510,7 +510,7 @@ impl Session {
         batch: &mut Batch,
     ) {
         let topic = delivery.message.topic();
-        batch.dropped(shared, Whom::session(self), topic, reason);
+        batch.dropped(shared, self.whom(), topic, reason);
     }
 
     /// Drops one message that has expired, to make room.

@@ -11,7 +11,7 @@ use super::room::{encode, takes};
 use super::{Delivery, Inflight, NoMemory, Session, Stage, State};
 use crate::batch::{Batch, Orphan};
 use crate::budget::Budget;
-use crate::event::{Event, EventMask, Whom};
+use crate::event::{Event, EventMask};
 use crate::hub::Shared;
 use crate::message::SharedMessage;
 use crate::reason::DropReason;
@@ -210,7 +210,7 @@ impl State {
         if reason.is_error() {
             let topic = entry.delivery.message.topic();
             let reason = DropReason::RefusedByReceiver;
-            batch.dropped(shared, Whom::session(session), topic, reason);
+            batch.dropped(shared, session.whom(), topic, reason);
         } else if batch.wants(EventMask::ACKNOWLEDGED) {
             self.tell_acknowledged(session, entry.delivery.message, batch);
         }
@@ -637,7 +637,7 @@ impl Session {
         release(state, &entry.delivery, Some(packet_id), shared);
         let topic = entry.delivery.message.topic();
         let reason = DropReason::PacketTooLarge;
-        batch.dropped(shared, Whom::session(self), topic, reason);
+        batch.dropped(shared, self.whom(), topic, reason);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::sync::{Mutex, OnceLock};
 
 use super::Session;
 use crate::client::ClientInfo;
+use crate::event::Whom;
 use crate::notify::Notify;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
@@ -113,6 +114,15 @@ impl Link {
     /// Its number: from 1 on, and no other connection of the broker has or had it.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Whom its events are about: it and its session, if it has one.
+    pub(crate) fn whom<'a>(&self, session: Option<&'a Arc<Session>>) -> Whom<'a> {
+        Whom {
+            client_id: session.map(|session| &session.client_id),
+            connection: Some(self.number),
+            session: session.map(|session| session.number),
+        }
     }
 
     /// Notes who wants to connect, or that nobody does any more.

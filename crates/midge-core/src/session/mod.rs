@@ -33,6 +33,7 @@ pub(crate) use subscriptions::{Draining, SubscriptionLimits, Subscriptions};
 
 use crate::budget::{Budget, Charge, Part};
 use crate::client::ClientInfo;
+use crate::event::Whom;
 use crate::message::SharedMessage;
 use crate::retained::Place;
 use crate::store::StoredWill;
@@ -265,6 +266,15 @@ impl Session {
             number,
             online: AtomicBool::new(false),
             state: Mutex::default(),
+        }
+    }
+
+    /// Whom its events are about.
+    pub(crate) fn whom(&self) -> Whom<'_> {
+        Whom {
+            client_id: Some(&self.client_id),
+            connection: None,
+            session: Some(self.number),
         }
     }
 
