@@ -7,12 +7,12 @@ use std::sync::Arc;
 use midge_codec::{ReasonCode, ReasonPacket, Version};
 
 use crate::event::{Event, EventMask, Whom};
-use crate::hub::{After, Shared};
+use crate::hub::After;
 use crate::message::{Hold, SharedMessage, Tracker};
 use crate::observer::Observer;
 use crate::reason::{DisconnectReason, DropReason};
 use crate::router::Target;
-use crate::session::{Attached, Delivery, Link, RetainedCursor, Session};
+use crate::session::{Attached, Delivery, Env, Link, RetainedCursor, Session};
 use crate::stats::Local;
 use crate::time::Tick;
 
@@ -111,7 +111,7 @@ impl Batch {
         }
     }
 
-    pub(crate) fn start(&mut self, now: Tick, shared: &Shared) {
+    pub(crate) fn start(&mut self, now: Tick, shared: &Env) {
         self.now = now;
         self.work = 0;
         self.mask = shared.taps.mask();
@@ -176,7 +176,7 @@ impl Batch {
 
     /// Notes an event that has a place among those of other threads. To be called with the lock held
     /// that guards what it tells of. What this batch has noted before comes before it.
-    pub(crate) fn record(&mut self, shared: &Shared, event: Event) {
+    pub(crate) fn record(&mut self, shared: &Env, event: Event) {
         let events = self.events.drain(..).chain([event]);
         shared.taps.record(self.now, events);
         self.recorded = true;
@@ -206,7 +206,7 @@ impl Batch {
         &mut self,
         reason: DropReason,
         bytes: usize,
-        shared: &Shared,
+        shared: &Env,
     ) -> bool {
         let by_others = matches!(reason, DropReason::TotalQueueFull | DropReason::MemoryFull);
         self.overdue = by_others
@@ -247,7 +247,7 @@ impl Batch {
 
     pub(crate) fn dropped(
         &mut self,
-        shared: &Shared,
+        shared: &Env,
         whom: Whom<'_>,
         topic: &str,
         reason: DropReason,

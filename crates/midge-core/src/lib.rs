@@ -14,6 +14,7 @@ mod budget;
 mod client;
 mod config;
 mod conn;
+mod env;
 mod event;
 #[cfg(shuttle)]
 pub mod exploration;

@@ -371,7 +371,7 @@ impl Connection {
             .filter(|_| matches!(self.phase, Phase::Connected))?;
 
         match rest.first()? {
-            header if self.hub.shared.config.short_ways.take(*header) => {
+            header if self.hub.short_ways.take(*header) => {
                 let publisher = RunPublisher {
                     session,
                     link: &self.link,

@@ -371,7 +371,7 @@ impl Hub {
         if state.dead {
             return;
         }
-        if let Some((journal, client_id)) = self.shared.recorded(&state) {
+        if let Some((journal, client_id)) = state.recorded(&self.shared) {
             journal.record(Op::SessionEnded { client_id });
         }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use crate::sync::{Hashing, Mutex, ProcessWide, RwLock};
 use hashbrown::HashMap;
-use midge_codec::{DecodeLimits, ReasonCode};
+use midge_codec::ReasonCode;
 
 pub(crate) use account::no_memory;
 pub use handover::Handover;
@@ -47,107 +47,31 @@ pub(crate) use subscribe::{Grant, Subscribing, slice};
 
 use crate::budget::{Budget, Part};
 use crate::client::ClientInfo;
-use crate::config::{Config, Overflow};
-use crate::event::{Event, EventMask, Observed, Taps};
+use crate::config::Config;
+use crate::event::{Event, EventMask, Observed};
 use crate::guard::{Hook, Running};
 use crate::hooks::{HookSet, Hooks};
 use crate::notify::Notify;
 use crate::queue::Queue;
-use crate::reason::{DisconnectReason, DropReason};
+use crate::reason::DisconnectReason;
 use crate::retained::Retained;
 use crate::router::Router;
-use crate::session::{Due, Link, Session, Sessions, State, Subscriptions, Will};
-use crate::stats::Counters;
-use crate::store::{Journal, Store};
-use crate::time::{Tick, TimerKey, Timers};
+use crate::session::{Due, Env, Link, Session, Sessions, Subscriptions, Will};
+use crate::store::Store;
+use crate::time::{Tick, TimerKey};
 
 static INSTANCES: ProcessWide = ProcessWide::new(1);
-
-/// What every part of the hub may use without a lock.
-pub(crate) struct Shared {
-    pub(crate) config: Settings,
-    pub(crate) counters: Counters,
-    pub(crate) taps: Taps,
-    pub(crate) budget: Arc<Budget>,
-    journal: Option<Journal>,
-    pub(crate) timers: Timers<Due>,
-    on_deadline: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
-}
-
-/// The configuration, with what is needed per message at hand.
-pub(crate) struct Settings {
-    inner: Config,
-    pub(crate) overflow: Overflow,
-    pub(crate) decode_limits: DecodeLimits,
-    /// Which packets may leave in runs.
-    pub(crate) short_ways: ShortWays,
-}
-
-impl std::ops::Deref for Settings {
-    type Target = Config;
-
-    fn deref(&self) -> &Config {
-        &self.inner
-    }
-}
-
-impl Shared {
-    /// Where to record what happens to a session, and under which name, if it is recorded.
-    #[inline]
-    pub(crate) fn recorded(&self, state: &State) -> Option<(&Journal, Arc<str>)> {
-        let client_id = state.recorded.as_ref().filter(|_| !state.dead)?;
-        Some((self.journal.as_ref()?, client_id.clone()))
-    }
-
-    pub(crate) fn journal(&self) -> Option<&Journal> {
-        self.journal.as_ref()
-    }
-
-    /// Arms a deadline.
-    pub(crate) fn arm(&self, at: Tick, due: Due) -> TimerKey {
-        let (key, earliest) = self.timers.arm(at, due);
-        if earliest {
-            let notify = self.on_deadline.lock().clone();
-            if let Some(notify) = notify {
-                notify();
-            }
-        }
-        key
-    }
-
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.budget.of(Part::Queues)
-    }
-
-    pub(crate) fn charge(&self, bytes: usize) {
-        self.budget.charge(Part::Queues, bytes);
-    }
-
-    pub(crate) fn release(&self, bytes: usize) {
-        self.budget.release(Part::Queues, bytes);
-    }
-
-    /// Why no `bytes` more may wait for clients, if so.
-    #[inline]
-    pub(crate) fn has_no_room(&self, bytes: usize) -> Option<DropReason> {
-        if self.budget.waiting() + bytes > self.config.limits.total_queue_bytes {
-            Some(DropReason::TotalQueueFull)
-        } else if !self.budget.has_room(bytes) {
-            Some(DropReason::MemoryFull)
-        } else {
-            None
-        }
-    }
-}
 
 /// The rules of MQTT for all clients of one broker. Every method may be called from any thread.
 ///
 /// The hub does no IO and reads no clock: time comes in with each call, output is taken with
 /// [`Hub::take_output`] when a connection's [`Notify`] says so.
 pub struct Hub {
-    pub(crate) shared: Shared,
+    pub(crate) shared: Env,
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     pub(crate) hook_set: HookSet,
+    /// Which packets may leave in runs.
+    pub(crate) short_ways: ShortWays,
     running: Running,
     sessions: Mutex<Sessions>,
     /// Connections that have no session yet, by address.
@@ -207,24 +131,11 @@ impl Hub {
         now: Tick,
     ) -> Arc<Self> {
         let hook_set = hooks.as_ref().map_or(HookSet::NONE, |hooks| hooks.set());
-        let overflow = config.overflow;
         let budget = Budget::new(config.limits.total_bytes);
         let connect_bucket = crate::rate::Bucket::new(config.limits.connect_rate, now);
         let hub = Arc::new(Self {
-            shared: Shared {
-                config: Settings {
-                    decode_limits: config.limits.of_decoding(),
-                    short_ways: Self::short_ways(&config, hook_set, store.is_some()),
-                    inner: config,
-                    overflow,
-                },
-                counters: Counters::default(),
-                taps: Taps::default(),
-                budget: budget.clone(),
-                journal: store.clone().map(Journal::new),
-                timers: Timers::default(),
-                on_deadline: Mutex::new(None),
-            },
+            short_ways: Self::short_ways(&config, hook_set, store.is_some()),
+            shared: Env::new(config, budget.clone(), store.clone()),
             hooks,
             hook_set,
             running: Running::default(),
@@ -454,7 +365,7 @@ impl Hub {
 
     /// Sets what is called when an earlier deadline than all others has been armed.
     pub fn on_deadline(&self, notify: Option<Arc<dyn Fn() + Send + Sync>>) {
-        *self.shared.on_deadline.lock() = notify;
+        self.shared.on_deadline(notify);
     }
 
     pub(crate) fn arm(&self, at: Tick, due: Due) -> TimerKey {

@@ -176,7 +176,7 @@ impl Hub {
             self.count_subscriptions(grant.shared, 1);
         }
         router.insert(&grant.filter, subscriber, record, grant.shared);
-        if let Some((journal, client_id)) = self.shared.recorded(state) {
+        if let Some((journal, client_id)) = state.recorded(&self.shared) {
             let subscription = StoredSubscription {
                 filter: grant.filter.clone(),
                 record,
@@ -276,7 +276,7 @@ impl Hub {
                 answers.push(ReasonCode::NoSubscriptionExisted);
                 continue;
             };
-            if let Some((journal, client_id)) = self.shared.recorded(&state) {
+            if let Some((journal, client_id)) = state.recorded(&self.shared) {
                 journal.record(Op::Unsubscribed {
                     client_id,
                     filter: name.clone(),

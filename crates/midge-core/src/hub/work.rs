@@ -83,7 +83,7 @@ impl Hub {
     /// held.
     pub fn notify(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
         self.notify_each(links, &now);
-        if let Some(journal) = &self.shared.journal {
+        if let Some(journal) = self.shared.journal() {
             journal.flush(now());
         }
     }
@@ -101,7 +101,7 @@ impl Hub {
     /// Does all that a batch has to do without its locks, but for notifying connections.
     pub(crate) fn settle(&self, batch: &mut Batch) {
         batch.local.settle(&self.shared.counters);
-        if let Some(journal) = &self.shared.journal {
+        if let Some(journal) = self.shared.journal() {
             journal.flush(batch.now);
         }
         if batch.has_more_than_links() {

@@ -9,10 +9,9 @@ use midge_codec::{PublishFrame, Version};
 use crate::batch::Batch;
 use crate::budget::{Budget, Charge, Part};
 use crate::client::ClientInfo;
-use crate::hub::Shared;
 use crate::message::SHARE_FROM;
 use crate::outbox::Outbox;
-use crate::session::Link;
+use crate::session::{Env, Link};
 
 /// Above this many bytes in the outbox queued messages stay in the queue until it drains.
 pub(crate) const OUTBOX_HIGH: usize = 64 * 1024;
@@ -127,13 +126,7 @@ impl Attached {
 
     /// Accounts for so many bytes that were appended.
     #[inline]
-    pub(crate) fn append_paid(
-        &mut self,
-        pays: bool,
-        size: usize,
-        shared: &Shared,
-        batch: &mut Batch,
-    ) {
+    pub(crate) fn append_paid(&mut self, pays: bool, size: usize, shared: &Env, batch: &mut Batch) {
         batch.unpaid += size;
         if pays {
             self.outbox.charge(&shared.budget);

@@ -10,10 +10,10 @@ use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscrip
 use crate::batch::Batch;
 use crate::config::{Config, Overflow};
 use crate::event::{Event, EventMask};
-use crate::hub::Shared;
 use crate::message::{MessageRef, Outcome, SMALL_MESSAGE, SharedMessage};
 use crate::publish_run::Run;
 use crate::reason::{DisconnectReason, DropReason};
+use crate::session::Env;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::store::{Op, StoredDelivery};
 use crate::time::Tick;
@@ -61,7 +61,7 @@ impl Session {
         self: &Arc<Self>,
         offering: &mut O,
         terms: Terms<'_>,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> Outcome {
         let mut state = self.lock();
@@ -89,7 +89,7 @@ impl Session {
         &self,
         run: &Run<'_>,
         bytes: Option<&Bytes>,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> bool {
         let mut state = self.lock();
@@ -133,7 +133,7 @@ impl Session {
         run: &Run<'_>,
         extra: Option<&Arc<Extra>>,
         messages: &mut impl Iterator<Item = SharedMessage>,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) {
         let mut guard = self.lock();
@@ -208,7 +208,7 @@ impl Session {
         state: &mut State,
         offering: &mut O,
         terms: Terms<'_>,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> Outcome {
         let overtakes = !terms.ahead && (state.queued_qos0 > 0 || state.awaits_retained());
@@ -283,7 +283,7 @@ impl Session {
         state: &mut State,
         delivery: Delivery,
         ahead: bool,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> Outcome {
         if !takes(state, &delivery, batch.now) {
@@ -326,7 +326,7 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         delivery: Delivery,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> Outcome {
         let has_room = |state: &State| {
@@ -363,7 +363,7 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         delivery: Delivery,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> Outcome {
         let limits = &shared.config.limits;
@@ -431,7 +431,7 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         delivery: Delivery,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> Result<(), (Delivery, DropReason)> {
         let acknowledged = delivery.qos != QoS::AtMostOnce;
@@ -470,7 +470,7 @@ impl Session {
         }
 
         attached.in_window += 1;
-        if let Some((journal, client_id)) = shared.recorded(state) {
+        if let Some((journal, client_id)) = state.recorded(shared) {
             let message_id = delivery.message.id();
             journal.record(Op::Sent {
                 client_id,
@@ -494,7 +494,7 @@ impl Session {
         state: &mut State,
         delivery: &Delivery,
         reason: DropReason,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) {
         release(state, delivery, None, shared);
@@ -506,7 +506,7 @@ impl Session {
         &self,
         delivery: &Delivery,
         reason: DropReason,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) {
         let topic = delivery.message.topic();
@@ -514,7 +514,7 @@ impl Session {
     }
 
     /// Drops one message that has expired, to make room.
-    fn drop_one_expired(&self, state: &mut State, shared: &Shared, batch: &mut Batch) -> bool {
+    fn drop_one_expired(&self, state: &mut State, shared: &Env, batch: &mut Batch) -> bool {
         let Some(delivery) = state.take_expired(batch.now, shared) else {
             return false;
         };
@@ -537,8 +537,8 @@ impl Session {
     }
 }
 
-fn charge(state: &mut State, delivery: &Delivery, shared: &Shared) {
-    if let Some((journal, client_id)) = shared.recorded(state)
+fn charge(state: &mut State, delivery: &Delivery, shared: &Env) {
+    if let Some((journal, client_id)) = state.recorded(shared)
         && delivery.qos != QoS::AtMostOnce
     {
         let delivery = delivery.to_stored(None, false);
@@ -556,9 +556,9 @@ pub(crate) fn release(
     state: &mut State,
     delivery: &Delivery,
     packet_id: Option<u16>,
-    shared: &Shared,
+    shared: &Env,
 ) {
-    if let Some((journal, client_id)) = shared.recorded(state)
+    if let Some((journal, client_id)) = state.recorded(shared)
         && delivery.qos != QoS::AtMostOnce
     {
         let message_id = delivery.message.id();

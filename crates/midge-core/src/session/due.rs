@@ -7,6 +7,9 @@ use crate::hooks::Deferred;
 use crate::message::SharedMessage;
 use crate::time::Deadline;
 
+/// The surroundings of sessions.
+pub(crate) type Env = crate::env::Env<Due>;
+
 /// What happens when a deadline is reached.
 pub(crate) enum Due {
     /// Check a connection for silence: time to CONNECT, or keep alive.

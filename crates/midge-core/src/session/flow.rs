@@ -12,11 +12,10 @@ use super::{Delivery, Inflight, NoMemory, Session, Stage, State};
 use crate::batch::{Batch, Orphan};
 use crate::budget::Budget;
 use crate::event::{Event, EventMask};
-use crate::hub::Shared;
 use crate::message::SharedMessage;
 use crate::reason::DropReason;
 use crate::session::attached::OUTBOX_HIGH;
-use crate::session::{Due, Link};
+use crate::session::{Due, Env, Link};
 use crate::steps;
 use crate::store::Op;
 use crate::time::Tick;
@@ -53,7 +52,7 @@ pub(crate) enum Received {
 
 impl State {
     /// Takes the first message of the queue.
-    pub(crate) fn take_queued(&mut self, shared: &Shared) -> Option<Delivery> {
+    pub(crate) fn take_queued(&mut self, shared: &Env) -> Option<Delivery> {
         let head = self.queue.pop_front();
         if let Some(head) = &head {
             self.queued_qos0 -= u32::from(head.qos == QoS::AtMostOnce);
@@ -66,7 +65,7 @@ impl State {
     }
 
     /// Takes a message that has expired, wherever it waits.
-    pub(crate) fn take_expired(&mut self, now: Tick, shared: &Shared) -> Option<Delivery> {
+    pub(crate) fn take_expired(&mut self, now: Tick, shared: &Env) -> Option<Delivery> {
         let delivery = if let Some(number) = self.queue.expired(now) {
             let delivery = self.queue.remove(number)?;
             self.queued_qos0 -= u32::from(delivery.qos == QoS::AtMostOnce);
@@ -86,7 +85,7 @@ impl State {
     }
 
     /// Takes what is to be sent next: retained messages for new subscriptions before the queue.
-    fn take_next(&mut self, shared: &Shared) -> Option<Delivery> {
+    fn take_next(&mut self, shared: &Env) -> Option<Delivery> {
         let ahead = self.ahead.pop_front();
         if ahead.is_some() {
             shared
@@ -103,7 +102,7 @@ impl State {
     }
 
     /// Takes whatever waits, when the session ends.
-    pub(crate) fn take_any(&mut self, shared: &Shared) -> Option<Delivery> {
+    pub(crate) fn take_any(&mut self, shared: &Env) -> Option<Delivery> {
         self.retained.clear();
         (self.paging, self.asking) = (false, false);
         self.take_next(shared)
@@ -121,7 +120,7 @@ impl State {
 
     /// Takes the messages that are to be sent next, for hooks to be asked about: not more than can
     /// probably be sent at once. Until [`State::give_back`] nothing is sent that would overtake them.
-    pub(crate) fn take_for_asking(&mut self, shared: &Shared) -> Vec<Delivery> {
+    pub(crate) fn take_for_asking(&mut self, shared: &Env) -> Vec<Delivery> {
         let mut taken = Vec::new();
         while taken.len() < ASKED_TOGETHER
             && let Some(delivery) = self.take_next(shared)
@@ -134,7 +133,7 @@ impl State {
     }
 
     /// Puts messages back before everything else that waits.
-    pub(crate) fn give_back(&mut self, deliveries: Vec<Delivery>, shared: &Shared) {
+    pub(crate) fn give_back(&mut self, deliveries: Vec<Delivery>, shared: &Env) {
         self.asking = false;
         let count = deliveries.len();
         self.asked = u8::try_from(count).unwrap_or(u8::MAX);
@@ -198,7 +197,7 @@ impl State {
         session: &Session,
         packet_id: u16,
         reason: ReasonCode,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) {
         let Some(entry) = self.inflight.remove(packet_id) else {
@@ -239,7 +238,7 @@ impl Session {
         link: &Link,
         packet_id: u16,
         reason: ReasonCode,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> Result<(), FlowError> {
         let Some(mut state) = self.lock_for(link) else {
@@ -264,7 +263,7 @@ impl Session {
         link: &Link,
         packet_id: u16,
         reason: ReasonCode,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> Result<Received, FlowError> {
         let Some(mut state) = self.lock_for(link) else {
@@ -284,7 +283,7 @@ impl Session {
                 let first = entry.stage == Stage::Published;
                 entry.stage = Stage::Released;
                 let message_id = entry.delivery.message.id();
-                if let Some((journal, client_id)) = shared.recorded(&state).filter(|_| first) {
+                if let Some((journal, client_id)) = state.recorded(shared).filter(|_| first) {
                     journal.record(Op::Released {
                         client_id,
                         message_id,
@@ -302,7 +301,7 @@ impl Session {
         &self,
         link: &Link,
         packet_id: u16,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> Result<(), FlowError> {
         let Some(mut state) = self.lock_for(link) else {
@@ -329,7 +328,7 @@ impl Session {
         &self,
         link: &Link,
         input: &[u8],
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> usize {
         if shared.journal().is_some() {
@@ -378,7 +377,7 @@ impl Session {
         &'a self,
         link: &Link,
         maximum: u16,
-        shared: &'a Shared,
+        shared: &'a Env,
     ) -> Option<Receiving<'a>> {
         Some(Receiving {
             state: self.lock_for(link)?,
@@ -396,7 +395,7 @@ impl Session {
         link: &Link,
         packet_id: u16,
         maximum: u16,
-        shared: &Shared,
+        shared: &Env,
     ) -> Result<Received, ReasonCode> {
         let Some(mut state) = self.lock_for(link) else {
             return Ok(Received::Detached);
@@ -416,7 +415,7 @@ impl Session {
 
     /// A QoS 2 message of the client has been decided: from now on a repetition is known. In one
     /// step with routing it, because whatever is known is not routed again.
-    pub(crate) fn open_qos2(&self, link: &Link, packet_id: u16, shared: &Shared) -> Received {
+    pub(crate) fn open_qos2(&self, link: &Link, packet_id: u16, shared: &Env) -> Received {
         let Some(mut state) = self.lock_for(link) else {
             return Received::Detached;
         };
@@ -425,7 +424,7 @@ impl Session {
             return Received::Known;
         }
 
-        if let Some((journal, client_id)) = shared.recorded(&state) {
+        if let Some((journal, client_id)) = state.recorded(shared) {
             journal.record(Op::Opened {
                 client_id,
                 packet_id,
@@ -435,7 +434,7 @@ impl Session {
     }
 
     /// PUBREL from the client: the identifier is free again.
-    pub(crate) fn release_qos2(&self, link: &Link, packet_id: u16, shared: &Shared) -> Received {
+    pub(crate) fn release_qos2(&self, link: &Link, packet_id: u16, shared: &Env) -> Received {
         let Some(mut state) = self.lock_for(link) else {
             return Received::Detached;
         };
@@ -444,7 +443,7 @@ impl Session {
         }
 
         state.inbound.tidy();
-        if let Some((journal, client_id)) = shared.recorded(&state) {
+        if let Some((journal, client_id)) = state.recorded(shared) {
             journal.record(Op::Closed {
                 client_id,
                 packet_id,
@@ -471,7 +470,7 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         most: usize,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) -> bool {
         let high = match shared.budget.has_room(OUTBOX_HIGH) {
@@ -506,7 +505,7 @@ impl Session {
         !(state.can_send_next(high) && state.waits())
     }
 
-    fn pump_resend(&self, state: &mut State, high: usize, shared: &Shared, batch: &mut Batch) {
+    fn pump_resend(&self, state: &mut State, high: usize, shared: &Env, batch: &mut Batch) {
         while let Some(packet_id) = state.resend.front().copied() {
             let State {
                 attached,
@@ -566,7 +565,7 @@ impl Session {
 
 impl Session {
     /// Sees to it that what waits and expires is looked for when it does.
-    pub(crate) fn watch_expiry(self: &Arc<Self>, state: &mut State, shared: &Shared) {
+    pub(crate) fn watch_expiry(self: &Arc<Self>, state: &mut State, shared: &Env) {
         for queue in [&mut state.queue, &mut state.ahead] {
             if let Some(at) = queue.unwatched() {
                 let timer = shared.arm(at, Due::QueueExpiry(self.clone()));
@@ -578,7 +577,7 @@ impl Session {
     }
 
     /// Nothing more is to be looked for.
-    pub(crate) fn unwatch_expiry(state: &mut State, shared: &Shared) {
+    pub(crate) fn unwatch_expiry(state: &mut State, shared: &Env) {
         for queue in [&mut state.queue, &mut state.ahead] {
             if let Some(timer) = queue.set_timer(None) {
                 shared.timers.cancel(timer);
@@ -588,7 +587,7 @@ impl Session {
 
     /// Drops messages that have expired (MQTT-3.3.2-5), not very many at once: how many. The deadline
     /// has come.
-    pub(crate) fn drop_expired(self: &Arc<Self>, shared: &Shared, batch: &mut Batch) -> usize {
+    pub(crate) fn drop_expired(self: &Arc<Self>, shared: &Env, batch: &mut Batch) -> usize {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.queue.take_timer(batch.now);
@@ -615,7 +614,7 @@ impl Session {
         state: &mut State,
         delivery: Delivery,
         packet_id: Option<u16>,
-        shared: &Shared,
+        shared: &Env,
         batch: &mut Batch,
     ) {
         // First: a receipt must not see the message as done in between.
@@ -626,7 +625,7 @@ impl Session {
 
     /// Gives up a message in flight that does not fit into a packet of the present connection. Another
     /// member of a shared group gets it, unless it is one of QoS 2 (MQTT-4.8.2-5).
-    fn give_up(&self, state: &mut State, packet_id: u16, shared: &Shared, batch: &mut Batch) {
+    fn give_up(&self, state: &mut State, packet_id: u16, shared: &Env, batch: &mut Batch) {
         state.resend.pop_front();
         let Some(entry) = state.inflight.remove(packet_id) else {
             return;

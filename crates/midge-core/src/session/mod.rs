@@ -22,7 +22,7 @@ use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
 
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
-pub(crate) use due::Due;
+pub(crate) use due::{Due, Env};
 pub(crate) use flow::{AckKind, PUMP_BUDGET, Received, encode_ack};
 use in_flight::InFlight;
 pub use link::Link;
@@ -36,7 +36,7 @@ use crate::client::ClientInfo;
 use crate::event::Whom;
 use crate::message::SharedMessage;
 use crate::retained::Place;
-use crate::store::StoredWill;
+use crate::store::{Journal, StoredWill};
 use crate::subscription::SubRecord;
 use crate::time::{Tick, TimerKey};
 
@@ -312,6 +312,13 @@ impl std::fmt::Debug for Session {
 }
 
 impl State {
+    /// Where to record what happens to the session, and under which name, if it is recorded.
+    #[inline]
+    pub(crate) fn recorded<'a>(&self, shared: &'a Env) -> Option<(&'a Journal, Arc<str>)> {
+        let client_id = self.recorded.as_ref().filter(|_| !self.dead)?;
+        Some((shared.journal()?, client_id.clone()))
+    }
+
     /// Whether retained messages are to be sent for a new or replaced subscription
     /// (MQTT-3.3.1-9 to MQTT-3.3.1-11).
     pub(crate) fn wants_retained(options: &SubscriptionOptions, existed: bool) -> bool {

@@ -5,9 +5,9 @@ use midge_codec::{PublishFrame, QoS, Version};
 use super::deliver::Offering;
 use super::{Attached, Delivery, LONGEST_IDENTIFIER, State};
 use crate::batch::Batch;
-use crate::hub::Shared;
 use crate::message::SHARE_FROM;
 use crate::reason::DropReason;
+use crate::session::Env;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::time::Tick;
 
@@ -20,7 +20,7 @@ pub(super) fn over_budget(
     attached: &Attached,
     size: usize,
     copied: usize,
-    shared: &Shared,
+    shared: &Env,
 ) -> Option<DropReason> {
     let limits = &shared.config.limits;
     let all = attached.outbox.len() + size;
@@ -50,7 +50,7 @@ pub(super) fn refusal_qos0<O: Offering>(
     offering: &O,
     retain: bool,
     ids: &[u32],
-    shared: &Shared,
+    shared: &Env,
     batch: &mut Batch,
 ) -> Option<DropReason> {
     let version = attached.settings.version;
