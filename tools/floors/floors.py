@@ -7,7 +7,7 @@
 
 A room is a module directly below a crate's root, with all files in it. It uses another room if one of its
 files names something that is defined there; what is exported again by a third room counts as what it is.
-Unit tests do not count. A room stands one floor above the highest room that it uses, so every arrow goes
+Unit tests do not count, nor does what only the explorer of interleavings (`cfg(shuttle)`) builds. A room stands one floor above the highest room that it uses, so every arrow goes
 downwards, unless there is a circle: the page names the rooms of those that there are, and a new one shows.
 """
 
@@ -81,16 +81,20 @@ class Crate:
     def __init__(self, source: Path) -> None:
         self.texts: dict[Path_, str] = {}
         self.files: dict[Path_, Path] = {}
-        root = (source / "lib.rs").read_text()
-        tests_only = set(re.findall(r"#\[cfg\((?:test|shuttle)\)\]\s*(?:pub )?mod (\w+);", root))
+        tests_only: set[Path_] = set()
         for file in sorted(source.rglob("*.rs")):
             parts = file.relative_to(source).with_suffix("").parts
-            if parts[0] in ("bin", "main") or "tests" in parts or parts[0] in tests_only:
-                continue
             if parts[-1] in ("mod", "lib"):
                 parts = parts[:-1]
-            self.texts[parts] = code(file.read_text())
+            text = file.read_text()
+            only = re.findall(r"#\[cfg\((?:test|shuttle)\)\]\s*(?:pub )?mod (\w+);", text)
+            tests_only |= {(*parts, module) for module in only}
+            if parts[:1] in (("bin",), ("main",)) or "tests" in parts:
+                continue
+            self.texts[parts] = code(text)
             self.files[parts] = file
+        for parts in [parts for parts in self.texts if self.is_below(parts, tests_only)]:
+            del self.texts[parts], self.files[parts]
         self.uses = {
             module: [
                 (self.absolute(module, path), name)
@@ -99,6 +103,10 @@ class Crate:
             ]
             for module, text in self.texts.items()
         }
+
+    @staticmethod
+    def is_below(parts: Path_, modules: set[Path_]) -> bool:
+        return any(parts[:n] in modules for n in range(1, len(parts) + 1))
 
     def absolute(self, module: Path_, path: Path_) -> Path_:
         """From the root of the crate on; a path into another crate begins with `::`."""

@@ -9,7 +9,6 @@
 
 #![forbid(unsafe_code)]
 
-mod batch;
 mod budget;
 mod client;
 mod config;
@@ -43,7 +42,6 @@ mod thread;
 mod time;
 mod wakers;
 
-pub use batch::Batch;
 pub use budget::{Charge, Part};
 pub use client::ClientInfo;
 pub use config::{
@@ -57,7 +55,7 @@ pub use hooks::{
     Hooks, Interception, Refusal, Resolver, Verdict,
 };
 pub use hub::{
-    ClientView, Handover, Hub, ObserverHandle, PublishError, SendError, SessionView,
+    Batch, ClientView, Handover, Hub, ObserverHandle, PublishError, SendError, SessionView,
     SubscriptionView,
 };
 pub use message::{

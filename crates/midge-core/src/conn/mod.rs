@@ -20,10 +20,9 @@ use midge_codec::{
     DecodeError, Disconnect, Packet, Properties, RawPacket, ReasonCode, Side, Version,
 };
 
-use crate::batch::Lent;
 use crate::client::ClientInfo;
 use crate::hooks::{Answer, Deferred, HookSet, Refusal};
-use crate::hub::{Hub, RouteCache, RunPublisher, no_memory};
+use crate::hub::{Hub, Lent, RouteCache, RunPublisher, no_memory};
 use crate::rate::Bucket;
 use crate::reason::DisconnectReason;
 use crate::session::{AckKind, Link, Received, Session};

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 
 use super::{Hub, Publisher, RouteCache, Unpublished};
-use crate::batch::Batch;
 use crate::client::ClientInfo;
 use crate::event::Whom;
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
+use crate::hub::Batch;
 use crate::message::{MessageRef, Origin, OwnedMessage, Receipt, SharedMessage, Tracker};
 use crate::observer::{Observer, ObserverKey, Received, Sink};
 use crate::reason::DropReason;
@@ -162,7 +162,7 @@ crate::sync::thread_local! {
 }
 
 /// For [`crate::prepare_thread`].
-pub(crate) fn prepare_thread() {
+pub(super) fn prepare_thread() {
     let _ = DESK.try_with(|_| ());
 }
 

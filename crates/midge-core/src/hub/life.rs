@@ -6,10 +6,10 @@ use std::sync::Arc;
 use midge_codec::{Disconnect, Packet, PropertiesBuf, ReasonCode, Version};
 
 use super::{After, Hub};
-use crate::batch::Batch;
 use crate::client::ClientInfo;
 use crate::event::{Event, EventMask};
 use crate::hooks::{HookSet, Refusal};
+use crate::hub::Batch;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
 use crate::session::{Attached, AttachedSettings, Due, Link, Session, Sessions, State, Will};

@@ -2,6 +2,7 @@
 //! calls. See `LOCKS.md` for the order of the locks.
 
 mod account;
+mod batch;
 mod filtered;
 mod handover;
 mod host;
@@ -31,8 +32,10 @@ use hashbrown::HashMap;
 use midge_codec::ReasonCode;
 
 pub(crate) use account::no_memory;
+pub use batch::Batch;
+pub(crate) use batch::{Detour, Lent};
 pub use handover::Handover;
-pub(crate) use host::prepare_thread;
+
 pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
 pub(crate) use life::AttachPlan;
@@ -59,6 +62,12 @@ use crate::router::Router;
 use crate::session::{Due, Env, Link, Session, Sessions, Subscriptions, Will};
 use crate::store::Store;
 use crate::time::{Tick, TimerKey};
+
+/// For [`crate::prepare_thread`].
+pub(crate) fn prepare_thread() {
+    batch::prepare_thread();
+    host::prepare_thread();
+}
 
 static INSTANCES: ProcessWide = ProcessWide::new(1);
 

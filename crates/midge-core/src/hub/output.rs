@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Hub;
-use crate::batch::{Batch, Detour};
 use crate::hooks::HookSet;
+use crate::hub::{Batch, Detour};
 use crate::outbox::Outbox;
 use crate::retained::Place;
 use crate::router::{Sub, SubTarget, Subscriber};

@@ -6,7 +6,7 @@ use midge_codec::{PublishFrame, QoS, Version};
 
 use super::Hub;
 use super::publish::Publisher;
-use crate::batch::Batch;
+use crate::hub::Batch;
 use crate::message::{Account, MessageRef, SHARE_FROM, SharedMessage, Tracker};
 use crate::session::Offering;
 use crate::time::Tick;

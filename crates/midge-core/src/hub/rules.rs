@@ -8,10 +8,10 @@ use midge_codec::{QoS, ReasonCode};
 
 use super::Hub;
 use super::routes::{Route, RouteCache};
-use crate::batch::Batch;
 use crate::config::Config;
 use crate::event::EventMask;
 use crate::hooks::HookSet;
+use crate::hub::Batch;
 use crate::message::MessageRef;
 use crate::reason::DropReason;
 use crate::router::Router;

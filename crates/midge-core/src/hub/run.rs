@@ -17,7 +17,7 @@ use super::Hub;
 use super::passage::{Kept, Passage};
 use super::publish::{ClientPublisher, Publisher};
 use super::routes::{Route, RouteCache};
-use crate::batch::Batch;
+use crate::hub::Batch;
 use crate::message::{Origin, SMALL_MESSAGE, SharedMessage};
 use crate::observer::Observers;
 use crate::publish_run::{Any, Piece, Run, Short};

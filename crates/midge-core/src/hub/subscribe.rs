@@ -6,9 +6,9 @@ use midge_codec::{QoS, ReasonCode, SubscriptionOptions};
 
 use super::Hub;
 use super::output::HELD;
-use crate::batch::Batch;
 use crate::budget::Part;
 use crate::event::{Event, EventMask};
+use crate::hub::Batch;
 use crate::outbox::Outbox;
 use crate::router::{Router, Subscriber, Waste};
 use crate::session::{Link, RetainedCursor, Session, State, SubscriptionLimits};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Hub, Publisher};
-use crate::batch::Batch;
+use crate::hub::Batch;
 use crate::message::{Origin, OwnedMessage};
 use crate::session::Due;
 use crate::stats::Stats;

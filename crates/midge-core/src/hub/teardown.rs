@@ -7,9 +7,10 @@ use crate::sync::Mutex;
 
 use super::Hub;
 use super::subscribe::{SLICE, cost};
-use crate::batch::{Batch, Orphan};
+use crate::hub::Batch;
 use crate::reason::DropReason;
 use crate::router::{Subscriber, Waste};
+use crate::session::Orphan;
 use crate::session::{Delivery, Draining, Session, Stage, State, Subscriptions};
 use crate::steps;
 use crate::time::Tick;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Hub;
-use crate::batch::Batch;
 use crate::event::{Event, EventMask};
+use crate::hub::Batch;
 use crate::reason::DisconnectReason;
 use crate::session::{Due, Link};
 use crate::steps;

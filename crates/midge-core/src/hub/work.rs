@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{After, Hub};
-use crate::batch::{Batch, Detour};
 use crate::guard::Hook;
 use crate::hooks::{HookSet, Hooks};
+use crate::hub::{Batch, Detour};
 use crate::reason::DropReason;
 use crate::session::{Delivery, Link, Session};
 use crate::time::Tick;

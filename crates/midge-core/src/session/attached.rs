@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use midge_codec::{PublishFrame, Version};
 
-use crate::batch::Batch;
+use super::effects::Effects;
 use crate::budget::{Budget, Charge, Part};
 use crate::client::ClientInfo;
 use crate::message::SHARE_FROM;
@@ -120,14 +120,20 @@ impl Attached {
     /// Whether what is appended has to be charged, `size` bytes more included. What one batch appends
     /// is not, up to a certain sum: mostly it is written at once.
     #[inline]
-    pub(crate) fn pays(&self, size: usize, batch: &Batch) -> bool {
-        self.outbox.len() + size > self.free as usize || batch.unpaid > CREDIT
+    pub(crate) fn pays(&self, size: usize, effects: &Effects) -> bool {
+        self.outbox.len() + size > self.free as usize || effects.unpaid > CREDIT
     }
 
     /// Accounts for so many bytes that were appended.
     #[inline]
-    pub(crate) fn append_paid(&mut self, pays: bool, size: usize, shared: &Env, batch: &mut Batch) {
-        batch.unpaid += size;
+    pub(crate) fn append_paid(
+        &mut self,
+        pays: bool,
+        size: usize,
+        shared: &Env,
+        effects: &mut Effects,
+    ) {
+        effects.unpaid += size;
         if pays {
             self.outbox.charge(&shared.budget);
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use midge_codec::{QoS, Version};
 
+use super::effects::Effects;
 use super::room::{SEGMENT, block_of, encode, over_budget, qos0_frame, refusal_qos0, takes};
 use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
-use crate::batch::Batch;
 use crate::config::{Config, Overflow};
 use crate::event::{Event, EventMask};
 use crate::message::{MessageRef, Outcome, SMALL_MESSAGE, SharedMessage};
@@ -62,7 +62,7 @@ impl Session {
         offering: &mut O,
         terms: Terms<'_>,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Outcome {
         let mut state = self.lock();
         if state.dead {
@@ -70,7 +70,7 @@ impl Session {
         }
 
         if terms.qos == QoS::AtMostOnce {
-            self.offer_qos0(&mut state, offering, terms, shared, batch)
+            self.offer_qos0(&mut state, offering, terms, shared, effects)
         } else {
             let delivery = Delivery {
                 message: offering.keep(),
@@ -79,7 +79,7 @@ impl Session {
                 qos: terms.qos,
                 retain: terms.retain,
             };
-            self.offer_acknowledged(&mut state, delivery, terms.ahead, shared, batch)
+            self.offer_acknowledged(&mut state, delivery, terms.ahead, shared, effects)
         }
     }
 
@@ -90,7 +90,7 @@ impl Session {
         run: &Run<'_>,
         bytes: Option<&Bytes>,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> bool {
         let mut state = self.lock();
         if state.dead || state.queued_qos0 > 0 || state.awaits_retained() {
@@ -109,7 +109,7 @@ impl Session {
         if as_it_came {
             let size = run.bytes.len();
             let copied = if bytes.is_some() { SEGMENT } else { size };
-            let pays = attached.pays(size, batch);
+            let pays = attached.pays(size, effects);
             if pays && over_budget(attached, size, copied, shared).is_some() {
                 return false;
             }
@@ -117,10 +117,10 @@ impl Session {
                 Some(bytes) => attached.outbox.push_segment(bytes.clone()),
                 None => attached.outbox.push(run.bytes),
             }
-            attached.append_paid(pays, copied, shared, batch);
-            batch.local.publish_sent += run.packets;
-            batch.local.publish_bytes_sent += run.payloads;
-            batch.touch(attached);
+            attached.append_paid(pays, copied, shared, effects);
+            effects.local.publish_sent += run.packets;
+            effects.local.publish_bytes_sent += run.payloads;
+            effects.touch(attached);
         }
 
         as_it_came
@@ -134,7 +134,7 @@ impl Session {
         extra: Option<&Arc<Extra>>,
         messages: &mut impl Iterator<Item = SharedMessage>,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) {
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -178,8 +178,8 @@ impl Session {
                 .outbox
                 .push_numbered(piece.bytes, piece.packet_id_at, packet_id);
             attached.in_window += 1;
-            batch.local.publish_sent += 1;
-            batch.local.publish_bytes_sent += message.payload().len() as u64;
+            effects.local.publish_sent += 1;
+            effects.local.publish_bytes_sent += message.payload().len() as u64;
             let entry = Inflight {
                 delivery: Delivery {
                     message,
@@ -198,8 +198,8 @@ impl Session {
             state.queued_bytes += cost;
             shared.charge(charged);
             let size = attached.outbox.len() - before;
-            attached.append_paid(attached.pays(0, batch), size, shared, batch);
-            batch.touch(attached);
+            attached.append_paid(attached.pays(0, effects), size, shared, effects);
+            effects.touch(attached);
         }
     }
 
@@ -209,7 +209,7 @@ impl Session {
         offering: &mut O,
         terms: Terms<'_>,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Outcome {
         let overtakes = !terms.ahead && (state.queued_qos0 > 0 || state.awaits_retained());
         let Some(attached) = state.attached.as_deref_mut().filter(|_| !overtakes) else {
@@ -223,24 +223,25 @@ impl Session {
                 qos: terms.qos,
                 retain: terms.retain,
             };
-            if !takes(state, &delivery, batch.now) {
+            if !takes(state, &delivery, effects.now) {
                 return Outcome::Dropped(DropReason::PacketTooLarge);
             }
-            return self.enqueue(state, delivery, shared, batch);
+            return self.enqueue(state, delivery, shared, effects);
         };
 
         let ids = subscription_ids(&terms.id, terms.extra.map(|extra| &**extra));
         let settings = attached.settings;
         let parts = offering.parts();
         let size = parts.payload.len() + parts.topic.len() + parts.properties.block_len();
-        let pays = attached.pays(size, batch);
+        let pays = attached.pays(size, effects);
         if pays
-            && let Some(reason) = refusal_qos0(attached, offering, terms.retain, ids, shared, batch)
+            && let Some(reason) =
+                refusal_qos0(attached, offering, terms.retain, ids, shared, effects)
         {
-            if batch.waits_for_overdue(reason, size, shared) {
+            if effects.waits_for_overdue(reason, size, shared) {
                 return Outcome::Dropped(reason);
             }
-            return self.refuse(attached, reason, &shared.config, batch);
+            return self.refuse(attached, reason, &shared.config, effects);
         }
 
         let plain = ids.is_empty()
@@ -252,7 +253,7 @@ impl Session {
             Some(frame) => attached.outbox.push(frame),
             None => {
                 let parts = offering.parts();
-                let block = block_of(offering, settings.version, batch.scratch());
+                let block = block_of(offering, settings.version, effects.scratch());
                 let frame = qos0_frame(offering, terms.retain, ids, block);
                 if !attached.publish(frame, parts.payload, parts.backing) {
                     return Outcome::Dropped(DropReason::PacketTooLarge);
@@ -260,12 +261,12 @@ impl Session {
             }
         }
 
-        attached.append_paid(pays, size, shared, batch);
-        batch.local.publish_sent += 1;
-        batch.local.publish_bytes_sent += offering.parts().payload.len() as u64;
-        batch.touch(attached);
-        if batch.wants(EventMask::DELIVERED) {
-            batch.event(Event::Delivered {
+        attached.append_paid(pays, size, shared, effects);
+        effects.local.publish_sent += 1;
+        effects.local.publish_bytes_sent += offering.parts().payload.len() as u64;
+        effects.touch(attached);
+        if effects.wants(EventMask::DELIVERED) {
+            effects.event(Event::Delivered {
                 client_id: self.client_id.clone(),
                 message: offering.keep(),
                 qos: QoS::AtMostOnce,
@@ -284,9 +285,9 @@ impl Session {
         delivery: Delivery,
         ahead: bool,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Outcome {
-        if !takes(state, &delivery, batch.now) {
+        if !takes(state, &delivery, effects.now) {
             return Outcome::Dropped(DropReason::PacketTooLarge); // MQTT-3.1.2-25
         }
 
@@ -306,8 +307,8 @@ impl Session {
             || state.queued_bytes + delivery.cost() > shared.config.limits.session_queue_bytes
         {
             return match ahead {
-                true => self.put_ahead(state, delivery, shared, batch),
-                false => self.enqueue(state, delivery, shared, batch),
+                true => self.put_ahead(state, delivery, shared, effects),
+                false => self.enqueue(state, delivery, shared, effects),
             };
         }
         if let Some(tracker) = delivery.message.tracker() {
@@ -315,7 +316,7 @@ impl Session {
         }
 
         charge(state, &delivery, shared);
-        match self.send(state, delivery, shared, batch) {
+        match self.send(state, delivery, shared, effects) {
             Ok(()) => Outcome::Sent,
             Err((_, reason)) => Outcome::Dropped(reason),
         }
@@ -327,20 +328,20 @@ impl Session {
         state: &mut State,
         delivery: Delivery,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Outcome {
         let has_room = |state: &State| {
             let limit = shared.config.limits.session_queue_bytes;
             state.queued_bytes + delivery.cost() <= limit
         };
         while (!has_room(state) || shared.has_no_room(delivery.share()).is_some())
-            && self.drop_one_expired(state, shared, batch)
+            && self.drop_one_expired(state, shared, effects)
         {}
         if state.queued_bytes + delivery.cost() > shared.config.limits.session_queue_bytes {
             return Outcome::Dropped(DropReason::QueueFull);
         }
         if let Some(reason) = shared.has_no_room(delivery.share()) {
-            batch.waits_for_overdue(reason, delivery.share(), shared);
+            effects.waits_for_overdue(reason, delivery.share(), shared);
             return Outcome::Dropped(reason);
         }
 
@@ -364,12 +365,12 @@ impl Session {
         state: &mut State,
         delivery: Delivery,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Outcome {
         let limits = &shared.config.limits;
 
         // MQTT leaves the meaning of an interval of 0 open: it is for those who are there.
-        if state.attached.is_none() && delivery.message.is_expired(batch.now) {
+        if state.attached.is_none() && delivery.message.is_expired(effects.now) {
             return Outcome::Dropped(DropReason::Expired);
         }
 
@@ -382,10 +383,10 @@ impl Session {
                 break;
             };
             // What has expired gives its place before anything else does.
-            if self.drop_one_expired(state, shared, batch) {
+            if self.drop_one_expired(state, shared, effects) {
                 continue;
             }
-            if total.is_some() && batch.waits_for_overdue(reason, share, shared) {
+            if total.is_some() && effects.waits_for_overdue(reason, share, shared) {
                 return Outcome::Dropped(reason);
             }
             match (shared.config.overflow, state.attached.as_deref_mut()) {
@@ -393,10 +394,10 @@ impl Session {
                     let Some(oldest) = state.take_queued(shared) else {
                         return Outcome::Dropped(reason);
                     };
-                    self.dropped(state, &oldest, reason, shared, batch);
+                    self.dropped(state, &oldest, reason, shared, effects);
                 }
                 (Overflow::Disconnect, Some(attached)) => {
-                    return self.refuse(attached, reason, &shared.config, batch);
+                    return self.refuse(attached, reason, &shared.config, effects);
                 }
                 _ => return Outcome::Dropped(reason),
             }
@@ -419,7 +420,7 @@ impl Session {
             self.watch_expiry(state, shared);
         }
         if let Some(attached) = state.attached.as_deref_mut() {
-            batch.touch(attached);
+            effects.touch(attached);
         }
 
         Outcome::Queued
@@ -432,7 +433,7 @@ impl Session {
         state: &mut State,
         delivery: Delivery,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Result<(), (Delivery, DropReason)> {
         let acknowledged = delivery.qos != QoS::AtMostOnce;
         let packet_id = if acknowledged {
@@ -444,19 +445,19 @@ impl Session {
             release(state, &delivery, None, shared);
             return Err((delivery, DropReason::QueueFull));
         };
-        if !encode(attached, &delivery, packet_id, false, batch.now) {
+        if !encode(attached, &delivery, packet_id, false, effects.now) {
             // MQTT-3.1.2-25: as if it had been sent.
             release(state, &delivery, None, shared);
             return Err((delivery, DropReason::PacketTooLarge));
         }
 
-        let pays = attached.pays(0, batch);
-        attached.append_paid(pays, delivery.message.copied(), shared, batch);
-        batch.touch(attached);
-        batch.local.publish_sent += 1;
-        batch.local.publish_bytes_sent += delivery.message.payload().len() as u64;
-        if batch.wants(EventMask::DELIVERED) {
-            batch.event(Event::Delivered {
+        let pays = attached.pays(0, effects);
+        attached.append_paid(pays, delivery.message.copied(), shared, effects);
+        effects.touch(attached);
+        effects.local.publish_sent += 1;
+        effects.local.publish_bytes_sent += delivery.message.payload().len() as u64;
+        if effects.wants(EventMask::DELIVERED) {
+            effects.event(Event::Delivered {
                 client_id: self.client_id.clone(),
                 message: delivery.message.clone(),
                 qos: delivery.qos,
@@ -495,10 +496,10 @@ impl Session {
         delivery: &Delivery,
         reason: DropReason,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) {
         release(state, delivery, None, shared);
-        self.tell_dropped(delivery, reason, shared, batch);
+        self.tell_dropped(delivery, reason, shared, effects);
     }
 
     /// Counts and tells that the client does not get a message.
@@ -507,18 +508,18 @@ impl Session {
         delivery: &Delivery,
         reason: DropReason,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) {
         let topic = delivery.message.topic();
-        batch.dropped(shared, self.whom(), topic, reason);
+        effects.dropped(shared, self.whom(), topic, reason);
     }
 
     /// Drops one message that has expired, to make room.
-    fn drop_one_expired(&self, state: &mut State, shared: &Env, batch: &mut Batch) -> bool {
-        let Some(delivery) = state.take_expired(batch.now, shared) else {
+    fn drop_one_expired(&self, state: &mut State, shared: &Env, effects: &mut Effects) -> bool {
+        let Some(delivery) = state.take_expired(effects.now, shared) else {
             return false;
         };
-        self.dropped(state, &delivery, DropReason::Expired, shared, batch);
+        self.dropped(state, &delivery, DropReason::Expired, shared, effects);
         true
     }
 
@@ -528,10 +529,10 @@ impl Session {
         attached: &mut Attached,
         reason: DropReason,
         config: &Config,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Outcome {
         if config.overflow == Overflow::Disconnect && reason != DropReason::PacketTooLarge {
-            batch.kick(attached, DisconnectReason::TooSlow);
+            effects.kick(attached, DisconnectReason::TooSlow);
         }
         Outcome::Dropped(reason)
     }

@@ -7,9 +7,9 @@ use crate::sync::MutexGuard;
 use midge_codec::{Ack, Packet, Properties, QoS, ReasonCode, Version};
 
 use super::deliver::release;
+use super::effects::{Effects, Orphan};
 use super::room::{encode, takes};
 use super::{Delivery, Inflight, NoMemory, Session, Stage, State};
-use crate::batch::{Batch, Orphan};
 use crate::budget::Budget;
 use crate::event::{Event, EventMask};
 use crate::message::SharedMessage;
@@ -155,36 +155,36 @@ impl State {
         self.waits() || !self.retained.is_empty()
     }
 
-    fn window_back(&mut self, entry: &Inflight, batch: &mut Batch) {
+    fn window_back(&mut self, entry: &Inflight, effects: &mut Effects) {
         if let (true, Some(attached)) = (entry.counted, self.attached.as_deref_mut()) {
             attached.in_window = attached.in_window.saturating_sub(1);
         }
-        batch.moves_up |= self.has_more();
+        effects.moves_up |= self.has_more();
     }
 
     /// Ends a flow that went as it should; what the message had been charged.
-    fn complete(&mut self, session: &Session, packet_id: u16, batch: &mut Batch) -> usize {
+    fn complete(&mut self, session: &Session, packet_id: u16, effects: &mut Effects) -> usize {
         let Some(entry) = self.inflight.remove(packet_id) else {
             return 0;
         };
-        self.window_back(&entry, batch);
+        self.window_back(&entry, effects);
         let (cost, share) = (entry.delivery.cost(), entry.delivery.share());
         let message = entry.delivery.message;
         self.queued_bytes = self.queued_bytes.saturating_sub(cost);
         if let Some(tracker) = message.tracker() {
             tracker.closed();
         }
-        if batch.wants(EventMask::ACKNOWLEDGED) {
-            self.tell_acknowledged(session, message, batch);
+        if effects.wants(EventMask::ACKNOWLEDGED) {
+            self.tell_acknowledged(session, message, effects);
         }
         share
     }
 
     #[cold]
-    fn tell_acknowledged(&self, session: &Session, message: SharedMessage, batch: &mut Batch) {
+    fn tell_acknowledged(&self, session: &Session, message: SharedMessage, effects: &mut Effects) {
         // Acknowledgements come from the present connection only.
         let connection = self.attached.as_ref();
-        batch.event(Event::Acknowledged {
+        effects.event(Event::Acknowledged {
             client_id: session.client_id.clone(),
             message,
             connection: connection.map_or(0, |attached| attached.link.number()),
@@ -198,20 +198,20 @@ impl State {
         packet_id: u16,
         reason: ReasonCode,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) {
         let Some(entry) = self.inflight.remove(packet_id) else {
             return;
         };
 
-        self.window_back(&entry, batch);
+        self.window_back(&entry, effects);
         release(self, &entry.delivery, Some(packet_id), shared);
         if reason.is_error() {
             let topic = entry.delivery.message.topic();
             let reason = DropReason::RefusedByReceiver;
-            batch.dropped(shared, session.whom(), topic, reason);
-        } else if batch.wants(EventMask::ACKNOWLEDGED) {
-            self.tell_acknowledged(session, entry.delivery.message, batch);
+            effects.dropped(shared, session.whom(), topic, reason);
+        } else if effects.wants(EventMask::ACKNOWLEDGED) {
+            self.tell_acknowledged(session, entry.delivery.message, effects);
         }
     }
 }
@@ -239,7 +239,7 @@ impl Session {
         packet_id: u16,
         reason: ReasonCode,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Result<(), FlowError> {
         let Some(mut state) = self.lock_for(link) else {
             return Ok(());
@@ -250,7 +250,7 @@ impl Session {
                 Err(FlowError("PUBACK for a QoS 2 message"))
             }
             Some(_) => {
-                state.finish(self, packet_id, reason, shared, batch);
+                state.finish(self, packet_id, reason, shared, effects);
                 Ok(())
             }
             None => Ok(()),
@@ -264,7 +264,7 @@ impl Session {
         packet_id: u16,
         reason: ReasonCode,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Result<Received, FlowError> {
         let Some(mut state) = self.lock_for(link) else {
             return Ok(Received::Detached);
@@ -276,7 +276,7 @@ impl Session {
             }
             Some(_) if reason.is_error() => {
                 // MQTT-4.4.0-2: the message is done, no PUBREL.
-                state.finish(self, packet_id, reason, shared, batch);
+                state.finish(self, packet_id, reason, shared, effects);
                 Ok(Received::Known)
             }
             Some(entry) => {
@@ -302,7 +302,7 @@ impl Session {
         link: &Link,
         packet_id: u16,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> Result<(), FlowError> {
         let Some(mut state) = self.lock_for(link) else {
             return Ok(());
@@ -314,7 +314,7 @@ impl Session {
             }
             Some(_) => {
                 let reason = ReasonCode::Success;
-                state.finish(self, packet_id, reason, shared, batch);
+                state.finish(self, packet_id, reason, shared, effects);
                 Ok(())
             }
             None => Ok(()),
@@ -329,7 +329,7 @@ impl Session {
         link: &Link,
         input: &[u8],
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> usize {
         if shared.journal().is_some() {
             return 0;
@@ -346,18 +346,18 @@ impl Session {
             let stage = entry.map(|entry| (entry.delivery.qos, entry.stage));
             match (header, stage) {
                 (0x40, Some((QoS::AtLeastOnce, _))) | (0x70, Some((_, Stage::Released))) => {
-                    released += state.complete(self, packet_id, batch);
+                    released += state.complete(self, packet_id, effects);
                 }
                 (0x50, Some((QoS::ExactlyOnce, _))) => {
                     if let Some(entry) = state.inflight.get_mut(packet_id) {
                         entry.stage = Stage::Released;
                     }
-                    batch.replies.extend_from_slice(&[0x62, 2, a, b]);
-                    batch.packet_sent();
+                    effects.replies.extend_from_slice(&[0x62, 2, a, b]);
+                    effects.packet_sent();
                 }
                 (0x62, _) if state.inbound.remove(packet_id) => {
-                    batch.replies.extend_from_slice(&[0x70, 2, a, b]);
-                    batch.packet_sent();
+                    effects.replies.extend_from_slice(&[0x70, 2, a, b]);
+                    effects.packet_sent();
                 }
                 _ => break,
             }
@@ -471,13 +471,13 @@ impl Session {
         state: &mut State,
         most: usize,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) -> bool {
         let high = match shared.budget.has_room(OUTBOX_HIGH) {
             true => OUTBOX_HIGH,
             false => OUTBOX_FULL,
         };
-        self.pump_resend(state, high, shared, batch);
+        self.pump_resend(state, high, shared, effects);
         for _ in 0..most {
             if !state.can_send_next(high) {
                 return true;
@@ -487,25 +487,25 @@ impl Session {
             };
 
             // An interval that ran out while waiting (MQTT-3.3.2-5).
-            if delivery.message.is_expired(batch.now) {
-                self.dropped(state, &delivery, DropReason::Expired, shared, batch);
+            if delivery.message.is_expired(effects.now) {
+                self.dropped(state, &delivery, DropReason::Expired, shared, effects);
                 continue;
             }
 
             // Another member of its group may take what is too large for this one.
-            if delivery.group().is_some() && !takes(state, &delivery, batch.now) {
-                self.pass_on(state, delivery, None, shared, batch);
+            if delivery.group().is_some() && !takes(state, &delivery, effects.now) {
+                self.pass_on(state, delivery, None, shared, effects);
                 continue;
             }
 
-            if let Err((delivery, reason)) = self.send(state, delivery, shared, batch) {
-                self.tell_dropped(&delivery, reason, shared, batch);
+            if let Err((delivery, reason)) = self.send(state, delivery, shared, effects) {
+                self.tell_dropped(&delivery, reason, shared, effects);
             }
         }
         !(state.can_send_next(high) && state.waits())
     }
 
-    fn pump_resend(&self, state: &mut State, high: usize, shared: &Env, batch: &mut Batch) {
+    fn pump_resend(&self, state: &mut State, high: usize, shared: &Env, effects: &mut Effects) {
         while let Some(packet_id) = state.resend.front().copied() {
             let State {
                 attached,
@@ -536,29 +536,29 @@ impl Session {
                         version,
                         out,
                     );
-                    batch.packet_sent();
+                    effects.packet_sent();
                 }
                 Stage::Published => {
                     if !attached.has_window() {
                         return;
                     }
                     // A message once sent is sent again even if it is expired (MQTT-4.3.3-7).
-                    if encode(attached, &entry.delivery, packet_id, true, batch.now) {
+                    if encode(attached, &entry.delivery, packet_id, true, effects.now) {
                         attached.in_window += 1;
                         entry.counted = true;
-                        batch.local.publish_sent += 1;
-                        batch.local.publish_bytes_sent +=
+                        effects.local.publish_sent += 1;
+                        effects.local.publish_bytes_sent +=
                             entry.delivery.message.payload().len() as u64;
                     } else {
                         // Too large for this connection: done with (MQTT-3.1.2-25).
-                        self.give_up(state, packet_id, shared, batch);
+                        self.give_up(state, packet_id, shared, effects);
                         continue;
                     }
                 }
             }
 
             resend.pop_front();
-            batch.touch(attached);
+            effects.touch(attached);
         }
     }
 }
@@ -587,22 +587,22 @@ impl Session {
 
     /// Drops messages that have expired (MQTT-3.3.2-5), not very many at once: how many. The deadline
     /// has come.
-    pub(crate) fn drop_expired(self: &Arc<Self>, shared: &Env, batch: &mut Batch) -> usize {
+    pub(crate) fn drop_expired(self: &Arc<Self>, shared: &Env, effects: &mut Effects) -> usize {
         let mut guard = self.lock();
         let state = &mut *guard;
-        state.queue.take_timer(batch.now);
-        state.ahead.take_timer(batch.now);
+        state.queue.take_timer(effects.now);
+        state.ahead.take_timer(effects.now);
         if state.dead {
             return 0;
         }
 
         let mut dropped = 0;
         while dropped < EXPIRED_TOGETHER
-            && let Some(delivery) = state.take_expired(batch.now, shared)
+            && let Some(delivery) = state.take_expired(effects.now, shared)
         {
             steps::add(1);
             dropped += 1;
-            self.dropped(state, &delivery, DropReason::Expired, shared, batch);
+            self.dropped(state, &delivery, DropReason::Expired, shared, effects);
         }
         self.watch_expiry(state, shared);
         dropped
@@ -615,28 +615,28 @@ impl Session {
         delivery: Delivery,
         packet_id: Option<u16>,
         shared: &Env,
-        batch: &mut Batch,
+        effects: &mut Effects,
     ) {
         // First: a receipt must not see the message as done in between.
         let orphan = Orphan::new(delivery);
         release(state, &orphan.delivery, packet_id, shared);
-        batch.orphans.push(orphan);
+        effects.orphans.push(orphan);
     }
 
     /// Gives up a message in flight that does not fit into a packet of the present connection. Another
     /// member of a shared group gets it, unless it is one of QoS 2 (MQTT-4.8.2-5).
-    fn give_up(&self, state: &mut State, packet_id: u16, shared: &Env, batch: &mut Batch) {
+    fn give_up(&self, state: &mut State, packet_id: u16, shared: &Env, effects: &mut Effects) {
         state.resend.pop_front();
         let Some(entry) = state.inflight.remove(packet_id) else {
             return;
         };
         if entry.delivery.group().is_some() && entry.delivery.qos == QoS::AtLeastOnce {
-            return self.pass_on(state, entry.delivery, Some(packet_id), shared, batch);
+            return self.pass_on(state, entry.delivery, Some(packet_id), shared, effects);
         }
         release(state, &entry.delivery, Some(packet_id), shared);
         let topic = entry.delivery.message.topic();
         let reason = DropReason::PacketTooLarge;
-        batch.dropped(shared, self.whom(), topic, reason);
+        effects.dropped(shared, self.whom(), topic, reason);
     }
 }
 

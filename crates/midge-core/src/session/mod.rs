@@ -5,6 +5,7 @@
 mod attached;
 mod deliver;
 mod due;
+mod effects;
 mod flow;
 mod in_flight;
 mod link;
@@ -23,6 +24,7 @@ use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms, release};
 pub(crate) use due::{Due, Env};
+pub(crate) use effects::{Effects, Orphan};
 pub(crate) use flow::{AckKind, PUMP_BUDGET, Received, encode_ack};
 use in_flight::InFlight;
 pub use link::Link;

@@ -3,8 +3,8 @@
 use midge_codec::{PublishFrame, QoS, Version};
 
 use super::deliver::Offering;
+use super::effects::Effects;
 use super::{Attached, Delivery, LONGEST_IDENTIFIER, State};
-use crate::batch::Batch;
 use crate::message::SHARE_FROM;
 use crate::reason::DropReason;
 use crate::session::Env;
@@ -51,12 +51,12 @@ pub(super) fn refusal_qos0<O: Offering>(
     retain: bool,
     ids: &[u32],
     shared: &Env,
-    batch: &mut Batch,
+    effects: &mut Effects,
 ) -> Option<DropReason> {
     let version = attached.settings.version;
     if attached.settings.maximum_packet < u32::MAX {
         // Before it is refused for want of room, or the client for being full.
-        let block = block_of(offering, version, batch.scratch());
+        let block = block_of(offering, version, effects.scratch());
         if !attached.takes(&qos0_frame(offering, retain, ids, block)) {
             return Some(DropReason::PacketTooLarge);
         }
