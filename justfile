@@ -24,13 +24,13 @@ rust *ARGS='--workspace':
 python *ARGS:
     tests/python/run.sh {{ARGS}}
 
-# Builds, installs and tests the C library.
-c:
-    tests/c/run.sh
+# Builds, installs and tests the C library: `just c broker:valgrind`, `just c --list`.
+c *NAMES:
+    tests/c/run.sh {{NAMES}}
 
-# Real clients against the command.
-interop:
-    tests/interop/run.sh
+# Real clients against the command: `just interop mosquitto:will`, `just interop --list`.
+interop *NAMES:
+    tests/interop/run.sh {{NAMES}}
 
 # How threads meet: `just interleavings takeover --long`.
 interleavings *ARGS:

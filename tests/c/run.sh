@@ -1,12 +1,64 @@
 #!/usr/bin/env bash
 # Builds and installs the C library and tests what was installed: headers, linking in every way,
 # the contract of midge.h, midge.hpp, the examples; with gcc, clang, valgrind and sanitizers.
+#
+#   run.sh            everything, as the gate does
+#   run.sh NAME...    some of it: a program (broker), a program in another way (broker:valgrind), a group (cmake)
+#   run.sh --list     the names that there are
+#
+# For programs alone nothing is installed: they are linked to what `cargo build` makes, as `cargo test` does.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 target="${CARGO_TARGET_DIR:-$root/target}"
 out="$target/c-tests"
-rm -rf "$out"
+
+# The programs of the contract, which are linked in every way, and those of midge.hpp, which
+# tests/cpp/run.sh compiles in every version of C++.
+programs=(broker misuse garbage contract look guest signals process)
+plus_programs=(midge probes)
+ways=(shared pkg static valgrind sanitizers)
+# What else there is (groups.sh), in the order in which the gate runs it.
+groups=(target interface header programs cpp cargo cmake unload allocations memory static install valgrind races sanitizers examples hot)
+
+is_in() {
+    local wanted=$1 word
+    shift
+    for word in "$@"; do [ "$word" != "$wanted" ] || return 0; done
+    return 1
+}
+is_known() {
+    if is_in "${1%%:*}" "${programs[@]}" "${plus_programs[@]}"; then
+        [ "$1" = "${1%%:*}" ] || is_in "${1#*:}" "${ways[@]}"
+    else
+        is_in "$1" "${groups[@]}"
+    fi
+}
+list() {
+    echo "programs   ${programs[*]} ${plus_programs[*]}"
+    echo "ways       ${ways[*]}    (as in broker:valgrind; without one: shared)"
+    echo "groups     ${groups[*]}"
+}
+case ${1:-} in
+    --list)
+        list
+        exit
+        ;;
+    -h | --help)
+        sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'
+        exit
+        ;;
+esac
+names=("$@")
+for name in "${names[@]}"; do
+    is_known "$name" || {
+        echo "run.sh: nothing is called $name. There is:"
+        list
+        exit 2
+    } >&2
+done
+[ ${#names[@]} -gt 0 ] || rm -rf "$out"
 mkdir -p "$out"
+
 # shellcheck source=tests/c/checks.sh
 . "$root/tests/c/checks.sh"
 # A tool that is missing is told, and fails in the gate.
@@ -15,324 +67,131 @@ skip() {
     [ "${CI:-}" != true ] || failed=$((failed + 1))
 }
 has() { command -v "$1" >/dev/null 2>&1; }
-
-# Built as for another target: with the tools of that target only, and from where cargo puts it. A
-# library that an earlier build has left elsewhere is not what was asked for.
-host=$(rustc -vV | sed -n 's/^host: //p')
-mkdir "$out/tools"
-for tool in ld ar nm objcopy gcc; do
-    printf '#!/bin/sh\necho %s >>"%s"\nexec "%s" "$@"\n' "$tool" "$out/used" "$(command -v "$tool")" >"$out/tools/other-$tool"
-    printf '#!/bin/sh\necho "the host'"'"'s %s was called" >&2\nexit 1\n' "$tool" >"$out/tools/$tool"
-done
-cp "$out/tools/ld" "$out/tools/ld.bfd"
-rm "$out/tools/gcc"
-chmod +x "$out"/tools/*
-# The compiler looks for its own linker on the search path last.
-crossed=(env "PATH=$out/tools:$PATH" "COMPILER_PATH=$(dirname "$(command -v ld)")" "CARGO_BUILD_TARGET=$host" CROSS_COMPILE=other-)
-DESTDIR="$out/root" PREFIX=/opt/midge PROFILE=dev "${crossed[@]}" "$root/bindings/c/install.sh" || exit 1
-for tool in ld ar nm objcopy; do check "the target's $tool" grep -qx "$tool" "$out/used"; done
-lib=$out/root/opt/midge/lib
-check "what was built for the target is installed" cmp "$target/$host/debug/libmidge.so" "$lib/libmidge.so"
-unknown_tool() {
-    ! CARGO_BUILD_TARGET=mips64-unknown-linux-gnuabi64 "$root/bindings/c/install.sh" && grep -q 'mips64-linux-gnuabi64-ld.* is not there' "$out/log"
-}
-check "a target without tools is refused" unknown_tool
-# Another target indeed: tests/c/musl.sh.
-include=$out/root/opt/midge/include
-export LD_LIBRARY_PATH=$lib PKG_CONFIG_PATH=$lib/pkgconfig
-
-# What the library gives away: the committed list, and nothing else.
-symbols() { nm -D --defined-only "$lib/libmidge.so" | awk '{print $3}' | sort | diff - "$root/bindings/c/symbols.txt"; }
-check "symbols" symbols
-declared() { grep -o 'midge_[a-z_]*(' "$include/midge.h" | grep -v '_fn(' | tr -d '(' | sort -u | grep -Fxf "$root/bindings/c/symbols.txt" | diff - "$root/bindings/c/symbols.txt"; }
-check "every symbol is declared" declared
-localised() { ! nm "$lib/libmidge.a" | grep -E ' [A-TV-Z] ' | grep -vE ' U | midge_'; }
-check "static symbols" localised
-ungrouped() { readelf -gW "$lib/libmidge.a" | grep -q 'There are no section groups'; }
-check "static sections stand in no group" ungrouped
 # Before 1.0 each minor version is an interface of its own, for the loader and for CMake.
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -1)
 IFS=. read -r major minor _ <<<"$version"
 if [ "$major" -eq 0 ]; then interface=0.$minor; else interface=$major; fi
-soname() { readelf -d "$lib/libmidge.so" | grep -q "SONAME.*\[libmidge.so.$interface\]" && readelf -d "$lib/libmidge.so" | grep -q NODELETE; }
-check "soname and nodelete" soname
-named() { grep -qF "IMPORTED_SONAME \"libmidge.so.$interface\"" "$lib/cmake/midge/midge-config.cmake" && [ -e "$lib/libmidge.so.$interface" ]; }
-check "soname of the CMake package" named
-# Nothing says where it was built.
-pathless() { ! grep -aFq -e "$1" "$lib/libmidge.so" "$lib/libmidge.a"; }
-for path in "$root" "$target" "${CARGO_HOME:-$HOME/.cargo}" "$HOME" "$(rustc --print sysroot)"; do check "no path $path" pathless "$path/"; done
-documented() {
-    local symbol missing=0
-    while read -r symbol; do grep -q "\`$symbol\`" "$root/docs/c.md" || { echo "$symbol"; missing=1; }; done <"$root/bindings/c/symbols.txt"
-    return "$missing"
-}
-check "every function stands in docs/c.md" documented
-everything() { ! grep -oE 'midge_[a-z_]+\(' "$root/tests/c/everything.h" | tr -d '(' | sort -u | comm -13 - "$root/bindings/c/symbols.txt" | grep .; }
-check "every function is called from every callback" everything
-if has abidiff; then
-    check "binary interface" "$root/tests/c/abi.sh" "$include"
-else
-    skip abidiff
-fi
-check "layout of structures" gcc -std=c11 "-I$include" -c "$root/tests/c/layout.c" -o /dev/null
 
-# The header alone and twice, in every language version.
-printf '#include <midge.h>\n#include <midge.h>\nint main(void) { return 0; }\n' >"$out/header.c"
-cp "$out/header.c" "$out/header.cpp"
-warnings=(-Wall -Wextra -pedantic -Werror "-I$include" -fsyntax-only)
-for suite in "gcc g++" "clang clang++"; do
-    read -r cc cxx <<<"$suite"
-    has "$cc" || { skip "$cc"; continue; }
-    for std in c99 c11 c17; do
-        check "header $cc $std" "$cc" "-std=$std" "${warnings[@]}" "$out/header.c"
-    done
-    for std in c++11 c++14 c++17 c++20; do
-        check "header $cxx $std" "$cxx" "-std=$std" "${warnings[@]}" "$out/header.cpp"
-    done
-done
+# The library as it is built for tests of Rust, where the loader finds it.
+build() {
+    (cd "$root" && cargo build -q -p midge-c) || exit 1
+    lib=$out/built
+    include=$root/include
+    mkdir -p "$lib"
+    ln -sf "$target/debug/libmidge.so" "$lib/libmidge.so"
+    ln -sf libmidge.so "$lib/libmidge.so.$interface"
+    export LD_LIBRARY_PATH=$lib
+}
 
-# The programs, linked in every way.
-c=(gcc -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror -pthread)
-if has pkg-config; then
-    read -ra pkg_shared <<<"$(pkg-config --cflags --libs midge)"
-    read -ra pkg_static <<<"$(pkg-config --static --cflags --libs midge)"
-else
-    skip pkg-config
-    pkg_shared=("-I$include" "-L$lib" -lmidge)
-    read -ra pkg_static <<<"${pkg_shared[*]} $(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")"
-fi
-# Every wrong argument that there can be, made of the header that was installed.
-garbage() { python3 "$root/tests/c/garbage.py" "$include/midge.h" "$root/bindings/c/symbols.txt" >"$out/garbage.c"; }
-check "make garbage" garbage
-c+=("-I$root/tests/c")
-for program in broker misuse garbage contract look guest signals process; do
-    source=$root/tests/c/$program.c
-    [ -f "$source" ] || source=$out/$program.c
-    check "link $program shared" "${c[@]}" "$source" "-I$include" "-L$lib" -lmidge -o "$out/$program"
-    check "link $program pkg-config" "${c[@]}" "$source" "${pkg_shared[@]}" -o "$out/$program-pkg"
-    check "link $program static" "${c[@]}" "$source" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/$program-static"
-    for way in "" -pkg -static; do
-        check "run $program$way" quiet "$out/$program$way"
+# Built as for another target, with tools that leave a note when they are called; installed below $out.
+install_all() {
+    local tool
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    rm -rf "$out/tools" "$out/root" "$out/used"
+    mkdir "$out/tools"
+    for tool in ld ar nm objcopy gcc; do
+        printf '#!/bin/sh\necho %s >>"%s"\nexec "%s" "$@"\n' "$tool" "$out/used" "$(command -v "$tool")" >"$out/tools/other-$tool"
+        printf '#!/bin/sh\necho "the host'"'"'s %s was called" >&2\nexit 1\n' "$tool" >"$out/tools/$tool"
     done
-done
-for way in "" -pkg -static; do check "run in a forked child$way" quiet "$out/garbage$way" fork; done
-check "C++" "$root/tests/cpp/run.sh" "$include" "$lib" "$out/cpp"
-grep '^skipped' "$out/log"
-# For packagers who use cargo-c: what the metadata names is there. tests/c/cargo-c.sh installs with it.
-metadata() {
-    python3 - "$root/bindings/c" "$(readelf -d "$lib/libmidge.so" | sed -n 's/.*SONAME.*\[libmidge.so.\(.*\)\]/\1/p')" <<'END'
-import pathlib, sys, tomllib
-crate, soname = pathlib.Path(sys.argv[1]), sys.argv[2]
-manifest = tomllib.loads((crate / "Cargo.toml").read_text())
-capi = manifest["package"]["metadata"]["capi"]
-assets = [crate / asset["from"] for asset in capi["install"]["include"]["asset"]]
-assert {asset.name for asset in assets if asset.is_file()} == {"midge.h", "midge.hpp"}, assets
-assert manifest["features"]["capi"] == []
-assert capi["library"]["version_suffix_components"] == soname.count(".") + 1, soname
-END
-}
-check "metadata for cargo-c" metadata
-if has cmake; then
-    configure() { cmake -S "$root/tests/c/consumer" -B "$out/cmake" "-DSOURCES=$root" "-DCMAKE_PREFIX_PATH=$out/root/opt/midge"; }
-    check "cmake configure" configure
-    check "cmake build" cmake --build "$out/cmake" -j 2
-    for program in c_shared c_static c_alone cpp_static; do check "run cmake $program" quiet "$out/cmake/$program"; done
-    # Which versions the package says it fits.
-    fits() {
-        local wanted=$1 count major=0 minor=0
-        count=$(tr -dc . <<<"$wanted" | wc -c)
-        IFS=. read -r major minor _ <<<"$wanted.0"
-        # shellcheck disable=SC2016 # a variable of CMake
-        printf 'include("%s")\nmessage("fits ${PACKAGE_VERSION_COMPATIBLE}")\n' "$lib/cmake/midge/midge-config-version.cmake" >"$out/fits.cmake"
-        cmake "-DPACKAGE_FIND_VERSION=$wanted" "-DPACKAGE_FIND_VERSION_MAJOR=$major" "-DPACKAGE_FIND_VERSION_MINOR=$minor" \
-            "-DPACKAGE_FIND_VERSION_COUNT=$((count + 1))" -P "$out/fits.cmake" 2>&1 | grep -qx "fits $2"
-    }
-    for wanted in "$interface" "$version" "$major"; do check "cmake: $version fits $wanted" fits "$wanted" TRUE; done
-    for wanted in "$major.$((minor + 1))" "$((major + 1))" "$major.$minor.999"; do check "cmake: $version does not fit $wanted" fits "$wanted" FALSE; done
-else
-    skip cmake
-fi
-check "link unload" "${c[@]}" "$root/tests/c/unload.c" "-I$include" -ldl -o "$out/unload"
-check "link plugin" "${c[@]}" -shared -fPIC "$root/tests/c/plugin.c" "-I$include" "-L$lib" -lmidge -o "$out/plugin.so"
-check "run unload" quiet "$out/unload" "$lib/libmidge.so" "$out/plugin.so"
-check "link allocations" "${c[@]}" "$root/tests/c/allocations.c" "-I$include" "-L$lib" -lmidge -rdynamic -o "$out/allocations"
-check "run allocations" quiet "$out/allocations"
-# With an allocator of its own, which the static library uses, too.
-check "link memory" "${c[@]}" "$root/tests/c/memory.c" "-I$include" "-L$lib" -lmidge -rdynamic -o "$out/memory"
-check "run memory" quiet "$out/memory"
-check "link memory static" "${c[@]}" "$root/tests/c/memory.c" "${pkg_static[@]/-lmidge/$lib/libmidge.a}" -o "$out/memory-static"
-check "run memory static" quiet "$out/memory-static"
-# What midge.pc and the CMake package name is what the compiler says.
-natives() {
-    local said
-    said=$(cd "$root" && touch bindings/c/src/lib.rs && cargo rustc -q -p midge-c --lib -- --print native-static-libs 2>&1 |
-        sed -n 's/^note: native-static-libs: //p' | tail -1)
-    # The program that links brings the unwinder: -lgcc_s, or -lgcc_eh for -static.
-    said=${said//-lgcc_s /}
-    [ -n "$said" ] && [ "$said" = "$(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")" ] &&
-        grep -qF -- "${said// /;}" "$lib/cmake/midge/midge-config.cmake"
-}
-check "libraries that the static one needs" natives
-other() { rustc --crate-type staticlib --edition 2024 -o "$out/libother.a" "$root/tests/c/other.rs"; }
-check "another Rust library" other
-# With each linker, as position-independent program and as fixed one, in either order.
-two() {
-    local linker=$1 kind=$2 first=$3 second=$4
-    "${c[@]}" "-fuse-ld=$linker" "-f$kind" "-$kind" "$root/tests/c/two.c" "-I$include" "$first" "$second" "${needs[@]}" -o "$out/two" &&
-        quiet "$out/two"
-}
-read -ra needs <<<"$(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")"
-for linker in bfd gold lld mold; do
-    for kind in pie no-pie; do
-        check "two Rust libraries, $linker, $kind" two "$linker" "$kind" "$lib/libmidge.a" "$out/libother.a"
-        check "two Rust libraries, $linker, $kind, other order" two "$linker" "$kind" "$out/libother.a" "$lib/libmidge.a"
-    done
-done
-# A program without shared libraries: nothing but what the package says is needed.
-for alone in "gcc -static" "gcc -static-pie" "clang -static"; do
-    check "link $alone" sh -c "$alone -w -pthread '$root/tests/c/two.c' '$out/libother.a' \$(pkg-config --static --cflags --libs midge) -o '$out/alone'"
-    check "run $alone" quiet "$out/alone"
-done
+    cp "$out/tools/ld" "$out/tools/ld.bfd"
+    rm "$out/tools/gcc"
+    chmod +x "$out"/tools/*
+    # The compiler looks for its own linker on the search path last.
+    crossed=(env "PATH=$out/tools:$PATH" "COMPILER_PATH=$(dirname "$(command -v ld)")" "CARGO_BUILD_TARGET=$host" CROSS_COMPILE=other-)
+    DESTDIR="$out/root" PREFIX=/opt/midge PROFILE=dev "${crossed[@]}" "$root/bindings/c/install.sh" || exit 1
 
-# Installed for this machine, where nothing is set up for it: what the script says at its end is what is
-# missing, and what it has installed it removes.
-told() {
-    PREFIX=$out/here PROFILE=dev "${crossed[@]}" "$root/bindings/c/install.sh" >"$out/told" 2>"$out/progress" || return 1
-    cat "$out/told"
-    grep -q 'building midge' "$out/told" && grep -q 'built in [0-9]* s' "$out/told" && grep -q Finished "$out/progress" || return 1
-    ! grep -q 'native artifacts\|native-static-libs' "$out/progress" || return 1
-    local rpath flags
-    rpath=$(sed -n 's/^    link programs with  *//p' "$out/told")
-    (
-        unset LD_LIBRARY_PATH PKG_CONFIG_PATH
-        eval "$(grep '^    export PKG_CONFIG_PATH=' "$out/told")"
-        read -ra flags <<<"$(pkg-config --cflags --libs midge)"
-        gcc "$out/quick.c" "${flags[@]}" -o "$out/quick-here" && gcc "$out/quick.c" "${flags[@]}" "$rpath" -o "$out/quick-rpath" &&
-            ! "$out/quick-here" </dev/null 2>/dev/null && "$out/quick-rpath" </dev/null || exit 1
-        eval "$(grep '^    export LD_LIBRARY_PATH=' "$out/told")"
-        "$out/quick-here" </dev/null
-    )
+    lib=$out/root/opt/midge/lib
+    include=$out/root/opt/midge/include
+    export LD_LIBRARY_PATH=$lib PKG_CONFIG_PATH=$lib/pkgconfig
+    if has pkg-config; then
+        read -ra pkg_shared <<<"$(pkg-config --cflags --libs midge)"
+        read -ra pkg_static <<<"$(pkg-config --static --cflags --libs midge)"
+    else
+        skip pkg-config
+        pkg_shared=("-I$include" "-L$lib" -lmidge)
+        read -ra pkg_static <<<"${pkg_shared[*]} $(sed -n 's/^Libs.private: //p' "$lib/pkgconfig/midge.pc")"
+    fi
 }
-quick_start() { awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' "$1" >"$out/quick.c" && gcc -Wall -Wextra -Werror "$out/quick.c" "${pkg_shared[@]}" -o "$out/quick"; }
-check "quick start of README.md" quick_start "$root/README.md"
-check "what install.sh says at its end is enough" told
-gone() {
-    : >"$out/here/share/mine"
-    PREFIX=$out/here "$root/bindings/c/install.sh" uninstall && [ "$(find "$out/here" ! -type d)" = "$out/here/share/mine" ] &&
-        [ "$(find "$out/here" -type d | wc -l)" -eq 2 ] &&
-        PREFIX=$out/here "$root/bindings/c/install.sh" uninstall | grep -q 'nothing is installed'
-}
-check "install.sh uninstall" gone
-# It leaves nothing at all of a prefix that was its own.
-alone() {
-    local to=$out/mine/opt/it
-    mkdir -p "$to/lib/deep/pkgconfig" && : >"$to/lib/deep/pkgconfig/midge.pc" && : >"$to/lib/deep/libmidge.a" &&
-        PREFIX=$to LIBDIR=lib/deep "$root/bindings/c/install.sh" uninstall && [ ! -e "$to" ] && [ -d "$out/mine/opt" ]
-}
-check "install.sh uninstall leaves no folders" alone
-# What cannot be written is known before anything is built, and before anything is removed.
-refused() {
-    : >"$out/a-file"
-    ! PREFIX=$out/a-file/here "$root/bindings/c/install.sh" >"$out/told" 2>&1 && cat "$out/told" &&
-        [ "$(cat "$out/told")" = "install.sh: cannot write to $out/a-file: run with sudo, or set PREFIX to a place of your own, such as PREFIX=\$HOME/.local" ]
-}
-check "install.sh says first what it may not write" refused
-helps() { "$root/bindings/c/install.sh" --help | grep -q '^  install.sh uninstall' && ! "$root/bindings/c/install.sh" nonsense 2>/dev/null; }
-check "install.sh --help" helps
 
-# Memory.
+c=(gcc -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror -pthread "-I$root/tests/c")
+plus=(g++ -std=c++20 -g -Wall -Wextra -Werror -pthread "-I$root/tests/cpp")
 sanitize=("-fsanitize=address,undefined" -fno-sanitize-recover=all)
-# The tools do find a leak and a write behind the end: those of a program that has both.
-check "link leak" "${c[@]}" "$root/tests/c/leak.c" "${pkg_shared[@]}" -o "$out/leak"
-check "link leak sanitizers" "${c[@]}" "${sanitize[@]}" "$root/tests/c/leak.c" "${pkg_shared[@]}" -o "$out/leak-asan"
+grind=(timeout 600 valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full "--errors-for-leak-kinds=definite,indirect")
 finds() { ! timeout 60 "$@" && grep -qE 'definitely lost|LeakSanitizer|heap-buffer-overflow|Invalid write' "$out/log"; }
-if has valgrind; then
-    grind=(timeout 600 valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full "--errors-for-leak-kinds=definite,indirect")
-    for mistake in leak write; do check "valgrind finds a $mistake" finds "${grind[@]}" "$out/leak" "$mistake"; done
-    for program in broker misuse garbage contract look; do check "valgrind $program" "${grind[@]}" "$out/$program"; done
-    check "valgrind guest" "${grind[@]}" "$out/guest" 20
-else
-    skip valgrind
-fi
-# Races: those of a program are found, in callbacks too, and nothing else is.
-share=$out/root/opt/midge/share/midge
-race=("${c[@]}" "$root/tests/c/race.c" "${pkg_shared[@]}")
-raced() { TSAN_OPTIONS=history_size=7:suppressions=$share/midge.tsan timeout 120 "$@"; }
-finds_race() { ! "$@" && grep -qE "data race|[Cc]onflicting" "$out/log"; }
-for compiler in gcc clang; do
-    has "$compiler" || { skip "$compiler"; continue; }
-    check "link race $compiler" "$compiler" "${race[@]:1}" -fsanitize=thread -o "$out/race-$compiler"
-    check "no race, $compiler" raced "$out/race-$compiler" no
-    check "a race, $compiler" finds_race raced "$out/race-$compiler" yes
-done
-if has valgrind; then
-    check "link race valgrind" "${race[@]}" -DMIDGE_VALGRIND -o "$out/race"
-    for tool in helgrind drd; do
-        look=(timeout 300 valgrind -q "--tool=$tool" --fair-sched=try --error-exitcode=9 "--suppressions=$share/midge.valgrind")
-        check "no race, $tool" "${look[@]}" "$out/race" no
-        check "a race, $tool" finds_race "${look[@]}" "$out/race" yes
-    done
-fi
-for mistake in leak write; do check "sanitizers find a $mistake" finds "$out/leak-asan" "$mistake"; done
-for program in broker misuse garbage contract look guest signals process; do
-    source=$root/tests/c/$program.c
-    [ -f "$source" ] || source=$out/$program.c
-    check "link $program sanitizers" "${c[@]}" "${sanitize[@]}" "$source" "${pkg_shared[@]}" -o "$out/$program-asan"
-    check "run $program sanitizers" timeout 300 "$out/$program-asan" 100
-done
 
-# The examples, as their first lines say.
-for source in "$root"/examples/c/*.c; do
-    check "build $(basename "$source")" gcc -Wall -Wextra -Werror -pthread "$source" "${pkg_shared[@]}" -o "$out/$(basename "$source" .c)-example"
+# Every wrong argument that there can be, made of the header.
+garbage() { python3 "$root/tests/c/garbage.py" "$include/midge.h" "$root/bindings/c/symbols.txt" >"$out/garbage.c"; }
+
+# Links a program in one way, once.
+declare -A linked=()
+link() {
+    local program=$1 way=$2 source=$root/tests/c/$1.c compiler=("${c[@]}") with=("-I$include" "-L$lib" -lmidge)
+    [ -z "${linked[$program-$way]:-}" ] || return 0
+    linked[$program-$way]=1
+    if is_in "$program" "${plus_programs[@]}"; then
+        source=$root/tests/cpp/$program.cpp
+        compiler=("${plus[@]}")
+    fi
+    if [ "$program" = garbage ]; then
+        source=$out/garbage.c
+        check "make garbage" garbage
+    fi
+
+    case $way in
+        pkg) with=("${pkg_shared[@]}") ;;
+        static) with=("${pkg_static[@]/-lmidge/$lib/libmidge.a}") ;;
+        sanitizers)
+            with+=("${sanitize[@]}")
+            # But for vptr: it makes a pipe to see whether memory can be read, and one test leaves no descriptor.
+            ! is_in "$program" "${plus_programs[@]}" || with+=(-fno-sanitize=vptr)
+            ;;
+    esac
+    check "link $program $way" "${compiler[@]}" "$source" "${with[@]}" -o "$out/$program-$way"
+}
+
+# Runs a program in one way.
+one() {
+    local program=$1 way=$2 more=()
+    case $way in
+        valgrind)
+            has valgrind || { skip valgrind; return; }
+            [ "$program" != guest ] || more=(20)
+            link "$program" shared
+            check "valgrind $program" "${grind[@]}" "$out/$program-shared" "${more[@]}"
+            ;;
+        sanitizers)
+            is_in "$program" "${plus_programs[@]}" || more=(100)
+            link "$program" sanitizers
+            check "run $program sanitizers" timeout 300 "$out/$program-sanitizers" "${more[@]}"
+            ;;
+        *)
+            link "$program" "$way"
+            check "run $program $way" quiet "$out/$program-$way"
+            ;;
+    esac
+}
+
+# shellcheck source=tests/c/groups.sh
+. "$root/tests/c/groups.sh"
+
+# Whether all that is asked for does without an installation.
+is_quick() {
+    [ ${#names[@]} -gt 0 ] || return 1
+    for name in "${names[@]}"; do
+        is_in "${name%%:*}" "${programs[@]}" "${plus_programs[@]}" || return 1
+        case $name in *:pkg | *:static) return 1 ;; esac
+    done
+}
+if is_quick; then build; else install_all; fi
+[ ${#names[@]} -gt 0 ] || names=("${groups[@]}")
+for name in "${names[@]}"; do
+    if is_in "$name" "${groups[@]}"; then
+        "group_$name"
+    elif [ "$name" = "${name%%:*}" ]; then
+        one "$name" shared
+    else
+        one "${name%%:*}" "${name#*:}"
+    fi
 done
-# The quick starts of the README and of docs/c.md are programs.
-check "quick start of docs/c.md" quick_start "$root/docs/c.md"
-check "quick start of README.md" quick_start "$root/README.md"
-quick_start_cpp() { awk '/^```cpp$/ {on = 1; next} /^```$/ {on = 0} on' "$root/docs/c.md" >"$out/quick.cpp" && g++ -std=c++17 -Wall -Wextra -Werror -pthread "$out/quick.cpp" "${pkg_shared[@]}" -o "$out/quick-cpp"; }
-check "quick start of docs/c.md in C++" quick_start_cpp
-# The lines of the table of docs/c.md that say how to build.
-built_as_said() {
-    local line
-    line=$(sed -n "s/^| $1 | \`\(gcc .*\)\` |\$/\1/p" "$root/docs/c.md" | sed 's/\\|/|/g')
-    [ -n "$line" ] && (cd "$out" && cp quick.c app.c && sh -c "$line $2" && quiet ./app </dev/null)
-}
-check "docs/c.md: shared" built_as_said "gcc and pkg-config, shared" ""
-check "docs/c.md: static" built_as_said "gcc and pkg-config, static" ""
-check "docs/c.md: without any shared library" built_as_said "gcc and pkg-config, static" -static
-check "run the quick start" quiet "$out/quick"
-check "build hooks.cpp" g++ -std=c++17 -Wall -Wextra -Werror -pthread "$root/examples/c/hooks.cpp" "${pkg_shared[@]}" -o "$out/hooks-example"
-says() {
-    local expected=$1
-    shift
-    echo "$expected" >"$out/input"
-    timeout 60 "$@" < <(cat "$out/input") >"$out/said" 2>&1
-    grep -q "$expected" "$out/said" || { cat "$out/said"; return 1; }
-}
-check "run minimal" says "ward/7/spo2 = 97" "$out/minimal-example"
-check "run epoll" says "from/host" "$out/epoll-example"
-check "run hooks" says "ward/checked = 97" "$out/hooks-example"
-check "run bedside" says "200 samples, 1 alarms, 1 offline, watchdog fed" "$out/bedside-example" "$out/events.log"
-check "bedside wrote its events" grep -q "client=bed-1 .*connection_lost" "$out/events.log"
-# What is delivered: how large a program gets, and how many instructions it takes from a publish to
-# an event of the same process. bindings/c/hot-instructions.txt says how many it took before.
-DESTDIR="$out/release" PREFIX=/opt/midge "$root/bindings/c/install.sh" || exit 1
-lib=$out/release/opt/midge/lib
-export LD_LIBRARY_PATH=$lib
-hot=(gcc -O2 -Wall -Wextra -Werror "$root/tests/c/hot.c" "-I$include")
-check "link hot" "${hot[@]}" "-L$lib" -lmidge -o "$out/hot"
-check "run hot" quiet "$out/hot" 10048
-check "link hot static" "${hot[@]}" "$lib/libmidge.a" "${needs[@]}" -s -o "$out/hot-static"
-check "run hot static" quiet "$out/hot-static" 10048
-small() { [ "$(stat -c %s "$out/hot-static")" -lt 3000000 ]; }
-check "a stripped static program is below 3 MB" small
-executed() { valgrind --tool=callgrind --callgrind-out-file=/dev/null "$out/hot" "$1" 2>&1 | sed -n 's/.*Collected : //p'; }
-counted() {
-    local few many each known
-    few=$(executed 6400) many=$(executed 70400) known=$(cat "$root/bindings/c/hot-instructions.txt")
-    each=$(((many - few) / 64000))
-    echo "$each instructions for each message, $known before"
-    [ "$each" -gt 0 ] && [ $((each * 100)) -le $((known * 105)) ]
-}
-if has valgrind; then check "instructions of the hot path" counted; else skip valgrind; fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -2,8 +2,16 @@
 # A mosquitto broker as a bridge to the broker at MQTT_HOST and MQTT_PORT, with its default settings,
 # in each protocol version that it speaks: messages in, out and both ways, retained ones included.
 # Every wait is for something that happens; its limit only ends a failure.
+#   bridge.sh [VERSION...]    in these protocol versions only
+#   bridge.sh --list          the versions
 set -uo pipefail
 limit=20
+versions=(mqttv31 mqttv311 mqttv50)
+if [ "${1:-}" = --list ]; then
+    printf '%s\n' "${versions[@]}"
+    exit
+fi
+[ $# -eq 0 ] || versions=("$@")
 scratch=$(mktemp -d)
 local_socket="$scratch/mosquitto"
 bridge=
@@ -80,8 +88,8 @@ stop() {
     exec {log}<&-
 }
 
-for version in mqttv31 mqttv311 mqttv50; do
-    if ! start $version; then
+for version in "${versions[@]}"; do
+    if ! start "$version"; then
         failed=$((failed + 1))
         echo "FAILED: $version connects"
         kill "$bridge" 2>/dev/null
@@ -132,4 +140,4 @@ for version in mqttv31 mqttv311 mqttv50; do
 done
 
 echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -3,6 +3,11 @@
 # 3.1, 3.1.1 and 5.
 # (rumqttc is tested in crates/midge/tests, paho-mqtt and aiomqtt in tests/python.)
 # Installs what is missing: Debian packages as root, mqtt.js below target/.
+#
+#   run.sh               everything, as the gate does
+#   run.sh NAME...       some of it: a suite (mosquitto, bridge, mqttjs), or one test of it (mosquitto:will,
+#                        bridge:mqttv311, "mqttjs:5 shared subscription")
+#   run.sh --list        the names that there are
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -22,17 +27,54 @@ die() {
     exit 1
 }
 
-need_command mosquitto_pub mosquitto-clients || die "cannot install mosquitto-clients"
-need_command mosquitto mosquitto || die "cannot install mosquitto"
-need_command node nodejs || die "cannot install nodejs"
-need_command npm npm || die "cannot install npm"
+# The names of all tests.
+list() {
+    bash "$here/mosquitto.sh" --list | sed 's/^/mosquitto:/'
+    bash "$here/bridge.sh" --list | sed 's/^/bridge:/'
+    sed -n "s/^\(test\|inEveryVersion\)('\([^']*\)'.*/mqttjs:\2/p" "$here/mqttjs/test.mjs"
+}
+case ${1:-} in
+    --list)
+        list
+        exit
+        ;;
+    -h | --help)
+        sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'
+        exit
+        ;;
+esac
+names=("$@")
+[ ${#names[@]} -gt 0 ] || names=(mosquitto bridge mqttjs)
+for name in "${names[@]}"; do
+    case $name in
+        mosquitto | bridge | mqttjs | mqttjs:*) ;;
+        *)
+            grep -qxF "$name" <<<"$(list)" || {
+                echo "run.sh: nothing is called $name. There is:"
+                list
+                exit 2
+            } >&2
+            ;;
+    esac
+done
+
 (cd "$root" && cargo build -q -p midge-cli) || die "cannot build the command"
 midge="$CARGO_TARGET_DIR/debug/midge"
 
-# The exact versions of package-lock.json, outside the source tree.
+need_mosquitto() {
+    need_command mosquitto_pub mosquitto-clients || die "cannot install mosquitto-clients"
+    need_command mosquitto mosquitto || die "cannot install mosquitto"
+}
+# The exact versions of package-lock.json, outside the source tree; what is there already is taken.
 js="$CARGO_TARGET_DIR/interop-mqttjs"
-mkdir -p "$js" && cp "$here"/mqttjs/* "$js/"
-(cd "$js" && timeout 180 npm ci --silent --no-audit --no-fund) || die "cannot install mqtt.js"
+need_mqttjs() {
+    need_command node nodejs || die "cannot install nodejs"
+    need_command npm npm || die "cannot install npm"
+    mkdir -p "$js" && cp "$here"/mqttjs/* "$js/"
+    cmp -s "$js/package-lock.json" "$js/installed" && return
+    (cd "$js" && timeout 180 npm ci --silent --no-audit --no-fund && cp package-lock.json installed) ||
+        die "cannot install mqtt.js"
+}
 
 scratch=$(mktemp -d)
 broker=
@@ -86,8 +128,24 @@ suite() {
     stop
 }
 
-suite "mosquitto_pub, mosquitto_sub, mosquitto_rr" bash "$here/mosquitto.sh"
-suite "mosquitto as a bridge" bash "$here/bridge.sh"
-suite "mqtt.js" node "$js/test.mjs"
+for name in "${names[@]}"; do
+    # The test after the colon, if one is named.
+    one=("${name#*:}")
+    [ "$name" != "${name%%:*}" ] || one=()
+    case ${name%%:*} in
+        mosquitto)
+            need_mosquitto
+            suite "mosquitto_pub, mosquitto_sub, mosquitto_rr" bash "$here/mosquitto.sh" "${one[@]}"
+            ;;
+        bridge)
+            need_mosquitto
+            suite "mosquitto as a bridge" bash "$here/bridge.sh" "${one[@]}"
+            ;;
+        mqttjs)
+            need_mqttjs
+            suite "mqtt.js" node "$js/test.mjs" "${one[@]}"
+            ;;
+    esac
+done
 echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,5 +1,6 @@
 // mqtt.js against the broker at MQTT_URL and MQTT_SOCKET. Every wait is for something that happens;
 // the limit only ends a failure.
+//   test.mjs [TEXT...]    the tests with one of these texts in their names
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
@@ -354,8 +355,10 @@ test('versions meet', async () => {
     await Promise.all(clients.map((client) => client.end()));
 });
 
+const texts = process.argv.slice(2);
+const wanted = tests.filter(({ name }) => !texts.length || texts.some((text) => name.includes(text)));
 let failed = 0;
-for (const { name, run } of tests) {
+for (const { name, run } of wanted) {
     let timer;
     const limit = new Promise((_, reject) => {
         timer = setTimeout(() => reject(new Error(`not done in ${LIMIT} ms`)), LIMIT);
@@ -370,5 +373,5 @@ for (const { name, run } of tests) {
     for (const client of open) client.mqtt.end(true);
     open.clear();
 }
-console.log(`${tests.length - failed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+console.log(`${wanted.length - failed} passed, ${failed} failed`);
+process.exit(failed || !wanted.length ? 1 : 0);
