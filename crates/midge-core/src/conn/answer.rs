@@ -9,8 +9,8 @@ use crate::session::{AckKind, Received, Session, encode_ack};
 
 impl Connection {
     pub(super) fn pubrec(&mut self, session: &Arc<Session>, ack: &Ack<'_>) -> Step {
-        let (shared, batch) = (&self.hub.shared, &mut self.batch);
-        match session.pubrec(&self.link, ack.packet_id, ack.reason, shared, batch) {
+        let (env, batch) = (&self.hub.env, &mut self.batch);
+        match session.pubrec(&self.link, ack.packet_id, ack.reason, env, batch) {
             Ok(Received::Detached) => {}
             Ok(Received::Known) if ack.reason.is_error() => {}
             Ok(Received::Known) => {

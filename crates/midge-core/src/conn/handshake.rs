@@ -332,8 +332,7 @@ impl Connection {
             ..self.link.whom(None)
         };
         let reason = objection.drop_reason();
-        self.batch
-            .dropped(&self.hub.shared, whom, &will.topic, reason);
+        self.batch.dropped(&self.hub.env, whom, &will.topic, reason);
         request.will = None;
     }
 

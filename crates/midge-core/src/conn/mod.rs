@@ -275,7 +275,7 @@ impl Connection {
     /// As [`Connection::receive`], but the receivers are told later, so that what several
     /// connections send to one receiver leaves in one write.
     pub fn receive_quietly(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
-        self.batch.start(now, &self.hub.shared);
+        self.batch.start(now, &self.hub.env);
         let handled = catch_unwind(AssertUnwindSafe(|| self.handle(input, backing, now)));
         if handled.is_err() {
             self.panicked();
@@ -382,8 +382,8 @@ impl Connection {
                     .forward_run(&publisher, rest, backing, &mut self.batch)
             }
             0x40 | 0x50 | 0x62 | 0x70 => {
-                let shared = &self.hub.shared;
-                let used = session.acknowledge_run(&self.link, rest, shared, &mut self.batch);
+                let env = &self.hub.env;
+                let used = session.acknowledge_run(&self.link, rest, env, &mut self.batch);
                 (used > 0).then_some((used, used as u64 / 4))
             }
             _ => None,
@@ -404,7 +404,7 @@ impl Connection {
             Poll::Pending => return Poll::Pending,
         };
 
-        self.batch.start(now, &self.hub.shared);
+        self.batch.start(now, &self.hub.env);
 
         let waiting = self.waiting.take();
         if let Some((wait, then)) = waiting.map(|waiting| waiting.end())
@@ -515,7 +515,7 @@ impl Connection {
 
     fn packet(&mut self, raw: RawPacket<'_>, backing: Option<&Bytes>) -> Step {
         let _section = steps::section(steps::Section::Packet);
-        let limits = self.hub.shared.config.decode_limits;
+        let limits = self.hub.env.config.decode_limits;
         let packet = match midge_codec::decode_within(raw, self.version, Side::Client, limits) {
             Ok(packet) => packet,
             Err(error) => return Err(self.decode_fault_raw(&error, raw)),
@@ -552,13 +552,13 @@ impl Connection {
         match packet {
             Packet::Publish(publish) => self.publish(publish, backing),
             Packet::Puback(ack) => {
-                let (shared, batch) = (&self.hub.shared, &mut self.batch);
+                let (shared, batch) = (&self.hub.env, &mut self.batch);
                 let result = session.puback(&self.link, ack.packet_id, ack.reason, shared, batch);
                 result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
             }
             Packet::Pubrec(ack) => self.pubrec(&session, ack),
             Packet::Pubrel(ack) => {
-                let shared = &self.hub.shared;
+                let env = &self.hub.env;
                 let reason = match session.release_qos2(&self.link, ack.packet_id, shared) {
                     Received::Known => ReasonCode::Success,
                     Received::Unknown => ReasonCode::PacketIdentifierNotFound,
@@ -568,7 +568,7 @@ impl Connection {
                 Ok(())
             }
             Packet::Pubcomp(ack) => {
-                let (shared, batch) = (&self.hub.shared, &mut self.batch);
+                let (shared, batch) = (&self.hub.env, &mut self.batch);
                 let result = session.pubcomp(&self.link, ack.packet_id, shared, batch);
                 result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
             }

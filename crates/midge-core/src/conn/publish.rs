@@ -39,7 +39,7 @@ impl Connection {
             let whom = self.link.whom(self.session.as_ref());
             let reason = DropReason::RateExceeded;
             self.batch
-                .dropped(&self.hub.shared, whom, publish.topic, reason);
+                .dropped(&self.hub.env, whom, publish.topic, reason);
             return Err(Fault::violation(
                 ReasonCode::MessageRateTooHigh,
                 "more messages a second than limits.publish_rate",
@@ -145,7 +145,7 @@ impl Connection {
     pub(super) fn publish_forgotten(&mut self, held: &HeldPublish) {
         let whom = self.link.whom(self.session.as_ref());
         let (topic, reason) = (&held.message.topic, DropReason::MemoryFull);
-        self.batch.dropped(&self.hub.shared, whom, topic, reason);
+        self.batch.dropped(&self.hub.env, whom, topic, reason);
         self.acknowledge_refusal(held.message.qos, held.packet_id, &no_memory());
     }
 
@@ -192,8 +192,8 @@ impl Connection {
             return Ok(Received::Detached);
         };
 
-        let shared = &self.hub.shared;
-        let checked = session.check_qos2(&self.link, packet_id, maximum, shared);
+        let env = &self.hub.env;
+        let checked = session.check_qos2(&self.link, packet_id, maximum, env);
         checked.map_err(|reason| {
             let what =
                 "more QoS 2 messages in flight than Receive Maximum, or than there is memory for";
@@ -258,7 +258,7 @@ impl Connection {
     ) {
         let whom = self.link.whom(self.session.as_ref());
         self.batch
-            .dropped(&self.hub.shared, whom, message.topic, reason);
+            .dropped(&self.hub.env, whom, message.topic, reason);
         self.acknowledge_refusal(message.qos, packet_id, refusal);
     }
 
@@ -273,7 +273,7 @@ impl Connection {
         if qos == QoS::ExactlyOnce
             && self.version != Version::V5
             && let Some(session) = &self.session
-            && session.open_qos2(&self.link, packet_id, &self.hub.shared) == Received::Detached
+            && session.open_qos2(&self.link, packet_id, &self.hub.env) == Received::Detached
         {
             return;
         }

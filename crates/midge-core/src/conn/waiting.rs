@@ -68,7 +68,7 @@ struct Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.hub.shared.timers.cancel(self.deadline);
+        self.hub.env.timers.cancel(self.deadline);
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
         let mut config = Config::default();
         config.sys.interval_s = 0;
         let hub = Hub::new(config, Some(slow.clone()), None, "", NOW);
-        let budget = &hub.shared.budget;
+        let budget = &hub.env.budget;
         let connect = || {
             let notify = Arc::new(Nobody);
             let link = hub.accept("".into(), "".into(), notify, NOW).unwrap();

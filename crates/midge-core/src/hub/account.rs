@@ -27,23 +27,23 @@ pub(crate) fn no_memory() -> Refusal {
 impl Hub {
     /// Charges memory that a connection holds for what came in, for as long as what is returned lives.
     pub fn hold_input(&self, bytes: usize) -> Charge {
-        self.shared.budget.hold(Part::Input, bytes)
+        self.env.budget.hold(Part::Input, bytes)
     }
 
     /// The same, unless no more may be held.
     pub(crate) fn try_hold_input(&self, bytes: usize) -> Option<Charge> {
-        self.shared.budget.try_hold(Part::Input, bytes)
+        self.env.budget.try_hold(Part::Input, bytes)
     }
 
     /// Charges a buffer that was read into and may be kept by receivers.
     pub fn hold_payload(&self, bytes: usize) -> Charge {
-        self.shared.budget.hold(Part::Payloads, bytes)
+        self.env.budget.hold(Part::Payloads, bytes)
     }
 
     /// Changes a part of what a connection is charged until it is closed; `false`, and nothing
     /// changes, if more may not be held.
     pub(crate) fn recharge_link(&self, link: &Link, before: usize, after: usize) -> bool {
-        let budget = &self.shared.budget;
+        let budget = &self.env.budget;
         if after > before && !budget.try_charge(Part::Connections, after - before) {
             return false;
         }
@@ -59,7 +59,7 @@ impl Hub {
         &self,
         will: Option<StoredWill>,
     ) -> Result<Option<Box<Will>>, Refusal> {
-        let admit = |will| Will::new(will, &self.shared.budget).ok_or_else(no_memory);
+        let admit = |will| Will::new(will, &self.env.budget).ok_or_else(no_memory);
         will.map(admit).transpose()
     }
 
@@ -81,7 +81,7 @@ impl Hub {
 
         let session =
             known.unwrap_or_else(|| self.new_session(client_id.clone(), client.username.clone()));
-        if !session.lock().admit(&self.shared.budget, texts) {
+        if !session.lock().admit(&self.env.budget, texts) {
             return Err(no_memory());
         }
         if !present {
@@ -92,7 +92,7 @@ impl Hub {
 
     /// Charges a new subscription; `false` if no more may be held.
     pub(super) fn admit_subscription(&self, filter: &str) -> bool {
-        let budget = &self.shared.budget;
+        let budget = &self.env.budget;
         budget.has_room(Router::growth(filter))
             && budget.try_charge(Part::Subscriptions, subscription_bytes(filter))
     }
@@ -100,19 +100,19 @@ impl Hub {
     /// Charges a subscription that was accepted before.
     pub(super) fn restore_subscription(&self, filter: &str) {
         let bytes = subscription_bytes(filter);
-        self.shared.budget.charge(Part::Subscriptions, bytes);
+        self.env.budget.charge(Part::Subscriptions, bytes);
     }
 
     /// A subscription is gone.
     pub(super) fn release_subscription(&self, filter: &str) {
         let bytes = subscription_bytes(filter);
-        self.shared.budget.release(Part::Subscriptions, bytes);
+        self.env.budget.release(Part::Subscriptions, bytes);
     }
 
     /// Charges what was taken and cannot be written now. To be called when a transport is full, and
     /// with no lock held but the writer's own; then [`Hub::relieve`] with none at all, if it says so.
     pub fn hold_output(&self, link: &Link, out: &mut Outbox) -> bool {
-        out.charge(&self.shared.budget);
+        out.charge(&self.env.budget);
         link.hold_output(out.charged());
         self.charge_output(link)
     }
@@ -124,21 +124,21 @@ impl Hub {
             && let Some(attached) = Attached::of(&mut session.lock().attached, link)
         {
             attached.free = 0;
-            attached.outbox.charge(&self.shared.budget);
+            attached.outbox.charge(&self.env.budget);
         }
-        self.shared.budget.is_exceeded()
+        self.env.budget.is_exceeded()
     }
 
     /// Whether so much is held that nothing new is admitted.
     pub fn is_full(&self) -> bool {
-        !self.shared.budget.has_room(0)
+        !self.env.budget.has_room(0)
     }
 
     /// Notes how much a connection holds for what came in. If that passes the limit the largest
     /// connection gives way, perhaps this one. To be called with no lock held.
     pub fn note_input(&self, link: &Link, bytes: usize, now: impl FnOnce() -> Tick) {
         link.hold_input(bytes);
-        if bytes > 0 && self.shared.budget.is_exceeded() {
+        if bytes > 0 && self.env.budget.is_exceeded() {
             self.relieve(now());
         }
     }
@@ -147,7 +147,7 @@ impl Hub {
     /// output), if more is held for all clients than `limits.total_bytes`. To be called with no lock
     /// held.
     pub fn relieve(&self, now: Tick) {
-        if !self.shared.budget.is_exceeded() {
+        if !self.env.budget.is_exceeded() {
             return;
         }
         if let Some(link) = self.largest() {

@@ -161,7 +161,7 @@ impl Hub {
         let (id, origin) = (self.next_message_id(), of.origin().clone());
 
         let (mut place, mut parts) = (None, by.parts());
-        parts.charge(&self.shared.budget, &mut place);
+        parts.charge(&self.env.budget, &mut place);
 
         parts.keep(
             None,

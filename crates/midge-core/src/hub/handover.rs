@@ -110,7 +110,7 @@ mod tests {
             let hub = Hub::new(config, None, None, "", now);
             hub.hand_over(&handover, now);
             // A journal takes messages at QoS 1 and 2 off the fast path.
-            assert!(hub.shared.journal().is_none() && handover.is_empty());
+            assert!(hub.env.journal().is_none() && handover.is_empty());
             hub
         };
         let hub = start(Tick(0));

@@ -257,7 +257,7 @@ impl Hub {
                     let client_id = id.into();
                     let reason = DropReason::NotAuthorized;
                     self.begin_with(batch, now()).dropped(
-                        &self.shared,
+                        &self.env,
                         Whom::client(&client_id),
                         message.topic,
                         reason,
@@ -505,7 +505,7 @@ impl Hub {
             count += removed;
             timers
                 .into_iter()
-                .for_each(|timer| self.shared.timers.cancel(timer));
+                .for_each(|timer| self.env.timers.cancel(timer));
             drop(self.begin(now));
             from = next;
             if from.is_none() {
@@ -526,7 +526,7 @@ impl Hub {
         let mut timers = Vec::new();
         for message in &page.messages {
             let topic = message.topic();
-            if let Some(journal) = self.shared.journal() {
+            if let Some(journal) = self.env.journal() {
                 let topic = topic.into();
                 journal.record(crate::store::Op::RetainedRemoved { topic });
             }

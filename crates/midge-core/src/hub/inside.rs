@@ -59,14 +59,14 @@ impl Hub {
                 desk.batch.observers.push(observer.clone());
             }
             if lost > 0 {
-                let counters = &self.shared.counters;
+                let counters = &self.env.counters;
                 counters.dropped(DropReason::ObserverFull, lost as u64);
             }
         }
 
         drop(router);
 
-        let counters = &self.shared.counters;
+        let counters = &self.env.counters;
         counters.publish_received.fetch_add(1, Ordering::Relaxed);
 
         let bytes = message.payload.len() as u64;

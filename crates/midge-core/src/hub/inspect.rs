@@ -77,7 +77,7 @@ pub struct SubscriptionView {
 impl Hub {
     /// Open connections, those before CONNECT included.
     pub fn connections(&self) -> usize {
-        let open = self.shared.counters.connections.load(Ordering::Relaxed);
+        let open = self.env.counters.connections.load(Ordering::Relaxed);
         usize::try_from(open).unwrap_or(0)
     }
 
@@ -185,9 +185,9 @@ impl Hub {
             sessions,
             retained,
             retained_bytes,
-            queued_bytes: self.shared.queued_bytes() as u64,
-            memory: self.shared.budget.snapshot(),
-            ..self.shared.counters.snapshot()
+            queued_bytes: self.env.queued_bytes() as u64,
+            memory: self.env.budget.snapshot(),
+            ..self.env.counters.snapshot()
         }
     }
 

@@ -82,14 +82,14 @@ impl Hub {
                 connection: link.number(),
                 session: session.number,
             };
-            batch.record(&self.shared, event);
+            batch.record(&self.env, event);
         }
         drop(sessions);
 
         self.wait_for_publishers();
         self.no_longer_fresh(link);
         link.set_caller(None);
-        self.shared.counters.client_connected();
+        self.env.counters.client_connected();
         if !present {
             batch.after.push(After::SessionStarted(client_id));
         }
@@ -134,11 +134,7 @@ impl Hub {
         self.record_session(session, &mut state);
         Session::prepare_resume(&mut state);
 
-        let mut attached = Box::new(Attached::new(
-            link.clone(),
-            plan.settings,
-            &self.shared.budget,
-        ));
+        let mut attached = Box::new(Attached::new(link.clone(), plan.settings, &self.env.budget));
         connack(present, attached.outbox.buffer());
         batch.packet_sent();
         batch.touch(&mut attached);
@@ -205,7 +201,7 @@ impl Hub {
     ) {
         // Not charged: it must not stay for as long as the client waits to close.
         let caller = link.take_caller();
-        self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.env.counters.refused.fetch_add(1, Ordering::Relaxed);
         if batch.wants(EventMask::CONNECTION_REFUSED) {
             let text = refusal.and_then(|refusal| refusal.text.as_deref());
             batch.event(Event::ConnectionRefused {
@@ -248,7 +244,7 @@ impl Hub {
         let held = attached.held_until;
         if held > 0
             && !self
-                .shared
+                .env
                 .journal()
                 .is_some_and(|journal| journal.is_committed(held))
         {
@@ -282,7 +278,7 @@ impl Hub {
         drop(state);
         drop(attached);
 
-        self.shared.counters.clients.fetch_sub(1, Ordering::Relaxed);
+        self.env.counters.clients.fetch_sub(1, Ordering::Relaxed);
         if batch.wants(EventMask::CLIENT_DISCONNECTED) {
             let event = Event::ClientDisconnected {
                 client_id: session.client_id.clone(),
@@ -290,7 +286,7 @@ impl Hub {
                 connection: link.number(),
                 session: session.number,
             };
-            batch.record(&self.shared, event);
+            batch.record(&self.env, event);
         }
         if let (true, Some(info)) = (self.hook_set.has(HookSet::LIFE), info) {
             batch.after.push(After::Disconnected { info, reason });
@@ -352,7 +348,7 @@ impl Hub {
         };
         let keys = [offline.expiry_timer.take(), offline.will_timer.take()];
         for key in keys.into_iter().flatten() {
-            self.shared.timers.cancel(key);
+            self.env.timers.cancel(key);
         }
     }
 
@@ -371,7 +367,7 @@ impl Hub {
         if state.dead {
             return;
         }
-        if let Some((journal, client_id)) = state.recorded(&self.shared) {
+        if let Some((journal, client_id)) = state.recorded(&self.env) {
             journal.record(Op::SessionEnded { client_id });
         }
 
@@ -381,7 +377,7 @@ impl Hub {
                 client_id: session.client_id.clone(),
                 session: session.number,
             };
-            batch.record(&self.shared, event);
+            batch.record(&self.env, event);
         }
 
         self.cancel_timers(&mut state);
@@ -391,7 +387,7 @@ impl Hub {
         let has_messages = self.give_up_some(session, &mut state, batch);
 
         // Only now: who looks for room in between finds that it is being made.
-        Session::unwatch_expiry(&mut state, &self.shared);
+        Session::unwatch_expiry(&mut state, &self.env);
 
         let subscriptions = std::mem::take(&mut state.subscriptions);
         state.inbound.clear();
@@ -411,7 +407,7 @@ impl Hub {
     }
 
     pub(super) fn count_subscriptions(&self, shared: bool, change: i64) {
-        let counters = &self.shared.counters;
+        let counters = &self.env.counters;
         counters.subscriptions.fetch_add(change, Ordering::Relaxed);
         if shared {
             counters
@@ -432,7 +428,7 @@ impl Hub {
                 offline.expiry_timer = None;
             }
         }
-        self.shared
+        self.env
             .counters
             .sessions_expired
             .fetch_add(1, Ordering::Relaxed);
@@ -491,7 +487,7 @@ impl Hub {
 
     /// Records what a session is: that it exists, for how long, with which will.
     pub(super) fn record_session(&self, session: &Session, state: &mut State) {
-        let Some(journal) = self.shared.journal().filter(|_| !state.dead) else {
+        let Some(journal) = self.env.journal().filter(|_| !state.dead) else {
             return;
         };
         let client_id = session.client_id.clone();
@@ -555,18 +551,18 @@ impl Hub {
     pub fn dispose(&self, now: crate::time::Tick) {
         while self.work() {}
         self.leave(now);
-        self.shared.timers.clear();
-        self.shared.taps.close();
+        self.env.timers.clear();
+        self.env.taps.close();
 
         let sessions = std::mem::take(&mut *self.sessions.lock());
         for session in sessions.iter() {
             let mut state = session.lock();
             state.dead = true;
-            while let Some(delivery) = state.take_any(&self.shared) {
-                crate::session::release(&mut state, &delivery, None, &self.shared);
+            while let Some(delivery) = state.take_any(&self.env) {
+                crate::session::release(&mut state, &delivery, None, &self.env);
             }
             for entry in state.inflight.take() {
-                crate::session::release(&mut state, &entry.delivery, None, &self.shared);
+                crate::session::release(&mut state, &entry.delivery, None, &self.env);
             }
         }
 

@@ -76,7 +76,7 @@ static INSTANCES: ProcessWide = ProcessWide::new(1);
 /// The hub does no IO and reads no clock: time comes in with each call, output is taken with
 /// [`Hub::take_output`] when a connection's [`Notify`] says so.
 pub struct Hub {
-    pub(crate) shared: Env,
+    pub(crate) env: Env,
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     pub(crate) hook_set: HookSet,
     /// Which packets may leave in runs.
@@ -144,7 +144,7 @@ impl Hub {
         let connect_bucket = crate::rate::Bucket::new(config.limits.connect_rate, now);
         let hub = Arc::new(Self {
             short_ways: Self::short_ways(&config, hook_set, store.is_some()),
-            shared: Env::new(config, budget.clone(), store.clone()),
+            env: Env::new(config, budget.clone(), store.clone()),
             hooks,
             hook_set,
             running: Running::default(),
@@ -182,7 +182,7 @@ impl Hub {
 
     /// The settings.
     pub fn config(&self) -> &Config {
-        &self.shared.config
+        &self.env.config
     }
 
     /// The hooks that are called in `set`, if any of it is registered.
@@ -211,7 +211,7 @@ impl Hub {
 
     /// Counts abandoned hooks and callbacks, in [`crate::Stats::left_running`].
     pub fn report_left(&self, count: u32) {
-        let counters = &self.shared.counters;
+        let counters = &self.env.counters;
         counters
             .left_running
             .fetch_add(count.into(), Ordering::Relaxed);
@@ -227,12 +227,12 @@ impl Hub {
         notify: Arc<dyn Notify>,
         now: Tick,
     ) -> Option<Arc<Link>> {
-        let counters = &self.shared.counters;
+        let counters = &self.env.counters;
         let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let limit = i64::try_from(self.config().limits.connections).unwrap_or(i64::MAX);
         let open = counters.connections.fetch_add(1, Ordering::AcqRel);
         let size = account::CONNECTION + peer.len();
-        let charged = open < limit && self.shared.budget.admit(Part::Connections, size);
+        let charged = open < limit && self.env.budget.admit(Part::Connections, size);
         let allowed = charged && self.connect_bucket.lock().take(now);
         let mut fresh = self.fresh.lock();
 
@@ -240,7 +240,7 @@ impl Hub {
         if !allowed || self.stopping.load(Ordering::Acquire) {
             drop(fresh);
             if charged {
-                self.shared.budget.release(Part::Connections, size);
+                self.env.budget.release(Part::Connections, size);
             }
             counters.connections.fetch_sub(1, Ordering::AcqRel);
             counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -279,11 +279,8 @@ impl Hub {
         self.no_longer_fresh(link);
         self.unwatch(link);
         let size = account::CONNECTION + link.peer.len() + link.charged();
-        self.shared.budget.release(Part::Connections, size);
-        self.shared
-            .counters
-            .connections
-            .fetch_sub(1, Ordering::AcqRel);
+        self.env.budget.release(Part::Connections, size);
+        self.env.counters.connections.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A connection has a session, or is gone.
@@ -294,12 +291,12 @@ impl Hub {
 
     /// Observes events of the kinds in `mask`.
     pub fn observe(&self, mask: EventMask, queue: Arc<Queue<Observed>>) {
-        self.shared.taps.add(mask, queue);
+        self.env.taps.add(mask, queue);
     }
 
     /// Lets go of a queue that was given to [`Hub::observe`].
     pub fn unobserve(&self, queue: &Arc<Queue<Observed>>) {
-        self.shared.taps.remove(queue);
+        self.env.taps.remove(queue);
     }
 
     /// The transport of a connection broke, or the other side closed it.
@@ -332,18 +329,18 @@ impl Hub {
 
     /// A panic was caught that concerns no connection: it is counted.
     pub fn report_panic(&self) {
-        self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);
+        self.env.counters.panics.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts bytes that were read.
     pub fn count_read(&self, bytes: u64) {
-        let counters = &self.shared.counters;
+        let counters = &self.env.counters;
         counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts bytes that were written.
     pub fn count_written(&self, bytes: u64) {
-        let counters = &self.shared.counters;
+        let counters = &self.env.counters;
         counters.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -374,11 +371,11 @@ impl Hub {
 
     /// Sets what is called when an earlier deadline than all others has been armed.
     pub fn on_deadline(&self, notify: Option<Arc<dyn Fn() + Send + Sync>>) {
-        self.shared.on_deadline(notify);
+        self.env.on_deadline(notify);
     }
 
     pub(crate) fn arm(&self, at: Tick, due: Due) -> TimerKey {
-        self.shared.arm(at, due)
+        self.env.arm(at, due)
     }
 }
 

@@ -55,7 +55,7 @@ impl Hub {
                     extra: target.extra.as_ref(),
                     ahead: retained,
                 };
-                let outcome = session.offer(offering, terms, &self.shared, batch);
+                let outcome = session.offer(offering, terms, &self.env, batch);
                 match outcome {
                     Outcome::Dropped(_) if batch.overdue => {
                         self.offer_again(session, offering, terms, batch)
@@ -75,7 +75,7 @@ impl Hub {
                     batch.observers.push(observer.clone());
                 }
                 if lost > 0 {
-                    self.shared
+                    self.env
                         .counters
                         .dropped(DropReason::ObserverFull, lost as u64);
                 }
@@ -99,7 +99,7 @@ impl Hub {
         self.expire_overdue(size, batch);
 
         batch.insists = true;
-        let outcome = session.offer(offering, terms, &self.shared, batch);
+        let outcome = session.offer(offering, terms, &self.env, batch);
         batch.insists = false;
         outcome
     }
@@ -169,7 +169,7 @@ impl Hub {
         };
         if let Outcome::Dropped(reason) = outcome {
             let topic = offering.parts().topic;
-            batch.dropped(&self.shared, session.whom(), topic, reason);
+            batch.dropped(&self.env, session.whom(), topic, reason);
         }
         if let Some(receipt) = receipt {
             receipt.outcomes.push((session.client_id.clone(), outcome));
@@ -188,13 +188,13 @@ impl Hub {
         };
         if message.is_expired(batch.now) {
             let reason = DropReason::Expired;
-            return batch.dropped(&self.shared, Whom::NOBODY, message.topic(), reason);
+            return batch.dropped(&self.env, Whom::NOBODY, message.topic(), reason);
         }
 
         let router = self.router.read();
         let Some(group) = router.group(filter).cloned() else {
             let reason = DropReason::SessionEnded;
-            return batch.dropped(&self.shared, Whom::NOBODY, message.topic(), reason);
+            return batch.dropped(&self.env, Whom::NOBODY, message.topic(), reason);
         };
         if self.asks_per_receiver() {
             drop(router);
@@ -222,7 +222,7 @@ impl Hub {
         let publisher = Publisher::Other(origin);
         let mut place = None;
         let mut message = message;
-        message.charge(&self.shared.budget, &mut place);
+        message.charge(&self.env.budget, &mut place);
 
         let mut passage = Passage::new(message, &publisher, self, batch.now);
         passage.tracker = receipt.tracker.clone();

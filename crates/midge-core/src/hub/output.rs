@@ -54,7 +54,7 @@ impl Hub {
         }
 
         let mut batch = batch?;
-        batch.local.settle(&self.shared.counters);
+        batch.local.settle(&self.env.counters);
         batch.has_more().then_some(batch)
     }
 
@@ -96,7 +96,7 @@ impl Hub {
         let attached = Attached::of(&mut state.attached, link)?;
         attached.written();
         if attached.held_until > 0 {
-            let is_held = match self.shared.journal() {
+            let is_held = match self.env.journal() {
                 Some(journal) => !journal.is_committed(attached.held_until),
                 None => attached.held_until == HELD,
             };
@@ -113,9 +113,9 @@ impl Hub {
                 let batch = batch.get_or_insert_with(|| self.batch(now()));
                 let asked = usize::from(std::mem::take(&mut state.asked));
                 let most = if asks { asked } else { PUMP_BUDGET };
-                let all = session.pump(state, most, &self.shared, batch);
+                let all = session.pump(state, most, &self.env, batch);
                 if asks && !all && !state.asking {
-                    let deliveries = state.take_for_asking(&self.shared);
+                    let deliveries = state.take_for_asking(&self.env);
                     if !deliveries.is_empty() {
                         set_unsettled(state);
                         return Some(Detour::Ask(deliveries));
@@ -164,7 +164,7 @@ impl Hub {
 
     /// Hands over what was recorded; the position to wait for, if it is not committed yet.
     fn uncommitted(&self, now: Tick) -> Option<(&Journal, Position)> {
-        let journal = self.shared.journal()?;
+        let journal = self.env.journal()?;
         let position = journal.flush(now);
         (!journal.is_committed(position)).then_some((journal, position))
     }
@@ -177,7 +177,7 @@ impl Hub {
         session: &Session,
         batch: &mut Batch,
     ) {
-        if self.shared.journal().is_none() {
+        if self.env.journal().is_none() {
             return;
         }
         let uncommitted = self.uncommitted(batch.now);
@@ -192,7 +192,7 @@ impl Hub {
 
     /// The store has committed more.
     pub(super) fn committed(&self) {
-        if let Some(journal) = self.shared.journal() {
+        if let Some(journal) = self.env.journal() {
             journal.notify_committed();
         }
     }
@@ -204,7 +204,7 @@ impl Hub {
         if let Some(session) = link.session.get() {
             let mut state = session.lock();
             if let Some(attached) = Attached::of(&mut state.attached, link) {
-                attached.append(&self.shared.budget, |outbox| outbox.push(bytes));
+                attached.append(&self.env.budget, |outbox| outbox.push(bytes));
                 attached.held_until = attached.held_until.max(held_until);
             }
             return;

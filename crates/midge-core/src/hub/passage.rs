@@ -17,7 +17,7 @@ const CROWD: usize = 4;
 impl Hub {
     /// To whom a message to so many receivers is charged.
     pub(super) fn account(&self, receivers: usize) -> Account<'_> {
-        let budget = &self.shared.budget;
+        let budget = &self.env.budget;
         if receivers < CROWD {
             Account::Receivers(budget)
         } else {

@@ -118,7 +118,7 @@ impl Hub {
         };
         let reason = DropReason::RefusedByHook;
 
-        batch.dropped(&self.shared, whom, topic, reason);
+        batch.dropped(&self.env, whom, topic, reason);
     }
 
     /// Whether the connection that a message comes from still has its session; from then on a
@@ -132,7 +132,7 @@ impl Hub {
             None => client.link.ended().is_none(),
             Some(packet_id) => {
                 let session = client.session;
-                session.open_qos2(client.link, packet_id, &self.shared) == Received::Unknown
+                session.open_qos2(client.link, packet_id, &self.env) == Received::Unknown
             }
         };
 
@@ -170,7 +170,7 @@ impl Hub {
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
         let (mut place, mut message) = (None, *message);
-        message.charge(&self.shared.budget, &mut place);
+        message.charge(&self.env.budget, &mut place);
         self.route_charged(publisher, message, cache, receipt, batch)
     }
 
@@ -234,7 +234,7 @@ impl Hub {
         let client_id = passage.publisher.client_id();
         let mut once = Vec::new();
         let known = cache
-            .and_then(|cache| cache.route(message.topic, &router, client_id, &self.shared.budget));
+            .and_then(|cache| cache.route(message.topic, &router, client_id, &self.env.budget));
         let targets = match known {
             Some(route) => {
                 if message.qos != QoS::AtMostOnce || route.kept {
@@ -288,7 +288,7 @@ impl Hub {
         let timer = (message.expires() != Tick::NEVER)
             .then(|| self.arm(message.expires(), Due::RetainedExpiry(message.clone())));
         let system = *message.origin() == Origin::Broker;
-        let reason = match system || self.shared.budget.has_room(0) {
+        let reason = match system || self.env.budget.has_room(0) {
             true => DropReason::RetainedFull,
             false => DropReason::MemoryFull,
         };
@@ -300,21 +300,21 @@ impl Hub {
         let Ok(replaced) = retained.insert(message.clone(), timer, bounds) else {
             drop(retained);
             if let Some(timer) = timer {
-                self.shared.timers.cancel(timer);
+                self.env.timers.cancel(timer);
             }
             if full == WhenFull::RemoveOld {
                 self.remove_retained(message.topic());
             }
-            batch.dropped(&self.shared, Whom::NOBODY, message.topic(), reason);
+            batch.dropped(&self.env, Whom::NOBODY, message.topic(), reason);
             return false;
         };
 
-        if let (Some(journal), false) = (self.shared.journal(), system) {
+        if let (Some(journal), false) = (self.env.journal(), system) {
             journal.record(Op::Retained { message });
         }
         drop(retained);
         if let Some(timer) = replaced.and_then(|replaced| replaced.timer) {
-            self.shared.timers.cancel(timer);
+            self.env.timers.cancel(timer);
         }
         true
     }
@@ -324,7 +324,7 @@ impl Hub {
         let Some(removed) = retained.remove(topic) else {
             return;
         };
-        if let Some(journal) = self.shared.journal() {
+        if let Some(journal) = self.env.journal() {
             journal.record(Op::RetainedRemoved {
                 topic: topic.into(),
             });
@@ -332,7 +332,7 @@ impl Hub {
         drop(retained);
 
         if let Some(timer) = removed.timer {
-            self.shared.timers.cancel(timer);
+            self.env.timers.cancel(timer);
         }
     }
 
@@ -346,7 +346,7 @@ impl Hub {
         let publisher = Publisher::Other(origin);
         let mut place = None;
         let mut message = message;
-        message.charge(&self.shared.budget, &mut place);
+        message.charge(&self.env.budget, &mut place);
         let mut passage = Passage::new(message, &publisher, self, batch.now);
         let _order = self.router.read();
         self.retain(&mut passage, WhenFull::KeepOld, batch)

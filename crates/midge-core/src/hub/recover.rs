@@ -48,7 +48,7 @@ impl Hub {
             .store(last_message_id + 1, Ordering::Relaxed);
 
         let mut mover = Mover {
-            budget: self.shared.budget.clone(),
+            budget: self.env.budget.clone(),
             from: at,
             to: now,
             moved: HashMap::new(),
@@ -74,16 +74,16 @@ impl Hub {
             state.expiry_s = recovered.expiry_s;
             state.offline.get_or_insert_default().since = now;
             for packet_id in &recovered.open {
-                let _ = state.inbound.make_room(&self.shared.budget);
+                let _ = state.inbound.make_room(&self.env.budget);
                 state.inbound.insert_anyway(*packet_id);
             }
             for stored in &recovered.deliveries {
                 let message = mover.message(&stored.message);
                 self.recover_delivery(&mut state, stored, message);
             }
-            session.watch_expiry(&mut state, &self.shared);
+            session.watch_expiry(&mut state, &self.env);
             // From here on changes are recorded again, if they are at all.
-            let recorded = self.shared.journal().map(|_| session.client_id.clone());
+            let recorded = self.env.journal().map(|_| session.client_id.clone());
             state.recorded = recorded;
             if state.expiry_s != u32::MAX {
                 let at = now.after_s(u64::from(state.expiry_s));
@@ -91,7 +91,7 @@ impl Hub {
                 let key = self.arm(at, Due::SessionExpiry(session.clone(), epoch));
                 state.offline.get_or_insert_default().expiry_timer = Some(key);
             }
-            let budget = &self.shared.budget;
+            let budget = &self.env.budget;
             state.will = recovered.will.map(|will| Will::restored(will, budget));
             // What was accepted once stays, whatever the limits are now.
             let names = recovered.username.as_ref().map_or(0, |name| name.len());
@@ -141,7 +141,7 @@ impl Hub {
         };
 
         state.queued_bytes += delivery.cost();
-        self.shared.charge(delivery.share());
+        self.env.charge(delivery.share());
         match stored.packet_id {
             Some(packet_id) => {
                 let stage = if stored.released {
@@ -155,10 +155,10 @@ impl Hub {
                     stage,
                     counted: false,
                 };
-                state.inflight.insert(packet_id, entry, &self.shared.budget);
+                state.inflight.insert(packet_id, entry, &self.env.budget);
             }
             None => {
-                self.shared
+                self.env
                     .counters
                     .queued_messages
                     .fetch_add(1, Ordering::Relaxed);

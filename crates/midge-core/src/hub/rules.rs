@@ -178,7 +178,7 @@ impl Hub {
         message: &MessageRef<'_>,
     ) -> Option<&'a Route> {
         let asked = self.hook_set.has(HookSet::PUBLISHING)
-            || self.shared.taps.mask() & EventMask::PUBLISHED.0 != 0;
+            || self.env.taps.mask() & EventMask::PUBLISHED.0 != 0;
         if asked || message.retain || message.expiry.is_some() {
             return None;
         }

@@ -111,8 +111,8 @@ impl Hub {
             })
         } else {
             let maximum = publisher.receive_maximum;
-            let (session, shared) = (publisher.session, &self.shared);
-            let mut receiving = session.receiving_qos2(publisher.link, maximum, shared)?;
+            let (session, env) = (publisher.session, &self.env);
+            let mut receiving = session.receiving_qos2(publisher.link, maximum, env)?;
             Run::new::<Short>(input, version, topic, longest, |piece| {
                 let is_new = receiving.open(piece.packet_id);
                 if is_new {
@@ -159,7 +159,7 @@ impl Hub {
             return true;
         }
         let most = run.bytes.len() + run.packets as usize * SMALL_MESSAGE;
-        !route.grouped && self.shared.has_no_room(most * receivers).is_none()
+        !route.grouped && self.env.has_no_room(most * receivers).is_none()
     }
 
     /// Offers a run to each receiver; those that do not take it as a whole come back.
@@ -171,7 +171,7 @@ impl Hub {
         let mut left = Vec::new();
         for (at, target) in route.targets.iter().enumerate() {
             let taken = plain(target).is_some_and(|(session, _)| {
-                session.offer_run(run, shared.as_ref(), &self.shared, batch)
+                session.offer_run(run, shared.as_ref(), &self.env, batch)
             });
             if !taken {
                 left.push(at);
@@ -267,7 +267,7 @@ impl Hub {
     ) -> Option<Untaken<'r>> {
         let shared = one.shared();
         let mut takes =
-            |session: &Session| session.offer_run(one, shared.as_ref(), &self.shared, batch);
+            |session: &Session| session.offer_run(one, shared.as_ref(), &self.env, batch);
         if let Target::Group(group) = target {
             let candidates = group.candidates();
             let taken = plain_member(&candidates).is_some_and(|(session, _)| takes(session));
@@ -319,7 +319,7 @@ impl Hub {
         if let Some((session, qos)) = plain(target)
             && qos >= run.qos
         {
-            session.offer_acknowledged_run(run, None, &mut messages, &self.shared, batch);
+            session.offer_acknowledged_run(run, None, &mut messages, &self.env, batch);
         }
 
         for message in messages {
@@ -348,7 +348,7 @@ impl Hub {
                 && qos >= run.qos
             {
                 let (run, extra) = (run.of(&piece), Some(group.extra()));
-                session.offer_acknowledged_run(&run, extra, &mut message, &self.shared, batch);
+                session.offer_acknowledged_run(&run, extra, &mut message, &self.env, batch);
             }
             for message in message {
                 let now = batch.now;

@@ -121,13 +121,13 @@ impl Hub {
             }
             let before = work.before.take();
             let brought = before.map(|before| std::mem::replace(&mut attached.outbox, before));
-            attached.append(&self.shared.budget, |outbox| {
+            attached.append(&self.env.budget, |outbox| {
                 suback(&work.grants, outbox.buffer());
             });
             if let Some(brought) = brought {
                 attached.outbox.append(brought);
             }
-            attached.held_until = match self.shared.journal() {
+            attached.held_until = match self.env.journal() {
                 Some(_) => HELD,
                 None => 0,
             };
@@ -176,7 +176,7 @@ impl Hub {
             self.count_subscriptions(grant.shared, 1);
         }
         router.insert(&grant.filter, subscriber, record, grant.shared);
-        if let Some((journal, client_id)) = state.recorded(&self.shared) {
+        if let Some((journal, client_id)) = state.recorded(&self.env) {
             let subscription = StoredSubscription {
                 filter: grant.filter.clone(),
                 record,
@@ -200,7 +200,7 @@ impl Hub {
                 record,
                 from: None,
                 until,
-                _charge: self.shared.budget.hold(Part::Subscriptions, WALK),
+                _charge: self.env.budget.hold(Part::Subscriptions, WALK),
             });
         }
         waste
@@ -238,7 +238,7 @@ impl Hub {
                         connection,
                         session: number,
                     };
-                    batch.record(&self.shared, event);
+                    batch.record(&self.env, event);
                 }
                 None if batch.wants(EventMask::SUBSCRIBED) => {
                     let qos = grant.options.qos;
@@ -249,7 +249,7 @@ impl Hub {
                         connection,
                         session: number,
                     };
-                    batch.record(&self.shared, event);
+                    batch.record(&self.env, event);
                 }
                 _ => {}
             }
@@ -276,7 +276,7 @@ impl Hub {
                 answers.push(ReasonCode::NoSubscriptionExisted);
                 continue;
             };
-            if let Some((journal, client_id)) = state.recorded(&self.shared) {
+            if let Some((journal, client_id)) = state.recorded(&self.env) {
                 journal.record(Op::Unsubscribed {
                     client_id,
                     filter: name.clone(),
@@ -289,7 +289,7 @@ impl Hub {
                     connection: link.number(),
                     session: session.number,
                 };
-                batch.record(&self.shared, event);
+                batch.record(&self.env, event);
             }
             drop(state);
             let waste = router.remove(filter, &subscriber, record.shared);

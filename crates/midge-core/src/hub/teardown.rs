@@ -115,7 +115,7 @@ impl Hub {
     ) -> bool {
         for _ in 0..MESSAGES {
             steps::add(1);
-            let Some(delivery) = state.take_any(&self.shared) else {
+            let Some(delivery) = state.take_any(&self.env) else {
                 return false;
             };
             let reason = DropReason::SessionEnded;
@@ -137,13 +137,13 @@ impl Hub {
     ) {
         // First: a receipt must not see the message as done in between.
         let orphan = Orphan::new(delivery);
-        crate::session::release(state, &orphan.delivery, None, &self.shared);
+        crate::session::release(state, &orphan.delivery, None, &self.env);
 
         if again && orphan.delivery.group().is_some() {
             batch.orphans.push(orphan);
         } else {
             let topic = orphan.delivery.message.topic();
-            batch.dropped(&self.shared, session.whom(), topic, reason);
+            batch.dropped(&self.env, session.whom(), topic, reason);
         }
     }
 

@@ -20,7 +20,7 @@ const OVERDUE: usize = 1024;
 impl Hub {
     /// The next moment at which something is due.
     pub fn next_deadline(&self) -> Option<Tick> {
-        self.shared.timers.next()
+        self.env.timers.next()
     }
 
     /// Says how far the clock is about to be moved, step by step. Zero when it just runs.
@@ -44,7 +44,7 @@ impl Hub {
     pub fn fire_some(&self, now: Tick) -> bool {
         let _section = steps::section(steps::Section::Background);
         for _ in 0..DUE {
-            let Some((at, due)) = self.shared.timers.pop(now) else {
+            let Some((at, due)) = self.env.timers.pop(now) else {
                 return false;
             };
             let mut batch = self.begin(at);
@@ -54,7 +54,7 @@ impl Hub {
             };
             self.contain(|| self.handle_due(due, &mut batch));
             if let Some(session) = expiring {
-                self.shared.timers.has_expired(&session);
+                self.env.timers.has_expired(&session);
             }
         }
         true
@@ -69,7 +69,7 @@ impl Hub {
                 let mut retained = self.retained.write();
                 let removed = retained.remove_exact(&message);
 
-                if let (Some(journal), true) = (self.shared.journal(), removed) {
+                if let (Some(journal), true) = (self.env.journal(), removed) {
                     journal.record(Op::RetainedRemoved {
                         topic: message.topic().into(),
                     });
@@ -81,7 +81,7 @@ impl Hub {
                 }
             }
             Due::QueueExpiry(session) => {
-                session.drop_expired(&self.shared, batch);
+                session.drop_expired(&self.env, batch);
             }
             Due::HookTimeout(deferred) => deferred.expire(),
             Due::Sys => self.publish_sys(batch),
@@ -92,18 +92,18 @@ impl Hub {
     /// `bytes` has room; a bounded number of them. No session is to be locked.
     #[cold]
     pub(super) fn expire_overdue(&self, bytes: usize, batch: &mut Batch) {
-        let timers = &self.shared.timers;
+        let timers = &self.env.timers;
         let mut left = OVERDUE;
         while left > 0
-            && self.shared.has_no_room(bytes).is_some()
+            && self.env.has_no_room(bytes).is_some()
             && let Some(session) = timers.pop_queue(batch.now)
         {
-            left = left.saturating_sub(1 + session.drop_expired(&self.shared, batch));
+            left = left.saturating_sub(1 + session.drop_expired(&self.env, batch));
             timers.has_expired(&session);
         }
         // Last: what another thread has taken is here, or done. Its session is free when it is.
         for session in timers.expiring() {
-            session.drop_expired(&self.shared, batch);
+            session.drop_expired(&self.env, batch);
         }
     }
 
@@ -111,7 +111,7 @@ impl Hub {
     pub(crate) fn watch(&self, link: &Arc<Link>) {
         let mut timer = link.timer.lock();
         if let Some(old) = timer.take() {
-            self.shared.timers.cancel(old);
+            self.env.timers.cancel(old);
         }
         if link.ended().is_none()
             && let Some(at) = link.silent_at()
@@ -122,7 +122,7 @@ impl Hub {
 
     pub(super) fn unwatch(&self, link: &Link) {
         if let Some(old) = link.timer.lock().take() {
-            self.shared.timers.cancel(old);
+            self.env.timers.cancel(old);
         }
     }
 

@@ -44,7 +44,7 @@ impl Hub {
     /// A batch that its receiver has to give to [`Hub::finish`].
     pub(super) fn batch(&self, now: Tick) -> Batch {
         let mut batch = Batch::default();
-        batch.start(now, &self.shared);
+        batch.start(now, &self.env);
         batch
     }
 
@@ -61,7 +61,7 @@ impl Hub {
         batch: &'a mut Batch,
         now: Tick,
     ) -> Work<'a, &'a mut Batch> {
-        batch.start(now, &self.shared);
+        batch.start(now, &self.env);
 
         Work { hub: self, batch }
     }
@@ -83,7 +83,7 @@ impl Hub {
     /// held.
     pub fn notify(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
         self.notify_each(links, &now);
-        if let Some(journal) = self.shared.journal() {
+        if let Some(journal) = self.env.journal() {
             journal.flush(now());
         }
     }
@@ -100,8 +100,8 @@ impl Hub {
 
     /// Does all that a batch has to do without its locks, but for notifying connections.
     pub(crate) fn settle(&self, batch: &mut Batch) {
-        batch.local.settle(&self.shared.counters);
-        if let Some(journal) = self.shared.journal() {
+        batch.local.settle(&self.env.counters);
+        if let Some(journal) = self.env.journal() {
             journal.flush(batch.now);
         }
         if batch.has_more_than_links() {
@@ -136,14 +136,14 @@ impl Hub {
             }
 
             if std::mem::take(&mut batch.recorded) {
-                self.contain(|| self.shared.taps.hand_on());
+                self.contain(|| self.env.taps.hand_on());
             }
 
             for event in std::mem::take(&mut batch.events) {
-                self.contain(|| self.shared.taps.emit(batch.now, &event));
+                self.contain(|| self.env.taps.emit(batch.now, &event));
             }
 
-            batch.local.settle(&self.shared.counters);
+            batch.local.settle(&self.env.counters);
             for observer in std::mem::take(&mut batch.observers) {
                 self.contain(|| observer.wake());
             }
@@ -176,8 +176,8 @@ impl Hub {
             }
             return;
         }
-        state.give_back(allowed, &self.shared);
-        session.watch_expiry(state, &self.shared);
+        state.give_back(allowed, &self.env);
+        session.watch_expiry(state, &self.env);
         // The connection that asked takes output again; one that has taken its place must be told.
         if let Some(attached) = state.attached.as_deref_mut() {
             batch.touch(attached);

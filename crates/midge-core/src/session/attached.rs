@@ -130,12 +130,12 @@ impl Attached {
         &mut self,
         pays: bool,
         size: usize,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) {
         effects.unpaid += size;
         if pays {
-            self.outbox.charge(&shared.budget);
+            self.outbox.charge(&env.budget);
         }
     }
 

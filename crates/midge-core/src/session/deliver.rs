@@ -61,7 +61,7 @@ impl Session {
         self: &Arc<Self>,
         offering: &mut O,
         terms: Terms<'_>,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> Outcome {
         let mut state = self.lock();
@@ -70,7 +70,7 @@ impl Session {
         }
 
         if terms.qos == QoS::AtMostOnce {
-            self.offer_qos0(&mut state, offering, terms, shared, effects)
+            self.offer_qos0(&mut state, offering, terms, env, effects)
         } else {
             let delivery = Delivery {
                 message: offering.keep(),
@@ -79,7 +79,7 @@ impl Session {
                 qos: terms.qos,
                 retain: terms.retain,
             };
-            self.offer_acknowledged(&mut state, delivery, terms.ahead, shared, effects)
+            self.offer_acknowledged(&mut state, delivery, terms.ahead, env, effects)
         }
     }
 
@@ -89,7 +89,7 @@ impl Session {
         &self,
         run: &Run<'_>,
         bytes: Option<&Bytes>,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> bool {
         let mut state = self.lock();
@@ -110,14 +110,14 @@ impl Session {
             let size = run.bytes.len();
             let copied = if bytes.is_some() { SEGMENT } else { size };
             let pays = attached.pays(size, effects);
-            if pays && over_budget(attached, size, copied, shared).is_some() {
+            if pays && over_budget(attached, size, copied, env).is_some() {
                 return false;
             }
             match bytes {
                 Some(bytes) => attached.outbox.push_segment(bytes.clone()),
                 None => attached.outbox.push(run.bytes),
             }
-            attached.append_paid(pays, copied, shared, effects);
+            attached.append_paid(pays, copied, env, effects);
             effects.local.publish_sent += run.packets;
             effects.local.publish_bytes_sent += run.payloads;
             effects.touch(attached);
@@ -133,7 +133,7 @@ impl Session {
         run: &Run<'_>,
         extra: Option<&Arc<Extra>>,
         messages: &mut impl Iterator<Item = SharedMessage>,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) {
         let mut guard = self.lock();
@@ -155,11 +155,11 @@ impl Session {
             return;
         }
 
-        let limit = shared.config.limits.session_queue_bytes;
+        let limit = env.config.limits.session_queue_bytes;
         let (mut cost, mut charged) = (0, 0);
         let mut pieces = run.pieces();
         let most = run.bytes.len() + run.packets as usize * SMALL_MESSAGE;
-        if shared.has_no_room(most).is_some() {
+        if env.has_no_room(most).is_some() {
             return;
         }
 
@@ -192,13 +192,13 @@ impl Session {
                 stage: Stage::Published,
                 counted: true,
             };
-            state.inflight.insert(packet_id, entry, &shared.budget);
+            state.inflight.insert(packet_id, entry, &env.budget);
         }
         if charged > 0 {
             state.queued_bytes += cost;
-            shared.charge(charged);
+            env.charge(charged);
             let size = attached.outbox.len() - before;
-            attached.append_paid(attached.pays(0, effects), size, shared, effects);
+            attached.append_paid(attached.pays(0, effects), size, env, effects);
             effects.touch(attached);
         }
     }
@@ -208,12 +208,12 @@ impl Session {
         state: &mut State,
         offering: &mut O,
         terms: Terms<'_>,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> Outcome {
         let overtakes = !terms.ahead && (state.queued_qos0 > 0 || state.awaits_retained());
         let Some(attached) = state.attached.as_deref_mut().filter(|_| !overtakes) else {
-            if state.attached.is_none() && !shared.config.mqtt.queue_qos0_offline {
+            if state.attached.is_none() && !env.config.mqtt.queue_qos0_offline {
                 return Outcome::Dropped(DropReason::NotConnected);
             }
             let delivery = Delivery {
@@ -226,7 +226,7 @@ impl Session {
             if !takes(state, &delivery, effects.now) {
                 return Outcome::Dropped(DropReason::PacketTooLarge);
             }
-            return self.enqueue(state, delivery, shared, effects);
+            return self.enqueue(state, delivery, env, effects);
         };
 
         let ids = subscription_ids(&terms.id, terms.extra.map(|extra| &**extra));
@@ -235,13 +235,12 @@ impl Session {
         let size = parts.payload.len() + parts.topic.len() + parts.properties.block_len();
         let pays = attached.pays(size, effects);
         if pays
-            && let Some(reason) =
-                refusal_qos0(attached, offering, terms.retain, ids, shared, effects)
+            && let Some(reason) = refusal_qos0(attached, offering, terms.retain, ids, env, effects)
         {
-            if effects.waits_for_overdue(reason, size, shared) {
+            if effects.waits_for_overdue(reason, size, env) {
                 return Outcome::Dropped(reason);
             }
-            return self.refuse(attached, reason, &shared.config, effects);
+            return self.refuse(attached, reason, &env.config, effects);
         }
 
         let plain = ids.is_empty()
@@ -261,7 +260,7 @@ impl Session {
             }
         }
 
-        attached.append_paid(pays, size, shared, effects);
+        attached.append_paid(pays, size, env, effects);
         effects.local.publish_sent += 1;
         effects.local.publish_bytes_sent += offering.parts().payload.len() as u64;
         effects.touch(attached);
@@ -284,7 +283,7 @@ impl Session {
         state: &mut State,
         delivery: Delivery,
         ahead: bool,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> Outcome {
         if !takes(state, &delivery, effects.now) {
@@ -303,20 +302,20 @@ impl Session {
             });
 
         if !direct
-            || shared.has_no_room(delivery.share()).is_some()
-            || state.queued_bytes + delivery.cost() > shared.config.limits.session_queue_bytes
+            || env.has_no_room(delivery.share()).is_some()
+            || state.queued_bytes + delivery.cost() > env.config.limits.session_queue_bytes
         {
             return match ahead {
-                true => self.put_ahead(state, delivery, shared, effects),
-                false => self.enqueue(state, delivery, shared, effects),
+                true => self.put_ahead(state, delivery, env, effects),
+                false => self.enqueue(state, delivery, env, effects),
             };
         }
         if let Some(tracker) = delivery.message.tracker() {
             tracker.opened();
         }
 
-        charge(state, &delivery, shared);
-        match self.send(state, delivery, shared, effects) {
+        charge(state, &delivery, env);
+        match self.send(state, delivery, env, effects) {
             Ok(()) => Outcome::Sent,
             Err((_, reason)) => Outcome::Dropped(reason),
         }
@@ -327,33 +326,32 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         delivery: Delivery,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> Outcome {
         let has_room = |state: &State| {
-            let limit = shared.config.limits.session_queue_bytes;
+            let limit = env.config.limits.session_queue_bytes;
             state.queued_bytes + delivery.cost() <= limit
         };
-        while (!has_room(state) || shared.has_no_room(delivery.share()).is_some())
-            && self.drop_one_expired(state, shared, effects)
+        while (!has_room(state) || env.has_no_room(delivery.share()).is_some())
+            && self.drop_one_expired(state, env, effects)
         {}
-        if state.queued_bytes + delivery.cost() > shared.config.limits.session_queue_bytes {
+        if state.queued_bytes + delivery.cost() > env.config.limits.session_queue_bytes {
             return Outcome::Dropped(DropReason::QueueFull);
         }
-        if let Some(reason) = shared.has_no_room(delivery.share()) {
-            effects.waits_for_overdue(reason, delivery.share(), shared);
+        if let Some(reason) = env.has_no_room(delivery.share()) {
+            effects.waits_for_overdue(reason, delivery.share(), env);
             return Outcome::Dropped(reason);
         }
 
         let expires = delivery.message.expires();
-        charge(state, &delivery, shared);
-        shared
-            .counters
+        charge(state, &delivery, env);
+        env.counters
             .queued_messages
             .fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
         state.ahead.push_back(delivery);
         if expires != Tick::NEVER {
-            self.watch_expiry(state, shared);
+            self.watch_expiry(state, env);
         }
 
         Outcome::Queued
@@ -364,10 +362,10 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         delivery: Delivery,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> Outcome {
-        let limits = &shared.config.limits;
+        let limits = &env.config.limits;
 
         // MQTT leaves the meaning of an interval of 0 open: it is for those who are there.
         if state.attached.is_none() && delivery.message.is_expired(effects.now) {
@@ -378,26 +376,26 @@ impl Session {
         loop {
             let full = state.queue.len() >= limits.session_queue_messages
                 || state.queued_bytes + cost > limits.session_queue_bytes;
-            let total = shared.has_no_room(share);
+            let total = env.has_no_room(share);
             let Some(reason) = full.then_some(DropReason::QueueFull).or(total) else {
                 break;
             };
             // What has expired gives its place before anything else does.
-            if self.drop_one_expired(state, shared, effects) {
+            if self.drop_one_expired(state, env, effects) {
                 continue;
             }
-            if total.is_some() && effects.waits_for_overdue(reason, share, shared) {
+            if total.is_some() && effects.waits_for_overdue(reason, share, env) {
                 return Outcome::Dropped(reason);
             }
-            match (shared.config.overflow, state.attached.as_deref_mut()) {
+            match (env.config.overflow, state.attached.as_deref_mut()) {
                 (Overflow::DropOldest, _) => {
-                    let Some(oldest) = state.take_queued(shared) else {
+                    let Some(oldest) = state.take_queued(env) else {
                         return Outcome::Dropped(reason);
                     };
-                    self.dropped(state, &oldest, reason, shared, effects);
+                    self.dropped(state, &oldest, reason, env, effects);
                 }
                 (Overflow::Disconnect, Some(attached)) => {
-                    return self.refuse(attached, reason, &shared.config, effects);
+                    return self.refuse(attached, reason, &env.config, effects);
                 }
                 _ => return Outcome::Dropped(reason),
             }
@@ -407,9 +405,8 @@ impl Session {
             tracker.opened();
         }
 
-        charge(state, &delivery, shared);
-        shared
-            .counters
+        charge(state, &delivery, env);
+        env.counters
             .queued_messages
             .fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
         state.queued_qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
@@ -417,7 +414,7 @@ impl Session {
         let expires = delivery.message.expires();
         state.queue.push_back(delivery);
         if expires != Tick::NEVER {
-            self.watch_expiry(state, shared);
+            self.watch_expiry(state, env);
         }
         if let Some(attached) = state.attached.as_deref_mut() {
             effects.touch(attached);
@@ -432,7 +429,7 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         delivery: Delivery,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> Result<(), (Delivery, DropReason)> {
         let acknowledged = delivery.qos != QoS::AtMostOnce;
@@ -442,17 +439,17 @@ impl Session {
             Some(0)
         };
         let (Some(packet_id), Some(attached)) = (packet_id, state.attached.as_deref_mut()) else {
-            release(state, &delivery, None, shared);
+            release(state, &delivery, None, env);
             return Err((delivery, DropReason::QueueFull));
         };
         if !encode(attached, &delivery, packet_id, false, effects.now) {
             // MQTT-3.1.2-25: as if it had been sent.
-            release(state, &delivery, None, shared);
+            release(state, &delivery, None, env);
             return Err((delivery, DropReason::PacketTooLarge));
         }
 
         let pays = attached.pays(0, effects);
-        attached.append_paid(pays, delivery.message.copied(), shared, effects);
+        attached.append_paid(pays, delivery.message.copied(), env, effects);
         effects.touch(attached);
         effects.local.publish_sent += 1;
         effects.local.publish_bytes_sent += delivery.message.payload().len() as u64;
@@ -466,12 +463,12 @@ impl Session {
             });
         }
         if !acknowledged {
-            release(state, &delivery, None, shared);
+            release(state, &delivery, None, env);
             return Ok(());
         }
 
         attached.in_window += 1;
-        if let Some((journal, client_id)) = state.recorded(shared) {
+        if let Some((journal, client_id)) = state.recorded(env) {
             let message_id = delivery.message.id();
             journal.record(Op::Sent {
                 client_id,
@@ -485,7 +482,7 @@ impl Session {
             stage: Stage::Published,
             counted: true,
         };
-        state.inflight.insert(packet_id, entry, &shared.budget);
+        state.inflight.insert(packet_id, entry, &env.budget);
         Ok(())
     }
 
@@ -495,11 +492,11 @@ impl Session {
         state: &mut State,
         delivery: &Delivery,
         reason: DropReason,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) {
-        release(state, delivery, None, shared);
-        self.tell_dropped(delivery, reason, shared, effects);
+        release(state, delivery, None, env);
+        self.tell_dropped(delivery, reason, env, effects);
     }
 
     /// Counts and tells that the client does not get a message.
@@ -507,19 +504,19 @@ impl Session {
         &self,
         delivery: &Delivery,
         reason: DropReason,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) {
         let topic = delivery.message.topic();
-        effects.dropped(shared, self.whom(), topic, reason);
+        effects.dropped(env, self.whom(), topic, reason);
     }
 
     /// Drops one message that has expired, to make room.
-    fn drop_one_expired(&self, state: &mut State, shared: &Env, effects: &mut Effects) -> bool {
-        let Some(delivery) = state.take_expired(effects.now, shared) else {
+    fn drop_one_expired(&self, state: &mut State, env: &Env, effects: &mut Effects) -> bool {
+        let Some(delivery) = state.take_expired(effects.now, env) else {
             return false;
         };
-        self.dropped(state, &delivery, DropReason::Expired, shared, effects);
+        self.dropped(state, &delivery, DropReason::Expired, env, effects);
         true
     }
 
@@ -538,8 +535,8 @@ impl Session {
     }
 }
 
-fn charge(state: &mut State, delivery: &Delivery, shared: &Env) {
-    if let Some((journal, client_id)) = state.recorded(shared)
+fn charge(state: &mut State, delivery: &Delivery, env: &Env) {
+    if let Some((journal, client_id)) = state.recorded(env)
         && delivery.qos != QoS::AtMostOnce
     {
         let delivery = delivery.to_stored(None, false);
@@ -549,17 +546,12 @@ fn charge(state: &mut State, delivery: &Delivery, shared: &Env) {
         });
     }
     state.queued_bytes += delivery.cost();
-    shared.charge(delivery.share());
+    env.charge(delivery.share());
 }
 
 /// Ends the accounting of a message that was taken.
-pub(crate) fn release(
-    state: &mut State,
-    delivery: &Delivery,
-    packet_id: Option<u16>,
-    shared: &Env,
-) {
-    if let Some((journal, client_id)) = state.recorded(shared)
+pub(crate) fn release(state: &mut State, delivery: &Delivery, packet_id: Option<u16>, env: &Env) {
+    if let Some((journal, client_id)) = state.recorded(env)
         && delivery.qos != QoS::AtMostOnce
     {
         let message_id = delivery.message.id();
@@ -570,7 +562,7 @@ pub(crate) fn release(
         });
     }
     state.queued_bytes = state.queued_bytes.saturating_sub(delivery.cost());
-    shared.release(delivery.share());
+    env.release(delivery.share());
 
     if let Some(tracker) = delivery.message.tracker() {
         tracker.closed();

@@ -52,20 +52,17 @@ pub(crate) enum Received {
 
 impl State {
     /// Takes the first message of the queue.
-    pub(crate) fn take_queued(&mut self, shared: &Env) -> Option<Delivery> {
+    pub(crate) fn take_queued(&mut self, env: &Env) -> Option<Delivery> {
         let head = self.queue.pop_front();
         if let Some(head) = &head {
             self.queued_qos0 -= u32::from(head.qos == QoS::AtMostOnce);
-            shared
-                .counters
-                .queued_messages
-                .fetch_sub(1, Ordering::Relaxed);
+            env.counters.queued_messages.fetch_sub(1, Ordering::Relaxed);
         }
         head
     }
 
     /// Takes a message that has expired, wherever it waits.
-    pub(crate) fn take_expired(&mut self, now: Tick, shared: &Env) -> Option<Delivery> {
+    pub(crate) fn take_expired(&mut self, now: Tick, env: &Env) -> Option<Delivery> {
         let delivery = if let Some(number) = self.queue.expired(now) {
             let delivery = self.queue.remove(number)?;
             self.queued_qos0 -= u32::from(delivery.qos == QoS::AtMostOnce);
@@ -77,35 +74,29 @@ impl State {
             self.asked -= u8::from(self.ahead.is_among_first(number, asked));
             self.ahead.remove(number)?
         };
-        shared
-            .counters
-            .queued_messages
-            .fetch_sub(1, Ordering::Relaxed);
+        env.counters.queued_messages.fetch_sub(1, Ordering::Relaxed);
         Some(delivery)
     }
 
     /// Takes what is to be sent next: retained messages for new subscriptions before the queue.
-    fn take_next(&mut self, shared: &Env) -> Option<Delivery> {
+    fn take_next(&mut self, env: &Env) -> Option<Delivery> {
         let ahead = self.ahead.pop_front();
         if ahead.is_some() {
-            shared
-                .counters
-                .queued_messages
-                .fetch_sub(1, Ordering::Relaxed);
+            env.counters.queued_messages.fetch_sub(1, Ordering::Relaxed);
             return ahead;
         }
         if self.awaits_retained() {
             None
         } else {
-            self.take_queued(shared)
+            self.take_queued(env)
         }
     }
 
     /// Takes whatever waits, when the session ends.
-    pub(crate) fn take_any(&mut self, shared: &Env) -> Option<Delivery> {
+    pub(crate) fn take_any(&mut self, env: &Env) -> Option<Delivery> {
         self.retained.clear();
         (self.paging, self.asking) = (false, false);
-        self.take_next(shared)
+        self.take_next(env)
     }
 
     /// Whether the window and the outbox have room for another message, and everything that was sent
@@ -120,10 +111,10 @@ impl State {
 
     /// Takes the messages that are to be sent next, for hooks to be asked about: not more than can
     /// probably be sent at once. Until [`State::give_back`] nothing is sent that would overtake them.
-    pub(crate) fn take_for_asking(&mut self, shared: &Env) -> Vec<Delivery> {
+    pub(crate) fn take_for_asking(&mut self, env: &Env) -> Vec<Delivery> {
         let mut taken = Vec::new();
         while taken.len() < ASKED_TOGETHER
-            && let Some(delivery) = self.take_next(shared)
+            && let Some(delivery) = self.take_next(env)
         {
             taken.push(delivery);
         }
@@ -133,7 +124,7 @@ impl State {
     }
 
     /// Puts messages back before everything else that waits.
-    pub(crate) fn give_back(&mut self, deliveries: Vec<Delivery>, shared: &Env) {
+    pub(crate) fn give_back(&mut self, deliveries: Vec<Delivery>, env: &Env) {
         self.asking = false;
         let count = deliveries.len();
         self.asked = u8::try_from(count).unwrap_or(u8::MAX);
@@ -141,7 +132,7 @@ impl State {
             self.ahead.push_front(delivery);
         }
 
-        let waiting = &shared.counters.queued_messages;
+        let waiting = &env.counters.queued_messages;
         waiting.fetch_add(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
@@ -197,7 +188,7 @@ impl State {
         session: &Session,
         packet_id: u16,
         reason: ReasonCode,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) {
         let Some(entry) = self.inflight.remove(packet_id) else {
@@ -205,11 +196,11 @@ impl State {
         };
 
         self.window_back(&entry, effects);
-        release(self, &entry.delivery, Some(packet_id), shared);
+        release(self, &entry.delivery, Some(packet_id), env);
         if reason.is_error() {
             let topic = entry.delivery.message.topic();
             let reason = DropReason::RefusedByReceiver;
-            effects.dropped(shared, session.whom(), topic, reason);
+            effects.dropped(env, session.whom(), topic, reason);
         } else if effects.wants(EventMask::ACKNOWLEDGED) {
             self.tell_acknowledged(session, entry.delivery.message, effects);
         }
@@ -238,7 +229,7 @@ impl Session {
         link: &Link,
         packet_id: u16,
         reason: ReasonCode,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> Result<(), FlowError> {
         let Some(mut state) = self.lock_for(link) else {
@@ -250,7 +241,7 @@ impl Session {
                 Err(FlowError("PUBACK for a QoS 2 message"))
             }
             Some(_) => {
-                state.finish(self, packet_id, reason, shared, effects);
+                state.finish(self, packet_id, reason, env, effects);
                 Ok(())
             }
             None => Ok(()),
@@ -263,7 +254,7 @@ impl Session {
         link: &Link,
         packet_id: u16,
         reason: ReasonCode,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> Result<Received, FlowError> {
         let Some(mut state) = self.lock_for(link) else {
@@ -276,14 +267,14 @@ impl Session {
             }
             Some(_) if reason.is_error() => {
                 // MQTT-4.4.0-2: the message is done, no PUBREL.
-                state.finish(self, packet_id, reason, shared, effects);
+                state.finish(self, packet_id, reason, env, effects);
                 Ok(Received::Known)
             }
             Some(entry) => {
                 let first = entry.stage == Stage::Published;
                 entry.stage = Stage::Released;
                 let message_id = entry.delivery.message.id();
-                if let Some((journal, client_id)) = state.recorded(shared).filter(|_| first) {
+                if let Some((journal, client_id)) = state.recorded(env).filter(|_| first) {
                     journal.record(Op::Released {
                         client_id,
                         message_id,
@@ -301,7 +292,7 @@ impl Session {
         &self,
         link: &Link,
         packet_id: u16,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> Result<(), FlowError> {
         let Some(mut state) = self.lock_for(link) else {
@@ -314,7 +305,7 @@ impl Session {
             }
             Some(_) => {
                 let reason = ReasonCode::Success;
-                state.finish(self, packet_id, reason, shared, effects);
+                state.finish(self, packet_id, reason, env, effects);
                 Ok(())
             }
             None => Ok(()),
@@ -328,10 +319,10 @@ impl Session {
         &self,
         link: &Link,
         input: &[u8],
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> usize {
-        if shared.journal().is_some() {
+        if env.journal().is_some() {
             return 0;
         }
         let Some(mut state) = self.lock_for(link) else {
@@ -366,7 +357,7 @@ impl Session {
         state.inbound.tidy();
         drop(state);
         if released > 0 {
-            shared.release(released);
+            env.release(released);
         }
         used
     }
@@ -377,11 +368,11 @@ impl Session {
         &'a self,
         link: &Link,
         maximum: u16,
-        shared: &'a Env,
+        env: &'a Env,
     ) -> Option<Receiving<'a>> {
         Some(Receiving {
             state: self.lock_for(link)?,
-            budget: &shared.budget,
+            budget: &env.budget,
             maximum: usize::from(maximum),
         })
     }
@@ -395,7 +386,7 @@ impl Session {
         link: &Link,
         packet_id: u16,
         maximum: u16,
-        shared: &Env,
+        env: &Env,
     ) -> Result<Received, ReasonCode> {
         let Some(mut state) = self.lock_for(link) else {
             return Ok(Received::Detached);
@@ -407,7 +398,7 @@ impl Session {
         if state.inbound.len() >= usize::from(maximum) {
             return Err(ReasonCode::ReceiveMaximumExceeded); // MQTT-3.3.4-7
         }
-        match state.inbound.make_room(&shared.budget) {
+        match state.inbound.make_room(&env.budget) {
             Ok(()) => Ok(Received::Unknown),
             Err(NoMemory) => Err(ReasonCode::QuotaExceeded),
         }
@@ -415,7 +406,7 @@ impl Session {
 
     /// A QoS 2 message of the client has been decided: from now on a repetition is known. In one
     /// step with routing it, because whatever is known is not routed again.
-    pub(crate) fn open_qos2(&self, link: &Link, packet_id: u16, shared: &Env) -> Received {
+    pub(crate) fn open_qos2(&self, link: &Link, packet_id: u16, env: &Env) -> Received {
         let Some(mut state) = self.lock_for(link) else {
             return Received::Detached;
         };
@@ -424,7 +415,7 @@ impl Session {
             return Received::Known;
         }
 
-        if let Some((journal, client_id)) = state.recorded(shared) {
+        if let Some((journal, client_id)) = state.recorded(env) {
             journal.record(Op::Opened {
                 client_id,
                 packet_id,
@@ -434,7 +425,7 @@ impl Session {
     }
 
     /// PUBREL from the client: the identifier is free again.
-    pub(crate) fn release_qos2(&self, link: &Link, packet_id: u16, shared: &Env) -> Received {
+    pub(crate) fn release_qos2(&self, link: &Link, packet_id: u16, env: &Env) -> Received {
         let Some(mut state) = self.lock_for(link) else {
             return Received::Detached;
         };
@@ -443,7 +434,7 @@ impl Session {
         }
 
         state.inbound.tidy();
-        if let Some((journal, client_id)) = state.recorded(shared) {
+        if let Some((journal, client_id)) = state.recorded(env) {
             journal.record(Op::Closed {
                 client_id,
                 packet_id,
@@ -470,42 +461,42 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         most: usize,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) -> bool {
-        let high = match shared.budget.has_room(OUTBOX_HIGH) {
+        let high = match env.budget.has_room(OUTBOX_HIGH) {
             true => OUTBOX_HIGH,
             false => OUTBOX_FULL,
         };
-        self.pump_resend(state, high, shared, effects);
+        self.pump_resend(state, high, env, effects);
         for _ in 0..most {
             if !state.can_send_next(high) {
                 return true;
             }
-            let Some(delivery) = state.take_next(shared) else {
+            let Some(delivery) = state.take_next(env) else {
                 return true;
             };
 
             // An interval that ran out while waiting (MQTT-3.3.2-5).
             if delivery.message.is_expired(effects.now) {
-                self.dropped(state, &delivery, DropReason::Expired, shared, effects);
+                self.dropped(state, &delivery, DropReason::Expired, env, effects);
                 continue;
             }
 
             // Another member of its group may take what is too large for this one.
             if delivery.group().is_some() && !takes(state, &delivery, effects.now) {
-                self.pass_on(state, delivery, None, shared, effects);
+                self.pass_on(state, delivery, None, env, effects);
                 continue;
             }
 
-            if let Err((delivery, reason)) = self.send(state, delivery, shared, effects) {
-                self.tell_dropped(&delivery, reason, shared, effects);
+            if let Err((delivery, reason)) = self.send(state, delivery, env, effects) {
+                self.tell_dropped(&delivery, reason, env, effects);
             }
         }
         !(state.can_send_next(high) && state.waits())
     }
 
-    fn pump_resend(&self, state: &mut State, high: usize, shared: &Env, effects: &mut Effects) {
+    fn pump_resend(&self, state: &mut State, high: usize, env: &Env, effects: &mut Effects) {
         while let Some(packet_id) = state.resend.front().copied() {
             let State {
                 attached,
@@ -551,7 +542,7 @@ impl Session {
                             entry.delivery.message.payload().len() as u64;
                     } else {
                         // Too large for this connection: done with (MQTT-3.1.2-25).
-                        self.give_up(state, packet_id, shared, effects);
+                        self.give_up(state, packet_id, env, effects);
                         continue;
                     }
                 }
@@ -565,29 +556,29 @@ impl Session {
 
 impl Session {
     /// Sees to it that what waits and expires is looked for when it does.
-    pub(crate) fn watch_expiry(self: &Arc<Self>, state: &mut State, shared: &Env) {
+    pub(crate) fn watch_expiry(self: &Arc<Self>, state: &mut State, env: &Env) {
         for queue in [&mut state.queue, &mut state.ahead] {
             if let Some(at) = queue.unwatched() {
-                let timer = shared.arm(at, Due::QueueExpiry(self.clone()));
+                let timer = env.arm(at, Due::QueueExpiry(self.clone()));
                 if let Some(before) = queue.set_timer(Some(timer)) {
-                    shared.timers.cancel(before);
+                    env.timers.cancel(before);
                 }
             }
         }
     }
 
     /// Nothing more is to be looked for.
-    pub(crate) fn unwatch_expiry(state: &mut State, shared: &Env) {
+    pub(crate) fn unwatch_expiry(state: &mut State, env: &Env) {
         for queue in [&mut state.queue, &mut state.ahead] {
             if let Some(timer) = queue.set_timer(None) {
-                shared.timers.cancel(timer);
+                env.timers.cancel(timer);
             }
         }
     }
 
     /// Drops messages that have expired (MQTT-3.3.2-5), not very many at once: how many. The deadline
     /// has come.
-    pub(crate) fn drop_expired(self: &Arc<Self>, shared: &Env, effects: &mut Effects) -> usize {
+    pub(crate) fn drop_expired(self: &Arc<Self>, env: &Env, effects: &mut Effects) -> usize {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.queue.take_timer(effects.now);
@@ -598,13 +589,13 @@ impl Session {
 
         let mut dropped = 0;
         while dropped < EXPIRED_TOGETHER
-            && let Some(delivery) = state.take_expired(effects.now, shared)
+            && let Some(delivery) = state.take_expired(effects.now, env)
         {
             steps::add(1);
             dropped += 1;
-            self.dropped(state, &delivery, DropReason::Expired, shared, effects);
+            self.dropped(state, &delivery, DropReason::Expired, env, effects);
         }
-        self.watch_expiry(state, shared);
+        self.watch_expiry(state, env);
         dropped
     }
 
@@ -614,29 +605,29 @@ impl Session {
         state: &mut State,
         delivery: Delivery,
         packet_id: Option<u16>,
-        shared: &Env,
+        env: &Env,
         effects: &mut Effects,
     ) {
         // First: a receipt must not see the message as done in between.
         let orphan = Orphan::new(delivery);
-        release(state, &orphan.delivery, packet_id, shared);
+        release(state, &orphan.delivery, packet_id, env);
         effects.orphans.push(orphan);
     }
 
     /// Gives up a message in flight that does not fit into a packet of the present connection. Another
     /// member of a shared group gets it, unless it is one of QoS 2 (MQTT-4.8.2-5).
-    fn give_up(&self, state: &mut State, packet_id: u16, shared: &Env, effects: &mut Effects) {
+    fn give_up(&self, state: &mut State, packet_id: u16, env: &Env, effects: &mut Effects) {
         state.resend.pop_front();
         let Some(entry) = state.inflight.remove(packet_id) else {
             return;
         };
         if entry.delivery.group().is_some() && entry.delivery.qos == QoS::AtLeastOnce {
-            return self.pass_on(state, entry.delivery, Some(packet_id), shared, effects);
+            return self.pass_on(state, entry.delivery, Some(packet_id), env, effects);
         }
-        release(state, &entry.delivery, Some(packet_id), shared);
+        release(state, &entry.delivery, Some(packet_id), env);
         let topic = entry.delivery.message.topic();
         let reason = DropReason::PacketTooLarge;
-        effects.dropped(shared, self.whom(), topic, reason);
+        effects.dropped(env, self.whom(), topic, reason);
     }
 }
 

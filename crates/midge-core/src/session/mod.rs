@@ -316,9 +316,9 @@ impl std::fmt::Debug for Session {
 impl State {
     /// Where to record what happens to the session, and under which name, if it is recorded.
     #[inline]
-    pub(crate) fn recorded<'a>(&self, shared: &'a Env) -> Option<(&'a Journal, Arc<str>)> {
+    pub(crate) fn recorded<'a>(&self, env: &'a Env) -> Option<(&'a Journal, Arc<str>)> {
         let client_id = self.recorded.as_ref().filter(|_| !self.dead)?;
-        Some((shared.journal()?, client_id.clone()))
+        Some((env.journal()?, client_id.clone()))
     }
 
     /// Whether retained messages are to be sent for a new or replaced subscription

@@ -20,9 +20,9 @@ pub(super) fn over_budget(
     attached: &Attached,
     size: usize,
     copied: usize,
-    shared: &Env,
+    env: &Env,
 ) -> Option<DropReason> {
-    let limits = &shared.config.limits;
+    let limits = &env.config.limits;
     let all = attached.outbox.len() + size;
     if all <= OUTBOX_HIGH && !attached.outbox.owes(copied) {
         return None; // It needs no memory.
@@ -31,7 +31,7 @@ pub(super) fn over_budget(
     if waiting > limits.session_queue_bytes {
         Some(DropReason::QueueFull)
     } else {
-        shared.has_no_room(copied)
+        env.has_no_room(copied)
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn refusal_qos0<O: Offering>(
     offering: &O,
     retain: bool,
     ids: &[u32],
-    shared: &Env,
+    env: &Env,
     effects: &mut Effects,
 ) -> Option<DropReason> {
     let version = attached.settings.version;
@@ -74,7 +74,7 @@ pub(super) fn refusal_qos0<O: Offering>(
     } else {
         head + parts.payload.len()
     };
-    over_budget(attached, head + parts.payload.len(), copied, shared)
+    over_budget(attached, head + parts.payload.len(), copied, env)
 }
 
 /// Encodes a PUBLISH for a kept message.
