@@ -552,14 +552,14 @@ impl Connection {
         match packet {
             Packet::Publish(publish) => self.publish(publish, backing),
             Packet::Puback(ack) => {
-                let (shared, batch) = (&self.hub.env, &mut self.batch);
-                let result = session.puback(&self.link, ack.packet_id, ack.reason, shared, batch);
+                let (env, batch) = (&self.hub.env, &mut self.batch);
+                let result = session.puback(&self.link, ack.packet_id, ack.reason, env, batch);
                 result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
             }
             Packet::Pubrec(ack) => self.pubrec(&session, ack),
             Packet::Pubrel(ack) => {
                 let env = &self.hub.env;
-                let reason = match session.release_qos2(&self.link, ack.packet_id, shared) {
+                let reason = match session.release_qos2(&self.link, ack.packet_id, env) {
                     Received::Known => ReasonCode::Success,
                     Received::Unknown => ReasonCode::PacketIdentifierNotFound,
                     Received::Detached => return Ok(()),
@@ -568,8 +568,8 @@ impl Connection {
                 Ok(())
             }
             Packet::Pubcomp(ack) => {
-                let (shared, batch) = (&self.hub.env, &mut self.batch);
-                let result = session.pubcomp(&self.link, ack.packet_id, shared, batch);
+                let (env, batch) = (&self.hub.env, &mut self.batch);
+                let result = session.pubcomp(&self.link, ack.packet_id, env, batch);
                 result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
             }
             Packet::Subscribe(subscribe) => self.subscribe(subscribe),
