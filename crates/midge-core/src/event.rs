@@ -1,6 +1,8 @@
 //! What can be observed: one list of events.
 
-use crate::sync::atomic::{AtomicU32, Ordering};
+mod kind;
+
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use crate::sync::{Mutex, RwLock};
@@ -10,6 +12,7 @@ use crate::message::SharedMessage;
 use crate::queue::Queue;
 use crate::reason::{DisconnectReason, DropReason};
 use crate::time::Tick;
+pub use kind::{EventKind, EventMask};
 
 /// What happened, as seen by an observer.
 ///
@@ -158,6 +161,8 @@ pub enum Event {
         connection: Option<u64>,
         /// Number of the session, if it is about one.
         session: Option<u64>,
+        /// Number of the message. A message that was not taken from its publisher has none.
+        message_number: Option<u64>,
     },
     /// A retained message expired.
     #[non_exhaustive]
@@ -182,6 +187,8 @@ pub enum Event {
         topic: Arc<str>,
         /// Number of the session.
         session: u64,
+        /// Number of the message.
+        message_number: u64,
     },
     /// A reason code that a hook or the host gave cannot stand in the packet that it was given for:
     /// the client got another one. See [`Refusal`](crate::Refusal).
@@ -197,66 +204,197 @@ pub enum Event {
         sent: ReasonCode,
         /// Number of its connection, if it has one.
         connection: Option<u64>,
+        /// Number of its session, if it has one.
+        session: Option<u64>,
     },
-}
-
-/// A set of kinds of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventMask(pub u32);
-
-#[allow(missing_docs)] // named like the events
-impl EventMask {
-    pub const NONE: Self = Self(0);
-    pub const CLIENT_CONNECTED: Self = Self(1);
-    pub const CONNECTION_REFUSED: Self = Self(1 << 1);
-    pub const CLIENT_DISCONNECTED: Self = Self(1 << 2);
-    pub const SUBSCRIBED: Self = Self(1 << 3);
-    pub const UNSUBSCRIBED: Self = Self(1 << 4);
-    pub const PUBLISHED: Self = Self(1 << 5);
-    pub const DELIVERED: Self = Self(1 << 6);
-    pub const ACKNOWLEDGED: Self = Self(1 << 7);
-    pub const DROPPED: Self = Self(1 << 8);
-    pub const EXPIRED: Self = Self(1 << 9);
-    pub const SESSION_ENDED: Self = Self(1 << 10);
-    pub const WILL_SENT: Self = Self(1 << 11);
-    pub const SUBSCRIBE_REFUSED: Self = Self(1 << 12);
-    pub const REASON_REPLACED: Self = Self(1 << 13);
-    /// Everything.
-    pub const ALL: Self = Self((1 << 14) - 1);
-    /// Everything but the events that come with each message.
-    pub const LIFECYCLE: Self =
-        Self(Self::ALL.0 & !(Self::PUBLISHED.0 | Self::DELIVERED.0 | Self::ACKNOWLEDGED.0));
-
-    /// Whether any kind of `other` is in this set.
-    pub const fn intersects(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// Both sets together.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
 }
 
 impl Event {
     /// The kind of this event.
-    pub fn kind(&self) -> EventMask {
+    pub fn kind(&self) -> EventKind {
         match self {
-            Self::ClientConnected { .. } => EventMask::CLIENT_CONNECTED,
-            Self::ConnectionRefused { .. } => EventMask::CONNECTION_REFUSED,
-            Self::ClientDisconnected { .. } => EventMask::CLIENT_DISCONNECTED,
-            Self::Subscribed { .. } => EventMask::SUBSCRIBED,
-            Self::SubscribeRefused { .. } => EventMask::SUBSCRIBE_REFUSED,
-            Self::Unsubscribed { .. } => EventMask::UNSUBSCRIBED,
-            Self::Published { .. } => EventMask::PUBLISHED,
-            Self::Delivered { .. } => EventMask::DELIVERED,
-            Self::Acknowledged { .. } => EventMask::ACKNOWLEDGED,
-            Self::Dropped { .. } => EventMask::DROPPED,
-            Self::RetainedExpired { .. } => EventMask::EXPIRED,
-            Self::SessionEnded { .. } => EventMask::SESSION_ENDED,
-            Self::WillSent { .. } => EventMask::WILL_SENT,
-            Self::ReasonReplaced { .. } => EventMask::REASON_REPLACED,
+            Self::ClientConnected { .. } => EventKind::ClientConnected,
+            Self::ConnectionRefused { .. } => EventKind::ConnectionRefused,
+            Self::ClientDisconnected { .. } => EventKind::ClientDisconnected,
+            Self::Subscribed { .. } => EventKind::Subscribed,
+            Self::SubscribeRefused { .. } => EventKind::SubscribeRefused,
+            Self::Unsubscribed { .. } => EventKind::Unsubscribed,
+            Self::Published { .. } => EventKind::Published,
+            Self::Delivered { .. } => EventKind::Delivered,
+            Self::Acknowledged { .. } => EventKind::Acknowledged,
+            Self::Dropped { .. } => EventKind::Dropped,
+            Self::RetainedExpired { .. } => EventKind::RetainedExpired,
+            Self::SessionEnded { .. } => EventKind::SessionEnded,
+            Self::WillSent { .. } => EventKind::WillSent,
+            Self::ReasonReplaced { .. } => EventKind::ReasonReplaced,
+        }
+    }
+
+    /// The client that it is about: the publisher of a published message, the receiver of another
+    /// one.
+    pub fn client_id(&self) -> Option<&str> {
+        match self {
+            Self::ClientConnected { client_id, .. }
+            | Self::ConnectionRefused { client_id, .. }
+            | Self::ClientDisconnected { client_id, .. }
+            | Self::Subscribed { client_id, .. }
+            | Self::SubscribeRefused { client_id, .. }
+            | Self::Unsubscribed { client_id, .. }
+            | Self::Delivered { client_id, .. }
+            | Self::Acknowledged { client_id, .. }
+            | Self::SessionEnded { client_id, .. }
+            | Self::WillSent { client_id, .. } => Some(client_id),
+            Self::Dropped { client_id, .. } | Self::ReasonReplaced { client_id, .. } => {
+                client_id.as_deref()
+            }
+            Self::Published { message, .. } => message.origin().client_id(),
+            Self::RetainedExpired { .. } => None,
+        }
+    }
+
+    /// The topic name of the message, or the topic filter of the subscription.
+    pub fn topic(&self) -> Option<&str> {
+        match self {
+            Self::Subscribed { filter, .. }
+            | Self::SubscribeRefused { filter, .. }
+            | Self::Unsubscribed { filter, .. } => Some(filter),
+            Self::Dropped { topic, .. } | Self::WillSent { topic, .. } => Some(topic),
+            _ => self.message().map(|message| message.topic()),
+        }
+    }
+
+    /// The message, where the event keeps it.
+    pub fn message(&self) -> Option<&SharedMessage> {
+        match self {
+            Self::Published { message, .. }
+            | Self::Delivered { message, .. }
+            | Self::Acknowledged { message, .. }
+            | Self::RetainedExpired { message } => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Number of the message ([`Message::id`](crate::Message::id)): the same in all events about
+    /// one message.
+    pub fn message_number(&self) -> Option<u64> {
+        match self {
+            Self::Dropped { message_number, .. } => *message_number,
+            Self::WillSent { message_number, .. } => Some(*message_number),
+            _ => self.message().map(|message| message.id()),
+        }
+    }
+
+    /// Why a connection was refused or ended.
+    pub fn disconnect_reason(&self) -> Option<&DisconnectReason> {
+        match self {
+            Self::ConnectionRefused { reason, .. } | Self::ClientDisconnected { reason, .. } => {
+                Some(reason)
+            }
+            _ => None,
+        }
+    }
+
+    /// Why a message was dropped.
+    pub fn drop_reason(&self) -> Option<DropReason> {
+        match self {
+            Self::Dropped { reason, .. } => Some(*reason),
+            _ => None,
+        }
+    }
+
+    /// The packet whose reason code was replaced.
+    pub fn packet(&self) -> Option<ReasonPacket> {
+        match self {
+            Self::ReasonReplaced { packet, .. } => Some(*packet),
+            _ => None,
+        }
+    }
+
+    /// Why, in one word: the name of the [`DisconnectReason`] or [`DropReason`], or that of the packet
+    /// whose reason code was replaced.
+    pub fn reason(&self) -> Option<&'static str> {
+        let ended = self.disconnect_reason().map(DisconnectReason::name);
+        let dropped = self.drop_reason().map(DropReason::name);
+        let packet = self.packet().map(ReasonPacket::name);
+
+        ended.or(dropped).or(packet)
+    }
+
+    /// The MQTT reason code that the client was told or that is nearest.
+    pub fn code(&self) -> Option<ReasonCode> {
+        match self {
+            Self::SubscribeRefused { reason, .. } => Some(*reason),
+            Self::ReasonReplaced { sent, .. } => Some(*sent),
+            _ => self.disconnect_reason()?.code(),
+        }
+    }
+
+    /// The reason code that a hook or the host gave, where the client was told another one.
+    pub fn given_code(&self) -> Option<ReasonCode> {
+        match self {
+            Self::ReasonReplaced { given, .. } => Some(*given),
+            _ => None,
+        }
+    }
+
+    /// What a refusal says beyond its reason.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::ConnectionRefused { text, .. } => text.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// User name of a client that connected or was refused.
+    pub fn username(&self) -> Option<&str> {
+        match self {
+            Self::ClientConnected { username, .. } | Self::ConnectionRefused { username, .. } => {
+                username.as_deref()
+            }
+            _ => None,
+        }
+    }
+
+    /// Where a client that connected or was refused comes from.
+    pub fn peer(&self) -> Option<&str> {
+        match self {
+            Self::ClientConnected { peer, .. } | Self::ConnectionRefused { peer, .. } => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Protocol version of a client that connected.
+    pub fn version(&self) -> Option<Version> {
+        match self {
+            Self::ClientConnected { version, .. } => Some(*version),
+            _ => None,
+        }
+    }
+
+    /// Whether a client that connected has resumed a session.
+    pub fn session_present(&self) -> Option<bool> {
+        match self {
+            Self::ClientConnected {
+                session_present, ..
+            } => Some(*session_present),
+            _ => None,
+        }
+    }
+
+    /// QoS: granted to a subscription, of a published message, of a delivery.
+    pub fn qos(&self) -> Option<QoS> {
+        match self {
+            Self::Subscribed { qos, .. } | Self::Delivered { qos, .. } => Some(*qos),
+            Self::Published { message, .. } => Some(message.qos()),
+            _ => None,
+        }
+    }
+
+    /// Receivers that a published message matched.
+    pub fn matched(&self) -> Option<usize> {
+        match self {
+            Self::Published { matched, .. } => Some(*matched),
+            _ => None,
         }
     }
 
@@ -292,10 +430,10 @@ impl Event {
             | Self::Acknowledged { session, .. }
             | Self::SessionEnded { session, .. }
             | Self::WillSent { session, .. } => Some(*session),
-            Self::Published { session, .. } | Self::Dropped { session, .. } => *session,
-            Self::ConnectionRefused { .. }
-            | Self::RetainedExpired { .. }
-            | Self::ReasonReplaced { .. } => None,
+            Self::Published { session, .. }
+            | Self::Dropped { session, .. }
+            | Self::ReasonReplaced { session, .. } => *session,
+            Self::ConnectionRefused { .. } | Self::RetainedExpired { .. } => None,
         }
     }
 
@@ -331,6 +469,9 @@ impl Event {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Observed {
+    /// Number of the event in its hub, from 1 on, whichever observers see it: what two of them saw can
+    /// be put together by it. Events that have an order of their own are numbered in it.
+    pub number: u64,
     /// When it happened.
     pub at: Tick,
     /// What happened.
@@ -341,6 +482,8 @@ pub struct Observed {
 #[derive(Default)]
 pub(crate) struct Taps {
     mask: AtomicU32,
+    /// Events that observers have seen.
+    count: AtomicU64,
     taps: RwLock<TapList>,
     /// Events that have a place among those of other threads, in that order, with what led to them.
     recorded: Mutex<Vec<(Tick, Event)>>,
@@ -367,6 +510,30 @@ impl<'a> Whom<'a> {
         Self {
             client_id: Some(client_id),
             ..Self::NOBODY
+        }
+    }
+}
+
+/// A message that is dropped, as far as it is told of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lost<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) number: Option<u64>,
+}
+
+impl<'a> Lost<'a> {
+    /// A message that was not taken from its publisher: it has no number.
+    pub(crate) fn untaken(topic: &'a str) -> Self {
+        Self {
+            topic,
+            number: None,
+        }
+    }
+
+    pub(crate) fn kept(message: &'a SharedMessage) -> Self {
+        Self {
+            topic: message.topic(),
+            number: Some(message.id()),
         }
     }
 }
@@ -451,11 +618,15 @@ impl Taps {
 
     fn push(&self, at: Tick, event: &Event, ready: &mut Ready) {
         let kind = event.kind();
+        let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         for (mask, queue) in &self.taps.read().open {
-            if mask.intersects(kind) {
-                let bytes = event.size();
-                let event = event.clone();
-                let (_, is_ready) = queue.push(Observed { at, event }, bytes);
+            if mask.contains(kind) {
+                let observed = Observed {
+                    number,
+                    at,
+                    event: event.clone(),
+                };
+                let (_, is_ready) = queue.push(observed, event.size());
                 if is_ready {
                     ready.queues.push(queue.clone());
                 }

@@ -48,7 +48,7 @@ pub use config::{
     Config, HookSettings, Lenient, Limits, Mqtt, Overflow, Shutdown, Strict, Sys, TcpSettings,
 };
 pub use conn::Connection;
-pub use event::{Event, EventMask, Observed};
+pub use event::{Event, EventKind, EventMask, Observed};
 pub use guard::is_in_hook;
 pub use hooks::{
     AuthReply, AuthStep, ConnectRequest, Deferred, DeliveryVerdict, EnhancedVerdict, HookSet,

@@ -94,12 +94,12 @@ pub use midge_codec::{
 };
 pub use midge_core::{
     Acknowledged, AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred,
-    DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventMask, Handover,
-    HookSet, HookSettings, Hooks, Interception, Lenient, Limits, MemoryStats, MemoryStore,
-    Message as KeptMessage, MessageRef, Mqtt, Observed, Origin, Outcome, Overflow, OwnedMessage,
-    PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView,
-    SharedMessage, Shutdown, Stats, Store, Strict, SubscriptionView, Sys, TcpSettings, Tick,
-    Verdict,
+    DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventKind, EventMask,
+    Handover, HookSet, HookSettings, Hooks, Interception, Lenient, Limits, MemoryStats,
+    MemoryStore, Message as KeptMessage, MessageRef, Mqtt, Observed, Origin, Outcome, Overflow,
+    OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError,
+    SessionView, SharedMessage, Shutdown, Stats, Store, Strict, SubscriptionView, Sys, TcpSettings,
+    Tick, Verdict,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};

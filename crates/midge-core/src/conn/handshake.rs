@@ -13,7 +13,7 @@ use super::waiting::message_size;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::budget::Charge;
 use crate::client::ClientInfo;
-use crate::event::Whom;
+use crate::event::{Lost, Whom};
 use crate::guard::Hook;
 use crate::hooks::{Answer, AuthReply, ConnectRequest, HookSet, Refusal, Verdict, user_properties};
 use crate::hub::{AttachPlan, Consequence, no_memory};
@@ -332,7 +332,8 @@ impl Connection {
             ..self.link.whom(None)
         };
         let reason = objection.drop_reason();
-        self.batch.dropped(&self.hub.env, whom, &will.topic, reason);
+        let lost = Lost::untaken(&will.topic);
+        self.batch.dropped(&self.hub.env, whom, lost, reason);
         request.will = None;
     }
 

@@ -7,6 +7,7 @@ use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Ver
 
 use super::waiting::message_size;
 use super::{Connection, Fault, Step, Then};
+use crate::event::Lost;
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{ClientPublisher, Consequence, Publisher, Unpublished, no_memory};
@@ -37,9 +38,8 @@ impl Connection {
             && !bucket.take(self.batch.now())
         {
             let whom = self.link.whom(self.session.as_ref());
-            let reason = DropReason::RateExceeded;
-            self.batch
-                .dropped(&self.hub.env, whom, publish.topic, reason);
+            let (lost, reason) = (Lost::untaken(publish.topic), DropReason::RateExceeded);
+            self.batch.dropped(&self.hub.env, whom, lost, reason);
             return Err(Fault::violation(
                 ReasonCode::MessageRateTooHigh,
                 "more messages a second than limits.publish_rate",
@@ -144,8 +144,8 @@ impl Connection {
     /// A message that cannot be kept while a hook thinks about it.
     pub(super) fn publish_forgotten(&mut self, held: &HeldPublish) {
         let whom = self.link.whom(self.session.as_ref());
-        let (topic, reason) = (&held.message.topic, DropReason::MemoryFull);
-        self.batch.dropped(&self.hub.env, whom, topic, reason);
+        let (lost, reason) = (Lost::untaken(&held.message.topic), DropReason::MemoryFull);
+        self.batch.dropped(&self.hub.env, whom, lost, reason);
         self.acknowledge_refusal(held.message.qos, held.packet_id, &no_memory());
     }
 
@@ -257,8 +257,8 @@ impl Connection {
         refusal: &Refusal,
     ) {
         let whom = self.link.whom(self.session.as_ref());
-        self.batch
-            .dropped(&self.hub.env, whom, message.topic, reason);
+        let lost = Lost::untaken(message.topic);
+        self.batch.dropped(&self.hub.env, whom, lost, reason);
         self.acknowledge_refusal(message.qos, packet_id, refusal);
     }
 

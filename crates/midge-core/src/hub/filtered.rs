@@ -292,7 +292,7 @@ impl Hub {
                 DeliveryVerdict::Deliver => {}
                 DeliveryVerdict::Drop => {
                     let outcome = Outcome::Dropped(DropReason::RefusedByHook);
-                    return self.note(target, outcome, &offering, None, batch);
+                    return self.note(target, outcome, &mut offering, None, batch);
                 }
                 DeliveryVerdict::Replace(other) => {
                     replaced = self.replacement(&other, message, batch.now);
@@ -302,7 +302,7 @@ impl Hub {
         }
 
         let outcome = self.offer_one(target, &mut offering, &Observers::NONE, true, batch);
-        self.note(target, outcome, &offering, None, batch);
+        self.note(target, outcome, &mut offering, None, batch);
     }
 }
 

@@ -8,7 +8,7 @@ use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 
 use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::client::ClientInfo;
-use crate::event::Whom;
+use crate::event::{Lost, Whom};
 use crate::guard::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::Batch;
@@ -259,7 +259,7 @@ impl Hub {
                     self.begin_with(batch, now()).dropped(
                         &self.env,
                         Whom::client(&client_id),
-                        message.topic,
+                        Lost::untaken(message.topic),
                         reason,
                     );
                     return Err(PublishError::Refused(refusal));

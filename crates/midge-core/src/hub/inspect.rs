@@ -216,6 +216,7 @@ impl Hub {
                 let client_id = client_id.into();
                 let whom = Whom {
                     connection: Some(link.number()),
+                    session: link.session.get().map(|session| session.number),
                     ..Whom::client(&client_id)
                 };
                 batch.carried(whom, packet, reason)

@@ -7,7 +7,7 @@ use midge_codec::QoS;
 use super::Hub;
 use super::passage::{Kept, Passage};
 use super::publish::Publisher;
-use crate::event::Whom;
+use crate::event::{EventMask, Lost, Whom};
 use crate::hooks::HookSet;
 use crate::hub::Batch;
 use crate::message::{MessageRef, Origin, Outcome, Receipt, SMALL_MESSAGE};
@@ -160,7 +160,7 @@ impl Hub {
         &self,
         target: &SubTarget,
         outcome: Outcome,
-        offering: &O,
+        offering: &mut O,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
@@ -168,8 +168,12 @@ impl Hub {
             return;
         };
         if let Outcome::Dropped(reason) = outcome {
-            let topic = offering.parts().topic;
-            batch.dropped(&self.env, session.whom(), topic, reason);
+            let number = batch.wants(EventMask::DROPPED).then(|| offering.number());
+            let lost = Lost {
+                topic: offering.parts().topic,
+                number,
+            };
+            batch.dropped(&self.env, session.whom(), lost, reason);
         }
         if let Some(receipt) = receipt {
             receipt.outcomes.push((session.client_id.clone(), outcome));
@@ -188,13 +192,13 @@ impl Hub {
         };
         if message.is_expired(batch.now) {
             let reason = DropReason::Expired;
-            return batch.dropped(&self.env, Whom::NOBODY, message.topic(), reason);
+            return batch.dropped(&self.env, Whom::NOBODY, Lost::kept(message), reason);
         }
 
         let router = self.router.read();
         let Some(group) = router.group(filter).cloned() else {
             let reason = DropReason::SessionEnded;
-            return batch.dropped(&self.env, Whom::NOBODY, message.topic(), reason);
+            return batch.dropped(&self.env, Whom::NOBODY, Lost::kept(message), reason);
         };
         if self.asks_per_receiver() {
             drop(router);

@@ -33,6 +33,8 @@ pub(super) struct Passage<'a> {
     hub: &'a Hub,
     now: Tick,
     kept: Option<SharedMessage>,
+    /// Number of the message; 0 if it has none yet.
+    number: u64,
     /// The topic, to be shared by the messages that are kept.
     pub(super) topic: Option<Arc<str>>,
     pub(super) tracker: Option<Arc<Tracker>>,
@@ -56,6 +58,7 @@ impl<'a> Passage<'a> {
             hub,
             now,
             kept: None,
+            number: 0,
             topic: None,
             tracker: None,
             receivers: 1,
@@ -113,7 +116,7 @@ impl Offering for Passage<'_> {
             return kept.clone();
         }
         let tracker = self.tracker.clone();
-        let id = self.hub.next_message_id();
+        let id = self.number();
         let kept = self.message.keep(
             self.topic.as_ref(),
             id,
@@ -127,6 +130,13 @@ impl Offering for Passage<'_> {
 
     fn kept(&self) -> Option<&SharedMessage> {
         self.kept.as_ref()
+    }
+
+    fn number(&mut self) -> u64 {
+        if self.number == 0 {
+            self.number = self.hub.next_message_id();
+        }
+        self.number
     }
 
     fn frame(&mut self, version: Version) -> Option<&[u8]> {
@@ -182,6 +192,10 @@ impl Offering for Kept<'_> {
 
     fn kept(&self) -> Option<&SharedMessage> {
         Some(self.message)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.message.id()
     }
 
     fn frame(&mut self, _: Version) -> Option<&[u8]> {

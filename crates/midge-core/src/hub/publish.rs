@@ -7,7 +7,7 @@ use midge_codec::QoS;
 use super::Hub;
 use super::passage::Passage;
 use super::routes::RouteCache;
-use crate::event::{Event, EventMask, Whom};
+use crate::event::{Event, EventMask, Lost, Whom};
 use crate::guard::Hook;
 use crate::hooks::{HookSet, Interception, Refusal};
 use crate::hub::Batch;
@@ -24,6 +24,8 @@ const KEPT_TARGETS: usize = 1024;
 #[derive(Clone)]
 pub(crate) enum Publisher<'a> {
     Client(ClientPublisher<'a>),
+    /// The will of a session.
+    Will(&'a Session),
     Other(Origin),
 }
 
@@ -40,6 +42,7 @@ impl Publisher<'_> {
     pub(super) fn origin(&self) -> Origin {
         match self {
             Self::Client(client) => Origin::Client(client.session.client_id.clone()),
+            Self::Will(session) => Origin::Will(session.client_id.clone()),
             Self::Other(origin) => origin.clone(),
         }
     }
@@ -49,6 +52,7 @@ impl Publisher<'_> {
     pub(super) fn client_id(&self) -> Option<&str> {
         match self {
             Self::Client(client) => Some(&client.session.client_id),
+            Self::Will(session) => Some(&session.client_id),
             Self::Other(origin) => origin.client_id(),
         }
     }
@@ -114,11 +118,12 @@ impl Hub {
         let client_id = publisher.client_id().map(Arc::from);
         let whom = match publisher {
             Publisher::Client(client) => client.link.whom(Some(client.session)),
+            Publisher::Will(session) => session.whom(),
             Publisher::Other(_) => client_id.as_ref().map_or(Whom::NOBODY, Whom::client),
         };
         let reason = DropReason::RefusedByHook;
 
-        batch.dropped(&self.env, whom, topic, reason);
+        batch.dropped(&self.env, whom, Lost::untaken(topic), reason);
     }
 
     /// Whether the connection that a message comes from still has its session; from then on a
@@ -194,19 +199,9 @@ impl Hub {
         };
 
         if let Ok(matched) = routed
-            && batch.wants(EventMask::PUBLISHED)
-            && !matches!(publisher, Publisher::Other(Origin::Broker))
+            && (batch.wants(EventMask::PUBLISHED) || matches!(publisher, Publisher::Will(_)))
         {
-            let whom = match publisher {
-                Publisher::Client(client) => client.link.whom(Some(client.session)),
-                Publisher::Other(_) => Whom::NOBODY,
-            };
-            batch.event(Event::Published {
-                message: passage.keep(),
-                matched,
-                connection: whom.connection,
-                session: whom.session,
-            });
+            tell_published(&mut passage, matched, batch);
         }
         passage.end(batch);
         routed
@@ -305,7 +300,7 @@ impl Hub {
             if full == WhenFull::RemoveOld {
                 self.remove_retained(message.topic());
             }
-            batch.dropped(&self.env, Whom::NOBODY, message.topic(), reason);
+            batch.dropped(&self.env, Whom::NOBODY, Lost::kept(&message), reason);
             return false;
         };
 
@@ -354,19 +349,37 @@ impl Hub {
 
     /// Publishes a will that has come due.
     pub(super) fn publish_will(&self, session: &Session, will: &OwnedMessage, batch: &mut Batch) {
-        let client_id = &session.client_id;
-        let publisher = Publisher::Other(Origin::Will(client_id.clone()));
-        if self
-            .publish(&publisher, will.parts(), None, None, batch)
-            .is_ok()
-            && batch.wants(EventMask::WILL_SENT)
-        {
-            let topic = will.topic.as_str().into();
-            batch.event(Event::WillSent {
-                client_id: client_id.clone(),
-                topic,
-                session: session.number,
-            });
-        }
+        let publisher = Publisher::Will(session);
+        // There is no one to be told that a hook refuses it, and the drop has been counted.
+        let _ = self.publish(&publisher, will.parts(), None, None, batch);
+    }
+}
+
+/// Tells that a message was routed.
+fn tell_published(passage: &mut Passage<'_>, matched: usize, batch: &mut Batch) {
+    let whom = match passage.publisher {
+        Publisher::Client(client) => client.link.whom(Some(client.session)),
+        Publisher::Other(Origin::Broker) => return,
+        Publisher::Will(_) | Publisher::Other(_) => Whom::NOBODY,
+    };
+
+    if batch.wants(EventMask::PUBLISHED) {
+        batch.event(Event::Published {
+            message: passage.keep(),
+            matched,
+            connection: whom.connection,
+            session: whom.session,
+        });
+    }
+
+    if let Publisher::Will(session) = passage.publisher
+        && batch.wants(EventMask::WILL_SENT)
+    {
+        batch.event(Event::WillSent {
+            client_id: session.client_id.clone(),
+            topic: passage.message.topic.into(),
+            session: session.number,
+            message_number: passage.number(),
+        });
     }
 }

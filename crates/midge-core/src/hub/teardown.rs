@@ -7,6 +7,7 @@ use crate::sync::Mutex;
 
 use super::Hub;
 use super::subscribe::{SLICE, cost};
+use crate::event::Lost;
 use crate::hub::Batch;
 use crate::reason::DropReason;
 use crate::router::{Subscriber, Waste};
@@ -142,8 +143,8 @@ impl Hub {
         if again && orphan.delivery.group().is_some() {
             batch.orphans.push(orphan);
         } else {
-            let topic = orphan.delivery.message.topic();
-            batch.dropped(&self.env, session.whom(), topic, reason);
+            let lost = Lost::kept(&orphan.delivery.message);
+            batch.dropped(&self.env, session.whom(), lost, reason);
         }
     }
 

@@ -9,7 +9,7 @@ use super::effects::Effects;
 use super::room::{SEGMENT, block_of, encode, over_budget, qos0_frame, refusal_qos0, takes};
 use super::{Attached, Delivery, Extra, Inflight, Session, Stage, State, subscription_ids};
 use crate::config::{Config, Overflow};
-use crate::event::{Event, EventMask};
+use crate::event::{Event, EventMask, Lost};
 use crate::message::{MessageRef, Outcome, SMALL_MESSAGE, SharedMessage};
 use crate::publish_run::Run;
 use crate::reason::{DisconnectReason, DropReason};
@@ -27,6 +27,8 @@ pub(crate) trait Offering {
     fn keep(&mut self) -> SharedMessage;
     /// The message as it is kept, if somebody has kept it already.
     fn kept(&self) -> Option<&SharedMessage>;
+    /// The message's number, that of the message as it is kept.
+    fn number(&mut self) -> u64;
     /// The encoded QoS 0 packet without anything that differs by receiver, if it pays.
     fn frame(&mut self, version: Version) -> Option<&[u8]>;
 }
@@ -507,8 +509,8 @@ impl Session {
         env: &Env,
         effects: &mut Effects,
     ) {
-        let topic = delivery.message.topic();
-        effects.dropped(env, self.whom(), topic, reason);
+        let lost = Lost::kept(&delivery.message);
+        effects.dropped(env, self.whom(), lost, reason);
     }
 
     /// Drops one message that has expired, to make room.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use midge_codec::{ReasonCode, ReasonPacket, Version};
 
 use super::{Attached, Delivery, Env, Link};
-use crate::event::{Event, EventMask, Whom};
+use crate::event::{Event, EventMask, Lost, Whom};
 use crate::message::{Hold, Tracker};
 use crate::reason::{DisconnectReason, DropReason};
 use crate::stats::Local;
@@ -163,6 +163,7 @@ impl Effects {
             self.event(Event::ReasonReplaced {
                 client_id: whom.client_id.cloned(),
                 connection: whom.connection,
+                session: whom.session,
                 packet,
                 given,
                 sent,
@@ -171,15 +172,22 @@ impl Effects {
         sent
     }
 
-    pub(crate) fn dropped(&mut self, env: &Env, whom: Whom<'_>, topic: &str, reason: DropReason) {
+    pub(crate) fn dropped(
+        &mut self,
+        env: &Env,
+        whom: Whom<'_>,
+        lost: Lost<'_>,
+        reason: DropReason,
+    ) {
         env.counters.dropped(reason, 1);
         if self.wants(EventMask::DROPPED) {
             self.event(Event::Dropped {
                 client_id: whom.client_id.cloned(),
                 connection: whom.connection,
                 session: whom.session,
-                topic: topic.into(),
+                topic: lost.topic.into(),
                 reason,
+                message_number: lost.number,
             });
         }
     }

@@ -11,7 +11,7 @@ use super::effects::{Effects, Orphan};
 use super::room::{encode, takes};
 use super::{Delivery, Inflight, NoMemory, Session, Stage, State};
 use crate::budget::Budget;
-use crate::event::{Event, EventMask};
+use crate::event::{Event, EventMask, Lost};
 use crate::message::SharedMessage;
 use crate::reason::DropReason;
 use crate::session::attached::OUTBOX_HIGH;
@@ -198,9 +198,9 @@ impl State {
         self.window_back(&entry, effects);
         release(self, &entry.delivery, Some(packet_id), env);
         if reason.is_error() {
-            let topic = entry.delivery.message.topic();
+            let lost = Lost::kept(&entry.delivery.message);
             let reason = DropReason::RefusedByReceiver;
-            effects.dropped(env, session.whom(), topic, reason);
+            effects.dropped(env, session.whom(), lost, reason);
         } else if effects.wants(EventMask::ACKNOWLEDGED) {
             self.tell_acknowledged(session, entry.delivery.message, effects);
         }
@@ -625,9 +625,9 @@ impl Session {
             return self.pass_on(state, entry.delivery, Some(packet_id), env, effects);
         }
         release(state, &entry.delivery, Some(packet_id), env);
-        let topic = entry.delivery.message.topic();
+        let lost = Lost::kept(&entry.delivery.message);
         let reason = DropReason::PacketTooLarge;
-        effects.dropped(env, self.whom(), topic, reason);
+        effects.dropped(env, self.whom(), lost, reason);
     }
 }
 

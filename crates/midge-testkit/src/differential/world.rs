@@ -336,26 +336,23 @@ impl World {
 
 /// An event and the client that it is about.
 fn tell(event: &Event) -> (String, String) {
-    let client = match event {
-        Event::ClientConnected { client_id, .. }
-        | Event::ConnectionRefused { client_id, .. }
-        | Event::ClientDisconnected { client_id, .. }
-        | Event::Subscribed { client_id, .. }
-        | Event::SubscribeRefused { client_id, .. }
-        | Event::Unsubscribed { client_id, .. }
-        | Event::Acknowledged { client_id, .. }
-        | Event::SessionEnded { client_id, .. }
-        | Event::WillSent { client_id, .. } => client_id.to_string(),
-        Event::Dropped { client_id, .. } => client_id.as_deref().unwrap_or_default().to_owned(),
-        _ => String::new(),
-    };
-
-    let what = match event {
+    let client = event.client_id().unwrap_or_default().to_owned();
+    let kind = event.kind();
+    let what = match &mut event.clone() {
         // The number of a message depends on which receivers keep it.
         Event::Acknowledged { message, .. } | Event::RetainedExpired { message, .. } => {
             let payload = message.payload();
             let start = &payload[..payload.len().min(8)];
-            format!("{:?} {} {start:02x?}", event.kind(), message.topic())
+            format!("{kind:?} {} {start:02x?}", message.topic())
+        }
+        event @ (Event::Dropped { .. } | Event::WillSent { .. }) => {
+            if let Event::Dropped { message_number, .. } = event {
+                *message_number = None;
+            }
+            if let Event::WillSent { message_number, .. } = event {
+                *message_number = 0;
+            }
+            format!("{event:?}")
         }
         event => format!("{event:?}"),
     };

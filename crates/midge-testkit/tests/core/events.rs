@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use midge::{DisconnectReason, Event, EventMask};
+use midge::{DisconnectReason, Event, EventKind, EventMask};
 use midge_codec::ReasonCode;
 use midge_core::{
     AuthReply, ClientInfo, ConnectRequest, HookSet, Hooks, Hub, Observed, Queue, QueueLimits,
@@ -22,22 +22,7 @@ fn watch(hub: &Arc<Hub>, mask: EventMask) -> Arc<Queue<Observed>> {
 fn all(events: &Queue<Observed>) -> Vec<(&'static str, Option<u64>, Option<u64>)> {
     let mut seen = Vec::new();
     while let Ok(Some(Observed { event, .. })) = events.try_recv() {
-        let name = match &event {
-            Event::ClientConnected { .. } => "connected",
-            Event::ConnectionRefused { .. } => "refused",
-            Event::ClientDisconnected { .. } => "disconnected",
-            Event::Subscribed { .. } => "subscribed",
-            Event::SubscribeRefused { .. } => "subscribe refused",
-            Event::Unsubscribed { .. } => "unsubscribed",
-            Event::Published { .. } => "published",
-            Event::Delivered { .. } => "delivered",
-            Event::Acknowledged { .. } => "acknowledged",
-            Event::Dropped { .. } => "dropped",
-            Event::SessionEnded { .. } => "ended",
-            Event::WillSent { .. } => "will",
-            other => panic!("{other:?}"),
-        };
-        seen.push((name, event.connection(), event.session()));
+        seen.push((event.kind().name(), event.connection(), event.session()));
     }
 
     seen
@@ -58,14 +43,14 @@ fn a_takeover_is_told_in_the_order_in_which_it_happens() {
                 ("connected", Some(1), Some(1)),
                 ("disconnected", Some(1), Some(1)),
                 ("connected", Some(2), Some(1)),
-                ("will", None, Some(1)),
+                ("will_sent", None, Some(1)),
             ],
             true => vec![
                 ("connected", Some(1), Some(1)),
                 ("disconnected", Some(1), Some(1)),
-                ("ended", None, Some(1)),
+                ("session_ended", None, Some(1)),
                 ("connected", Some(2), Some(2)),
-                ("will", None, Some(1)),
+                ("will_sent", None, Some(1)),
             ],
         };
         assert_eq!(all(&events), expected);
@@ -139,7 +124,7 @@ fn every_event_says_which_connection_and_session_it_concerns() {
         ("delivered", Some(1), Some(1)),
         ("published", Some(2), Some(2)),
         ("disconnected", Some(2), Some(2)),
-        ("ended", None, Some(2)),
+        ("session_ended", None, Some(2)),
         ("disconnected", Some(3), Some(3)),
     ];
     assert_eq!(all(&events), expected);
@@ -295,4 +280,74 @@ fn hooks_tell_the_connections_of_one_client_apart_as_events_do() {
     assert_eq!(numbers, [Some(1), Some(2)]);
     let told = told.0.lock().unwrap();
     assert_eq!(*told, [(1, true), (1, false), (2, true)]);
+}
+
+/// Kind and message number of the events that are about messages.
+fn numbered(events: &Queue<Observed>) -> Vec<(EventKind, Option<u64>)> {
+    let mut seen = Vec::new();
+    while let Ok(Some(Observed { event, .. })) = events.try_recv() {
+        if event.topic().is_some() {
+            seen.push((event.kind(), event.message_number()));
+        }
+    }
+
+    seen
+}
+
+/// Covers: none
+#[test]
+fn all_events_about_one_message_have_its_number() {
+    let hub = hub(|_| ());
+    let events = watch(&hub, EventMask(EventMask::ALL.0 & !EventMask::SUBSCRIBED.0));
+    let durable = |id| Connect::v5(id).clean(false).expiry(100);
+    let will = Will::new("t", "w");
+    let mut there = Client::connect(&hub, &durable("there"));
+    let mut gone = Client::connect(&hub, &durable("gone").will(will));
+    for client in [&mut there, &mut gone] {
+        client.say(Subscribe::new(1).filter("t", 1).bytes());
+        client.read();
+    }
+    gone.close();
+
+    // A message of QoS 0 that nobody keeps has a number, too.
+    let mut publisher = Client::plain(&hub, "publisher");
+    publisher.say(Publish::new("t", "p").bytes());
+    publisher.say(Publish::new("t", "p").qos(1, 1).bytes());
+    publisher.say(Publish::new("$SYS/x", "p").bytes());
+    let seen = numbered(&events);
+    let kinds: Vec<_> = seen.iter().map(|(kind, _)| *kind).collect();
+    use EventKind::{Delivered, Dropped, Published, WillSent};
+    let of_will = [Delivered, Dropped, Published, WillSent];
+    let of_messages = [Delivered, Dropped, Published, Delivered, Published, Dropped];
+    assert_eq!(kinds, [&of_will[..], &of_messages[..]].concat());
+
+    let numbers: Vec<_> = seen.iter().map(|(_, number)| *number).collect();
+    assert_eq!(numbers[..4], [numbers[0]; 4]);
+    assert_eq!(numbers[4..7], [numbers[4]; 3]);
+    assert_eq!(numbers[7..9], [numbers[7]; 2]);
+    assert!(Some(0) < numbers[0] && numbers[0] < numbers[4] && numbers[4] < numbers[7]);
+    assert_eq!(numbers[9], None, "it was not taken");
+}
+
+/// Covers: none
+#[test]
+fn an_event_has_one_number_for_all_who_see_it() {
+    let hub = hub(|_| ());
+    let (all, some) = (
+        watch(&hub, EventMask::ALL),
+        watch(&hub, EventMask::CLIENT_DISCONNECTED),
+    );
+    Client::plain(&hub, "a").close();
+    Client::plain(&hub, "b").close();
+
+    let numbers = |events: &Queue<Observed>| {
+        let seen = std::iter::from_fn(|| events.try_recv().unwrap());
+        seen.map(|observed| (observed.number, observed.event.kind()))
+            .collect::<Vec<_>>()
+    };
+    let (all, some) = (numbers(&all), numbers(&some));
+    let ended = |(_, kind): &(u64, EventKind)| *kind == EventKind::ClientDisconnected;
+    assert_eq!(some, all.iter().copied().filter(ended).collect::<Vec<_>>());
+    let numbers: Vec<_> = all.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
 }
