@@ -26,6 +26,8 @@ pub enum StartError {
     /// An option has a value that it does not take: the number of threads, or one that was set with
     /// [`Builder::config`](crate::Builder::config).
     Option(OptionError),
+    /// A listener was to be added to a broker that has stopped.
+    Stopped,
 }
 
 impl fmt::Display for StartError {
@@ -35,6 +37,7 @@ impl fmt::Display for StartError {
             Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::Runtime(source) => write!(f, "cannot start the runtime: {source}"),
             Self::Option(source) => source.fmt(f),
+            Self::Stopped => f.write_str("the broker has stopped"),
         }
     }
 }
@@ -42,7 +45,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Address { .. } => None,
+            Self::Address { .. } | Self::Stopped => None,
             Self::Bind { source, .. } | Self::Runtime(source) => Some(source),
             Self::Option(source) => Some(source),
         }

@@ -76,9 +76,7 @@ mod transport;
 
 pub use bytes::Bytes;
 pub use clock::{Clock, ClockHandle};
-pub use engine::runtime::Later;
-pub use engine::stop::Stop;
-pub use engine::workers::{THREAD_STACK, prepare_thread};
+pub use engine::{Later, Stop, THREAD_STACK, prepare_thread};
 pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, Timeout};
 #[cfg(feature = "file")]
 pub use file::{ConfigFile, ConfigFileError};
@@ -86,7 +84,7 @@ pub use futures_core::Stream;
 pub use handle::Outgoing;
 pub use handle::broker::{Broker, WeakBroker};
 pub use handle::builder::Builder;
-pub use listener::bind::ListenAddr;
+pub use listener::{Incoming, ListenAddr, Listener, ListenerOptions};
 pub use midge_codec::{
     EncodeError, MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property, QoS,
     ReasonCode, ReasonPacket, RetainHandling, Side, SubscriptionOptions, TopicError, TopicFilter,
@@ -103,7 +101,7 @@ pub use midge_core::{
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};
-pub use transport::MemoryStream;
+pub use transport::{DirectWrite, MemoryStream, Transport, Unread};
 
 /// What a [`Store`] takes and gives back: for whoever writes one.
 pub mod store {

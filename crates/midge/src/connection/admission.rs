@@ -1,5 +1,5 @@
-//! Clients that come all at once are let in a few at a time, so that those who are there already get
-//! their turns in between: a runtime serves its tasks in the order in which they were woken.
+//! Paces connections that come all at once: a few handle their first bytes in each turn, so that other
+//! connections get theirs in between. A runtime serves its tasks in the order in which they were woken.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -14,29 +14,29 @@ const TURN: Duration = Duration::from_micros(250);
 
 /// Where connections wait with their first bytes unread.
 #[derive(Debug)]
-pub(crate) struct Entrance(Mutex<State>);
+pub(crate) struct Admission(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Those who may come in in this turn, if nobody waits.
+    /// Places that are left in this turn while the queue is empty.
     left: usize,
-    /// When this turn began.
+    /// The beginning of this turn.
     since: Instant,
     queue: VecDeque<Waker>,
 }
 
-/// Whether a connection may come in.
+/// Whether a connection may handle its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum Admitted {
     /// It may.
     Now,
     /// It is woken when it may.
     Queued,
-    /// As [`Entry::Queued`], and it is the first one: [`Entrance::next_turn`] is to be called soon.
+    /// As [`Admitted::Queued`], and the queue was empty: [`Admission::next_turn`] must be called soon.
     First,
 }
 
-impl Default for Entrance {
+impl Default for Admission {
     fn default() -> Self {
         Self(Mutex::new(State {
             left: AT_ONCE,
@@ -46,9 +46,9 @@ impl Default for Entrance {
     }
 }
 
-impl Entrance {
-    /// Lets a connection in, or puts it at the end of the queue.
-    pub(crate) fn enter(&self, waker: &Waker) -> Entry {
+impl Admission {
+    /// Admits a connection, or puts it at the end of the queue.
+    pub(super) fn request(&self, waker: &Waker) -> Admitted {
         let mut state = self.0.lock();
         if state.queue.is_empty() {
             if state.left == 0 && state.since.elapsed() >= TURN {
@@ -57,17 +57,18 @@ impl Entrance {
             }
             if state.left > 0 {
                 state.left -= 1;
-                return Entry::Now;
+                return Admitted::Now;
             }
         }
+
         state.queue.push_back(waker.clone());
         match state.queue.len() {
-            1 => Entry::First,
-            _ => Entry::Queued,
+            1 => Admitted::First,
+            _ => Admitted::Queued,
         }
     }
 
-    /// Wakes the next ones of the queue; whether there are more.
+    /// Wakes the next connections of the queue. Returns whether more are left in it.
     pub(crate) fn next_turn(&self) -> bool {
         let mut state = self.0.lock();
         if state.queue.is_empty() {
@@ -75,6 +76,7 @@ impl Entrance {
         }
         let count = AT_ONCE.min(state.queue.len());
         let next: Vec<Waker> = state.queue.drain(..count).collect();
+
         let more = !state.queue.is_empty();
         if !more {
             state.queue = VecDeque::new();
@@ -82,6 +84,7 @@ impl Entrance {
             state.since = Instant::now();
         }
         drop(state);
+
         next.into_iter().for_each(Waker::wake);
         more
     }
@@ -105,46 +108,50 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_comes_in_by_turns_and_nobody_is_forgotten() {
-        let entrance = Entrance::default();
-        entrance.0.lock().since = Instant::now() + Duration::from_secs(3600);
+    fn a_crowd_is_admitted_by_turns_and_no_connection_is_forgotten() {
+        let admission = Admission::default();
+        admission.0.lock().since = Instant::now() + Duration::from_secs(3600);
 
         let woken = Arc::new(Count::default());
         let waker = Waker::from(woken.clone());
-        let entries: Vec<Entry> = (0..AT_ONCE * 2 + 5)
-            .map(|_| entrance.enter(&waker))
+        let answers: Vec<Admitted> = (0..AT_ONCE * 2 + 5)
+            .map(|_| admission.request(&waker))
             .collect();
-        assert!(entries[..AT_ONCE].iter().all(|entry| *entry == Entry::Now));
-        assert_eq!(entries[AT_ONCE], Entry::First);
+        assert!(
+            answers[..AT_ONCE]
+                .iter()
+                .all(|answer| *answer == Admitted::Now)
+        );
+        assert_eq!(answers[AT_ONCE], Admitted::First);
 
-        let rest = &entries[AT_ONCE + 1..];
-        assert!(rest.iter().all(|entry| *entry == Entry::Queued));
-        assert!(entrance.next_turn());
+        let rest = &answers[AT_ONCE + 1..];
+        assert!(rest.iter().all(|answer| *answer == Admitted::Queued));
+        assert!(admission.next_turn());
         assert_eq!(woken.0.load(Ordering::Relaxed), AT_ONCE);
-        assert_eq!(entrance.enter(&waker), Entry::Queued);
-        assert!(!entrance.next_turn());
+        assert_eq!(admission.request(&waker), Admitted::Queued);
+        assert!(!admission.next_turn());
         assert_eq!(woken.0.load(Ordering::Relaxed), AT_ONCE + 6);
-        assert!(!entrance.next_turn());
+        assert!(!admission.next_turn());
 
         // The turn that emptied the queue has places left.
         let left = AT_ONCE - 6;
-        entrance.0.lock().since = Instant::now() + Duration::from_secs(3600);
-        assert!((0..left).all(|_| entrance.enter(&waker) == Entry::Now));
-        assert_eq!(entrance.enter(&waker), Entry::First);
+        admission.0.lock().since = Instant::now() + Duration::from_secs(3600);
+        assert!((0..left).all(|_| admission.request(&waker) == Admitted::Now));
+        assert_eq!(admission.request(&waker), Admitted::First);
     }
 
     #[test]
-    fn time_begins_a_turn_where_nobody_waits() {
-        let entrance = Entrance::default();
+    fn time_begins_a_turn_while_the_queue_is_empty() {
+        let admission = Admission::default();
         let waker = Waker::from(Arc::new(Count::default()));
         {
-            let mut state = entrance.0.lock();
+            let mut state = admission.0.lock();
             state.left = 0;
             state.since = Instant::now()
                 .checked_sub(TURN)
                 .unwrap_or_else(Instant::now);
         }
-        assert_eq!(entrance.enter(&waker), Entry::Now);
-        assert_eq!(entrance.0.lock().left, AT_ONCE - 1);
+        assert_eq!(admission.request(&waker), Admitted::Now);
+        assert_eq!(admission.0.lock().left, AT_ONCE - 1);
     }
 }

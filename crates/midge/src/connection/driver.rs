@@ -1,30 +1,23 @@
 //! The IO of one connection: one `poll`, no `select!`.
 
 use std::future::Future;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
-use midge_core::{Connection, DisconnectReason, Link};
-use tokio::io::{AsyncRead, ReadBuf};
+use midge_core::{Connection, DisconnectReason, Link, Notify};
+use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::input::{Input, Read, Sink};
+use super::fairness::Fairness;
+use super::input::{Consumer, Input, Read};
 use super::outlet::{Flushed, Outlet};
-use crate::engine::runtime::Core;
-use crate::engine::workers::Home;
-use crate::error::ConnectError;
-use crate::transport::{Ends, Transport};
+use super::{Context, Wakeups};
+use crate::transport::Transport;
 
-/// Reads before other connections get their turn.
-const READ_BUDGET: u8 = 4;
-/// Rounds of the runtime that others then have to themselves. A small message needs three on its
-/// way: it is read; its receiver is told, after all that was ready has been read; it is written.
-const ROUNDS: u8 = 3;
 /// Acknowledgements that may wait unsent before nothing more is read from the client.
 const REPLIES_HIGH: usize = 64 * 1024;
 /// Time for the last bytes of an ended connection to get out.
@@ -35,69 +28,30 @@ const DISCARD: u32 = 1 << 20;
 enum Stage {
     /// Nothing has been read yet.
     Fresh,
-    /// To come in when something has arrived.
+    /// To be admitted when something has arrived.
     Outside,
-    /// It waits for its turn to come in.
+    /// Waiting to be admitted.
     Queued,
     Running,
-    /// The connection has ended: the last bytes go out.
+    /// The connection has ended: the last bytes are written.
     Flushing,
     /// Nothing more is written; waiting for the other side to close.
     Closing(u32),
 }
 
-/// Takes in a connection whose socket belongs to the runtime `home`, if there is room.
-pub(crate) fn connect<T: Transport>(
-    core: &Arc<Core>,
-    home: &Arc<Home>,
-    (transport, shared): Ends<T>,
-    peer: Arc<str>,
-    listener: Arc<str>,
-) -> bool {
-    let outlet = Arc::new(Outlet::new(core.clone(), shared));
-    let accepted = core
-        .hub
-        .accept(peer, listener, outlet.clone(), core.time.now());
-    let Some(link) = accepted else { return false };
-
-    let driver = Driver::new(transport, outlet, link, home.clone());
-    core.spawn_connection(&home.runtime, driver);
-    true
-}
-
-/// The same for the host, which is told when there is none.
-pub(crate) fn connect_checked<T: Transport>(
-    core: &Arc<Core>,
-    home: &Arc<Home>,
-    ends: Ends<T>,
-    peer: &str,
-) -> Result<(), ConnectError> {
-    if !core.is_closing() && connect(core, home, ends, peer.into(), peer.into()) {
-        Ok(())
-    } else {
-        Err(ConnectError::Refused)
-    }
-}
-
-/// Drives one connection from its first byte to its last. In the order of use: what each message
-/// touches lies together.
+/// Drives one connection from its first byte to its last. Fields in the order of use.
 #[repr(C)]
-struct Driver<T> {
+pub(crate) struct Driver<T: Transport> {
     transport: T,
-    outlet: Arc<Outlet>,
-    home: Arc<Home>,
+    outlet: Arc<Outlet<T::Direct>>,
+    wakeups: Arc<Wakeups>,
     stage: Stage,
-    /// Reads since the last pause; beyond the budget, rounds of this pause.
-    reads: u8,
-    /// Rounds until more of a backlog is written.
-    rounds: u8,
-    /// Others have had their turn since the connection has begun to wait for that.
-    gave_way: bool,
-    /// There may be output that nobody else writes: acknowledgements of what was read, and what the
-    /// socket did not take.
+    fairness: Fairness,
+    /// There may be output that no other thread writes: acknowledgements of what was read, and what the
+    /// transport did not take.
     unwritten: bool,
-    /// To tell those who have to be told, for all connections of this thread.
-    tells: bool,
+    /// This driver owes the thread's collected wake-ups a flush.
+    owes_flush: bool,
     /// At least one byte was read.
     heard: bool,
     /// Bytes read since the silence deadline was reached.
@@ -109,30 +63,37 @@ struct Driver<T> {
 }
 
 impl<T: Transport> Driver<T> {
-    fn new(transport: T, outlet: Arc<Outlet>, link: Arc<Link>, home: Arc<Home>) -> Self {
+    /// The driver of a transport that has moved to its runtime, whose connections share `wakeups`. `accept`
+    /// makes the link, with what notifies the driver; `None` turns the connection away.
+    pub(crate) fn new(
+        mut transport: T,
+        context: Arc<Context>,
+        wakeups: Arc<Wakeups>,
+        accept: impl FnOnce(Arc<dyn Notify>) -> Option<Arc<Link>>,
+    ) -> Option<Self> {
+        let outlet = Arc::new(Outlet::new(context, &mut transport));
+        let link = accept(outlet.clone())?;
         outlet.bind(link.clone());
 
-        let connection = Connection::new(outlet.core.hub.clone(), link);
-        Self {
+        let connection = Connection::new(outlet.context.hub.clone(), link);
+        Some(Self {
             transport,
             connection,
             outlet,
-            home,
+            wakeups,
             input: Input::new(),
             stage: Stage::Fresh,
+            fairness: Fairness::new(),
             linger: None,
-            reads: 0,
-            rounds: 0,
-            gave_way: false,
             unwritten: true,
-            tells: false,
+            owes_flush: false,
             heard: false,
             overdue: 0,
             cut: None,
-        }
+        })
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn drive(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let is_fresh = matches!(self.stage, Stage::Fresh);
         debug_assert!(is_fresh || self.outlet.wakes(cx), "a driver is one task");
 
@@ -144,7 +105,7 @@ impl<T: Transport> Driver<T> {
                     self.stage = Stage::Outside;
                     ready!(self.run(cx));
                 }
-                Stage::Outside if !self.outlet.core.may_enter(cx.waker()) => {
+                Stage::Outside if !self.outlet.context.admits(cx.waker()) => {
                     self.stage = Stage::Queued;
                     return Poll::Pending;
                 }
@@ -156,9 +117,9 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    /// Lets others have their turn. Those whose sockets are ready come first too: waking oneself
-    /// would keep the runtime from looking at its sockets for many rounds.
-    fn give_way(&self, cx: &mut Context<'_>) {
+    /// Gives other connections their turn, those included whose sockets become ready: waking one's own
+    /// task would keep the runtime from looking at its sockets for many rounds.
+    fn give_way(&self, cx: &mut task::Context<'_>) {
         let pause = std::pin::pin!(tokio::task::yield_now());
         if pause.poll(cx).is_ready() {
             cx.waker().wake_by_ref();
@@ -166,86 +127,56 @@ impl<T: Transport> Driver<T> {
     }
 
     /// One round: write, ask a hook, read. Pending when nothing can go on.
-    fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.tell_all();
+    fn run(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        self.flush_wakeups();
         self.connection.notify_receivers();
+
         let flushed = self.poll_flush(cx);
         if self.connection.link().ended().is_some() {
             self.stage = Stage::Flushing;
             self.input = Input::new();
             return Poll::Ready(());
         }
+
         if self.connection.is_waiting() {
-            if self.connection.gives_way() && !self.gave_way {
-                self.gave_way = true;
-                self.give_way(cx);
-                return Poll::Pending;
-            }
-            self.gave_way = false;
-            if self
-                .connection
-                .poll(cx, self.outlet.core.now())
-                .is_pending()
-            {
-                // Input behind the pending hook does not count as CONNECT.
-                self.judge();
-                return Poll::Pending;
-            }
-            self.input.resume(Sink {
-                connection: &mut self.connection,
-                core: &self.outlet.core,
-            });
-            return Poll::Ready(());
+            return self.poll_hook(cx);
         }
+
         if flushed != Flushed::Empty && !self.may_answer() {
-            if self.outlet.is_overdue() {
-                // Packets cannot count while they are not read; reading output counts instead.
-                if self.outlet.took() {
-                    self.connection.is_taking(self.outlet.core.now());
-                }
-                self.judge();
-            }
+            self.judge_by_output();
             return Poll::Pending;
         }
-        if self.reads >= READ_BUDGET {
-            self.reads += 1;
-            if self.reads >= READ_BUDGET + ROUNDS {
-                self.reads = 0;
-            }
+
+        if self.fairness.skips_read() {
             self.give_way(cx);
             return Poll::Pending;
         }
-        let to = Sink {
+
+        let to = Consumer {
             connection: &mut self.connection,
-            core: &self.outlet.core,
+            context: &self.outlet.context,
         };
         if to.connection.is_interrupted() {
             self.input.resume(to);
-            self.reads = READ_BUDGET;
+            self.fairness.end_turn();
             return Poll::Ready(());
         }
 
-        match self.input.poll_read(cx, self.transport.reader(), to) {
+        match self.input.poll_read(cx, &mut self.transport, to) {
             Poll::Ready(Ok(Read {
                 count: count @ 1..,
                 bulk,
             })) => {
-                self.heard = true;
-                if self.outlet.is_overdue() {
-                    self.note_overdue(count);
-                }
-                if bulk || self.connection.is_interrupted() {
-                    self.reads = READ_BUDGET;
-                }
+                self.note_read(count, bulk);
                 // Read once in each turn: a client that is written to all the time is heard, too.
                 if flushed == Flushed::Paused {
                     return Poll::Pending;
                 }
-                self.reads = (self.reads + 1).min(READ_BUDGET);
+                self.fairness.count_read();
             }
             Poll::Ready(_) => self.lost(),
             Poll::Pending => {
-                self.reads = 0;
+                self.fairness.rest();
                 // Pending may precede the readiness event of the runtime, which wakes this task.
                 if self.outlet.is_overdue() && !self.outlet.has_unread() {
                     self.judge();
@@ -253,20 +184,69 @@ impl<T: Transport> Driver<T> {
                 return Poll::Pending;
             }
         }
-        // Others that are ready to read may have more for the same receivers. Much for one receiver
-        // is written at once, while the processor's cache still has it.
-        let much =
-            self.input.is_large() || self.reads >= READ_BUDGET && self.connection.owes_one_notice();
+
+        self.leave_wakeups(cx)
+    }
+
+    /// Asks the hook that the connection waits for, or continues work that was cut into slices.
+    fn poll_hook(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        if self.fairness.skips_work(self.connection.gives_way()) {
+            self.give_way(cx);
+            return Poll::Pending;
+        }
+
+        let now = self.outlet.context.now();
+        if self.connection.poll(cx, now).is_pending() {
+            // Input behind the pending hook does not count as CONNECT.
+            self.judge();
+            return Poll::Pending;
+        }
+
+        self.input.resume(Consumer {
+            connection: &mut self.connection,
+            context: &self.outlet.context,
+        });
+        Poll::Ready(())
+    }
+
+    /// Notes what a read has brought.
+    fn note_read(&mut self, count: usize, bulk: bool) {
+        self.heard = true;
+        if self.outlet.is_overdue() {
+            self.note_overdue(count);
+        }
+        if bulk || self.connection.is_interrupted() {
+            self.fairness.end_turn();
+        }
+    }
+
+    /// Leaves the wake-ups of what was read to the thread's, or to the next round: other connections that
+    /// are ready to be read may have more for the same receivers. Much for one receiver is written
+    /// immediately, while the processor's cache still has it.
+    fn leave_wakeups(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        let is_run = self.fairness.is_turn_over() && self.connection.owes_one_notice();
+        let much = self.input.is_large() || is_run;
         if !much && self.connection.owes_others_notice() {
-            let core = &self.outlet.core;
-            let notices = &self.home.notices;
-            self.tells = notices.collect(&mut self.connection, &core.hub, || core.now());
-            if self.tells {
+            let Context { hub, time, .. } = &*self.outlet.context;
+            self.owes_flush = (self.wakeups).collect(&mut self.connection, hub, || time.now());
+            if self.owes_flush {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
+
         Poll::Ready(())
+    }
+
+    /// Judges an overdue client that is not read from. Packets cannot count while they are not read;
+    /// reading output counts instead.
+    fn judge_by_output(&mut self) {
+        if self.outlet.is_overdue() {
+            if self.outlet.took() {
+                self.connection.is_taking(self.outlet.context.now());
+            }
+            self.judge();
+        }
     }
 
     /// Ends an overdue client, or arms its next deadline: its unread input was handled.
@@ -281,7 +261,7 @@ impl<T: Transport> Driver<T> {
     fn note_overdue(&mut self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.overdue = self.overdue.saturating_add(count);
-        if self.overdue >= self.outlet.core.hub.config().limits.packet_bytes {
+        if self.overdue >= self.outlet.context.hub.config().limits.packet_bytes {
             self.judge();
         }
     }
@@ -289,18 +269,17 @@ impl<T: Transport> Driver<T> {
     /// Whether there is room for more answers to a client that does not take the last ones.
     fn may_answer(&self) -> bool {
         let unwritten = self.connection.unwritten_replies();
-        unwritten == 0 || unwritten <= REPLIES_HIGH && !self.outlet.core.hub.is_full()
+        unwritten == 0 || unwritten <= REPLIES_HIGH && !self.outlet.context.hub.is_full()
     }
 
-    /// Writes what there is to write, some of it if there is very much.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Flushed {
+    /// Writes the output, or a part of a long backlog.
+    fn poll_flush(&mut self, cx: &mut task::Context<'_>) -> Flushed {
         self.unwritten |= self.connection.has_output() || self.connection.link().take_asked();
         if !self.unwritten {
             return Flushed::Empty;
         }
 
-        if self.rounds > 0 {
-            self.rounds -= 1;
+        if self.fairness.skips_backlog() {
             self.give_way(cx);
             return Flushed::Paused;
         }
@@ -310,23 +289,16 @@ impl<T: Transport> Driver<T> {
         match flushed {
             Flushed::Failed => self.lost(),
             Flushed::Empty => self.connection.output_written(),
-            Flushed::Paused => self.rounds = ROUNDS - 1,
+            Flushed::Paused => self.fairness.pause_backlog(),
             Flushed::Blocked => {}
         }
 
         flushed
     }
 
-    /// Writes; with something left, the task is woken when it is to go on.
-    fn write(&mut self, cx: &mut Context<'_>) -> Flushed {
-        let transport = &mut self.transport;
-        let flushed = self.outlet.flush_with(|slices| {
-            let written = transport.poll_write(cx, slices);
-            match written {
-                Poll::Ready(result) => result,
-                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-            }
-        });
+    /// Writes. The task is woken when what is left can be written.
+    fn write(&mut self, cx: &mut task::Context<'_>) -> Flushed {
+        let flushed = self.outlet.flush_on_driver(&mut self.transport, cx);
         if flushed == Flushed::Paused {
             self.give_way(cx);
         }
@@ -337,16 +309,16 @@ impl<T: Transport> Driver<T> {
     fn lost(&mut self) {
         self.stage = Stage::Closing(DISCARD);
         self.input = Input::new();
-        let core = &self.outlet.core;
+        let (context, link) = (&self.outlet.context, self.connection.link());
         if self.heard {
-            core.hub.lost(self.connection.link(), core.now());
+            context.hub.lost(link, context.now());
         } else {
-            core.hub.left(self.connection.link(), core.now());
+            context.hub.left(link, context.now());
         }
     }
 
-    /// Whether the client is to be waited for before the socket is closed, because it may not have
-    /// read yet why it was disconnected. At shutdown nobody is waited for.
+    /// Whether the transport is kept open for the client, which may not have read yet why it was
+    /// disconnected. A shutdown waits for no client.
     fn worth_waiting(&self) -> bool {
         !matches!(
             self.connection.link().ended(),
@@ -359,7 +331,7 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Time is up for an ended connection.
-    fn lingered(&mut self, cx: &mut Context<'_>) -> bool {
+    fn lingered(&mut self, cx: &mut task::Context<'_>) -> bool {
         let linger = self
             .linger
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
@@ -367,15 +339,15 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Whether the broker has stopped waiting for clients.
-    fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
-        let token = &self.outlet.core.cut;
+    fn is_cut(&mut self, cx: &mut task::Context<'_>) -> bool {
+        let token = &self.outlet.context.cut;
         let cut = self
             .cut
             .get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
         cut.as_mut().poll(cx).is_ready()
     }
 
-    fn flush_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn flush_last(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let flushed = self.write(cx);
         let waits = match flushed {
             Flushed::Empty | Flushed::Failed => false,
@@ -401,11 +373,11 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Waits for the other side to close, so that what was written last is not lost in a reset.
-    fn close(&mut self, cx: &mut Context<'_>, mut discarded: u32) -> Poll<()> {
+    fn close(&mut self, cx: &mut task::Context<'_>, mut discarded: u32) -> Poll<()> {
         let mut scratch = [0; 4096];
         while discarded < DISCARD {
             let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(self.transport.reader()).poll_read(cx, &mut buffer) {
+            match self.transport.poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     discarded += u32::try_from(buffer.filled().len()).unwrap_or(DISCARD);
                 }
@@ -427,7 +399,7 @@ impl<T: Transport> Driver<T> {
 impl<T: Transport> Future for Driver<T> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         let driver = &mut *self;
         driver.outlet.begin_turn();
         // A panic ends this connection and no other.
@@ -438,34 +410,32 @@ impl<T: Transport> Future for Driver<T> {
                 done
             }
             Err(_) => {
-                self.outlet
-                    .core
-                    .hub
-                    .caught_panic(self.connection.link(), self.outlet.core.now());
+                let context = &self.outlet.context;
+                let link = self.connection.link();
+                context.hub.caught_panic(link, context.now());
                 Poll::Ready(())
             }
         }
     }
 }
 
-impl<T> Driver<T> {
-    /// Tells all who have to be told, if this connection is to do that.
-    fn tell_all(&mut self) {
-        if std::mem::take(&mut self.tells) {
-            let core = &self.outlet.core;
-            self.home.notices.tell(&core.hub, || core.now());
+impl<T: Transport> Driver<T> {
+    /// Flushes the thread's collected wake-ups, if this driver owes that.
+    fn flush_wakeups(&mut self) {
+        if std::mem::take(&mut self.owes_flush) {
+            let Context { hub, time, .. } = &*self.outlet.context;
+            self.wakeups.flush(hub, || time.now());
         }
     }
 }
 
-impl<T> Drop for Driver<T> {
+impl<T: Transport> Drop for Driver<T> {
     fn drop(&mut self) {
-        self.tell_all();
+        self.flush_wakeups();
         self.connection.notify_receivers();
-        self.outlet
-            .core
-            .hub
-            .closed(self.connection.link(), self.outlet.core.now());
+
+        let context = &self.outlet.context;
+        context.hub.closed(self.connection.link(), context.now());
         self.outlet.close();
     }
 }

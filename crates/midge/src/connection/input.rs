@@ -1,36 +1,38 @@
-//! What a connection reads: how much at a time, into whose memory, and what is left of it.
+//! The reading side of a connection: how much is read at a time, into whose memory, and what is left
+//! of it.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 
 use bytes::{BufMut, Bytes};
 use midge_core::{Charge, Connection, Part};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use super::Context;
 use super::read_buffer::{LONG_READ, READ, ReadBuffer};
-use crate::engine::runtime::Core;
+use crate::transport::Transport;
 
-/// A client that has more, of packets of at least so many bytes, is read further: what there is to do
-/// for each read and write, and to wake somebody, counts more then than what leaves the cache.
-const LONG_FROM: usize = 2 * 1024;
-/// How far that is, as long as packets are not large: what is read further than that costs no less,
-/// and is a longer turn, which others wait for.
-const FAR: usize = LONG_READ / 2;
+/// Minimum packet size for read-ahead. From here on the fixed cost per read outweighs the cache misses
+/// of a longer one.
+const AHEAD_FROM: usize = 2 * 1024;
+/// Maximum packet size for read-ahead, and read-ahead for packets that are not large. Reading further
+/// saves nothing and delays other connections.
+const AHEAD: usize = LONG_READ / 2;
 /// A larger packet is read into a buffer of its own when it comes alone.
 const OWN_FROM: usize = READ / 2;
-/// Bytes of a read after which others get their turn: there is probably more where that came from.
+/// Bytes of a read that end a turn: there is probably more where that came from.
 const BULK: usize = READ / 2;
 /// The same for a packet in a buffer of its own, which is less work.
 const LARGE_BULK: usize = 4 * READ;
-/// Memory reserved at once for a large packet, of a payload of 1 MiB and what stands before it; beyond
-/// that it grows with what really arrives.
+/// Memory reserved at once for a large packet: a payload of 1 MiB and what precedes it. Beyond that it
+/// grows with what really arrives.
 const RESERVE: usize = (1 << 20) + READ;
 /// Bytes of the longest fixed header.
 const LONGEST_HEADER: usize = 5;
 
-/// Bytes of the beginning of a packet that a connection holds without being charged for them.
+/// Bytes of the beginning of a packet that a connection holds without a charge.
 const FREE_PART: usize = 256;
 
 /// What is left of the last read.
@@ -41,7 +43,7 @@ enum Stash {
     Charged(Box<(Vec<u8>, Charge)>),
     /// A packet that is read into a buffer of its own.
     Large(Box<Large>),
-    /// What has to wait for a hook's answer; seldom any.
+    /// Packets that wait for a hook's answer, or for other connections to have their turn.
     Held(Box<(Bytes, Charge)>),
 }
 
@@ -54,13 +56,14 @@ struct Large {
 }
 
 impl Large {
-    fn new(whole: usize, begun: &[u8], core: &Core) -> Self {
+    fn new(whole: usize, begun: &[u8], context: &Context) -> Self {
         let capacity = whole.min(RESERVE).max(begun.len());
         let mut buffer = Vec::new();
-        // What is lacking is asked for again when the rest comes.
+        // If it fails, `grow` asks again when the rest comes.
         let _ = buffer.try_reserve_exact(capacity);
         buffer.extend_from_slice(begun);
-        let charge = core.hub.hold_input(buffer.capacity());
+
+        let charge = context.hub.hold_input(buffer.capacity());
         Self {
             buffer,
             whole,
@@ -72,9 +75,8 @@ impl Large {
         self.whole.saturating_sub(self.buffer.len())
     }
 
-    /// Makes room for what is read next: no more at a time than has arrived, or a megabyte, and
-    /// exactly for the whole packet in the end. Its size is the client's: without memory for it the
-    /// connection ends.
+    /// Makes room for the next read: no more at a time than has arrived, or a megabyte, and exactly for
+    /// the whole packet in the end. The client decides its size, so a failed allocation is an error.
     fn grow(&mut self) -> io::Result<()> {
         let (missing, length) = (self.missing(), self.buffer.len());
         if self.buffer.capacity() - length < missing.min(READ) {
@@ -97,17 +99,17 @@ impl Large {
 impl Stash {
     const EMPTY: Self = Self::Part(Vec::new());
 
-    fn of(rest: &[u8], to: &Sink<'_>) -> Self {
+    fn of(rest: &[u8], to: &Consumer<'_>) -> Self {
         if is_held(to.connection) {
-            let charge = to.core.hub.hold_input(rest.len());
+            let charge = to.context.hub.hold_input(rest.len());
             return Self::Held(Box::new((Bytes::copy_from_slice(rest), charge)));
         }
         match to.connection.missing(rest) {
             Some(whole) if whole > OWN_FROM => {
-                Self::Large(Box::new(Large::new(whole, rest, to.core)))
+                Self::Large(Box::new(Large::new(whole, rest, to.context)))
             }
             _ if rest.len() > FREE_PART => {
-                let charge = to.core.hub.hold_input(rest.len());
+                let charge = to.context.hub.hold_input(rest.len());
                 Self::Charged(Box::new((rest.to_vec(), charge)))
             }
             _ => Self::Part(rest.to_vec()),
@@ -125,28 +127,51 @@ impl Stash {
     }
 }
 
-/// Who handles what was read.
-pub(crate) struct Sink<'a> {
-    pub(crate) connection: &'a mut Connection,
-    pub(crate) core: &'a Core,
+/// Handles what was read.
+pub(super) struct Consumer<'a> {
+    pub(super) connection: &'a mut Connection,
+    pub(super) context: &'a Context,
 }
 
 /// What one read brought.
-pub(crate) struct Read {
+pub(super) struct Read {
     /// Bytes; 0 are the end of the stream.
-    pub(crate) count: usize,
-    /// So many that others get their turn.
-    pub(crate) bulk: bool,
+    pub(super) count: usize,
+    /// So many that the turn is over.
+    pub(super) bulk: bool,
 }
 
-/// Whether what was read waits before it is handled: for the answer of a hook, or for other
-/// connections to have their turn.
+/// Where the next read goes: decided before anything is read.
+enum ReadPlan {
+    /// Into the thread's buffer, for whatever comes.
+    Shared,
+    /// Into the thread's long buffer: the client sends packets that are worth it without a pause.
+    Ahead(ReadBuffer),
+    /// Into a buffer of the packet's own, which is large and comes alone.
+    Own(Box<Large>),
+}
+
+/// A transport as the helpers of tokio read it.
+struct Reader<'a, T>(&'a mut T);
+
+impl<T: Transport> AsyncRead for Reader<'_, T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.poll_read(cx, buffer)
+    }
+}
+
+/// Whether input must wait before it is handled: for the answer of a hook, or for other connections to
+/// have their turn.
 fn is_held(connection: &Connection) -> bool {
     connection.is_waiting() || connection.is_interrupted()
 }
 
 /// The reading side of a connection.
-pub(crate) struct Input {
+pub(super) struct Input {
     stash: Stash,
     /// Bytes of the first packet of the last read, 0 if that is not known.
     packet: u32,
@@ -155,7 +180,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             stash: Stash::EMPTY,
             packet: 0,
@@ -164,7 +189,7 @@ impl Input {
     }
 
     /// Whether large packets come in.
-    pub(crate) fn is_large(&self) -> bool {
+    pub(super) fn is_large(&self) -> bool {
         self.packet() > OWN_FROM
     }
 
@@ -178,52 +203,63 @@ impl Input {
     }
 
     /// Reads once and feeds the connection with what came.
-    pub(crate) fn poll_read(
+    pub(super) fn poll_read(
         &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut (impl AsyncRead + Unpin),
-        mut to: Sink<'_>,
+        cx: &mut task::Context<'_>,
+        transport: &mut impl Transport,
+        mut to: Consumer<'_>,
     ) -> Poll<io::Result<Read>> {
-        let goes_on = matches!(self.stash, Stash::Large(_));
-        let worth_long = self.more && (LONG_FROM..=LONG_READ / 2).contains(&self.packet());
-        let long = if worth_long && !goes_on {
-            // Packets of one size end where the read does.
-            let far = if self.is_large() { LONG_READ } else { FAR };
-            ReadBuffer::take_long(far - far % self.packet().max(1))
-        } else {
-            None
-        };
-
         let held = self.stash.charged();
-        let read = match std::mem::replace(&mut self.stash, Stash::EMPTY) {
-            Stash::Part(part) if part.is_empty() && self.is_large() && long.is_none() => {
-                // Probably another one of that size: read without a copy.
-                let large = Large::new(self.packet(), &[], to.core);
-                self.read_large(cx, reader, &mut to, Box::new(large))
-            }
-            Stash::Large(large) => self.read_large(cx, reader, &mut to, large),
-            part => self.read_packets(cx, reader, &mut to, part, long),
+        let read = match self.plan(to.context) {
+            ReadPlan::Own(large) => self.read_large(cx, transport, &mut to, large),
+            ReadPlan::Ahead(buffer) => self.read_packets(cx, transport, &mut to, buffer),
+            ReadPlan::Shared => self.read_packets(cx, transport, &mut to, ReadBuffer::take()),
         };
 
         let holds = self.stash.charged();
         if holds != held {
             let link = to.connection.link();
-            to.core.hub.note_input(link, holds, || to.core.now());
+            to.context.hub.note_input(link, holds, || to.context.now());
         }
 
         read
     }
 
-    /// Reads packets into the buffer of the thread.
+    /// Decides where the next read goes. The beginning of a packet that has a buffer of its own leaves
+    /// the stash with it.
+    fn plan(&mut self, context: &Context) -> ReadPlan {
+        if matches!(self.stash, Stash::Large(_))
+            && let Stash::Large(large) = std::mem::replace(&mut self.stash, Stash::EMPTY)
+        {
+            return ReadPlan::Own(large);
+        }
+
+        if self.more && (AHEAD_FROM..=AHEAD).contains(&self.packet()) {
+            // Packets of one size end where the read does.
+            let far = if self.is_large() { LONG_READ } else { AHEAD };
+            let room = far - far % self.packet().max(1);
+            if let Some(buffer) = ReadBuffer::take_long(room) {
+                return ReadPlan::Ahead(buffer);
+            }
+        }
+
+        // Probably another packet of that size follows: read without a copy.
+        if self.is_large() && matches!(&self.stash, Stash::Part(part) if part.is_empty()) {
+            return ReadPlan::Own(Box::new(Large::new(self.packet(), &[], context)));
+        }
+
+        ReadPlan::Shared
+    }
+
+    /// Reads packets into a buffer of the thread, behind the beginning of the first one.
     fn read_packets(
         &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut (impl AsyncRead + Unpin),
-        to: &mut Sink<'_>,
-        begun: Stash,
-        long: Option<ReadBuffer>,
+        cx: &mut task::Context<'_>,
+        transport: &mut impl Transport,
+        to: &mut Consumer<'_>,
+        mut scratch: ReadBuffer,
     ) -> Poll<io::Result<Read>> {
-        let mut scratch = long.unwrap_or_else(ReadBuffer::take);
+        let begun = std::mem::replace(&mut self.stash, Stash::EMPTY);
         let part = match &begun {
             Stash::Part(part) => &part[..],
             Stash::Charged(part) => &part.0,
@@ -237,7 +273,7 @@ impl Input {
 
         let room = tail.len();
         let mut buffer = ReadBuf::new(tail);
-        if Pin::new(reader).poll_read(cx, &mut buffer)?.is_pending() {
+        if transport.poll_read(cx, &mut buffer)?.is_pending() {
             self.stash = begun;
             self.more = false;
             return Poll::Pending;
@@ -247,21 +283,21 @@ impl Input {
         let bulk = count >= BULK;
         if count > 0 {
             head.copy_from_slice(part);
-            to.core.hub.count_read(count as u64);
+            to.context.hub.count_read(count as u64);
             self.more = count >= room.min(READ);
             let filled = ..part.len() + count;
             drop(begun);
             let bytes = scratch.as_ref().get(filled).unwrap_or_default();
             self.set_packet(to.connection.missing(bytes).unwrap_or(0));
             let used = if bulk {
-                let lent = scratch.lend(&to.core.hub);
+                let lent = scratch.lend(&to.context.hub);
                 let bytes = lent.get(filled).unwrap_or_default();
                 self.handle(to, bytes, Some(&lent))
             } else {
                 self.handle(to, bytes, None)
             };
             if used == 0 {
-                to.connection.arriving(count, to.core.now());
+                to.connection.arriving(count, to.context.now());
             }
         }
 
@@ -271,17 +307,18 @@ impl Input {
     /// Reads a packet into a buffer of its own.
     fn read_large(
         &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut (impl AsyncRead + Unpin),
-        to: &mut Sink<'_>,
+        cx: &mut task::Context<'_>,
+        transport: &mut impl Transport,
+        to: &mut Consumer<'_>,
         mut large: Box<Large>,
     ) -> Poll<io::Result<Read>> {
         large.grow()?;
 
         let missing = large.missing();
         let mut room = (&mut large.buffer).limit(missing);
-        let Poll::Ready(count) = poll_read_buf(Pin::new(reader), cx, &mut room)? else {
-            // Nothing is held for a packet that may never come.
+        let Poll::Ready(count) = poll_read_buf(Pin::new(&mut Reader(transport)), cx, &mut room)?
+        else {
+            // An empty buffer is released: the packet may never come.
             if !large.buffer.is_empty() {
                 self.stash = Stash::Large(large);
             }
@@ -289,7 +326,7 @@ impl Input {
             return Poll::Pending;
         };
 
-        to.core.hub.count_read(count as u64);
+        to.context.hub.count_read(count as u64);
         self.more = count >= missing.min(READ);
 
         let known = to.connection.missing(&large.buffer);
@@ -299,16 +336,16 @@ impl Input {
 
         self.set_packet(large.whole);
 
-        let limit = to.core.hub.config().limits.packet_bytes as usize;
+        let limit = to.context.hub.config().limits.packet_bytes as usize;
         let malformed = known.is_none() && large.buffer.len() > LONGEST_HEADER;
         if large.missing() == 0 || large.whole > limit || malformed {
-            // Whoever keeps a packet keeps its buffer, which may have been made for a larger one.
+            // A message that shares the packet keeps its buffer, which may have been made for a larger one.
             let fits = large.buffer.capacity() / 2 <= large.buffer.len();
             let bytes = large.finish();
             self.handle(to, &bytes, Some(&bytes).filter(|_| fits));
         } else {
             self.stash = Stash::Large(large);
-            to.connection.arriving(count, to.core.now());
+            to.connection.arriving(count, to.context.now());
         }
 
         let bulk = count >= LARGE_BULK;
@@ -316,20 +353,19 @@ impl Input {
     }
 
     /// Feeds bytes to the connection and keeps the rest. Returns the number of used bytes.
-    fn handle(&mut self, to: &mut Sink<'_>, bytes: &[u8], backing: Option<&Bytes>) -> usize {
-        let now = to.core.now();
+    fn handle(&mut self, to: &mut Consumer<'_>, bytes: &[u8], backing: Option<&Bytes>) -> usize {
+        let now = to.context.now();
         let used = to.connection.receive_quietly(bytes, backing, now);
         let rest = bytes.get(used..).unwrap_or_default();
         self.stash = Stash::of(rest, to);
         used
     }
 
-    /// Goes on with packets that were read before a hook deferred its answer, or before many hooks
-    /// were called.
-    pub(crate) fn resume(&mut self, to: Sink<'_>) {
+    /// Continues with packets that were read before a hook deferred its answer, or before the turn ended.
+    pub(super) fn resume(&mut self, to: Consumer<'_>) {
         if let Stash::Held(held) = std::mem::replace(&mut self.stash, Stash::EMPTY) {
             let (held, charge) = *held;
-            let used = to.connection.receive_quietly(&held, None, to.core.now());
+            let used = to.connection.receive_quietly(&held, None, to.context.now());
             let rest = held.slice(used..);
             self.stash = if is_held(to.connection) {
                 Stash::Held(Box::new((rest, charge)))
@@ -338,7 +374,7 @@ impl Input {
             };
             let link = to.connection.link();
             let holds = self.stash.charged();
-            to.core.hub.note_input(link, holds, || to.core.now());
+            to.context.hub.note_input(link, holds, || to.context.now());
         }
     }
 }

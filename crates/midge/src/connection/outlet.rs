@@ -1,33 +1,33 @@
-//! The writing side of a connection. Whoever has output for a client writes it at once, on its own
-//! thread; the connection's driver is woken only when the socket is full.
+//! The writing side of a connection: the one way out for its bytes. The thread that has made output for
+//! a client writes it at once; the connection's driver is woken only when the transport is full.
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Waker};
+use std::task::{self, Poll, Waker};
 
 use midge_core::{Batch, DisconnectReason, Link, Notify, Outbox};
 use parking_lot::Mutex;
 
-use crate::engine::runtime::Core;
-use crate::transport::{DirectWrite, Shared};
+use super::Context;
+use crate::transport::{DirectWrite, Transport, Unread};
 
 /// Slices of one vectored write.
 const SLICES: usize = 32;
 
-/// Times that a flush does what the hub has to do before there is more to write, such as looking up a
-/// page of retained messages, before others get their turn.
+/// Pieces of the hub's work in one flush, such as a page of retained messages, that have to be done
+/// before there is more to write. Then other connections get their turn.
 const DETOURS: usize = 2;
 
-/// Bytes of a backlog after which others get their turn, unless that is nearly all of it.
+/// Bytes of a backlog in one flush, unless that is nearly all of it. Then other connections get their turn.
 const WRITE_BUDGET: usize = 128 * 1024;
 
-/// The writing side of one connection, shared by its driver and everybody who publishes to it. In the
-/// order of use: what each message touches lies together.
+/// The writing side of one connection, shared by its driver and all threads that publish to it. Fields
+/// in the order of use.
 #[repr(C)]
-pub(crate) struct Outlet {
-    pub(crate) core: Arc<Core>,
-    state: Mutex<State>,
+pub(super) struct Outlet<D> {
+    pub(super) context: Arc<Context>,
+    state: Mutex<State<D>>,
     /// The driver's task.
     waker: OnceLock<Waker>,
     /// The driver is in a turn, or has unhandled input.
@@ -36,64 +36,131 @@ pub(crate) struct Outlet {
     overdue: AtomicBool,
 }
 
-struct State {
+/// The part of a transport that any thread may use.
+enum Shared<D> {
+    /// It can be written to directly.
+    Direct(D),
+    /// Only the driver writes, and unread input is known, if at all, from a record of its own.
+    Watched(Option<Arc<dyn Unread>>),
+}
+
+impl<D: DirectWrite> Shared<D> {
+    fn of(transport: &mut impl Transport<Direct = D>) -> Self {
+        match transport.direct() {
+            Some(direct) => Self::Direct(direct),
+            None => Self::Watched(transport.unread()),
+        }
+    }
+
+    /// Whether there is unread input, the end of the stream included.
+    fn has_unread(&self) -> bool {
+        match self {
+            Self::Direct(direct) => direct.has_unread(),
+            Self::Watched(unread) => unread.as_ref().is_some_and(|unread| unread.has_unread()),
+        }
+    }
+}
+
+struct State<D> {
     /// The connection; gone when its driver has ended.
     link: Option<Arc<Link>>,
     /// `None` after the end of the driver.
-    shared: Option<Shared>,
+    shared: Option<Shared<D>>,
     out: Outbox,
-    /// The driver goes on, when the socket takes more or others have had their turn.
+    /// The driver will continue (the transport is full, or it yielded), so notifiers need not write.
     waits: bool,
     /// The transport accepted output again after it was full.
     took: bool,
     failed: bool,
 }
 
-impl State {
+impl<D> State<D> {
     fn fail(&mut self) {
         self.failed = true;
         self.out.release();
     }
 }
 
-/// Whether a connection had to make room for others: what waits for it is not waited with.
+/// Whether a connection was ended to make room for others: its output is dropped, not waited for.
 fn gives_up(link: &Link) -> bool {
     link.ended() == Some(&DisconnectReason::MemoryFull)
 }
 
-/// What is left to be done with no lock held.
+/// Work to be done with no lock held.
 #[derive(Default)]
 struct Leftovers {
     batches: Vec<Batch>,
-    /// More is held than may be.
+    /// More memory is held than `limits.total_bytes` allows.
     exceeded: bool,
 }
 
 /// What became of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flushed {
+pub(super) enum Flushed {
     /// All is written.
     Empty,
     /// The transport takes no more at present.
     Blocked,
-    /// The rest is to be written when others have had their turn.
+    /// The rest is written when other connections have had their turn.
     Paused,
     /// The transport is broken.
     Failed,
 }
 
-impl Outlet {
-    pub(crate) fn new(core: Arc<Core>, shared: Shared) -> Self {
+/// How a flush reaches the transport: [`DirectWrite`], or the driver's [`Transport`].
+trait Way<D> {
+    fn write(&mut self, direct: Option<&mut D>, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn flush(&mut self, direct: Option<&mut D>) -> io::Result<()>;
+}
+
+/// From any thread.
+struct Directly;
+
+impl<D: DirectWrite> Way<D> for Directly {
+    fn write(&mut self, direct: Option<&mut D>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match direct {
+            Some(direct) => direct.try_write(slices),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn flush(&mut self, direct: Option<&mut D>) -> io::Result<()> {
+        direct.map_or(Ok(()), DirectWrite::try_flush)
+    }
+}
+
+/// On the driver's task, which the transport wakes.
+struct Polled<'a, 'b, T>(&'a mut T, &'a mut task::Context<'b>);
+
+impl<D, T: Transport> Way<D> for Polled<'_, '_, T> {
+    fn write(&mut self, _: Option<&mut D>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        would_block(self.0.poll_write(self.1, slices))
+    }
+
+    fn flush(&mut self, _: Option<&mut D>) -> io::Result<()> {
+        would_block(self.0.poll_flush(self.1))
+    }
+}
+
+fn would_block<V>(polled: Poll<io::Result<V>>) -> io::Result<V> {
+    match polled {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+impl<D: DirectWrite> Outlet<D> {
+    pub(super) fn new(context: Arc<Context>, transport: &mut impl Transport<Direct = D>) -> Self {
         let state = State {
             link: None,
-            shared: Some(shared),
+            shared: Some(Shared::of(transport)),
             out: Outbox::default(),
             waits: false,
             took: false,
             failed: false,
         };
         Self {
-            core,
+            context,
             state: Mutex::new(state),
             waker: OnceLock::new(),
             busy: AtomicBool::new(false),
@@ -102,94 +169,97 @@ impl Outlet {
     }
 
     /// Begins a turn of the driver; precedes every read from the transport.
-    pub(crate) fn begin_turn(&self) {
+    pub(super) fn begin_turn(&self) {
         self.busy.store(true, Ordering::Release);
     }
 
     /// Ends a turn of the driver, perhaps with unhandled input.
-    pub(crate) fn end_turn(&self, unhandled: bool) {
+    pub(super) fn end_turn(&self, unhandled: bool) {
         self.busy.store(unhandled, Ordering::Release);
     }
 
     /// Whether the silence deadline was reached with unread input.
-    pub(crate) fn is_overdue(&self) -> bool {
+    pub(super) fn is_overdue(&self) -> bool {
         self.overdue.load(Ordering::Relaxed)
     }
 
     /// Judges an overdue client.
-    pub(crate) fn judge(&self, link: &Arc<Link>) {
+    pub(super) fn judge(&self, link: &Arc<Link>) {
         if !self.is_overdue() || !self.overdue.swap(false, Ordering::AcqRel) {
             return;
         }
+
         // A manual clock may have moved past the deadline that this arms, and fires it no more.
         loop {
-            let now = self.core.now();
-            self.core.hub.judge(link, now);
-            if !self.core.time.is_manual() || self.core.now() == now {
+            let now = self.context.now();
+            self.context.hub.judge(link, now);
+            if !self.context.time.is_manual() || self.context.now() == now {
                 return;
             }
         }
     }
 
     /// Whether the transport has unread input.
-    pub(crate) fn has_unread(&self) -> bool {
+    pub(super) fn has_unread(&self) -> bool {
         let shared = &self.state.lock().shared;
         shared.as_ref().is_some_and(Shared::has_unread)
     }
 
     /// Whether the client has read output since the last call, after the transport was full.
-    pub(crate) fn took(&self) -> bool {
+    pub(super) fn took(&self) -> bool {
         std::mem::take(&mut self.state.lock().took)
     }
 
-    pub(crate) fn bind(&self, link: Arc<Link>) {
+    pub(super) fn bind(&self, link: Arc<Link>) {
         self.state.lock().link = Some(link);
     }
 
-    /// Lets go of the connection and its socket, however many still know this outlet.
-    pub(crate) fn close(&self) {
+    /// Releases the connection and its transport, although other threads may keep this outlet.
+    pub(super) fn close(&self) {
         let mut state = self.state.lock();
         let gone = (state.link.take(), state.shared.take());
-        state.failed = true;
-        state.out.release();
+        state.fail();
         drop(state);
+
         drop(gone);
     }
 
-    /// Registers the driver's task, which stays the same, before its first flush. Nobody is missed:
-    /// whoever wakes it has held the lock of the state before, and that flush takes it, too.
-    pub(crate) fn register(&self, cx: &Context<'_>) {
+    /// Registers the driver's task, which stays the same, before its first flush. No wake-up is lost: a
+    /// thread that wakes it has held the lock of the state before, and that flush takes it, too.
+    pub(super) fn register(&self, cx: &task::Context<'_>) {
         self.waker.get_or_init(|| cx.waker().clone());
     }
 
     /// Whether the task of this context is the one that is woken.
-    pub(crate) fn wakes(&self, cx: &Context<'_>) -> bool {
+    pub(super) fn wakes(&self, cx: &task::Context<'_>) -> bool {
         let known = self.waker.get();
         known.is_some_and(|known| known.will_wake(cx.waker()))
     }
 
-    /// Writes what there is with `write`, which says `WouldBlock` when it takes no more.
-    pub(crate) fn flush_with(
+    /// Writes what there is, on the driver's task, which is woken when a full transport takes more.
+    pub(super) fn flush_on_driver(
         &self,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        transport: &mut impl Transport<Direct = D>,
+        cx: &mut task::Context<'_>,
     ) -> Flushed {
-        self.flush(|state, leftovers| self.write_out(state, |_, slices| write(slices), leftovers))
+        let mut way = Polled(transport, cx);
+        self.flush(|state, leftovers| self.write_out(state, &mut way, leftovers))
     }
 
-    /// Flushes again if the hub has something left to do, some times. That runs with no lock held: it
-    /// may come back to this outlet.
-    fn flush(&self, mut once: impl FnMut(&mut State, &mut Leftovers) -> Flushed) -> Flushed {
+    /// Flushes, and again after work of the hub that leads to more output. That work runs with no lock
+    /// held: it may come back to this outlet.
+    fn flush(&self, mut once: impl FnMut(&mut State<D>, &mut Leftovers) -> Flushed) -> Flushed {
         for _ in 0..DETOURS {
             let mut leftovers = Leftovers::default();
             let flushed = once(&mut self.state.lock(), &mut leftovers);
             if leftovers.exceeded {
-                self.core.hub.relieve(self.core.now());
+                self.context.hub.relieve(self.context.now());
             }
             if leftovers.batches.is_empty() {
                 return flushed;
             }
             for mut batch in leftovers.batches {
-                self.core.hub.finish(&mut batch);
+                self.context.hub.finish(&mut batch);
             }
         }
 
@@ -205,25 +275,26 @@ impl Outlet {
         Flushed::Paused
     }
 
-    fn write_directly(&self, state: &mut State, leftovers: &mut Leftovers) -> Flushed {
-        match state.shared.as_ref().and_then(Shared::direct) {
-            Some(_) => self.write_out(state, DirectWrite::try_write_to, leftovers),
-            None if state.failed => Flushed::Failed,
-            None => {
+    fn write_directly(&self, state: &mut State<D>, leftovers: &mut Leftovers) -> Flushed {
+        match state.shared {
+            Some(Shared::Direct(_)) => self.write_out(state, &mut Directly, leftovers),
+            _ if state.failed => Flushed::Failed,
+            _ => {
                 // It may take the driver some time to come to it.
                 if let Some(link) = &state.link {
-                    leftovers.exceeded |= self.core.hub.charge_output(link);
+                    leftovers.exceeded |= self.context.hub.charge_output(link);
                 }
                 Flushed::Blocked
             }
         }
     }
 
-    /// `write` is given the socket, if anybody may write to it.
+    /// Takes output and writes it until there is no more, or the transport is full, or others must have
+    /// their turn.
     fn write_out(
         &self,
-        state: &mut State,
-        mut write: impl FnMut(Option<&DirectWrite>, &[IoSlice<'_>]) -> io::Result<usize>,
+        state: &mut State<D>,
+        way: &mut impl Way<D>,
         leftovers: &mut Leftovers,
     ) -> Flushed {
         let mut written = 0;
@@ -233,11 +304,28 @@ impl Outlet {
                 state.out.release();
                 break Flushed::Failed;
             }
+            let mut direct = match &mut state.shared {
+                Some(Shared::Direct(direct)) => Some(direct),
+                _ => None,
+            };
+
             if state.out.is_empty() {
+                match way.flush(direct.as_deref_mut()) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        state.waits = true;
+                        break Flushed::Blocked;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(_) => {
+                        state.failed = true;
+                        continue;
+                    }
+                }
                 let Some(link) = &state.link else {
                     break Flushed::Empty;
                 };
-                let Core { hub, time, .. } = &*self.core;
+                let Context { hub, time, .. } = &*self.context;
                 if written > 0 && !hub.output_written(link) {
                     break Flushed::Empty;
                 }
@@ -254,15 +342,16 @@ impl Outlet {
                     };
                 }
             }
+
             let nearly_all = state.out.len() <= WRITE_BUDGET && written < 4 * WRITE_BUDGET;
             if written >= WRITE_BUDGET && !nearly_all {
                 state.waits = true;
                 break Flushed::Paused;
             }
-            let direct = state.shared.as_ref().and_then(Shared::direct);
+
             let result = match state.out.single() {
-                Some(all) => write(direct, &[IoSlice::new(all)]),
-                None => write_vectored(&state.out, |slices| write(direct, slices)),
+                Some(all) => way.write(direct, &[IoSlice::new(all)]),
+                None => write_vectored(&state.out, |slices| way.write(direct, slices)),
             };
             match result {
                 Ok(0) => state.failed = true,
@@ -280,7 +369,7 @@ impl Outlet {
         };
 
         if written > 0 {
-            self.core.hub.count_written(written as u64);
+            self.context.hub.count_written(written as u64);
             state.took |= had_stopped;
         }
         if state.waits {
@@ -290,15 +379,15 @@ impl Outlet {
         result
     }
 
-    /// What the transport does not take now is charged, or given up with its connection.
+    /// Charges the output that the transport does not take now, or drops it with its connection.
     #[cold]
-    fn hold(&self, state: &mut State, result: Flushed, leftovers: &mut Leftovers) -> Flushed {
+    fn hold(&self, state: &mut State<D>, result: Flushed, leftovers: &mut Leftovers) -> Flushed {
         if let Some(link) = &state.link {
             if gives_up(link) {
                 state.fail();
                 return Flushed::Failed;
             }
-            leftovers.exceeded |= self.core.hub.hold_output(link, &mut state.out);
+            leftovers.exceeded |= self.context.hub.hold_output(link, &mut state.out);
         }
         result
     }
@@ -308,14 +397,14 @@ impl Outlet {
 #[inline(never)]
 fn write_vectored(
     out: &Outbox,
-    mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
 ) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES];
     let used = out.io_slices(&mut slices, WRITE_BUDGET);
     write(slices.get(..used).unwrap_or_default())
 }
 
-impl Notify for Outlet {
+impl<D: DirectWrite> Notify for Outlet<D> {
     fn notify(&self) {
         let mut wakes = false;
         let flushed = self.flush(|state, leftovers| {
@@ -323,7 +412,7 @@ impl Notify for Outlet {
                 if state.link.as_deref().is_some_and(gives_up) {
                     state.fail();
                 }
-                // The driver knows.
+                // The driver writes it.
                 Flushed::Empty
             } else {
                 self.write_directly(state, leftovers)

@@ -14,12 +14,12 @@ pub(crate) const LONG_READ: usize = 640 * 1024;
 const PATIENCE: u32 = 256;
 /// Spare buffers in the process, 4 MiB.
 const SPARES: usize = 64;
-/// Reads of a thread that needed no spare buffer, after which one is given up.
+/// Reads of a thread without need of a spare buffer, after which one is freed.
 const REST: u32 = 1024;
 
-/// Buffers that came back to a thread which had one by then. While a receiver lags, each read needs
-/// another buffer, and memory the system gives for the first time, page by page, would make everybody
-/// wait. Nobody waits for the list, either, not even a forked process for a thread of its parent.
+/// Buffers that came back to a thread which had another one by then. While a receiver lags, each read
+/// needs a new buffer, and fresh memory is mapped page by page, which delays all connections. Accesses
+/// to the list are attempts: after fork() its lock may be held by a thread that no longer exists.
 struct Spares(Mutex<Vec<Vec<u8>>>);
 
 impl Spares {
@@ -49,7 +49,7 @@ impl Spares {
 /// The buffer of a thread.
 struct Own {
     buffer: Cell<Vec<u8>>,
-    /// Reads since a spare buffer was needed or given up.
+    /// Reads since a spare buffer was needed or freed.
     rested: Cell<u32>,
 }
 
@@ -72,11 +72,12 @@ impl Own {
             rested = 0;
             drop(spares.take());
         }
+
         self.rested.set(rested);
         buffer
     }
 
-    /// The one used last is the one in the cache.
+    /// Keeps the buffer used last: it is the one in the processor's cache.
     fn put(&self, buffer: Vec<u8>, spares: &Spares) {
         let other = self.buffer.replace(buffer);
         if !other.is_empty() {
@@ -90,18 +91,17 @@ static SPARE: Spares = Spares::new();
 thread_local! {
     static OWN: Own = const { Own::new() };
     static LONG_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    /// Reads that did without the long buffer since it was last seen.
+    /// Reads since the long buffer was lent and has not come back.
     static MISSED: Cell<u32> = const { Cell::new(PATIENCE) };
 }
 
-/// Has the thread make its buffers, as [`midge_core::prepare_thread`] does with those of the core.
+/// Creates the thread's buffers, as [`midge_core::prepare_thread`] does with those of the core.
 pub(crate) fn prepare_thread() {
     let _ = OWN.try_with(|_| ());
     let _ = LONG_BUFFER.try_with(|_| ());
 }
 
-/// The read buffer in use. It may go along with what was read, to receivers; its last owner gives
-/// it back.
+/// The read buffer in use. Messages may share it, so its last owner gives it back to a thread.
 pub(crate) struct ReadBuffer {
     memory: Vec<u8>,
     /// Bytes of it to be read into.
@@ -119,8 +119,8 @@ impl ReadBuffer {
         }
     }
 
-    /// The long one, for `room` bytes, unless receivers who lag still have it: then nothing is gained
-    /// by being fast.
+    /// Takes the long buffer, for `room` bytes. `None` while receivers that lag share it: reading ahead
+    /// gains nothing then.
     pub(crate) fn take_long(room: usize) -> Option<Self> {
         let mut memory = LONG_BUFFER.take();
         let missed = if memory.is_empty() {
@@ -147,18 +147,18 @@ impl ReadBuffer {
         })
     }
 
-    /// Lends it to receivers, who may keep it for long: until the last one gives it back it is charged.
+    /// Shares it with messages. It is charged until the last of them is gone: they may wait for long.
     pub(crate) fn lend(mut self, hub: &Hub) -> Bytes {
         self.charge = hub.hold_payload(self.memory.len());
         Bytes::from_owner(self)
     }
 
-    /// Gives up all spare buffers, when a broker ends. Others read into new ones, if they have to.
+    /// Frees all spare buffers, when a broker ends. Other brokers allocate new ones if needed.
     pub(crate) fn drop_spares() {
         SPARE.clear();
     }
 
-    /// To be read into.
+    /// The memory to read into.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         self.memory.get_mut(..self.room).unwrap_or_default()
     }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn spare_buffers_that_nobody_needs_are_given_up() {
+    fn spare_buffers_without_use_are_freed() {
         let (own, spares) = (Own::new(), Spares::new());
         let lent: Vec<_> = (0..3).map(|_| own.take(&spares)).collect();
         for buffer in lent {
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_long_buffer_that_is_out_is_not_replaced_soon() {
-        let mut first = ReadBuffer::take_long(2 * READ).expect("nobody has it");
+        let mut first = ReadBuffer::take_long(2 * READ).expect("it is free");
         assert_eq!(first.room().len(), 2 * READ);
         for _ in 0..PATIENCE {
             assert!(ReadBuffer::take_long(2 * READ).is_none());
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_held_keeps_nobody_waiting() {
+    fn a_held_lock_is_not_waited_for() {
         let (own, spares) = (Own::new(), Spares::new());
         let held = spares.0.lock();
         let (one, two) = (own.take(&spares), own.take(&spares));

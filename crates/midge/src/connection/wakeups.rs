@@ -1,31 +1,32 @@
-//! Who has to be told of what connections have read: together, so that what several of them sent to
-//! one receiver leaves in one write, and soon enough for the processor's cache to still have it.
+//! Coalesces wake-ups: links whose outboxes became non-empty while several connections were read are
+//! flushed once, so that what several clients sent to one receiver leaves in one write, and soon enough
+//! for the processor's cache to still have it.
 
 use std::sync::Arc;
 
 use midge_core::{Connection, Hub, Link, Tick};
 use parking_lot::Mutex;
 
-/// Connections whose notices are given together, at most.
+/// Connections whose wake-ups are collected before a flush, at most.
 const TOGETHER: usize = 16;
 /// Memory for so many links is kept.
 const KEPT: usize = 1024;
 
-/// The links to be told of all connections of one thread.
+/// The links to be flushed for all connections of one thread.
 #[derive(Default)]
-pub(crate) struct Notices(Mutex<State>);
+pub(crate) struct Wakeups(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     links: Vec<Arc<Link>>,
-    /// Connections that left their notices here.
+    /// Connections that left their wake-ups here.
     connections: usize,
 }
 
-impl Notices {
-    /// Takes on to tell whom this connection has to tell. If that is true the caller is to call
-    /// [`Notices::tell`] when others have had their turn.
-    pub(crate) fn collect(
+impl Wakeups {
+    /// Adds a connection's pending wake-ups. Returns true for the first of a round, which must call
+    /// [`Wakeups::flush`] after it has yielded.
+    pub(super) fn collect(
         &self,
         connection: &mut Connection,
         hub: &Hub,
@@ -36,19 +37,22 @@ impl Notices {
         state.connections += 1;
         let (first, last) = (state.connections == 1, state.connections == TOGETHER);
         drop(state);
+
         if last {
-            self.tell(hub, now);
+            self.flush(hub, now);
         }
         first
     }
 
-    /// Tells all that are known so far.
-    pub(crate) fn tell(&self, hub: &Hub, now: impl Fn() -> Tick) {
+    /// Flushes all links that were collected so far.
+    pub(super) fn flush(&self, hub: &Hub, now: impl Fn() -> Tick) {
         let mut state = self.0.lock();
         let mut links = std::mem::take(&mut state.links);
         state.connections = 0;
         drop(state);
+
         hub.notify(&mut links, now);
+
         // The memory is used again, unless it is that of a message to very many.
         let next = &mut self.0.lock().links;
         if next.capacity() == 0 && links.capacity() <= KEPT {
@@ -115,15 +119,15 @@ mod tests {
             pair
         }
 
-        /// Publishes; whether the publisher is to tell.
-        fn publish(&mut self, notices: &Notices, hub: &Hub) -> bool {
+        /// Publishes. Returns whether the publisher owes a flush.
+        fn publish(&mut self, wakeups: &Wakeups, hub: &Hub) -> bool {
             self.write(hub);
             let publish = [0x30, 4, 0, 1, self.topic, b'x'];
             self.publisher.receive_quietly(&publish, None, NOW);
             assert!(self.publisher.owes_others_notice());
-            let tells = notices.collect(&mut self.publisher, hub, || NOW);
+            let owes = wakeups.collect(&mut self.publisher, hub, || NOW);
             assert!(!self.publisher.owes_others_notice());
-            tells
+            owes
         }
 
         /// Takes what the subscriber gets, so that it has to be told of more.
@@ -145,45 +149,45 @@ mod tests {
     }
 
     #[test]
-    fn the_first_one_tells_for_all() {
-        let (hub, notices) = (hub(), Notices::default());
+    fn the_first_connection_of_a_round_flushes_for_all() {
+        let (hub, wakeups) = (hub(), Wakeups::default());
         let mut pairs: Vec<_> = (b'a'..=b'c').map(|id| Pair::new(&hub, id, false)).collect();
         for round in 1..4 {
-            let tells: Vec<_> = pairs
+            let owes: Vec<_> = pairs
                 .iter_mut()
-                .map(|p| p.publish(&notices, &hub))
+                .map(|p| p.publish(&wakeups, &hub))
                 .collect();
-            assert_eq!(tells, [true, false, false]);
+            assert_eq!(owes, [true, false, false]);
             assert!(pairs.iter().all(|pair| pair.told() == round - 1));
-            notices.tell(&hub, || NOW);
+            wakeups.flush(&hub, || NOW);
             assert!(pairs.iter().all(|pair| pair.told() == round));
         }
     }
 
     #[test]
-    fn after_many_all_are_told() {
-        let (hub, notices) = (hub(), Notices::default());
+    fn many_connections_are_flushed_without_waiting() {
+        let (hub, wakeups) = (hub(), Wakeups::default());
         let ids = b'a'..=b'a' + TOGETHER as u8;
         let mut pairs: Vec<_> = ids.map(|id| Pair::new(&hub, id, false)).collect();
         let (last, burst) = pairs.split_last_mut().unwrap();
         for (at, pair) in burst.iter_mut().enumerate() {
-            assert_eq!(pair.publish(&notices, &hub), at == 0);
+            assert_eq!(pair.publish(&wakeups, &hub), at == 0);
         }
         assert!(burst.iter().all(|pair| pair.told() == 1));
-        assert!(last.publish(&notices, &hub) && last.told() == 0);
-        notices.tell(&hub, || NOW);
+        assert!(last.publish(&wakeups, &hub) && last.told() == 0);
+        wakeups.flush(&hub, || NOW);
         assert!(last.told() == 1 && burst.iter().all(|pair| pair.told() == 1));
     }
 
     #[test]
-    fn a_panic_on_the_way_to_one_keeps_nobody_else_from_being_told() {
-        let (hub, notices) = (hub(), Notices::default());
+    fn a_panic_on_the_way_to_one_link_does_not_hold_up_the_others() {
+        let (hub, wakeups) = (hub(), Wakeups::default());
         let mut pairs =
             [(b'a', false), (b'b', true), (b'c', false)].map(|(id, b)| Pair::new(&hub, id, b));
         for pair in &mut pairs {
-            pair.publish(&notices, &hub);
+            pair.publish(&wakeups, &hub);
         }
-        notices.tell(&hub, || NOW);
+        wakeups.flush(&hub, || NOW);
         assert!(pairs.iter().all(|pair| pair.told() >= 1));
         let ended = pairs.map(|pair| pair.subscriber.link().ended().is_some());
         assert_eq!(ended, [false, true, false]);

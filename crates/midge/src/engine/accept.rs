@@ -1,73 +1,82 @@
-//! Accepts connections.
+//! The one accept loop, for listeners of all kinds, and its pace.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
 
-use super::runtime::Core;
-use crate::connection::driver::connect;
-use crate::listener::bind::Bound;
-use crate::transport::{Tcp, Unix, prepare_tcp};
+use super::Engine;
+use crate::listener::{ListenAddr, Listener};
 
-/// Connections accepted before everybody else gets a turn.
+/// Connections accepted in a turn. Then other tasks get theirs.
 const ACCEPTS: u32 = 16;
 /// Pause after an error of accept (no descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Interval of warnings while accept keeps failing.
 const REMINDER: Duration = Duration::from_secs(60);
 
-impl Bound {
-    /// Accepts until the broker stops. To be called on the runtime.
-    pub(crate) async fn serve(self, core: Arc<Core>) -> io::Result<()> {
-        let name: Arc<str> = self.address()?.to_string().into();
-        let mut turn = Turn::default();
+/// A listener of any kind, for the accept loop.
+pub(crate) trait Accept: Send {
+    /// See [`Listener::address`].
+    fn address(&self) -> Option<ListenAddr>;
 
-        match self {
-            Self::Tcp(listener) => {
-                let listener = TcpListener::from_std(listener)?;
-                while let Some(accepted) = core.until_closing(listener.accept()).await {
-                    let taken = accepted.and_then(|(stream, peer)| {
-                        prepare_tcp(&stream, &core.hub.config().tcp);
-                        let home = core.runtimes.emptiest();
-                        let ends = Tcp::new(stream, &home.runtime)?;
-                        connect(&core, home, ends, peer.to_string().into(), name.clone());
-                        Ok(())
-                    });
-                    turn.end(taken, &core, &name).await;
-                }
-            }
-            Self::Unix(file, listener) => {
-                let listener = UnixListener::from_std(listener)?;
-                // Dropped before the listener, also if this task is aborted.
-                let _file = file;
-                while let Some(accepted) = core.until_closing(listener.accept()).await {
-                    let taken = accepted.and_then(|(stream, _)| {
-                        let home = core.runtimes.emptiest();
-                        let ends = Unix::new(stream, &home.runtime)?;
-                        connect(&core, home, ends, "unix".into(), name.clone());
-                        Ok(())
-                    });
-                    turn.end(taken, &core, &name).await;
-                }
-            }
-        }
-        Ok(())
+    /// Accepts until `stop` is cancelled or the listener ends.
+    fn run(
+        self: Box<Self>,
+        engine: Arc<Engine>,
+        name: Arc<str>,
+        stop: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+impl<L: Listener> Accept for L {
+    fn address(&self) -> Option<ListenAddr> {
+        Listener::address(self)
+    }
+
+    fn run(
+        self: Box<Self>,
+        engine: Arc<Engine>,
+        name: Arc<str>,
+        stop: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(accept_all(*self, engine, name, stop))
     }
 }
 
-/// Gives way now and then, so that many who come at once do not hold up those who are there.
+async fn accept_all<L: Listener>(
+    mut listener: L,
+    engine: Arc<Engine>,
+    name: Arc<str>,
+    stop: CancellationToken,
+) {
+    let mut pace = Pace::default();
+    loop {
+        let accepted = poll_fn(|cx| listener.poll_accept(cx));
+        let Some(Some(accepted)) = stop.run_until_cancelled(accepted).await else {
+            return;
+        };
+
+        let taken = accepted.and_then(|incoming| engine.connect(incoming, &name));
+        pace.keep(taken, &stop, &name).await;
+    }
+}
+
+/// The pace of a listener: many connections that come at once do not hold up those that are there, nor
+/// does an error that persists.
 #[derive(Default)]
-struct Turn {
+struct Pace {
     accepted: u32,
     trouble: Trouble,
 }
 
-impl Turn {
-    async fn end(&mut self, taken: io::Result<()>, core: &Core, name: &str) {
+impl Pace {
+    async fn keep(&mut self, taken: io::Result<bool>, stop: &CancellationToken, name: &str) {
         match taken {
-            Ok(()) => {
+            Ok(_) => {
                 if let Some(times) = self.trouble.over() {
                     tracing::warn!(listener = name, times, "accepting again after errors");
                 }
@@ -88,7 +97,8 @@ impl Turn {
                     }
                     None => {}
                 }
-                core.until_closing(tokio::time::sleep(ACCEPT_PAUSE)).await;
+                let pause = tokio::time::sleep(ACCEPT_PAUSE);
+                stop.run_until_cancelled(pause).await;
             }
         }
     }
@@ -146,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hung_up_before_he_was_accepted_is_no_trouble() {
+    fn a_client_that_hung_up_before_it_was_accepted_is_no_trouble() {
         let of_one = |code| is_of_one_connection(&io::Error::from_raw_os_error(code));
         assert!(of_one(libc::ECONNABORTED) && of_one(libc::EINTR));
         assert!(!of_one(libc::EMFILE) && !of_one(libc::ENFILE) && !of_one(libc::ENOBUFS));

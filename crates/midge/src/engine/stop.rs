@@ -7,17 +7,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::runtime::Core;
+use super::Engine;
+use super::listeners::Listeners;
 use super::workers::Background;
 use crate::clock::Mover;
 use crate::error::StopError;
-use crate::listener::bind::ListenAddr;
 
 /// What all handles of a broker share; the last one stops it.
 pub(crate) struct Inner {
-    pub(crate) core: Arc<Core>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) background: Option<Background>,
-    pub(crate) addresses: Vec<ListenAddr>,
+    pub(crate) listeners: Listeners,
     pub(crate) mover: Mover,
     pub(crate) stopped: Mutex<Stopped>,
 }
@@ -48,10 +48,10 @@ const ENDING: Duration = Duration::from_secs(10);
 impl Inner {
     pub(crate) fn stop_soon(&self, how: Stop, then: impl FnOnce() + Send + 'static) {
         if how == Stop::Now {
-            self.core.hurry();
+            self.engine.hurry();
         }
         let end = self.background.as_ref().map(Background::ender);
-        drop(self.core.end_soon(how.drain(), move || {
+        drop(self.engine.end_soon(how.drain(), move || {
             // Whatever becomes of `then`, the threads end.
             let _end = end.map(CancellationToken::drop_guard);
             then();
@@ -60,7 +60,7 @@ impl Inner {
 
     pub(crate) fn stop(&self, how: Stop) -> Result<(), StopError> {
         if how == Stop::Now {
-            self.core.hurry();
+            self.engine.hurry();
         }
         let own = match &self.background {
             Some(background) => background.is_own_thread(),
@@ -71,7 +71,7 @@ impl Inner {
                 let end = background.ender();
                 move || end.cancel()
             });
-            drop(self.core.end_soon(how.drain(), move || {
+            drop(self.engine.end_soon(how.drain(), move || {
                 end.into_iter().for_each(|end| end());
             }));
             return Err(StopError::OnBrokerThread);
@@ -80,7 +80,7 @@ impl Inner {
         let mut stopped = self.stopped.lock();
         if !stopped.ended {
             let (done, wait) = mpsc::sync_channel::<()>(1);
-            drop(self.core.end_soon(how.drain(), move || drop(done)));
+            drop(self.engine.end_soon(how.drain(), move || drop(done)));
 
             // An abandoned hook is not waited for again.
             let patience = match stopped.left {
@@ -91,7 +91,7 @@ impl Inner {
                 Some(limit) => wait.recv_timeout(limit),
                 None => wait.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            if ended == Err(RecvTimeoutError::Timeout) && !self.core.hub.is_in_hooks() {
+            if ended == Err(RecvTimeoutError::Timeout) && !self.engine.context.hub.is_in_hooks() {
                 ended = wait.recv_timeout(ENDING);
             }
 
@@ -111,18 +111,18 @@ impl Inner {
         if background.join(self.patience(), ENDING) {
             return Ok(());
         }
-        self.core.hub.report_left(1);
+        self.engine.context.hub.report_left(1);
         tracing::warn!("a broker thread does not end: what is run at its end does not return");
         Err(StopError::Unfinished)
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_millis(self.core.hub.config().shutdown.patience_ms)
+        Duration::from_millis(self.engine.context.hub.config().shutdown.patience_ms)
     }
 
     /// Names and counts the hooks that block the end of the broker.
     fn tell_what_is_left(&self) {
-        let hub = &self.core.hub;
+        let hub = &self.engine.context.hub;
         let running = hub.running_hooks();
         hub.report_left(running.iter().map(|(_, calls)| calls).sum());
         if running.is_empty() {
@@ -155,8 +155,8 @@ impl Drop for Inner {
             // `stop` has logged why it failed.
             let _ = self.stop(Stop::Now);
         } else if !self.stopped.get_mut().ended {
-            self.core.hurry();
-            self.core.end_without_waiting();
+            self.engine.hurry();
+            self.engine.end_without_waiting();
         }
     }
 }
@@ -212,7 +212,10 @@ mod tests {
     #[test]
     fn a_hook_that_does_not_return_is_left_and_counted_once() {
         let (broker, go) = stuck("1");
-        assert_eq!(broker.core().hub.running_hooks(), [("authenticate", 1)]);
+        assert_eq!(
+            broker.engine().context.hub.running_hooks(),
+            [("authenticate", 1)]
+        );
         for how in [Stop::Now, Stop::Drain(Duration::ZERO), Stop::Now] {
             assert_eq!(broker.stop(how), Err(StopError::Unfinished));
             assert_eq!(broker.stats().left_running, 1);
@@ -222,7 +225,7 @@ mod tests {
         go.send(()).unwrap();
         while events.recv().is_ok() {}
         assert_eq!(broker.stop(Stop::Now), Ok(()));
-        assert!(broker.core().hub.running_hooks().is_empty());
+        assert!(broker.engine().context.hub.running_hooks().is_empty());
     }
 
     /// A broker on a runtime with a virtual clock, and a subscriber that reads nothing.
@@ -247,7 +250,7 @@ mod tests {
             broker.publish("t", vec![0; 1 << 20]).unwrap();
         }
 
-        assert!(!broker.core().hub.is_settled());
+        assert!(!broker.engine().context.hub.is_settled());
         (runtime, broker, client)
     }
 
@@ -258,7 +261,7 @@ mod tests {
             let (runtime, broker, client) = full();
             let took = runtime.block_on(async {
                 let begin = tokio::time::Instant::now();
-                broker.core().shut_down(drain).await;
+                broker.engine().shut_down(drain).await;
                 begin.elapsed()
             });
             // Resolution of the virtual clock.
@@ -277,7 +280,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             let begin = tokio::time::Instant::now();
-            broker.core().shut_down(None).await;
+            broker.engine().shut_down(None).await;
             begin.elapsed()
         });
         assert_eq!(took, Duration::ZERO);

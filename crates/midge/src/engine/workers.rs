@@ -15,64 +15,64 @@ use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::wakeups::Notices;
+use crate::connection::Wakeups;
 
 /// Bytes of stack for a thread of a broker, whatever `RUST_MIN_STACK` says: that belongs to the host.
 pub const THREAD_STACK: usize = 2 << 20;
 
 /// A runtime, and what the connections on it have in common.
-pub(crate) struct Home {
+pub(crate) struct Worker {
     pub(crate) runtime: Handle,
-    pub(crate) notices: Notices,
+    pub(super) wakeups: Arc<Wakeups>,
 }
 
-impl Home {
+impl Worker {
     fn new(runtime: Handle) -> Arc<Self> {
         Arc::new(Self {
             runtime,
-            notices: Notices::default(),
+            wakeups: Arc::default(),
         })
     }
 }
 
 /// The runtimes that tasks run on, at least one.
 #[derive(Clone)]
-pub(crate) struct Runtimes {
-    first: Arc<Home>,
-    others: Arc<[Arc<Home>]>,
+pub(crate) struct Workers {
+    first: Arc<Worker>,
+    others: Arc<[Arc<Worker>]>,
 }
 
-impl Runtimes {
+impl Workers {
     pub(crate) fn of_host(handle: Handle) -> Self {
         Self {
-            first: Home::new(handle),
+            first: Worker::new(handle),
             others: Arc::default(),
         }
     }
 
-    /// Where everything runs that is no connection.
+    /// The runtime of everything but connections.
     pub(crate) fn first(&self) -> &Handle {
         &self.first.runtime
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Home>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Worker>> {
         std::iter::once(&self.first).chain(self.others.iter())
     }
 
     /// The one with the fewest tasks: the place of a new connection.
-    pub(crate) fn emptiest(&self) -> &Arc<Home> {
+    pub(crate) fn emptiest(&self) -> &Arc<Worker> {
         if self.others.is_empty() {
             return &self.first;
         }
         self.all()
-            .min_by_key(|home| home.runtime.metrics().num_alive_tasks())
+            .min_by_key(|worker| worker.runtime.metrics().num_alive_tasks())
             .unwrap_or(&self.first)
     }
 
     /// Whether the calling thread works for one of them.
     fn is_here(&self) -> bool {
         Handle::try_current()
-            .is_ok_and(|here| self.all().any(|home| home.runtime.id() == here.id()))
+            .is_ok_and(|here| self.all().any(|worker| worker.runtime.id() == here.id()))
     }
 }
 
@@ -111,7 +111,7 @@ impl ThreadHook {
 
 /// The threads of a broker that has runtimes of its own.
 pub(crate) struct Background {
-    runtimes: Runtimes,
+    workers: Workers,
     end: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Closed by the threads when they have finished.
@@ -129,9 +129,9 @@ impl Background {
             (1..count).map(|_| Own::new()).collect::<io::Result<_>>()?;
         let (lives, alive) = mpsc::channel::<()>();
         let mut background = Self {
-            runtimes: Runtimes {
-                first: Home::new(handle),
-                others: handles.into_iter().map(Home::new).collect(),
+            workers: Workers {
+                first: Worker::new(handle),
+                others: handles.into_iter().map(Worker::new).collect(),
             },
             end: CancellationToken::new(),
             threads: Mutex::default(),
@@ -166,13 +166,13 @@ impl Background {
         Ok(background)
     }
 
-    pub(crate) fn runtimes(&self) -> &Runtimes {
-        &self.runtimes
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.workers
     }
 
     /// Whether the calling thread belongs to a runtime and must not wait for it.
     pub(crate) fn is_own_thread(&self) -> bool {
-        self.ids.contains(&thread::current().id()) || self.runtimes.is_here()
+        self.ids.contains(&thread::current().id()) || self.workers.is_here()
     }
 
     /// Tells the threads to end.
@@ -180,7 +180,7 @@ impl Background {
         self.end.cancel();
     }
 
-    /// What ends the threads, for use from one of them.
+    /// Token that stops the threads; may be cancelled from one of them.
     pub(crate) fn ender(&self) -> CancellationToken {
         self.end.clone()
     }
@@ -210,13 +210,13 @@ impl Background {
     }
 }
 
-/// Has the calling thread make now what it keeps for itself and has a destructor, which is registered
-/// at its first use. The system's loader may have to take a lock for that, and a host may end its
-/// broker while it holds it, in a destructor. So a thread that a broker's end waits for must not meet
-/// that lock then: a thread of the broker's own, or one that a binding adds.
+/// Initializes the calling thread's local values that have a destructor, which is registered at their
+/// first use. The system's loader may have to take a lock for that, and a host may end its broker while
+/// it holds that lock, in a destructor. So a thread that a broker's end waits for must not meet the lock
+/// then: a thread of the broker's own, or one that a binding adds.
 pub fn prepare_thread() {
     midge_core::prepare_thread();
-    crate::connection::read_buffer::prepare_thread();
+    crate::connection::prepare_thread();
 
     // The first wait registers what a thread that waits for a lock needs.
     let _ = Condvar::new().wait_for(&mut Mutex::new(()).lock(), Duration::ZERO);

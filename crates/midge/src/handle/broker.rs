@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+#[cfg(unix)]
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -10,19 +11,18 @@ use bytes::Bytes;
 use midge_codec::{QoS, ReasonCode};
 use midge_core::{
     ClientView, EventMask, Hub, MessageRef, OwnedMessage, PublishError, Queue, QueueLimits,
-    Receipt, SendError, SessionView, SharedMessage, Stats, SubscriptionView,
+    Receipt, SendError, SessionView, SharedMessage, Stats, SubscriptionView, Tick,
 };
 use parking_lot::Mutex;
 
 use crate::clock::{ClockHandle, Mover};
-use crate::connection::driver::connect_checked;
-use crate::engine::runtime::{Core, Later};
-use crate::engine::stop::{Inner, Stop};
-use crate::engine::workers::Background;
-use crate::error::{ConnectError, FilterError, StopError, Timeout};
-use crate::listener::bind::ListenAddr;
+use crate::engine::{Accept, Background, Engine, Inner, Later, Listeners, Stop};
+use crate::error::{ConnectError, FilterError, StartError, StopError, Timeout};
+use crate::listener::{Incoming, ListenAddr, Listener, ListenerOptions, bind_all};
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
-use crate::transport::{MemoryStream, Unix, memory_pair};
+#[cfg(unix)]
+use crate::transport::Unix;
+use crate::transport::{MemoryStream, Transport, memory_pair};
 
 /// Events that wait for their reader by default.
 const EVENT_CAPACITY: usize = 4096;
@@ -60,18 +60,17 @@ impl fmt::Debug for WeakBroker {
 }
 
 impl Broker {
-    /// A broker around the core that `core` makes, which may keep a [`WeakBroker`].
+    /// A broker around the engine that `engine` makes, which may keep a [`WeakBroker`].
     pub(crate) fn new(
         background: Option<Background>,
-        addresses: Vec<ListenAddr>,
-        core: impl FnOnce(WeakBroker) -> Arc<Core>,
+        engine: impl FnOnce(WeakBroker) -> Arc<Engine>,
     ) -> Self {
         let inner = Arc::new_cyclic(|weak| Inner {
-            core: core(WeakBroker {
+            engine: engine(WeakBroker {
                 inner: weak.clone(),
             }),
             background,
-            addresses,
+            listeners: Listeners::default(),
             mover: Mover::default(),
             stopped: Mutex::default(),
         });
@@ -85,29 +84,36 @@ impl Broker {
         }
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.inner.core
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
     }
 
     fn hub(&self) -> &Arc<Hub> {
-        &self.inner.core.hub
+        &self.inner.engine.context.hub
     }
 
-    /// Where it listens, in the order of [`Builder::listen`](crate::Builder::listen); a host's name may stand for several
-    /// addresses.
-    pub fn addrs(&self) -> &[ListenAddr] {
-        &self.inner.addresses
+    fn now(&self) -> Tick {
+        self.inner.engine.context.now()
+    }
+
+    /// Where it listens, in the order of [`Builder::listen`](crate::Builder::listen); a host's name may
+    /// stand for several addresses.
+    pub fn addrs(&self) -> Vec<ListenAddr> {
+        self.inner.listeners.addresses(None)
+    }
+
+    /// Where the listener of this name listens: empty if there is none, or if it has no address.
+    pub fn addrs_of(&self, listener: &str) -> Vec<ListenAddr> {
+        self.inner.listeners.addresses(Some(listener))
     }
 
     /// The first TCP address.
     pub fn addr(&self) -> Option<SocketAddr> {
-        self.inner
-            .addresses
-            .iter()
-            .find_map(|address| match address {
-                ListenAddr::Tcp(addr) => Some(*addr),
-                ListenAddr::Unix(_) => None,
-            })
+        let tcp = |address| match address {
+            ListenAddr::Tcp(addr) => Some(addr),
+            ListenAddr::Unix(_) => None,
+        };
+        self.addrs().into_iter().find_map(tcp)
     }
 
     /// The port of the first TCP address, 0 without any.
@@ -117,19 +123,71 @@ impl Broker {
 
     /// The first address as a URL, empty without any.
     pub fn url(&self) -> String {
-        self.inner
-            .addresses
-            .first()
-            .map(ToString::to_string)
-            .unwrap_or_default()
+        let first = self.addrs().into_iter().next();
+        first.map(|address| address.to_string()).unwrap_or_default()
+    }
+
+    /// Adds a listener while the broker runs, as [`Builder::listener`](crate::Builder::listener) does
+    /// before. Returns where it listens.
+    ///
+    /// # Errors
+    /// Another listener has this name, or the address cannot be read or bound, or the broker has
+    /// stopped.
+    pub fn add_listener(
+        &self,
+        name: &str,
+        options: impl Into<ListenerOptions>,
+    ) -> Result<Vec<ListenAddr>, StartError> {
+        let bound = bind_all(&[&options.into()])?;
+        let open = |bound| self.engine().open(bound);
+        let opened: std::io::Result<_> = bound.into_iter().flatten().map(open).collect();
+
+        self.start_listeners(name, opened.map_err(StartError::Runtime)?)
+    }
+
+    /// Adds a listener of the caller's own while the broker runs, as
+    /// [`Builder::listener_of`](crate::Builder::listener_of) does before.
+    ///
+    /// # Errors
+    /// Another listener has this name, or the broker has stopped.
+    pub fn add_listener_of(&self, name: &str, listener: impl Listener) -> Result<(), StartError> {
+        self.start_listeners(name, vec![Box::new(listener)])
+            .map(drop)
+    }
+
+    fn start_listeners(
+        &self,
+        name: &str,
+        opened: Vec<Box<dyn Accept>>,
+    ) -> Result<Vec<ListenAddr>, StartError> {
+        if self.is_stopped() {
+            return Err(StartError::Stopped);
+        }
+
+        let Inner {
+            engine, listeners, ..
+        } = &*self.inner;
+        let registered = listeners.register(Some(name), opened, engine)?;
+        let addresses = listeners.addresses(Some(name));
+        for listener in registered {
+            listeners.start(listener, engine);
+        }
+        Ok(addresses)
+    }
+
+    /// Ends a listener: no connection is accepted any more, and its port is free soon after. The
+    /// connections that it has accepted stay. Returns `false` if no listener has this name, which is
+    /// the address, as [`Broker::addrs`] has it, of one without a name. Never blocks.
+    pub fn remove_listener(&self, name: &str) -> bool {
+        self.inner.listeners.remove(name)
     }
 
     /// The clock; a manual one can be moved.
     pub fn clock(&self) -> ClockHandle<'_> {
-        let Inner { core, mover, .. } = &*self.inner;
+        let Inner { engine, mover, .. } = &*self.inner;
         ClockHandle {
-            hub: &core.hub,
-            time: &core.time,
+            hub: &engine.context.hub,
+            time: &engine.context.time,
             mover,
         }
     }
@@ -149,7 +207,7 @@ impl Broker {
         let mut message = MessageRef::new(topic.as_ref(), &payload);
         message.backing = Some(&payload);
         self.hub()
-            .publish_from_host(message, None, || self.inner.core.now(), true)
+            .publish_from_host(message, None, || self.now(), true)
     }
 
     /// Publishes borrowed parts, without a copy before the routing: what bindings call. Without a
@@ -163,12 +221,8 @@ impl Broker {
         from_client: Option<&str>,
         want_outcomes: bool,
     ) -> Result<Receipt, PublishError> {
-        self.hub().publish_from_host(
-            message,
-            from_client,
-            || self.inner.core.now(),
-            want_outcomes,
-        )
+        self.hub()
+            .publish_from_host(message, from_client, || self.now(), want_outcomes)
     }
 
     /// Publishes a message that was prepared ([`OwnedMessage::prepare`]) or received, as often as
@@ -178,8 +232,7 @@ impl Broker {
     /// # Errors
     /// As [`Broker::publish`].
     pub fn publish_prepared(&self, message: &SharedMessage) -> Result<Receipt, PublishError> {
-        self.hub()
-            .publish_prepared(message, || self.inner.core.now())
+        self.hub().publish_prepared(message, || self.now())
     }
 
     /// Open connections, those before CONNECT included. Cheaper than [`Broker::stats`].
@@ -194,7 +247,7 @@ impl Broker {
 
     /// For work that must wait until no lock of the broker is held.
     pub fn later(&self) -> Later {
-        self.inner.core.later()
+        Later::new(self.engine())
     }
 
     pub(crate) fn send(
@@ -203,7 +256,7 @@ impl Broker {
         client_id: Option<&str>,
     ) -> Result<Receipt, PublishError> {
         self.hub()
-            .publish_from_host(message.parts(), client_id, || self.inner.core.now(), true)
+            .publish_from_host(message.parts(), client_id, || self.now(), true)
     }
 
     pub(crate) fn send_to(
@@ -211,8 +264,7 @@ impl Broker {
         client_id: &str,
         message: &OwnedMessage,
     ) -> Result<Receipt, SendError> {
-        self.hub()
-            .send_to(client_id, message.parts(), self.inner.core.now())
+        self.hub().send_to(client_id, message.parts(), self.now())
     }
 
     /// Subscribes the host, with the default queue: 1,024 messages or 16 MiB, the oldest dropped
@@ -235,7 +287,7 @@ impl Broker {
     ) -> Result<Subscription, FilterError> {
         let limits = QueueLimits::new(options.capacity, options.bytes).overflow(options.overflow);
         let queue = Arc::new(Queue::new(limits));
-        let now = self.inner.core.now();
+        let now = self.now();
         self.hub()
             .observe_messages(filters, options.qos, options.retained, queue.clone(), now)
             .map(|handle| Subscription::new(handle, queue, Arc::downgrade(self.hub())))
@@ -254,7 +306,7 @@ impl Broker {
         retained: bool,
         sink: impl Sink + 'static,
     ) -> Result<Feed, FilterError> {
-        let now = self.inner.core.now();
+        let now = self.now();
         self.hub()
             .observe_messages(filters, qos, retained, observe::bridge(sink), now)
             .map(Feed::new)
@@ -296,7 +348,7 @@ impl Broker {
 
     /// The retained messages that match a filter, ordered by topic name.
     pub fn retained(&self, filter: &str) -> Vec<Message> {
-        let now = self.inner.core.now();
+        let now = self.now();
         let kept = self.hub().retained(filter, now);
         kept.into_iter()
             .map(|message| Message::retained(message, now))
@@ -313,37 +365,36 @@ impl Broker {
         payload: impl Into<Bytes>,
     ) -> Result<(), PublishError> {
         self.hub()
-            .set_retained(&OwnedMessage::new(topic, payload), self.inner.core.now())
+            .set_retained(&OwnedMessage::new(topic, payload), self.now())
     }
 
     /// Removes the retained messages that match a filter; how many they were.
     pub fn clear_retained(&self, filter: &str) -> usize {
-        self.hub().clear_retained(filter, self.inner.core.now())
+        self.hub().clear_retained(filter, self.now())
     }
 
     /// A snapshot of all counters.
     pub fn stats(&self) -> Stats {
-        self.hub().stats(self.inner.core.now())
+        self.hub().stats(self.now())
     }
 
     /// A number that grows from call to call for as long as all of the broker's threads get to
     /// their work: each call asks them to raise it. What a watchdog is fed with; it costs nothing in
     /// between.
     pub fn heartbeat(&self) -> u64 {
-        self.inner.core.heartbeat()
+        self.inner.engine.heartbeat()
     }
 
     /// Disconnects a client with a reason code of 0x80 or above, or 0x00; its will is published. A
     /// code that a server's DISCONNECT cannot carry is replaced as that of a
     /// [`Refusal`](crate::Refusal) is. `false` if it is not connected.
     pub fn disconnect(&self, client_id: &str, reason: ReasonCode) -> bool {
-        self.hub()
-            .disconnect(client_id, reason, self.inner.core.now())
+        self.hub().disconnect(client_id, reason, self.now())
     }
 
     /// Ends a session and its connection. `false` if there is none.
     pub fn clear_session(&self, client_id: &str) -> bool {
-        self.hub().clear_session(client_id, self.inner.core.now())
+        self.hub().clear_session(client_id, self.now())
     }
 
     /// Connects in memory: a stream that speaks MQTT.
@@ -352,8 +403,7 @@ impl Broker {
     /// No more connections are taken.
     pub fn connect_in_memory(&self) -> Result<MemoryStream, ConnectError> {
         let (client, broker) = memory_pair();
-        let core = &self.inner.core;
-        connect_checked(core, core.runtimes.emptiest(), broker, "memory")?;
+        self.attach(broker, "memory")?;
         Ok(client)
     }
 
@@ -362,14 +412,32 @@ impl Broker {
     ///
     /// # Errors
     /// No more connections are taken, or no descriptor is left.
+    #[cfg(unix)]
     pub fn connect_fd(&self) -> Result<OwnedFd, ConnectError> {
-        let (client, broker) = std::os::unix::net::UnixStream::pair().map_err(ConnectError::Io)?;
-        broker.set_nonblocking(true).map_err(ConnectError::Io)?;
-        let core = &self.inner.core;
-        let home = core.runtimes.emptiest();
-        let broker = Unix::of_std(broker, &home.runtime).map_err(ConnectError::Io)?;
-        connect_checked(core, home, broker, "memory")?;
+        // The runtime that the connection will mostly be served on, so that it need not move.
+        let _entered = self.engine().workers.emptiest().runtime.enter();
+        let (client, broker) = Unix::pair().map_err(ConnectError::Io)?;
+        self.attach(broker, "memory")?;
         Ok(client.into())
+    }
+
+    /// Serves a connection that has been made somewhere else: the bytes of a client. `peer` is where it
+    /// comes from, as hooks and events are told, of its listener, too. Never blocks.
+    ///
+    /// # Errors
+    /// No more connections are taken, or the transport cannot be moved to the broker's runtime.
+    pub fn attach(&self, transport: impl Transport, peer: &str) -> Result<(), ConnectError> {
+        let engine = self.engine();
+        if engine.context.is_closing() {
+            return Err(ConnectError::Refused);
+        }
+
+        let incoming = Incoming::new(transport, peer);
+        match engine.connect(incoming, &peer.into()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ConnectError::Refused),
+            Err(error) => Err(ConnectError::Io(error)),
+        }
     }
 
     /// Waits until nothing is queued, in flight or unwritten for any connected client. Blocks the
@@ -391,7 +459,7 @@ impl Broker {
 
     /// Whether it has been told to stop.
     pub fn is_stopped(&self) -> bool {
-        self.inner.core.is_closing()
+        self.engine().context.is_closing()
     }
 
     /// Stops the broker. When this returns its threads and tasks have ended and its ports are free.
@@ -421,7 +489,7 @@ impl Broker {
     /// Cuts the time short that a drain which is under way has left. Nothing otherwise; never
     /// blocks.
     pub fn hurry(&self) {
-        self.inner.core.hurry();
+        self.inner.engine.hurry();
     }
 
     /// Stops a broker from asynchronous code without blocking its thread, also from a task on the
@@ -443,7 +511,7 @@ impl Broker {
             });
         if stopping.is_err() {
             // No thread can be started: wait without a limit.
-            let ended = self.inner.core.end_soon(how.drain(), || ());
+            let ended = self.inner.engine.end_soon(how.drain(), || ());
             // An error means that the host has ended its runtime: then all tasks are gone too.
             let _ = ended.await;
             return Ok(());
@@ -455,7 +523,7 @@ impl Broker {
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker")
-            .field("addresses", &self.inner.addresses)
+            .field("addresses", &self.addrs())
             .finish_non_exhaustive()
     }
 }

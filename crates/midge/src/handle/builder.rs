@@ -8,13 +8,21 @@ use tokio::runtime::Handle;
 
 use super::broker::{Broker, WeakBroker};
 use crate::clock::{Clock, TimeSource};
-use crate::engine::runtime::Core;
-use crate::engine::workers::{Background, Runtimes, ThreadHook};
+use crate::engine::{Accept, Background, Engine, ThreadHook, Workers};
 use crate::error::{OptionError, StartError};
-use crate::listener::bind::{Bound, bind_all};
+use crate::listener::{Bound, Listener, ListenerOptions, bind_all};
 use crate::options;
 
 type MakeHooks = Box<dyn FnOnce(WeakBroker) -> Arc<dyn Hooks> + Send>;
+
+/// A listener to be started, with its name, if it has one.
+type Named = (Option<String>, Source);
+
+/// Where a listener comes from.
+enum Source {
+    Bound(ListenerOptions),
+    Own(Box<dyn Accept>),
+}
 
 /// Threads of one broker.
 const MOST_THREADS: usize = 1024;
@@ -24,7 +32,7 @@ const MOST_THREADS: usize = 1024;
 #[must_use]
 pub struct Builder {
     config: Config,
-    listen: Vec<String>,
+    listeners: Vec<Named>,
     hooks: Option<MakeHooks>,
     store: Option<Arc<dyn Store>>,
     handover: Option<Arc<Handover>>,
@@ -53,7 +61,40 @@ impl Builder {
     /// A socket file without a listening process is replaced. At the end the file is removed only if
     /// it is still this broker's own.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen.push(address.into());
+        let options = ListenerOptions::new(address);
+        self.listeners.push((None, Source::Bound(options)));
+        self
+    }
+
+    /// Adds a listener with a name and options of its own. What hooks and events are told of a
+    /// connection's listener is this name; without one, as with [`Builder::listen`], it is the address.
+    ///
+    /// ```
+    /// use midge::{Broker, ListenAddr, ListenerOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let broker = Broker::builder()
+    ///     .listener("devices", "tcp://127.0.0.1:0")
+    ///     .listener("metrics", ListenerOptions::new("tcp://127.0.0.1:0"))
+    ///     .start()?;
+    /// assert!(matches!(broker.addrs_of("metrics")[..], [ListenAddr::Tcp(_)]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn listener(
+        mut self,
+        name: impl Into<String>,
+        options: impl Into<ListenerOptions>,
+    ) -> Self {
+        let source = Source::Bound(options.into());
+        self.listeners.push((Some(name.into()), source));
+        self
+    }
+
+    /// Adds a listener of the caller's own, for another kind of transport.
+    pub fn listener_of(mut self, name: impl Into<String>, listener: impl Listener) -> Self {
+        let source = Source::Own(Box::new(listener));
+        self.listeners.push((Some(name.into()), source));
         self
     }
 
@@ -194,49 +235,88 @@ impl Builder {
             }));
         }
 
-        let bound = bind_all(&self.listen)?;
-        let addresses = bound.iter().map(Bound::address).collect::<Result<_, _>>();
-        let addresses = addresses.map_err(StartError::Runtime)?;
-        let background = match &self.runtime {
-            Some(_) => None,
-            None => Some(
-                Background::start(self.threads.max(1), &self.thread_hook)
-                    .map_err(StartError::Runtime)?,
-            ),
-        };
-        let runtimes = match (&self.runtime, &background) {
-            (Some(handle), _) => Runtimes::of_host(handle.clone()),
-            (None, Some(background)) => background.runtimes().clone(),
-            (None, None) => return Err(StartError::Runtime(std::io::ErrorKind::NotFound.into())),
-        };
-        let time = TimeSource::new(self.clock);
         let Self {
             config,
+            listeners,
             hooks,
             store,
             handover,
-            ..
+            clock,
+            threads,
+            runtime,
+            thread_hook,
         } = self;
-        let broker = Broker::new(background, addresses, |weak| {
+
+        let named = bind_named(listeners)?;
+        let background = match &runtime {
+            Some(_) => None,
+            None => {
+                Some(Background::start(threads.max(1), &thread_hook).map_err(StartError::Runtime)?)
+            }
+        };
+        let workers = match (runtime, &background) {
+            (Some(handle), _) => Workers::of_host(handle),
+            (None, Some(background)) => background.workers().clone(),
+            (None, None) => return Err(StartError::Runtime(std::io::ErrorKind::NotFound.into())),
+        };
+
+        let time = TimeSource::new(clock);
+        let broker = Broker::new(background, |weak| {
             let hooks = hooks.map(|make| make(weak));
             let hub = Hub::new(config, hooks, store, &instance_name(), time.now());
             if let Some(handover) = handover {
                 hub.hand_over(&handover, time.now());
             }
-            Core::new(hub, time, runtimes)
+            Engine::new(hub, time, workers)
         });
-        let core = broker.core().clone();
+
+        let (engine, listeners) = (broker.engine(), &broker.inner.listeners);
+        let mut registered = Vec::new();
+        for (name, opened) in named {
+            let accepting = opened.open(engine).map_err(StartError::Runtime)?;
+            registered.extend(listeners.register(name.as_deref(), accepting, engine)?);
+        }
+
         let value = first(&broker);
-        for listener in bound {
-            let served = core.clone();
-            core.spawn(async move {
-                if let Err(error) = listener.serve(served).await {
-                    tracing::error!(%error, "a listener ended");
-                }
-            });
+        for listener in registered {
+            listeners.start(listener, engine);
         }
         Ok((broker, value))
     }
+}
+
+/// A listener that is bound, on all addresses of its host, or needs not be.
+enum Ready {
+    Bound(Vec<Bound>),
+    Own(Box<dyn Accept>),
+}
+
+impl Ready {
+    fn open(self, engine: &Engine) -> std::io::Result<Vec<Box<dyn Accept>>> {
+        match self {
+            Self::Bound(all) => all.into_iter().map(|bound| engine.open(bound)).collect(),
+            Self::Own(listener) => Ok(vec![listener]),
+        }
+    }
+}
+
+/// Binds the listeners that have an address: all before anything else is done, since they know of each
+/// other.
+fn bind_named(listeners: Vec<Named>) -> Result<Vec<(Option<String>, Ready)>, StartError> {
+    let options: Vec<&ListenerOptions> = listeners
+        .iter()
+        .filter_map(|(_, source)| match source {
+            Source::Bound(options) => Some(options),
+            Source::Own(_) => None,
+        })
+        .collect();
+    let mut bound = bind_all(&options)?.into_iter();
+
+    let ready = |(name, source)| match source {
+        Source::Bound(_) => (name, Ready::Bound(bound.next().unwrap_or_default())),
+        Source::Own(listener) => (name, Ready::Own(listener)),
+    };
+    Ok(listeners.into_iter().map(ready).collect())
 }
 
 /// Tells the client identifiers that this broker assigns from those of other runs.
@@ -250,8 +330,14 @@ fn instance_name() -> String {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.listeners.iter();
+        let names = named.map(|(name, source)| match (name, source) {
+            (Some(name), _) => name.as_str(),
+            (None, Source::Bound(options)) => options.address.as_str(),
+            (None, Source::Own(_)) => "",
+        });
         f.debug_struct("Builder")
-            .field("listen", &self.listen)
+            .field("listeners", &names.collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

@@ -1,82 +1,66 @@
-//! Binds listeners, and removes the files of Unix sockets.
+//! Binds listeners of all kinds.
 
-use std::fmt;
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use midge_core::TcpSettings;
 
+use super::ListenerOptions;
 use super::address::{Address, read, shares_port_with_v4};
 use crate::error::StartError;
 
-/// Where a broker listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ListenAddr {
-    /// A TCP address; the port is the real one.
-    Tcp(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ListenAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(addr) => write!(f, "mqtt://{addr}"),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-        }
-    }
-}
-
-/// A bound listener that does not accept yet.
+/// A bound listener that does not accept yet. It belongs to no runtime.
 pub(crate) enum Bound {
-    Tcp(TcpListener),
-    /// The file is dropped first: see [`SocketFile`].
-    Unix(SocketFile, UnixListener),
-}
-
-impl Bound {
-    pub(crate) fn address(&self) -> io::Result<ListenAddr> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().map(ListenAddr::Tcp),
-            Self::Unix(file, _) => Ok(ListenAddr::Unix(file.path.clone())),
-        }
-    }
+    Tcp(TcpListener, Option<TcpSettings>),
+    /// The file is dropped first: see `SocketFile`.
+    #[cfg(unix)]
+    Unix(super::unix::SocketFile, std::os::unix::net::UnixListener),
 }
 
 /// Bound of the free ports tried to get the same one on all addresses of a host.
 const ATTEMPTS: usize = 32;
 
-/// Binds all listeners, one on each address of a host. Port 0 takes a free port.
+/// Binds listeners, each on all addresses of its host. Port 0 takes a free port.
 ///
 /// # Errors
 /// An address that cannot be parsed, resolved or bound. Nothing is left behind then.
-pub(crate) fn bind_all(addresses: &[String]) -> Result<Vec<Bound>, StartError> {
-    let read: Vec<Address> = addresses
+pub(crate) fn bind_all(listeners: &[&ListenerOptions]) -> Result<Vec<Vec<Bound>>, StartError> {
+    let addresses: Vec<Address> = listeners
         .iter()
-        .map(|text| read(text))
+        .map(|options| read(&options.address))
         .collect::<Result<_, _>>()?;
-    let mut bound = Vec::with_capacity(read.len());
-    for (text, address) in addresses.iter().zip(&read) {
-        let result = match address {
-            Address::Tcp(all) => bind_host(all, &read).map(|all| bound.extend(all)),
-            Address::Unix(path, mode) => bind_unix(path, *mode).map(|one| bound.push(one)),
+
+    let mut all = Vec::with_capacity(addresses.len());
+    for (options, address) in listeners.iter().zip(&addresses) {
+        let bound = match address {
+            Address::Tcp(hosts) => bind_host(hosts, &addresses).map(|sockets| {
+                let bound = |socket| Bound::Tcp(socket, options.tcp.clone());
+                sockets.into_iter().map(bound).collect()
+            }),
+            Address::Unix(path, mode) => bind_unix(path, options.mode.or(*mode)),
         };
-        result.map_err(|source| StartError::Bind {
-            address: text.clone(),
+        all.push(bound.map_err(|source| StartError::Bind {
+            address: options.address.clone(),
             source,
-        })?;
+        })?);
     }
-    Ok(bound)
+    Ok(all)
+}
+
+#[cfg(unix)]
+fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Vec<Bound>> {
+    super::unix::bind(path, mode).map(|(file, socket)| vec![Bound::Unix(file, socket)])
+}
+
+#[cfg(not(unix))]
+fn bind_unix(_: &Path, _: Option<u32>) -> io::Result<Vec<Bound>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Binds all addresses of a host to one port. Skips addresses that this machine does not have, such as
 /// IPv6 where it is switched off, unless none is left.
-fn bind_host(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<Bound>> {
+fn bind_host(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<TcpListener>> {
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -92,7 +76,7 @@ fn bind_host(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<Bound>> {
     }
 }
 
-fn bind_each(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<Bound>> {
+fn bind_each(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<TcpListener>> {
     let mut bound = Vec::with_capacity(all.len());
     let mut missing = None;
     let mut port = None;
@@ -100,10 +84,10 @@ fn bind_each(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<Bound>> {
     for address in all {
         let mut at = *address;
         at.set_port(port.unwrap_or(address.port()));
-        match bind_tcp(at, shares_port_with_v4(address, listed)) {
+        match super::tcp::bind(at, shares_port_with_v4(address, listed)) {
             Ok(listener) => {
                 port = Some(listener.local_addr()?.port());
-                bound.push(Bound::Tcp(listener));
+                bound.push(listener);
             }
             Err(error) if is_missing(&error) => missing = Some(error),
             Err(error) if all.len() > 1 => {
@@ -123,82 +107,4 @@ fn bind_each(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<Bound>> {
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
-}
-
-fn bind_tcp(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    // Connections of an earlier run in TIME-WAIT must not block the port.
-    socket.set_reuse_address(true)?;
-    if only_v6 {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(libc::SOMAXCONN)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
-fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Bound> {
-    remove_stale(path);
-
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile::new(path)?;
-    if let Some(mode) = mode {
-        // Before `listen`: until then no client can connect.
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    }
-    socket.listen(libc::SOMAXCONN)?;
-    socket.set_nonblocking(true)?;
-    Ok(Bound::Unix(file, socket.into()))
-}
-
-/// Removes a socket file that no process listens on. A listener whose backlog is full is alive, so only
-/// a refused connection counts; in all other cases the file stays, and binding fails.
-fn remove_stale(path: &Path) {
-    let is_socket = fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if is_socket && ask(path).is_err_and(refused) {
-        let _ = fs::remove_file(path);
-    }
-}
-
-/// Connects without blocking.
-fn ask(path: &Path) -> io::Result<()> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.connect(&SockAddr::unix(path)?)
-}
-
-/// The file of a Unix socket, removed on drop if device and inode are still those that were bound. Must
-/// be dropped before its listener is closed: until then the inode cannot be reused.
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    id: (u64, u64),
-}
-
-impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            id: id_of(path)?,
-            path: path.to_owned(),
-        })
-    }
-}
-
-/// Device and inode.
-fn id_of(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if id_of(&self.path).is_ok_and(|id| id == self.id) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! A connection inside the process, without a socket.
 
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,23 +9,25 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use super::{Ends, Shared, Transport};
+use super::{Transport, Unread};
 
 /// Bytes that one direction of an in-memory connection holds.
 const CAPACITY: usize = 64 * 1024;
 
 /// Byte counts of one direction of an in-memory connection, from the client to the broker.
 #[derive(Debug, Default)]
-pub(crate) struct Unread {
+struct Counts {
     written: AtomicU64,
     read: AtomicU64,
 }
 
-impl Unread {
-    pub(crate) fn any(&self) -> bool {
+impl Unread for Counts {
+    fn has_unread(&self) -> bool {
         self.written.load(Ordering::Acquire) != self.read.load(Ordering::Acquire)
     }
+}
 
+impl Counts {
     /// Marks the end of the stream as unread input until the driver reads it.
     fn end(&self) {
         self.written.store(u64::MAX, Ordering::Release);
@@ -35,7 +38,7 @@ impl Unread {
 #[derive(Debug)]
 pub struct MemoryStream {
     stream: DuplexStream,
-    unread: Arc<Unread>,
+    unread: Arc<Counts>,
 }
 
 impl Drop for MemoryStream {
@@ -78,50 +81,46 @@ impl AsyncWrite for MemoryStream {
 }
 
 /// The broker's end of an in-memory connection.
-pub(crate) struct Memory(Counted);
-
-/// A stream that counts the bytes read.
-pub(crate) struct Counted {
+pub(crate) struct Memory {
     stream: DuplexStream,
-    unread: Arc<Unread>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let count = buf.filled().len() - before;
-        if count > 0 {
-            (self.unread.read).fetch_add(count as u64, Ordering::Release);
-        }
-        read
-    }
+    unread: Arc<Counts>,
 }
 
 /// Both ends.
-pub(crate) fn memory_pair() -> (MemoryStream, Ends<Memory>) {
+pub(crate) fn memory_pair() -> (MemoryStream, Memory) {
     let (client, broker) = tokio::io::duplex(CAPACITY);
-    let unread = Arc::<Unread>::default();
+    let unread = Arc::<Counts>::default();
     let client = MemoryStream {
         stream: client,
         unread: unread.clone(),
     };
-    let broker = Memory(Counted {
+    let broker = Memory {
         stream: broker,
-        unread: unread.clone(),
-    });
-    (client, (broker, Shared::Counted(unread)))
+        unread,
+    };
+    (client, broker)
 }
 
 impl Transport for Memory {
-    type Read = Counted;
+    type Direct = Infallible;
 
-    fn reader(&mut self) -> &mut Counted {
-        &mut self.0
+    fn unread(&self) -> Option<Arc<dyn Unread>> {
+        Some(self.unread.clone())
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+
+        let count = buffer.filled().len() - before;
+        if count > 0 {
+            (self.unread.read).fetch_add(count as u64, Ordering::Release);
+        }
+        read
     }
 
     fn poll_write(
@@ -129,11 +128,11 @@ impl Transport for Memory {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0.stream).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.0.stream).poll_flush(cx))?;
-        Pin::new(&mut self.0.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

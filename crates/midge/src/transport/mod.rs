@@ -1,61 +1,123 @@
-//! Transports: anything that reads and writes bytes. Sockets can be written to directly, from any
-//! thread; everything else is written by the connection's driver.
+//! Transports: anything that carries the bytes of one connection. A transport knows nothing of MQTT,
+//! nor of the connection that uses it.
 
 mod memory;
 mod socket;
+mod tcp;
+#[cfg(unix)]
+mod unix;
 
+use std::convert::Infallible;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncRead;
+use tokio::io::ReadBuf;
+use tokio::runtime::Handle;
 
 pub use memory::MemoryStream;
-pub(crate) use memory::{Unread, memory_pair};
-pub(crate) use socket::{DirectWrite, Tcp, Unix, prepare_tcp};
+pub(crate) use memory::memory_pair;
+pub(crate) use tcp::Tcp;
+#[cfg(unix)]
+pub(crate) use unix::Unix;
 
-/// A new connection: the driver's part, and the part that any thread may use.
-pub(crate) type Ends<T> = (T, Shared);
+/// The bytes of one connection: what a [`Listener`](crate::Listener) accepts, or a host gives to
+/// [`Broker::attach`](crate::Broker::attach).
+///
+/// The task of the connection polls it; each method that returns [`Poll::Pending`] has that task woken
+/// when it is worth another try. An error ends the connection.
+///
+/// Only [`Transport::direct`] decides about speed: output for a client mostly arises on the threads of
+/// those who publish, and a transport without a direct part has to have its task woken for each.
+pub trait Transport: Send + Unpin + 'static {
+    /// The part that any thread may write to; [`Infallible`] without one.
+    type Direct: DirectWrite;
 
-/// The part of a connection that any thread may use.
-pub(crate) enum Shared {
-    /// A socket, which can be written to directly.
-    Direct(DirectWrite),
-    /// A stream that only its driver writes to, with counted input.
-    Counted(Arc<Unread>),
-}
-
-impl Shared {
-    /// Whether there is unread input, the end of the stream included.
-    pub(crate) fn has_unread(&self) -> bool {
-        match self {
-            Self::Direct(direct) => direct.has_unread(),
-            Self::Counted(unread) => unread.any(),
-        }
+    /// Gives the part that any thread may write to. Called once, before anything is polled. `None`
+    /// leaves all writing to the connection's task.
+    fn direct(&mut self) -> Option<Self::Direct> {
+        None
     }
 
-    /// The half to write to directly.
-    pub(crate) fn direct(&self) -> Option<&DirectWrite> {
-        match self {
-            Self::Direct(direct) => Some(direct),
-            Self::Counted(_) => None,
-        }
+    /// Gives what tells of unread input, for a transport without a direct part. Called once, before
+    /// anything is polled. With `None` a client whose input arrives while the broker does not read may
+    /// be taken for silent.
+    fn unread(&self) -> Option<Arc<dyn Unread>> {
+        None
     }
-}
 
-/// One connection's bytes, as the driver sees them.
-pub(crate) trait Transport: Send + Unpin + 'static {
-    /// What reads.
-    type Read: AsyncRead + Unpin;
-    /// The half that is read from.
-    fn reader(&mut self) -> &mut Self::Read;
-    /// Writes some of the bytes. Pending while the transport takes no more: the task is woken when it
-    /// does.
+    /// Moves to the runtime that polls it from now on. Called once, before everything else, on another
+    /// runtime perhaps. Only a transport that is registered with a runtime has something to do.
+    ///
+    /// # Errors
+    /// It cannot be registered there. The connection is not made then.
+    fn move_to(self, runtime: &Handle) -> io::Result<Self>
+    where
+        Self: Sized,
+    {
+        let _ = runtime;
+        Ok(self)
+    }
+
+    /// Reads what there is, as [`tokio::io::AsyncRead`] does: nothing read is the end of the stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>)
+    -> Poll<io::Result<()>>;
+
+    /// Writes some of the bytes. Never called while the direct part is used: one lock is around both.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>>;
-    /// Says that nothing more will be written.
+
+    /// Ready when everything that was written has left a transport that keeps some of it, such as an
+    /// encrypted record. Called under the same lock as [`Transport::poll_write`].
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = cx;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says to the other side that nothing more comes. It is not called again.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// The part of a [`Transport`] that any thread may write to, without waiting. One lock is around all
+/// calls. Dropped before the transport, when the connection has ended.
+pub trait DirectWrite: Send + 'static {
+    /// Writes some of the bytes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is taken at present: the connection's task goes on with
+    /// [`Transport::poll_write`]. Any other error ends the connection.
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// As [`Transport::poll_flush`].
+    ///
+    /// # Errors
+    /// As [`DirectWrite::try_write`].
+    fn try_flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether there is unread input, the end of the stream included.
+    fn has_unread(&self) -> bool;
+}
+
+/// No transport without a direct part has one of these.
+impl DirectWrite for Infallible {
+    fn try_write(&mut self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn has_unread(&self) -> bool {
+        match *self {}
+    }
+}
+
+/// Tells whether a [`Transport`] without a direct part has unread input, the end of the stream included.
+/// Asked from any thread.
+pub trait Unread: fmt::Debug + Send + Sync {
+    /// Whether there is some.
+    fn has_unread(&self) -> bool;
 }

@@ -1,0 +1,33 @@
+//! Connections over Unix sockets.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::net::{UnixStream, unix};
+use tokio::runtime::Handle;
+
+use super::socket::{has_unread, send, socket_transport};
+use super::{DirectWrite, Transport};
+
+socket_transport!(
+    Unix,
+    UnixDirect,
+    UnixStream,
+    std::os::unix::net::UnixStream,
+    unix
+);
+
+impl Unix {
+    /// The broker's end of a socket pair, on the runtime that has been entered, and the client's, which
+    /// blocks.
+    pub(crate) fn pair() -> io::Result<(std::os::unix::net::UnixStream, Self)> {
+        let (client, broker) = std::os::unix::net::UnixStream::pair()?;
+        broker.set_nonblocking(true)?;
+
+        UnixStream::from_std(broker).map(|broker| (client, Self::new(broker)))
+    }
+}
