@@ -1,23 +1,26 @@
 //! Acknowledgements of the broker.
 
-use std::sync::Arc;
-
 use midge_codec::{Ack, Packet, PropertiesBuf, Property, ReasonCode, Version};
 
 use super::{Connection, Fault, Step};
-use crate::session::{AckKind, Received, Session, encode_ack};
+use crate::session::{AckKind, IdState, encode_ack};
 
 impl Connection {
-    pub(super) fn pubrec(&mut self, session: &Arc<Session>, ack: &Ack<'_>) -> Step {
-        let (env, batch) = (&self.hub.env, &mut self.batch);
-        match session.pubrec(&self.link, ack.packet_id, ack.reason, env, batch) {
-            Ok(Received::Detached) => {}
-            Ok(Received::Known) if ack.reason.is_error() => {}
-            Ok(Received::Known) => {
+    pub(super) fn pubrec(&mut self, ack: &Ack<'_>) -> Step {
+        let Some(mut session) = self.locked() else {
+            return Ok(());
+        };
+        let known = session.pubrec(ack.packet_id, ack.reason);
+        drop(session);
+
+        match known {
+            Ok(IdState::Detached) => {}
+            Ok(IdState::Known) if ack.reason.is_error() => {}
+            Ok(IdState::Known) => {
                 self.reply_ack(AckKind::Pubrel, ack.packet_id, ReasonCode::Success, None);
             }
-            Ok(Received::Unknown) if ack.reason.is_error() => {}
-            Ok(Received::Unknown) => {
+            Ok(IdState::Unknown) if ack.reason.is_error() => {}
+            Ok(IdState::Unknown) => {
                 let reason = ReasonCode::PacketIdentifierNotFound;
                 self.reply_ack(AckKind::Pubrel, ack.packet_id, reason, None);
             }

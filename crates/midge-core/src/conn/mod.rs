@@ -25,7 +25,8 @@ use crate::hooks::{Answer, Deferred, HookSet, Refusal};
 use crate::hub::{Hub, Lent, RouteCache, RunPublisher, no_memory};
 use crate::rate::Bucket;
 use crate::reason::DisconnectReason;
-use crate::session::{AckKind, Link, Received, Session};
+use crate::runs::{PUBACK, PUBCOMP, PUBREC, PUBREL};
+use crate::session::{AckKind, IdState, Link, Session, SessionGuard};
 use crate::steps;
 use crate::time::Tick;
 use answer::reason_string;
@@ -381,9 +382,9 @@ impl Connection {
                 self.hub
                     .forward_run(&publisher, rest, backing, &mut self.batch)
             }
-            0x40 | 0x50 | 0x62 | 0x70 => {
-                let env = &self.hub.env;
-                let used = session.acknowledge_run(&self.link, rest, env, &mut self.batch);
+            &(PUBACK | PUBREC | PUBREL | PUBCOMP) if self.hub.env.journal().is_none() => {
+                let session = session.guard_for(&self.link, &self.hub.env, &mut self.batch)?;
+                let used = session.acknowledge_run(rest);
                 (used > 0).then_some((used, used as u64 / 4))
             }
             _ => None,
@@ -544,6 +545,13 @@ impl Connection {
         }
     }
 
+    /// The session under its lock, if it is still this connection's.
+    fn locked(&mut self) -> Option<SessionGuard<'_>> {
+        let session = self.session.as_ref()?;
+
+        session.guard_for(&self.link, &self.hub.env, &mut self.batch)
+    }
+
     fn connected_packet(&mut self, packet: &Packet<'_>, backing: Option<&Bytes>) -> Step {
         let Some(session) = self.session.clone() else {
             return Ok(());
@@ -552,24 +560,25 @@ impl Connection {
         match packet {
             Packet::Publish(publish) => self.publish(publish, backing),
             Packet::Puback(ack) => {
-                let (env, batch) = (&self.hub.env, &mut self.batch);
-                let result = session.puback(&self.link, ack.packet_id, ack.reason, env, batch);
+                let result = (self.locked()).map_or(Ok(()), |mut session| {
+                    session.puback(ack.packet_id, ack.reason)
+                });
                 result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
             }
-            Packet::Pubrec(ack) => self.pubrec(&session, ack),
+            Packet::Pubrec(ack) => self.pubrec(ack),
             Packet::Pubrel(ack) => {
                 let env = &self.hub.env;
                 let reason = match session.release_qos2(&self.link, ack.packet_id, env) {
-                    Received::Known => ReasonCode::Success,
-                    Received::Unknown => ReasonCode::PacketIdentifierNotFound,
-                    Received::Detached => return Ok(()),
+                    IdState::Known => ReasonCode::Success,
+                    IdState::Unknown => ReasonCode::PacketIdentifierNotFound,
+                    IdState::Detached => return Ok(()),
                 };
                 self.reply_ack(AckKind::Pubcomp, ack.packet_id, reason, None);
                 Ok(())
             }
             Packet::Pubcomp(ack) => {
-                let (env, batch) = (&self.hub.env, &mut self.batch);
-                let result = session.pubcomp(&self.link, ack.packet_id, env, batch);
+                let result =
+                    (self.locked()).map_or(Ok(()), |mut session| session.pubcomp(ack.packet_id));
                 result.map_err(|error| Fault::violation(ReasonCode::ProtocolError, error.0))
             }
             Packet::Subscribe(subscribe) => self.subscribe(subscribe),

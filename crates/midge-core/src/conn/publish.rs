@@ -13,7 +13,7 @@ use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{ClientPublisher, Consequence, Publisher, Unpublished, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::reason::DropReason;
-use crate::session::{AckKind, Received};
+use crate::session::{AckKind, IdState};
 
 /// What a topic alias takes beyond its topic name.
 const ALIAS: usize = 96;
@@ -84,14 +84,14 @@ impl Connection {
 
         if publish.qos == QoS::ExactlyOnce {
             match self.check_qos2(publish.packet_id)? {
-                Received::Unknown => {}
+                IdState::Unknown => {}
                 // A repetition is acknowledged again and not delivered (MQTT-4.3.3-10).
-                Received::Known => {
+                IdState::Known => {
                     let kind = AckKind::Pubrec;
                     self.reply_ack(kind, publish.packet_id, ReasonCode::Success, None);
                     return Ok(());
                 }
-                Received::Detached => return Ok(()),
+                IdState::Detached => return Ok(()),
             }
         }
 
@@ -186,10 +186,10 @@ impl Connection {
     }
 
     /// Whether a QoS 2 message is new.
-    fn check_qos2(&self, packet_id: u16) -> Result<Received, Fault> {
+    fn check_qos2(&self, packet_id: u16) -> Result<IdState, Fault> {
         let maximum = self.receive_maximum();
         let Some(session) = &self.session else {
-            return Ok(Received::Detached);
+            return Ok(IdState::Detached);
         };
 
         let env = &self.hub.env;
@@ -273,7 +273,7 @@ impl Connection {
         if qos == QoS::ExactlyOnce
             && self.version != Version::V5
             && let Some(session) = &self.session
-            && session.open_qos2(&self.link, packet_id, &self.hub.env) == Received::Detached
+            && session.open_qos2(&self.link, packet_id, &self.hub.env) == IdState::Detached
         {
             return;
         }

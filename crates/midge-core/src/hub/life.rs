@@ -12,7 +12,9 @@ use crate::hooks::{HookSet, Refusal};
 use crate::hub::Batch;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
-use crate::session::{Attached, AttachedSettings, Due, Link, Session, Sessions, State, Will};
+use crate::session::{
+    Attached, AttachedSettings, Due, Link, Session, SessionGuard, Sessions, State, Will,
+};
 use crate::store::{Op, StoredWill};
 
 /// What CONNECT settled.
@@ -132,7 +134,7 @@ impl Hub {
         state.offline = None;
         state.info = Some(plan.info).filter(|info| self.is_worth_keeping(info));
         self.record_session(session, &mut state);
-        Session::prepare_resume(&mut state);
+        state.prepare_resume();
 
         let mut attached = Box::new(Attached::new(link.clone(), plan.settings, &self.env.budget));
         connack(present, attached.outbox.buffer());
@@ -382,12 +384,14 @@ impl Hub {
 
         self.cancel_timers(&mut state);
         self.release_will(session, &mut state, batch);
-        self.give_up_inflight(session, &mut state, batch);
 
-        let has_messages = self.give_up_some(session, &mut state, batch);
+        let mut ended = SessionGuard::new(session, state, &self.env, batch);
+        ended.give_up_inflight();
+        let has_messages = ended.give_up_some();
+        let mut state = ended.into_state();
 
-        // Only now: who looks for room in between finds that it is being made.
-        Session::unwatch_expiry(&mut state, &self.env);
+        // Only now: a thread that looks for room in between finds that it is being made.
+        state.unwatch_expiry(&self.env);
 
         let subscriptions = std::mem::take(&mut state.subscriptions);
         state.inbound.clear();
@@ -559,10 +563,10 @@ impl Hub {
             let mut state = session.lock();
             state.dead = true;
             while let Some(delivery) = state.take_any(&self.env) {
-                crate::session::release(&mut state, &delivery, None, &self.env);
+                state.release(&delivery, None, &self.env);
             }
             for entry in state.inflight.take() {
-                crate::session::release(&mut state, &entry.delivery, None, &self.env);
+                state.release(&entry.delivery, None, &self.env);
             }
         }
 

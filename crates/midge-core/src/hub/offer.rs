@@ -55,7 +55,7 @@ impl Hub {
                     extra: target.extra.as_ref(),
                     ahead: retained,
                 };
-                let outcome = session.offer(offering, terms, &self.env, batch);
+                let outcome = session.guard(&self.env, batch).offer(offering, terms);
                 match outcome {
                     Outcome::Dropped(_) if batch.overdue => {
                         self.offer_again(session, offering, terms, batch)
@@ -99,7 +99,7 @@ impl Hub {
         self.expire_overdue(size, batch);
 
         batch.insists = true;
-        let outcome = session.offer(offering, terms, &self.env, batch);
+        let outcome = session.guard(&self.env, batch).offer(offering, terms);
         batch.insists = false;
         outcome
     }

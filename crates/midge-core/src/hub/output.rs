@@ -8,7 +8,9 @@ use crate::hub::{Batch, Detour};
 use crate::outbox::Outbox;
 use crate::retained::Place;
 use crate::router::{Sub, SubTarget, Subscriber};
-use crate::session::{Attached, Link, OUTBOX_HIGH, PUMP_BUDGET, RetainedCursor, Session, State};
+use crate::session::{
+    Attached, Link, OUTBOX_HIGH, PUMP_BUDGET, RetainedCursor, Session, SessionGuard, State,
+};
 use crate::steps;
 use crate::store::{Journal, Position};
 use crate::time::Tick;
@@ -90,9 +92,8 @@ impl Hub {
     ) -> Option<Detour> {
         let asks = self.hook_set.has(HookSet::AUTHORIZE_RECEIVE);
         let mut looks_again = false;
-        let mut guard = session.lock();
-        let state = &mut *guard;
-        let waits = state.waits();
+        let mut state = session.lock();
+        let (waits, has_more) = (state.waits(), state.has_more());
         let attached = Attached::of(&mut state.attached, link)?;
         attached.written();
         if attached.held_until > 0 {
@@ -107,17 +108,19 @@ impl Hub {
             attached.held_until = 0;
         }
 
-        if waits || !state.retained.is_empty() {
+        if has_more {
             attached.dirty = true; // it is being flushed: no need to notify
             if waits {
                 let batch = batch.get_or_insert_with(|| self.batch(now()));
                 let asked = usize::from(std::mem::take(&mut state.asked));
                 let most = if asks { asked } else { PUMP_BUDGET };
-                let all = session.pump(state, most, &self.env, batch);
+                let mut session = SessionGuard::new(session, state, &self.env, batch);
+                let all = session.pump(most);
+                state = session.into_state();
                 if asks && !all && !state.asking {
                     let deliveries = state.take_for_asking(&self.env);
                     if !deliveries.is_empty() {
-                        set_unsettled(state);
+                        set_unsettled(&mut state);
                         return Some(Detour::Ask(deliveries));
                     }
                 }
@@ -132,7 +135,7 @@ impl Hub {
                     .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
             if ready && let Some(cursor) = state.retained.pop_front() {
                 state.paging = true;
-                set_unsettled(state);
+                set_unsettled(&mut state);
                 return Some(Detour::Retained(cursor));
             }
         }

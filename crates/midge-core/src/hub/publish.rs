@@ -13,7 +13,7 @@ use crate::hooks::{HookSet, Interception, Refusal};
 use crate::hub::Batch;
 use crate::message::{MessageRef, Origin, OwnedMessage, Receipt};
 use crate::reason::DropReason;
-use crate::session::{Due, Link, Offering, Received, Session};
+use crate::session::{Due, IdState, Link, Offering, Session};
 use crate::store::Op;
 use crate::time::Tick;
 
@@ -137,7 +137,7 @@ impl Hub {
             None => client.link.ended().is_none(),
             Some(packet_id) => {
                 let session = client.session;
-                session.open_qos2(client.link, packet_id, &self.env) == Received::Unknown
+                session.open_qos2(client.link, packet_id, &self.env) == IdState::Unknown
             }
         };
 

@@ -20,8 +20,8 @@ use super::routes::{Route, RouteCache};
 use crate::hub::Batch;
 use crate::message::{Origin, SMALL_MESSAGE, SharedMessage};
 use crate::observer::Observers;
-use crate::publish_run::{Any, Piece, Run, Short};
 use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
+use crate::runs::{AnyPackets, PUBACK, PUBREC, PublishRun, RunPacket, ShortPackets, short_ack};
 use crate::session::{Link, Session};
 
 /// From this size on several receivers share the bytes of a run: copies would leave the cache before
@@ -59,7 +59,7 @@ impl Left {
 /// What is the same for all messages of a run that are offered one by one.
 struct Rest<'a> {
     publisher: &'a Publisher<'a>,
-    run: &'a Run<'a>,
+    run: &'a PublishRun<'a>,
     route: &'a Route,
     observers: &'a Observers,
 }
@@ -100,35 +100,35 @@ impl Hub {
         let (version, topic) = (publisher.version, &route.topic);
 
         let run = if qos == QoS::AtMostOnce {
-            let mut run = Run::new::<Any>(input, version, topic, longest, |_| true);
+            let mut run = PublishRun::new::<AnyPackets>(input, version, topic, longest, |_| true);
             run.backing = backing;
             run
         } else if qos == QoS::AtLeastOnce {
-            Run::new::<Short>(input, version, topic, longest, |piece| {
-                let [a, b] = piece.packet_id.to_be_bytes();
-                batch.replies.extend_from_slice(&[0x40, 2, a, b]);
+            PublishRun::new::<ShortPackets>(input, version, topic, longest, |packet| {
+                let answer = short_ack(PUBACK, packet.packet_id);
+                batch.replies.extend_from_slice(&answer);
                 true
             })
         } else {
             let maximum = publisher.receive_maximum;
             let (session, env) = (publisher.session, &self.env);
             let mut receiving = session.receiving_qos2(publisher.link, maximum, env)?;
-            Run::new::<Short>(input, version, topic, longest, |piece| {
-                let is_new = receiving.open(piece.packet_id);
+            PublishRun::new::<ShortPackets>(input, version, topic, longest, |packet| {
+                let is_new = receiving.open(packet.packet_id);
                 if is_new {
-                    let [a, b] = piece.packet_id.to_be_bytes();
-                    batch.replies.extend_from_slice(&[0x50, 2, a, b]);
+                    let answer = short_ack(PUBREC, packet.packet_id);
+                    batch.replies.extend_from_slice(&answer);
                 }
                 is_new
             })
         };
-        if run.packets == 0 {
+        if run.count == 0 {
             return None;
         }
-        batch.local.publish_received += run.packets;
-        batch.local.publish_bytes_received += run.payloads;
+        batch.local.publish_received += run.count;
+        batch.local.publish_bytes_received += run.payload_bytes;
         if run.qos != QoS::AtMostOnce {
-            batch.local.packets_sent += run.packets;
+            batch.local.packets_sent += run.count;
         }
         let observers = &router.observers;
         let whole = self.may_go_whole(&run, route);
@@ -141,29 +141,29 @@ impl Hub {
         } else if whole {
             self.offer_acknowledged_run(publisher.session, &run, route, observers, batch);
         } else {
-            for piece in run.pieces() {
-                let one = run.of(&piece);
+            for packet in run.packets() {
+                let one = run.of(&packet);
                 self.offer_acknowledged_run(publisher.session, &one, route, observers, batch);
             }
         }
-        Some((run.bytes.len(), run.packets))
+        Some((run.bytes.len(), run.count))
     }
 
     /// Whether each receiver may get all of a run before the next one gets any of it: if what one
     /// gets does not depend on what another one got before. Members of shared groups may also have a
     /// subscription of their own, and all share the room for what waits.
     #[inline]
-    fn may_go_whole(&self, run: &Run<'_>, route: &Route) -> bool {
+    fn may_go_whole(&self, run: &PublishRun<'_>, route: &Route) -> bool {
         let receivers = route.targets.len();
-        if receivers < 2 || run.packets < 2 {
+        if receivers < 2 || run.count < 2 {
             return true;
         }
-        let most = run.bytes.len() + run.packets as usize * SMALL_MESSAGE;
+        let most = run.bytes.len() + run.count as usize * SMALL_MESSAGE;
         !route.grouped && self.env.has_no_room(most * receivers).is_none()
     }
 
     /// Offers a run to each receiver; those that do not take it as a whole come back.
-    fn offer_run(&self, run: &Run<'_>, route: &Route, batch: &mut Batch) -> Left {
+    fn offer_run(&self, run: &PublishRun<'_>, route: &Route, batch: &mut Batch) -> Left {
         let worth_a_copy = route.targets.len() > 1 && run.bytes.len() >= SHARED_RUN;
         let shared = run
             .shared()
@@ -171,7 +171,9 @@ impl Hub {
         let mut left = Vec::new();
         for (at, target) in route.targets.iter().enumerate() {
             let taken = plain(target).is_some_and(|(session, _)| {
-                session.offer_run(run, shared.as_ref(), &self.env, batch)
+                session
+                    .guard(&self.env, batch)
+                    .offer_run(run, shared.as_ref())
             });
             if !taken {
                 left.push(at);
@@ -185,7 +187,7 @@ impl Hub {
     fn offer_rest(
         &self,
         publisher: &RunPublisher<'_>,
-        run: &Run<'_>,
+        run: &PublishRun<'_>,
         (route, left): (&Route, &Left),
         observers: &Observers,
         batch: &mut Batch,
@@ -204,23 +206,23 @@ impl Hub {
             route,
             observers,
         };
-        for piece in run.pieces_of_any_length() {
+        for packet in run.packets_of_any_length() {
             // Made for the first receiver that does not take the message as it came.
             let mut passage = None;
 
             match left {
                 Left::All => {
-                    let one = run.of(&piece);
+                    let one = run.of(&packet);
                     for target in route.targets.iter() {
                         if let Some(untaken) = self.offer_as_it_came(target, &one, batch) {
-                            self.offer_untaken(&rest, &piece, untaken, &mut passage, batch);
+                            self.offer_untaken(&rest, &packet, untaken, &mut passage, batch);
                         }
                     }
                 }
                 Left::Some(left) => {
                     for target in left.iter().filter_map(|at| route.targets.get(*at)) {
                         let untaken = Untaken::Target(target);
-                        self.offer_untaken(&rest, &piece, untaken, &mut passage, batch);
+                        self.offer_untaken(&rest, &packet, untaken, &mut passage, batch);
                     }
                 }
             }
@@ -236,13 +238,13 @@ impl Hub {
     fn offer_untaken<'a>(
         &'a self,
         rest: &Rest<'a>,
-        piece: &Piece<'a>,
+        packet: &RunPacket<'a>,
         untaken: Untaken<'_>,
         passage: &mut Option<Passage<'a>>,
         batch: &mut Batch,
     ) {
         let passage = passage.get_or_insert_with(|| {
-            let message = rest.run.message(piece);
+            let message = rest.run.message(packet);
             let mut passage = Passage::begin(message, rest.publisher, self, batch);
             passage.receivers = rest.route.targets.len();
             passage.topic = rest.route.kept.then(|| rest.route.topic.clone());
@@ -262,12 +264,15 @@ impl Hub {
     fn offer_as_it_came<'r>(
         &self,
         target: &'r Target,
-        one: &Run<'_>,
+        one: &PublishRun<'_>,
         batch: &mut Batch,
     ) -> Option<Untaken<'r>> {
         let shared = one.shared();
-        let mut takes =
-            |session: &Session| session.offer_run(one, shared.as_ref(), &self.env, batch);
+        let mut takes = |session: &Arc<Session>| {
+            session
+                .guard(&self.env, batch)
+                .offer_run(one, shared.as_ref())
+        };
         if let Target::Group(group) = target {
             let candidates = group.candidates();
             let taken = plain_member(&candidates).is_some_and(|(session, _)| takes(session));
@@ -281,17 +286,17 @@ impl Hub {
     fn offer_acknowledged_run(
         &self,
         publisher: &Arc<Session>,
-        run: &Run<'_>,
+        run: &PublishRun<'_>,
         route: &Route,
         observers: &Observers,
         batch: &mut Batch,
     ) {
         let mut kept = std::mem::take(&mut batch.kept);
-        let first = self.next_message_ids(run.packets);
+        let first = self.next_message_ids(run.count);
         let account = self.account(route.targets.len());
-        kept.extend(run.pieces().zip(first..).map(|(piece, id)| {
+        kept.extend(run.packets().zip(first..).map(|(packet, id)| {
             let origin = Origin::Client(publisher.client_id.clone());
-            run.message(&piece)
+            run.message(&packet)
                 .keep(Some(run.topic), id, origin, batch.now, None, account)
         }));
         if let Some((last, others)) = route.targets.split_last() {
@@ -308,7 +313,7 @@ impl Hub {
     fn offer_kept(
         &self,
         target: &Target,
-        run: &Run<'_>,
+        run: &PublishRun<'_>,
         mut messages: impl Iterator<Item = SharedMessage>,
         observers: &Observers,
         batch: &mut Batch,
@@ -319,7 +324,9 @@ impl Hub {
         if let Some((session, qos)) = plain(target)
             && qos >= run.qos
         {
-            session.offer_acknowledged_run(run, None, &mut messages, &self.env, batch);
+            session
+                .guard(&self.env, batch)
+                .offer_acknowledged_run(run, None, &mut messages);
         }
 
         for message in messages {
@@ -336,19 +343,21 @@ impl Hub {
     fn offer_kept_to_members(
         &self,
         group: &Arc<Group>,
-        run: &Run<'_>,
+        run: &PublishRun<'_>,
         messages: impl Iterator<Item = SharedMessage>,
         observers: &Observers,
         batch: &mut Batch,
     ) {
-        for (piece, message) in run.pieces().zip(messages) {
+        for (packet, message) in run.packets().zip(messages) {
             let candidates = group.candidates();
             let mut message = Some(message).into_iter();
             if let Some((session, qos)) = plain_member(&candidates)
                 && qos >= run.qos
             {
-                let (run, extra) = (run.of(&piece), Some(group.extra()));
-                session.offer_acknowledged_run(&run, extra, &mut message, &self.env, batch);
+                let (run, extra) = (run.of(&packet), Some(group.extra()));
+                session
+                    .guard(&self.env, batch)
+                    .offer_acknowledged_run(&run, extra, &mut message);
             }
             for message in message {
                 let now = batch.now;

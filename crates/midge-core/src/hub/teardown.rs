@@ -7,17 +7,11 @@ use crate::sync::Mutex;
 
 use super::Hub;
 use super::subscribe::{SLICE, cost};
-use crate::event::Lost;
-use crate::hub::Batch;
-use crate::reason::DropReason;
 use crate::router::{Subscriber, Waste};
-use crate::session::Orphan;
-use crate::session::{Delivery, Draining, Session, Stage, State, Subscriptions};
+use crate::session::{Draining, Session, Subscriptions};
 use crate::steps;
 use crate::time::Tick;
 
-/// Messages of an ended session that are given up in one go.
-const MESSAGES: usize = 256;
 /// Subscriptions that an ended session takes along at once. Many sessions may end together, so more
 /// of them wait for their turn.
 const AT_ONCE: usize = 32;
@@ -90,64 +84,6 @@ impl Hub {
         while self.tear_down_slice(&mut teardown) {}
     }
 
-    /// Gives up what is in flight. Messages of shared groups go to other members, but for QoS 2
-    /// messages that were sent already (MQTT-4.8.2-5).
-    pub(super) fn give_up_inflight(&self, session: &Session, state: &mut State, batch: &mut Batch) {
-        let mut orphans = Vec::new();
-        let mut inflight: Vec<_> = state.inflight.take().collect();
-        inflight.sort_unstable_by_key(|entry| entry.sequence);
-        for entry in inflight {
-            let again = entry.stage == Stage::Published
-                && entry.delivery.qos == midge_codec::QoS::AtLeastOnce;
-            orphans.push((entry.delivery, again));
-        }
-        for (delivery, again) in orphans {
-            let reason = DropReason::SessionEnded;
-            self.give_up(session, state, delivery, again, reason, batch);
-        }
-    }
-
-    /// Gives up some of the messages that wait for an ended session; whether more are left.
-    pub(super) fn give_up_some(
-        &self,
-        session: &Session,
-        state: &mut State,
-        batch: &mut Batch,
-    ) -> bool {
-        for _ in 0..MESSAGES {
-            steps::add(1);
-            let Some(delivery) = state.take_any(&self.env) else {
-                return false;
-            };
-            let reason = DropReason::SessionEnded;
-            self.give_up(session, state, delivery, true, reason, batch);
-        }
-        true
-    }
-
-    /// Ends the accounting of a message that a session was charged for. If it is one of a shared
-    /// group and may be sent `again`, another member gets it; otherwise it is dropped.
-    pub(super) fn give_up(
-        &self,
-        session: &Session,
-        state: &mut State,
-        delivery: Delivery,
-        again: bool,
-        reason: DropReason,
-        batch: &mut Batch,
-    ) {
-        // First: a receipt must not see the message as done in between.
-        let orphan = Orphan::new(delivery);
-        crate::session::release(state, &orphan.delivery, None, &self.env);
-
-        if again && orphan.delivery.group().is_some() {
-            batch.orphans.push(orphan);
-        } else {
-            let lost = Lost::kept(&orphan.delivery.message);
-            batch.dropped(&self.env, session.whom(), lost, reason);
-        }
-    }
-
     /// Gives back what is left of very many subscriptions. No lock is to be held.
     pub(super) fn throw_away(&self, wastes: impl IntoIterator<Item = Waste>) {
         for waste in wastes {
@@ -164,8 +100,9 @@ impl Hub {
         let _section = steps::section(steps::Section::Background);
         if teardown.has_messages {
             let mut batch = self.begin(teardown.at);
-            let session = &teardown.session;
-            teardown.has_messages = self.give_up_some(session, &mut session.lock(), &mut batch);
+            let mut session = teardown.session.guard(&self.env, &mut batch);
+            teardown.has_messages = session.give_up_some();
+            drop(session);
             return teardown.has_messages || teardown.rest.len() > 0;
         }
 

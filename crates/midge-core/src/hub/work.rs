@@ -163,24 +163,22 @@ impl Hub {
         };
         let (allowed, denied): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(may_receive);
 
-        let mut guard = session.lock();
-        let state = &mut *guard;
+        let mut session = session.guard(&self.env, batch);
         for delivery in denied {
-            let reason = DropReason::RefusedByHook;
-            self.give_up(session, state, delivery, true, reason, batch);
+            session.give_up(delivery, true, DropReason::RefusedByHook);
         }
-        if state.dead {
+        if session.state.dead {
             for delivery in allowed {
-                let reason = DropReason::SessionEnded;
-                self.give_up(session, state, delivery, true, reason, batch);
+                session.give_up(delivery, true, DropReason::SessionEnded);
             }
             return;
         }
-        state.give_back(allowed, &self.env);
-        session.watch_expiry(state, &self.env);
+
+        session.state.give_back(allowed, &self.env);
+        session.watch_expiry();
         // The connection that asked takes output again; one that has taken its place must be told.
-        if let Some(attached) = state.attached.as_deref_mut() {
-            batch.touch(attached);
+        if let Some(attached) = session.state.attached.as_deref_mut() {
+            session.effects.touch(attached);
         }
     }
 

@@ -31,6 +31,15 @@ pub(crate) struct AttachedSettings {
     pub(crate) alias_maximum: u16,
 }
 
+impl AttachedSettings {
+    /// Whether a packet needs nothing that depends on this connection but its version: neither a topic
+    /// alias nor a look at its size.
+    #[inline]
+    pub(crate) fn forwards_verbatim(&self) -> bool {
+        self.alias_maximum == 0 && self.maximum_packet == u32::MAX
+    }
+}
+
 /// The connected half of a session.
 #[derive(Debug)]
 pub(crate) struct Attached {
@@ -193,7 +202,7 @@ impl Attached {
         backing: Option<&Bytes>,
     ) -> bool {
         let version = self.settings.version;
-        if self.settings.maximum_packet != u32::MAX || self.settings.alias_maximum > 0 {
+        if !self.settings.forwards_verbatim() {
             let fits = |frame: &PublishFrame<'_>| {
                 frame.encoded_len(version) <= self.settings.maximum_packet as usize
             };

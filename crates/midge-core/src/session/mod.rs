@@ -2,14 +2,19 @@
 //!
 //! A session has one lock. Only leaves are locked under it: see `LOCKS.md`.
 
+mod acknowledge;
 mod attached;
 mod deliver;
 mod due;
 mod effects;
-mod flow;
+mod expiry;
+mod fast_path;
+mod give_up;
+mod guard;
 mod in_flight;
 mod link;
 mod message_queue;
+mod pump;
 mod rare;
 mod registry;
 mod room;
@@ -21,14 +26,16 @@ use std::sync::Arc;
 use crate::sync::{Mutex, MutexGuard};
 use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
 
+pub(crate) use acknowledge::{AckKind, IdState, encode_ack};
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
-pub(crate) use deliver::{Offering, Terms, release};
+pub(crate) use deliver::{Offering, Terms};
 pub(crate) use due::{Due, Env};
 pub(crate) use effects::{Effects, Orphan};
-pub(crate) use flow::{AckKind, PUMP_BUDGET, Received, encode_ack};
+pub(crate) use guard::SessionGuard;
 use in_flight::InFlight;
 pub use link::Link;
 use message_queue::MessageQueue;
+pub(crate) use pump::PUMP_BUDGET;
 use rare::{NoMemory, PacketIds, RareQueue};
 pub(crate) use registry::Sessions;
 pub(crate) use subscriptions::{Draining, SubscriptionLimits, Subscriptions};

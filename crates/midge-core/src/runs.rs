@@ -1,6 +1,6 @@
-//! The packets of a run: PUBLISH packets of one QoS and topic, one behind the other, which have the same
-//! bytes on the way in and on the way out, but for their packet identifiers. Parsing only: `hub/run`
-//! forwards them.
+//! Packets that come in a row and are recognized by their bytes: PUBLISH packets of one QoS and topic,
+//! which leave as they came but for their packet identifiers, and acknowledgements without reason code.
+//! Parsing only: `hub/fast_path` and `session/fast_path` handle them.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -10,16 +10,34 @@ use midge_codec::{MessageProperties, QoS, Version};
 
 use crate::message::{MessageRef, SHARE_FROM};
 
+/// First byte of a PUBLISH at QoS 0 with neither DUP nor RETAIN; the QoS stands in bits 1 and 2.
+pub(crate) const PUBLISH: u8 = 0x30;
+/// First byte of PUBACK.
+pub(crate) const PUBACK: u8 = 0x40;
+/// First byte of PUBREC.
+pub(crate) const PUBREC: u8 = 0x50;
+/// First byte of PUBREL.
+pub(crate) const PUBREL: u8 = 0x62;
+/// First byte of PUBCOMP.
+pub(crate) const PUBCOMP: u8 = 0x70;
+
+/// An acknowledgement of success, the same in all versions of the protocol.
+#[inline]
+pub(crate) fn short_ack(first_byte: u8, packet_id: u16) -> [u8; 4] {
+    let [high, low] = packet_id.to_be_bytes();
+    [first_byte, 2, high, low]
+}
+
 /// Bytes of one run of messages that are kept: what the outbox of a receiver that keeps up has room
 /// for.
 const LONGEST: usize = 64 * 1024;
 
 /// Packets of one QoS and topic, one behind the other.
-pub(crate) struct Run<'a> {
+pub(crate) struct PublishRun<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) packets: u64,
-    /// Bytes of all payloads.
-    pub(crate) payloads: u64,
+    pub(crate) count: u64,
+    /// Bytes of all payloads together.
+    pub(crate) payload_bytes: u64,
     pub(crate) qos: QoS,
     /// The buffer it was read into.
     pub(crate) backing: Option<&'a Bytes>,
@@ -28,7 +46,7 @@ pub(crate) struct Run<'a> {
 }
 
 /// One packet of a run.
-pub(crate) struct Piece<'a> {
+pub(crate) struct RunPacket<'a> {
     pub(crate) bytes: &'a [u8],
     /// Where the packet identifier is; 0 at QoS 0.
     pub(crate) packet_id_at: usize,
@@ -37,17 +55,27 @@ pub(crate) struct Piece<'a> {
 }
 
 /// Which packets could be part of a run.
-pub(crate) trait Lengths {
+pub(crate) trait PacketLengths {
     /// The packet at the start of `bytes`, if it could be part of a run.
-    fn piece<'a>(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Piece<'a>>;
+    fn packet<'a>(
+        bytes: &'a [u8],
+        qos: QoS,
+        version: Version,
+        topic: &str,
+    ) -> Option<RunPacket<'a>>;
 }
 
 /// Packets below 16 KiB.
-pub(crate) struct Short;
+pub(crate) struct ShortPackets;
 
-impl Lengths for Short {
+impl PacketLengths for ShortPackets {
     #[inline(always)]
-    fn piece<'a>(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Piece<'a>> {
+    fn packet<'a>(
+        bytes: &'a [u8],
+        qos: QoS,
+        version: Version,
+        topic: &str,
+    ) -> Option<RunPacket<'a>> {
         let (header, length, at) = match *bytes {
             [header, a @ ..0x80, ..] => (header, usize::from(a), 2),
             [header, a, b @ 1..0x80, ..] => {
@@ -57,29 +85,34 @@ impl Lengths for Short {
             _ => return None,
         };
 
-        Piece::behind(bytes, (header, length, at), qos, version, topic)
+        RunPacket::parse(bytes, (header, length, at), qos, version, topic)
     }
 }
 
 /// Packets below 2 MiB.
-pub(crate) struct Any;
+pub(crate) struct AnyPackets;
 
-impl Lengths for Any {
+impl PacketLengths for AnyPackets {
     #[inline(always)]
-    fn piece<'a>(bytes: &'a [u8], qos: QoS, version: Version, topic: &str) -> Option<Piece<'a>> {
+    fn packet<'a>(
+        bytes: &'a [u8],
+        qos: QoS,
+        version: Version,
+        topic: &str,
+    ) -> Option<RunPacket<'a>> {
         match *bytes {
             [header, a, b, c @ 1..0x80, ..] if a >= 0x80 && b >= 0x80 => {
                 let low = usize::from(a & 0x7F) | usize::from(b & 0x7F) << 7;
                 let length = low | usize::from(c) << 14;
-                Piece::behind(bytes, (header, length, 4), qos, version, topic)
+                RunPacket::parse(bytes, (header, length, 4), qos, version, topic)
             }
-            _ => Short::piece(bytes, qos, version, topic),
+            _ => ShortPackets::packet(bytes, qos, version, topic),
         }
     }
 }
 
 /// The packets of a run.
-pub(crate) struct Pieces<'a, L> {
+pub(crate) struct RunPackets<'a, L> {
     rest: &'a [u8],
     qos: QoS,
     version: Version,
@@ -87,22 +120,22 @@ pub(crate) struct Pieces<'a, L> {
     lengths: PhantomData<L>,
 }
 
-impl<'a, L: Lengths> Iterator for Pieces<'a, L> {
-    type Item = Piece<'a>;
+impl<'a, L: PacketLengths> Iterator for RunPackets<'a, L> {
+    type Item = RunPacket<'a>;
 
     #[inline(always)]
-    fn next(&mut self) -> Option<Piece<'a>> {
-        let piece = L::piece(self.rest, self.qos, self.version, self.topic)?;
-        self.rest = self.rest.get(piece.bytes.len()..)?;
+    fn next(&mut self) -> Option<RunPacket<'a>> {
+        let packet = L::packet(self.rest, self.qos, self.version, self.topic)?;
+        self.rest = self.rest.get(packet.bytes.len()..)?;
 
-        Some(piece)
+        Some(packet)
     }
 }
 
-impl<'a> Piece<'a> {
+impl<'a> RunPacket<'a> {
     /// The packet with this first byte, remaining length and place of the rest.
     #[inline(always)]
-    fn behind(
+    fn parse(
         bytes: &'a [u8],
         (header, length, at): (u8, usize, usize),
         qos: QoS,
@@ -110,7 +143,7 @@ impl<'a> Piece<'a> {
         topic: &str,
     ) -> Option<Self> {
         // Neither DUP nor RETAIN.
-        if header != 0x30 | (qos as u8) << 1 {
+        if header != PUBLISH | (qos as u8) << 1 {
             return None;
         }
 
@@ -146,7 +179,7 @@ impl<'a> Piece<'a> {
     }
 }
 
-impl Piece<'_> {
+impl RunPacket<'_> {
     /// Whether a run of messages that are kept goes on with it after that many bytes. A larger one
     /// takes its buffer along.
     fn may_be_kept(&self, behind: usize) -> bool {
@@ -154,22 +187,22 @@ impl Piece<'_> {
     }
 }
 
-impl<'a> Run<'a> {
+impl<'a> PublishRun<'a> {
     /// The run at the start of `input`, of packets that are not longer than `longest` and that `take`
     /// takes.
     #[inline(always)]
-    pub(crate) fn new<L: Lengths>(
+    pub(crate) fn new<L: PacketLengths>(
         input: &'a [u8],
         version: Version,
         topic: &'a Arc<str>,
         longest: usize,
-        mut take: impl FnMut(&Piece<'a>) -> bool,
+        mut take: impl FnMut(&RunPacket<'a>) -> bool,
     ) -> Self {
         let qos = QoS::from_u8(input.first().map_or(0, |header| header >> 1 & 3));
         let mut run = Self {
             bytes: &[],
-            packets: 0,
-            payloads: 0,
+            count: 0,
+            payload_bytes: 0,
             qos: qos.unwrap_or_default(),
             backing: None,
             version,
@@ -178,14 +211,14 @@ impl<'a> Run<'a> {
 
         let mut end = 0;
         while let Some(rest) = input.get(end..)
-            && let Some(piece) = L::piece(rest, run.qos, version, topic)
-            && piece.bytes.len() <= longest
-            && (run.qos == QoS::AtMostOnce || piece.may_be_kept(end))
-            && take(&piece)
+            && let Some(packet) = L::packet(rest, run.qos, version, topic)
+            && packet.bytes.len() <= longest
+            && (run.qos == QoS::AtMostOnce || packet.may_be_kept(end))
+            && take(&packet)
         {
-            end += piece.bytes.len();
-            run.packets += 1;
-            run.payloads += piece.payload.len() as u64;
+            end += packet.bytes.len();
+            run.count += 1;
+            run.payload_bytes += packet.payload.len() as u64;
         }
         run.bytes = input.get(..end).unwrap_or_default();
         run
@@ -197,17 +230,17 @@ impl<'a> Run<'a> {
     }
 
     /// Its packets, of a run of messages that may be kept.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
-        self.parsed::<Short>()
+    pub(crate) fn packets(&self) -> impl Iterator<Item = RunPacket<'a>> + use<'a> {
+        self.parsed::<ShortPackets>()
     }
 
     /// Its packets, of any run.
-    pub(crate) fn pieces_of_any_length(&self) -> impl Iterator<Item = Piece<'a>> + use<'a> {
-        self.parsed::<Any>()
+    pub(crate) fn packets_of_any_length(&self) -> impl Iterator<Item = RunPacket<'a>> + use<'a> {
+        self.parsed::<AnyPackets>()
     }
 
-    fn parsed<L: Lengths>(&self) -> Pieces<'a, L> {
-        Pieces {
+    fn parsed<L: PacketLengths>(&self) -> RunPackets<'a, L> {
+        RunPackets {
             rest: self.bytes,
             qos: self.qos,
             version: self.version,
@@ -217,11 +250,11 @@ impl<'a> Run<'a> {
     }
 
     /// A run of one packet.
-    pub(crate) fn of(&self, piece: &Piece<'a>) -> Self {
+    pub(crate) fn of(&self, packet: &RunPacket<'a>) -> Self {
         Self {
-            bytes: piece.bytes,
-            packets: 1,
-            payloads: piece.payload.len() as u64,
+            bytes: packet.bytes,
+            count: 1,
+            payload_bytes: packet.payload.len() as u64,
             ..*self
         }
     }
@@ -233,13 +266,13 @@ impl<'a> Run<'a> {
         (self.bytes.len() >= backing.len() / 2).then(|| backing.slice_ref(self.bytes))
     }
 
-    pub(crate) fn message(&self, piece: &Piece<'a>) -> MessageRef<'a> {
+    pub(crate) fn message(&self, packet: &RunPacket<'a>) -> MessageRef<'a> {
         MessageRef {
             topic: self.topic,
-            payload: piece.payload,
+            payload: packet.payload,
             backing: self
                 .backing
-                .filter(|backing| backing.len() == piece.bytes.len()),
+                .filter(|backing| backing.len() == packet.bytes.len()),
             qos: self.qos,
             retain: false,
             expiry: None,
@@ -252,12 +285,17 @@ impl<'a> Run<'a> {
 mod tests {
     use super::*;
 
-    fn run<'a>(input: &'a [u8], version: Version, topic: &'a Arc<str>, longest: usize) -> Run<'a> {
-        Run::new::<Any>(input, version, topic, longest, |_| true)
+    fn run<'a>(
+        input: &'a [u8],
+        version: Version,
+        topic: &'a Arc<str>,
+        longest: usize,
+    ) -> PublishRun<'a> {
+        PublishRun::new::<AnyPackets>(input, version, topic, longest, |_| true)
     }
 
-    fn payloads<'a>(run: &Run<'a>) -> Vec<&'a [u8]> {
-        run.pieces().map(|piece| piece.payload).collect()
+    fn payloads<'a>(run: &PublishRun<'a>) -> Vec<&'a [u8]> {
+        run.packets().map(|packet| packet.payload).collect()
     }
 
     #[test]
@@ -278,21 +316,21 @@ mod tests {
             let input = [&same[..], same, other].concat();
             let run = run(&input, Version::V311, &topic, 100);
             assert_eq!(
-                (run.bytes.len(), run.packets, run.payloads),
+                (run.bytes.len(), run.count, run.payload_bytes),
                 (14, 2, 4),
                 "{other:?}"
             );
             assert_eq!(payloads(&run), [b"xy", b"xy"]);
         }
 
-        assert_eq!(run(same, Version::V311, &topic, 6).packets, 0);
+        assert_eq!(run(same, Version::V311, &topic, 6).count, 0);
 
         // 5.0: only without properties.
         let plain = b"\x30\x05\0\x01a\0y";
         assert_eq!(payloads(&run(plain, Version::V5, &topic, 9)), [b"y"]);
 
         let indicator = b"\x30\x06\0\x01a\x02\x01\x01";
-        assert_eq!(run(indicator, Version::V5, &topic, 9).packets, 0);
+        assert_eq!(run(indicator, Version::V5, &topic, 9).count, 0);
     }
 
     #[test]
@@ -301,7 +339,7 @@ mod tests {
         let input = b"\x32\x06\0\x01a\x12\x34x\x32\x06\0\x01a\0\x01y\x32\x06\0\x01a\0\0z";
         let run = run(input, Version::V311, &topic, 100);
         let ids: Vec<_> = run
-            .pieces()
+            .packets()
             .map(|p| (p.packet_id, p.packet_id_at))
             .collect();
         assert_eq!(ids, [(0x1234, 5), (1, 5)]);
@@ -319,20 +357,26 @@ mod tests {
             let packet = [b"\x30", header, b"\0\x01a", &vec![7; length - 3]].concat();
             let input = [&packet[..], &packet, &packet[..packet.len() - 1]].concat();
             let run = run(&input, Version::V311, &topic, packet.len());
-            assert_eq!((run.bytes.len(), run.packets), (2 * packet.len(), 2));
+            assert_eq!((run.bytes.len(), run.count), (2 * packet.len(), 2));
             let seen: Vec<_> = run
-                .pieces_of_any_length()
+                .packets_of_any_length()
                 .map(|p| p.payload.len())
                 .collect();
             assert_eq!(seen, [length - 3; 2]);
-            let kept = Run::new::<Short>(&input, Version::V311, &topic, packet.len(), |_| true);
-            assert_eq!(kept.packets, if length < 0x4000 { 2 } else { 0 });
+            let kept = PublishRun::new::<ShortPackets>(
+                &input,
+                Version::V311,
+                &topic,
+                packet.len(),
+                |_| true,
+            );
+            assert_eq!(kept.count, if length < 0x4000 { 2 } else { 0 });
         }
 
         // Not minimal, and too long.
         for header in [&b"\x85\x80\0"[..], b"\x85\0", b"\x80\x80\x80\x01"] {
             let input = [b"\x30", header, b"\0\x01axy"].concat();
-            assert_eq!(run(&input, Version::V311, &topic, 1 << 20).packets, 0);
+            assert_eq!(run(&input, Version::V311, &topic, 1 << 20).count, 0);
         }
     }
 }

@@ -1,0 +1,118 @@
+//! A session under its lock, with what work on it needs.
+
+use std::sync::Arc;
+
+use super::{Delivery, Effects, Env, Link, Session, State};
+use crate::event::Lost;
+use crate::reason::DropReason;
+use crate::store::Op;
+use crate::sync::MutexGuard;
+use midge_codec::QoS;
+
+/// A session under its lock, its surroundings, and the effects that are noted for later.
+pub(crate) struct SessionGuard<'a> {
+    pub(crate) session: &'a Arc<Session>,
+    pub(crate) state: MutexGuard<'a, State>,
+    pub(super) env: &'a Env,
+    pub(crate) effects: &'a mut Effects,
+}
+
+impl Session {
+    /// Locks the session for a piece of work.
+    #[inline]
+    pub(crate) fn guard<'a>(
+        self: &'a Arc<Self>,
+        env: &'a Env,
+        effects: &'a mut Effects,
+    ) -> SessionGuard<'a> {
+        SessionGuard::new(self, self.lock(), env, effects)
+    }
+
+    /// As [`Session::guard`], on behalf of one of its connections: see [`Session::lock_for`].
+    #[inline]
+    pub(crate) fn guard_for<'a>(
+        self: &'a Arc<Self>,
+        link: &Link,
+        env: &'a Env,
+        effects: &'a mut Effects,
+    ) -> Option<SessionGuard<'a>> {
+        let state = self.lock_for(link)?;
+
+        Some(SessionGuard::new(self, state, env, effects))
+    }
+}
+
+impl<'a> SessionGuard<'a> {
+    /// Goes on with a session that is locked already.
+    #[inline]
+    pub(crate) fn new(
+        session: &'a Arc<Session>,
+        state: MutexGuard<'a, State>,
+        env: &'a Env,
+        effects: &'a mut Effects,
+    ) -> Self {
+        Self {
+            session,
+            state,
+            env,
+            effects,
+        }
+    }
+
+    /// The lock alone; no effects are noted any more.
+    #[inline]
+    pub(crate) fn into_state(self) -> MutexGuard<'a, State> {
+        self.state
+    }
+
+    /// Gives up a message that was taken: accounts, counts, tells.
+    pub(super) fn dropped(&mut self, delivery: &Delivery, reason: DropReason) {
+        self.state.release(delivery, None, self.env);
+        self.tell_dropped(delivery, reason);
+    }
+
+    /// Counts and tells that the client does not get a message.
+    pub(super) fn tell_dropped(&mut self, delivery: &Delivery, reason: DropReason) {
+        let lost = Lost::kept(&delivery.message);
+        (self.effects).dropped(self.env, self.session.whom(), lost, reason);
+    }
+}
+
+impl State {
+    /// Begins the accounting of a message that is taken.
+    pub(super) fn charge(&mut self, delivery: &Delivery, env: &Env) {
+        if let Some((journal, client_id)) = self.recorded(env)
+            && delivery.qos != QoS::AtMostOnce
+        {
+            let delivery = delivery.to_stored(None, false);
+            journal.record(Op::Taken {
+                client_id,
+                delivery,
+            });
+        }
+
+        self.queued_bytes += delivery.cost();
+        env.charge(delivery.share());
+    }
+
+    /// Ends the accounting of a message that was taken.
+    pub(crate) fn release(&mut self, delivery: &Delivery, packet_id: Option<u16>, env: &Env) {
+        if let Some((journal, client_id)) = self.recorded(env)
+            && delivery.qos != QoS::AtMostOnce
+        {
+            let message_id = delivery.message.id();
+            journal.record(Op::Done {
+                client_id,
+                message_id,
+                packet_id,
+            });
+        }
+
+        self.queued_bytes = self.queued_bytes.saturating_sub(delivery.cost());
+        env.release(delivery.share());
+
+        if let Some(tracker) = delivery.message.tracker() {
+            tracker.closed();
+        }
+    }
+}
