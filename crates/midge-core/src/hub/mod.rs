@@ -3,10 +3,10 @@
 
 mod account;
 mod batch;
+mod fast_path;
 mod filtered;
 mod handover;
 mod host;
-mod inside;
 mod inspect;
 mod life;
 mod offer;
@@ -17,7 +17,7 @@ mod publish;
 mod recover;
 mod routes;
 mod rules;
-mod run;
+
 mod subscribe;
 mod sys;
 mod teardown;
@@ -42,10 +42,10 @@ pub(crate) use life::AttachPlan;
 #[cfg(shuttle)]
 pub(crate) use order::Turn;
 
+pub(crate) use fast_path::run::RunPublisher;
 pub(crate) use publish::{ClientPublisher, Publisher, Unpublished};
 pub(crate) use routes::RouteCache;
 pub(crate) use rules::{Consequence, ShortWays};
-pub(crate) use run::RunPublisher;
 pub(crate) use subscribe::{Grant, Subscribing, slice};
 
 use crate::budget::{Budget, Part};

@@ -99,12 +99,12 @@ impl Route {
         Some(Self {
             _charge: charge,
             generation: router.generation(),
-            inside: super::inside::is_inside(&targets),
+            inside: super::fast_path::inside::is_inside(&targets),
             kept: targets.iter().any(|target| match target {
                 Target::One(target) => matches!(target.subscriber, Subscriber::Observer(_)),
                 Target::Group(_) => true,
             }),
-            plain: targets.iter().all(super::run::is_plain),
+            plain: targets.iter().all(super::fast_path::run::is_plain),
             grouped: (targets.iter()).any(|target| matches!(target, Target::Group(_))),
             topic,
             targets: targets.into(),

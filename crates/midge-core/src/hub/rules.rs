@@ -170,7 +170,7 @@ impl Hub {
         (link.ended().is_none() && !(answers && route.targets.is_empty())).then_some(route)
     }
 
-    /// The route on which a message of the host stays inside, if any: see [`super::inside`].
+    /// The route on which a message of the host stays inside, if any: see [`super::fast_path::inside`].
     #[inline]
     pub(super) fn inside_route<'a>(
         &self,

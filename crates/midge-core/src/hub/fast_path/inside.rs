@@ -3,8 +3,8 @@
 
 use crate::sync::atomic::Ordering;
 
-use super::Hub;
-use super::host::Desk;
+use crate::hub::Hub;
+use crate::hub::host::Desk;
 use crate::message::{Account, MessageRef, Origin, SharedMessage};
 use crate::observer::{ObserverKey, Received};
 use crate::reason::DropReason;
@@ -12,7 +12,7 @@ use crate::router::{SubTarget, Subscriber, Target};
 use crate::time::Tick;
 
 /// Whether all receivers are subscriptions of the host.
-pub(super) fn is_inside(targets: &[Target]) -> bool {
+pub(in crate::hub) fn is_inside(targets: &[Target]) -> bool {
     let inside = |target: &Target| as_observer(target).is_some();
     !targets.is_empty() && targets.iter().all(inside)
 }
@@ -30,7 +30,7 @@ fn as_observer(target: &Target) -> Option<(&SubTarget, ObserverKey)> {
 impl Hub {
     /// Publishes a valid message of the host as the one before it with this topic name, if that
     /// stayed inside: the number of receivers, or `None` if it is not as simple as that.
-    pub(super) fn publish_inside(
+    pub(in crate::hub) fn publish_inside(
         &self,
         desk: &mut Desk,
         message: &MessageRef<'_>,

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use midge_codec::{QoS, Version};
 
-use super::Hub;
+use crate::hub::Hub;
 
-use super::passage::{Kept, Passage};
-use super::publish::{ClientPublisher, Publisher};
-use super::routes::{Route, RouteCache};
 use crate::hub::Batch;
+use crate::hub::passage::{Kept, Passage};
+use crate::hub::publish::{ClientPublisher, Publisher};
+use crate::hub::routes::{Route, RouteCache};
 use crate::message::{Origin, SMALL_MESSAGE, SharedMessage};
 use crate::observer::Observers;
 use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
@@ -29,7 +29,7 @@ use crate::session::{Link, Session};
 const SHARED_RUN: usize = 4 * 1024;
 
 /// Whether a receiver gets messages as they came, or is a shared group, whose members may.
-pub(super) fn is_plain(target: &Target) -> bool {
+pub(in crate::hub) fn is_plain(target: &Target) -> bool {
     matches!(
         target,
         Target::Group(_)
