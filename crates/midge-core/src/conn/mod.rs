@@ -22,10 +22,9 @@ use midge_codec::{
 
 use crate::client::ClientInfo;
 use crate::hooks::{Answer, Deferred, HookSet, Refusal};
-use crate::hub::{Hub, Lent, RouteCache, RunPublisher, no_memory};
+use crate::hub::{Eligible, Hub, Lent, RouteCache, RunPublisher, no_memory};
 use crate::rate::Bucket;
 use crate::reason::DisconnectReason;
-use crate::runs::{PUBACK, PUBCOMP, PUBREC, PUBREL};
 use crate::session::{AckKind, IdState, Link, Session, SessionGuard};
 use crate::steps;
 use crate::time::Tick;
@@ -370,8 +369,8 @@ impl Connection {
             .as_ref()
             .filter(|_| matches!(self.phase, Phase::Connected))?;
 
-        match rest.first()? {
-            header if self.hub.short_ways.take(*header) => {
+        match self.hub.fast_path.eligible(*rest.first()?)? {
+            Eligible::Publish => {
                 let publisher = RunPublisher {
                     session,
                     link: &self.link,
@@ -382,12 +381,11 @@ impl Connection {
                 self.hub
                     .forward_run(&publisher, rest, backing, &mut self.batch)
             }
-            &(PUBACK | PUBREC | PUBREL | PUBCOMP) if self.hub.env.journal().is_none() => {
+            Eligible::Acknowledgement => {
                 let session = session.guard_for(&self.link, &self.hub.env, &mut self.batch)?;
                 let used = session.acknowledge_run(rest);
                 (used > 0).then_some((used, used as u64 / 4))
             }
-            _ => None,
         }
     }
 

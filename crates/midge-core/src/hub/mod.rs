@@ -45,7 +45,8 @@ pub(crate) use order::Turn;
 pub(crate) use fast_path::run::RunPublisher;
 pub(crate) use publish::{ClientPublisher, Publisher, Unpublished};
 pub(crate) use routes::RouteCache;
-pub(crate) use rules::{Consequence, ShortWays};
+use rules::FastPath;
+pub(crate) use rules::{Consequence, Eligible};
 pub(crate) use subscribe::{Grant, Subscribing, slice};
 
 use crate::budget::{Budget, Part};
@@ -79,8 +80,8 @@ pub struct Hub {
     pub(crate) env: Env,
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     pub(crate) hook_set: HookSet,
-    /// Which packets may leave in runs.
-    pub(crate) short_ways: ShortWays,
+    /// Which packets may come in runs.
+    pub(crate) fast_path: FastPath,
     running: Running,
     sessions: Mutex<Sessions>,
     /// Connections that have no session yet, by address.
@@ -143,7 +144,7 @@ impl Hub {
         let budget = Budget::new(config.limits.total_bytes);
         let connect_bucket = crate::rate::Bucket::new(config.limits.connect_rate, now);
         let hub = Arc::new(Self {
-            short_ways: Self::short_ways(&config, hook_set, store.is_some()),
+            fast_path: FastPath::new(&config, hook_set, store.is_some()),
             env: Env::new(config, budget.clone(), store.clone()),
             hooks,
             hook_set,

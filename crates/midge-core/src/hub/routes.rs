@@ -25,7 +25,7 @@ pub(super) struct Route {
     pub(super) generation: u64,
     pub(super) targets: Targets,
     /// All receivers get messages as they came, or are shared groups.
-    pub(super) plain: bool,
+    pub(super) verbatim: bool,
     /// Some receivers are shared groups.
     pub(super) grouped: bool,
     /// Some receivers keep messages of any QoS.
@@ -104,7 +104,7 @@ impl Route {
                 Target::One(target) => matches!(target.subscriber, Subscriber::Observer(_)),
                 Target::Group(_) => true,
             }),
-            plain: targets.iter().all(super::fast_path::run::is_plain),
+            verbatim: targets.iter().all(super::fast_path::run::forwards_verbatim),
             grouped: (targets.iter()).any(|target| matches!(target, Target::Group(_))),
             topic,
             targets: targets.into(),

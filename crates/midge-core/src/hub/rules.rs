@@ -1,8 +1,8 @@
 //! What a message may do: said once, for every way that it takes.
 //!
-//! [`Hub::objection`] is about a message of a client, whether it came with PUBLISH or as a will. What a
-//! short way leaves out is known before: [`Hub::short_ways`] says of which packets, and
-//! [`Hub::short_route`] of which topics; the topics of remembered routes have passed all rules.
+//! [`Hub::objection`] is about a message of a client, whether it came with PUBLISH or as a will.
+//! [`FastPath::eligible`] says which packets may take the fast path, [`Hub::eligible_route`] and
+//! [`Hub::eligible_inside`] say to which receivers; the topics of remembered routes have passed all rules.
 
 use midge_codec::{QoS, ReasonCode};
 
@@ -15,6 +15,7 @@ use crate::hub::Batch;
 use crate::message::MessageRef;
 use crate::reason::DropReason;
 use crate::router::Router;
+use crate::runs::{PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL};
 use crate::session::Link;
 
 /// Why a client's message is not taken.
@@ -57,18 +58,58 @@ impl Objection {
     }
 }
 
-/// First bytes of PUBLISH packets that may leave in a run, as they came.
+/// Which packets of clients may come in runs: known when the hub begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ShortWays(u8);
+pub(crate) struct FastPath {
+    /// A bit for each QoS of PUBLISH.
+    publish: u8,
+    acknowledgements: bool,
+}
 
-impl ShortWays {
-    /// Whether a packet with this first byte is a PUBLISH that may leave in a run. Neither DUP nor
-    /// RETAIN.
+/// What comes in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Eligible {
+    /// PUBLISH with neither DUP nor RETAIN.
+    Publish,
+    /// Acknowledgements, if they are short.
+    Acknowledgement,
+}
+
+impl FastPath {
+    /// PUBLISH may, if [`Hub::objection`] knows all that there is to say, no hook is asked, no rate
+    /// counts, and nothing about it is stored; acknowledgements may, if nothing about them is stored.
+    pub(super) fn new(config: &Config, hooks: HookSet, is_stored: bool) -> Self {
+        let highest = match is_stored {
+            true => QoS::AtMostOnce,
+            false => config.mqtt.maximum_qos,
+        };
+
+        let decides = hooks.has(HookSet::PUBLISHING) || config.limits.publish_rate > 0;
+        Self {
+            publish: if decides { 0 } else { (2 << highest as u8) - 1 },
+            acknowledgements: !is_stored,
+        }
+    }
+
+    /// As what a packet with this first byte may be part of a run, if at all. For PUBLISH
+    /// [`Hub::eligible_route`] must agree, too.
     #[inline]
-    pub(crate) fn take(self, header: u8) -> bool {
-        header & 0xF9 == 0x30 && self.0 >> (header >> 1 & 3) & 1 == 1
+    pub(crate) fn eligible(self, first_byte: u8) -> Option<Eligible> {
+        match first_byte {
+            _ if first_byte & !QOS == PUBLISH => {
+                let is_open = self.publish >> (first_byte >> 1 & 3) & 1 == 1;
+                is_open.then_some(Eligible::Publish)
+            }
+            PUBACK | PUBREC | PUBREL | PUBCOMP => {
+                (self.acknowledgements).then_some(Eligible::Acknowledgement)
+            }
+            _ => None,
+        }
     }
 }
+
+/// The bits of the QoS in the first byte of PUBLISH.
+const QOS: u8 = 0b110;
 
 impl Hub {
     /// What is said against a message that a client wants to publish, if anything. Nothing here
@@ -136,24 +177,11 @@ impl Hub {
         None
     }
 
-    /// Which packets may leave in runs here: those of which [`Hub::objection`] knows all, that no
-    /// hook is asked about and no rate counts, and whose fate is not stored.
-    pub(super) fn short_ways(config: &Config, hooks: HookSet, is_stored: bool) -> ShortWays {
-        if hooks.has(HookSet::PUBLISHING) || config.limits.publish_rate > 0 {
-            return ShortWays::default();
-        }
-        let highest = match is_stored {
-            true => QoS::AtMostOnce,
-            false => config.mqtt.maximum_qos,
-        };
-        ShortWays((2 << highest as u8) - 1)
-    }
-
-    /// The route on which packets of one of the [`ShortWays`] may leave in a run, if any: the one of
+    /// The route on which eligible PUBLISH packets may leave in a run, if any: the one of
     /// the message before, still valid, whose receivers take messages as they come, while nobody
     /// wants to see them on their way. The connection still has its session.
     #[inline]
-    pub(super) fn short_route<'a>(
+    pub(super) fn eligible_route<'a>(
         &self,
         routes: &'a RouteCache,
         (link, qos): (&Link, QoS),
@@ -162,7 +190,7 @@ impl Hub {
     ) -> Option<&'a Route> {
         let route = routes.last()?;
         let watched = batch.wants(EventMask::PUBLISHED.union(EventMask::DELIVERED));
-        if !route.plain || watched || router.generation() != route.generation {
+        if !route.verbatim || watched || router.generation() != route.generation {
             return None;
         }
         // An acknowledgement says if there is no receiver.
@@ -172,7 +200,7 @@ impl Hub {
 
     /// The route on which a message of the host stays inside, if any: see [`super::fast_path::inside`].
     #[inline]
-    pub(super) fn inside_route<'a>(
+    pub(super) fn eligible_inside<'a>(
         &self,
         routes: &'a RouteCache,
         message: &MessageRef<'_>,
@@ -221,9 +249,9 @@ mod tests {
     #[test]
     fn first_bytes_that_may_leave_in_runs() {
         let taken = |config: &Config, hooks, is_stored| {
-            let ways = Hub::short_ways(config, hooks, is_stored);
+            let path = FastPath::new(config, hooks, is_stored);
             (0..=u8::MAX)
-                .filter(|header| ways.take(*header))
+                .filter(|header| path.eligible(*header) == Some(Eligible::Publish))
                 .collect::<Vec<_>>()
         };
         let mut config = Config::default();
@@ -237,6 +265,18 @@ mod tests {
         assert_eq!(taken(&config, HookSet::NONE, false), [0x30]);
         config.limits.publish_rate = 1;
         assert!(taken(&config, HookSet::NONE, false).is_empty());
+    }
+
+    #[test]
+    fn acknowledgements_come_in_runs_unless_they_are_stored() {
+        for is_stored in [false, true] {
+            let path = FastPath::new(&Config::default(), HookSet::ALL, is_stored);
+            let taken: Vec<u8> = (0..=u8::MAX)
+                .filter(|header| path.eligible(*header).is_some())
+                .collect();
+            let all: &[u8] = &[0x40, 0x50, 0x62, 0x70];
+            assert_eq!(taken, if is_stored { &[] } else { all });
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Hub {
         message: &MessageRef<'_>,
         prepared: Option<&SharedMessage>,
     ) -> Option<usize> {
-        let route = self.inside_route(&desk.cache, message)?;
+        let route = self.eligible_inside(&desk.cache, message)?;
         let router = self.router.read();
         if router.generation() != route.generation {
             return None;

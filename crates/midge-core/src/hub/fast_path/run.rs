@@ -29,7 +29,7 @@ use crate::session::{Link, Session};
 const SHARED_RUN: usize = 4 * 1024;
 
 /// Whether a receiver gets messages as they came, or is a shared group, whose members may.
-pub(in crate::hub) fn is_plain(target: &Target) -> bool {
+pub(in crate::hub) fn forwards_verbatim(target: &Target) -> bool {
     matches!(
         target,
         Target::Group(_)
@@ -96,7 +96,7 @@ impl Hub {
         let longest = self.config().limits.packet_bytes as usize;
         let router = self.router.read();
         let way = (publisher.link, qos);
-        let route = self.short_route(publisher.routes, way, &router, batch)?;
+        let route = self.eligible_route(publisher.routes, way, &router, batch)?;
         let (version, topic) = (publisher.version, &route.topic);
 
         let run = if qos == QoS::AtMostOnce {
@@ -170,7 +170,7 @@ impl Hub {
             .or_else(|| worth_a_copy.then(|| Bytes::copy_from_slice(run.bytes)));
         let mut left = Vec::new();
         for (at, target) in route.targets.iter().enumerate() {
-            let taken = plain(target).is_some_and(|(session, _)| {
+            let taken = session_of(target).is_some_and(|(session, _)| {
                 session
                     .guard(&self.env, batch)
                     .offer_run(run, shared.as_ref())
@@ -275,10 +275,10 @@ impl Hub {
         };
         if let Target::Group(group) = target {
             let candidates = group.candidates();
-            let taken = plain_member(&candidates).is_some_and(|(session, _)| takes(session));
+            let taken = next_member(&candidates).is_some_and(|(session, _)| takes(session));
             (!taken).then_some(Untaken::Members(group, candidates))
         } else {
-            let taken = plain(target).is_some_and(|(session, _)| takes(session));
+            let taken = session_of(target).is_some_and(|(session, _)| takes(session));
             (!taken).then_some(Untaken::Target(target))
         }
     }
@@ -321,7 +321,7 @@ impl Hub {
         if let Target::Group(group) = target {
             return self.offer_kept_to_members(group, run, messages, observers, batch);
         }
-        if let Some((session, qos)) = plain(target)
+        if let Some((session, qos)) = session_of(target)
             && qos >= run.qos
         {
             session
@@ -351,7 +351,7 @@ impl Hub {
         for (packet, message) in run.packets().zip(messages) {
             let candidates = group.candidates();
             let mut message = Some(message).into_iter();
-            if let Some((session, qos)) = plain_member(&candidates)
+            if let Some((session, qos)) = next_member(&candidates)
                 && qos >= run.qos
             {
                 let (run, extra) = (run.of(&packet), Some(group.extra()));
@@ -372,7 +372,7 @@ impl Hub {
 }
 
 /// The session that is next in a shared group, if it gets messages as they came.
-fn plain_member(candidates: &Candidates) -> Option<(&Arc<Session>, QoS)> {
+fn next_member(candidates: &Candidates) -> Option<(&Arc<Session>, QoS)> {
     match candidates.first.as_ref()? {
         first @ Sub {
             subscriber: Subscriber::Session(session),
@@ -383,7 +383,7 @@ fn plain_member(candidates: &Candidates) -> Option<(&Arc<Session>, QoS)> {
     }
 }
 
-fn plain(target: &Target) -> Option<(&Arc<Session>, QoS)> {
+fn session_of(target: &Target) -> Option<(&Arc<Session>, QoS)> {
     match target {
         Target::One(SubTarget {
             subscriber: Subscriber::Session(session),
