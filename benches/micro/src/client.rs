@@ -7,15 +7,15 @@ use midge_codec::{
     Connect, Packet, Properties, Publish, QoS, Subscribe, SubscribeFilter, SubscriptionOptions,
     Version,
 };
-use midge_core::{Connection, Hub, Link, Notify, Outbox, Tick};
+use midge_core::{Connection, Flush, Hub, Link, Outbox, Tick};
 
 const NOW: Tick = Tick(1);
 
 /// No notification: the paths take the output themselves.
 struct Quiet;
 
-impl Notify for Quiet {
-    fn notify(&self) {}
+impl Flush for Quiet {
+    fn flush(&self) {}
 }
 
 /// One connected client.
@@ -109,8 +109,16 @@ impl Client {
 
     /// Takes what is to be written and looks at it.
     pub(crate) fn output<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> R {
-        while let Some(mut batch) = self.hub.take_output(&self.link, &mut self.outbox, || NOW) {
-            self.hub.finish(&mut batch);
+        let mut work = Vec::new();
+        let (link, outbox) = (&self.link, &mut self.outbox);
+        loop {
+            self.hub.next_output(link, false, outbox, &mut work, || NOW);
+            if work.is_empty() {
+                break;
+            }
+            for mut batch in work.drain(..) {
+                self.hub.finish(&mut batch);
+            }
         }
         let result = look(self.outbox.chunk());
         let len = self.outbox.len();

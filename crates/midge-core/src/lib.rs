@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   bytes in  -> Connection (one client's protocol) -> Hub (routing, sessions, retained)
-//!   bytes out <- Hub::take_output <- outbox of each session <- direct delivery on the publisher's thread
+//!   bytes out <- Hub::next_output <- outbox of each session <- direct delivery on the publisher's thread
 //! ```
 //!
 //! Users depend on the crate `midge`, which adds a runtime, listeners and the handle.
@@ -17,11 +17,11 @@ mod env;
 mod event;
 #[cfg(shuttle)]
 pub mod exploration;
+mod flush;
 mod guard;
 mod hooks;
 mod hub;
 mod message;
-mod notify;
 mod observer;
 mod outbox;
 mod parts;
@@ -49,25 +49,25 @@ pub use config::{
 };
 pub use conn::Connection;
 pub use event::{Event, EventKind, EventMask, Observed};
+pub use flush::Flush;
 pub use guard::is_in_hook;
 pub use hooks::{
     AuthReply, AuthStep, ConnectRequest, Deferred, DeliveryVerdict, EnhancedVerdict, HookSet,
     Hooks, Interception, Refusal, Resolver, Verdict,
 };
 pub use hub::{
-    Batch, ClientView, Handover, Hub, ObserverHandle, PublishError, SendError, SessionView,
-    SubscriptionView,
+    Batch, ClientView, Handover, Hub, NextOutput, ObserverHandle, PublishError, SendError,
+    SessionView, SubscriptionView,
 };
 pub use message::{
     Acknowledged, Message, MessageRef, Origin, Outcome, OwnedMessage, Receipt, SharedMessage,
     Tracker,
 };
-pub use notify::Notify;
 pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
 pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, Recv, RecvError, Waiting};
 pub use reason::{DisconnectReason, DropReason};
-pub use session::Link;
+pub use session::{Dirty, Link};
 pub use stats::{MemoryStats, Stats};
 pub use store::{
     MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,

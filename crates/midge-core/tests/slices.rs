@@ -8,14 +8,14 @@ use midge_codec::{
     Connect, Packet, Properties, Side, Subscribe, SubscribeFilter, SubscriptionOptions,
     Unsubscribe, Version, decode, split,
 };
-use midge_core::{Config, Connection, Hub, Link, Notify, Outbox, OwnedMessage, Tick};
+use midge_core::{Config, Connection, Flush, Hub, Link, Outbox, OwnedMessage, Tick};
 
 const NOW: Tick = Tick(1);
 
 struct Quiet;
 
-impl Notify for Quiet {
-    fn notify(&self) {}
+impl Flush for Quiet {
+    fn flush(&self) {}
 }
 
 struct Client {
@@ -71,14 +71,17 @@ impl Client {
         let mut all = Vec::new();
         loop {
             let mut out = Outbox::default();
-            let batch = self.hub.take_output(&self.link, &mut out, || NOW);
+            let mut work = Vec::new();
+            (self.hub).next_output(&self.link, false, &mut out, &mut work, || NOW);
             while !out.is_empty() {
                 all.extend_from_slice(out.chunk());
                 out.advance(out.chunk().len());
             }
-            match batch {
-                Some(mut batch) => self.hub.finish(&mut batch),
-                None => break,
+            if work.is_empty() {
+                break;
+            }
+            for mut batch in work {
+                self.hub.finish(&mut batch);
             }
         }
 

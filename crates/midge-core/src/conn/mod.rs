@@ -25,7 +25,7 @@ use crate::hooks::{Answer, Deferred, HookSet, Refusal};
 use crate::hub::{Eligible, Hub, Lent, RouteCache, RunPublisher, no_memory};
 use crate::rate::Bucket;
 use crate::reason::DisconnectReason;
-use crate::session::{AckKind, IdState, Link, Session, SessionGuard};
+use crate::session::{AckKind, Dirty, IdState, Link, Session, SessionGuard};
 use crate::steps;
 use crate::time::Tick;
 use answer::reason_string;
@@ -175,8 +175,8 @@ impl Connection {
         self.unwritten_replies as usize
     }
 
-    /// Whether what came in has led to output that nobody is notified of: whoever fed it in is to
-    /// take it with [`Hub::take_output`], and then to say so with [`Connection::output_written`].
+    /// Whether what came in has led to output of this connection that is not among the dirty ones: take
+    /// it with [`Hub::next_output`], and then call [`Connection::output_written`].
     pub fn has_output(&self) -> bool {
         self.has_output
     }
@@ -232,49 +232,49 @@ impl Connection {
     /// Stops early when a hook defers its answer, when many hooks were called or many packets handled
     /// ([`Connection::is_interrupted`]), or when the connection ends.
     pub fn receive(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
-        let used = self.receive_quietly(input, backing, now);
-        self.notify_receivers();
+        let used = self.receive_unflushed(input, backing, now);
+        self.flush_dirty();
         used
     }
 
-    /// Whether receivers of what came in still have to be told with
-    /// [`Connection::notify_receivers`].
-    pub fn owes_notice(&self) -> bool {
-        !self.batch.links.is_empty()
+    /// Whether packets handled here have made output that has not been flushed.
+    pub fn has_dirty(&self) -> bool {
+        !self.batch.dirty.is_empty()
     }
 
-    /// Whether others than this connection itself have to be told.
-    pub fn owes_others_notice(&self) -> bool {
-        let links = &self.batch.links;
+    /// Whether some of it is output of other connections.
+    pub fn has_dirty_others(&self) -> bool {
+        let links = self.batch.dirty.links();
         links.iter().any(|link| !Arc::ptr_eq(link, &self.link))
     }
 
-    /// Whether there is one receiver to be told, another connection.
-    pub fn owes_one_notice(&self) -> bool {
-        matches!(&self.batch.links[..], [link] if !Arc::ptr_eq(link, &self.link))
+    /// Whether all of it is output of one other connection.
+    pub fn has_one_dirty_other(&self) -> bool {
+        matches!(self.batch.dirty.links(), [link] if !Arc::ptr_eq(link, &self.link))
     }
 
-    /// Leaves telling the receivers of what came in, and writing what this connection has to write, to
-    /// whoever has all of `to` told with [`Hub::notify`].
-    pub fn hand_over(&mut self, to: &mut Vec<Arc<Link>>) {
-        to.append(&mut self.batch.links);
+    /// Moves the connections whose output has not been flushed to `to`, this one included: pass them to
+    /// [`Hub::flush`].
+    pub fn take_dirty(&mut self, to: &mut Dirty) {
+        to.append(&mut self.batch.dirty);
         self.batch.give_back();
         if std::mem::take(&mut self.has_output) {
             to.push(self.link.clone());
         }
     }
 
-    /// Tells the receivers of what came in that there is something to write.
-    pub fn notify_receivers(&mut self) {
-        if self.owes_notice() {
+    /// Flushes the connections that packets handled here have made output for.
+    pub fn flush_dirty(&mut self) {
+        if self.has_dirty() {
             self.hub.finish(&mut self.batch);
             self.batch.give_back();
         }
     }
 
-    /// As [`Connection::receive`], but the receivers are told later, so that what several
-    /// connections send to one receiver leaves in one write.
-    pub fn receive_quietly(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
+    /// As [`Connection::receive`], but leaves flushing to [`Connection::take_dirty`] or
+    /// [`Connection::flush_dirty`], so that what several connections send to one receiver leaves in one
+    /// write.
+    pub fn receive_unflushed(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
         self.batch.start(now, &self.hub.env);
         let handled = catch_unwind(AssertUnwindSafe(|| self.handle(input, backing, now)));
         if handled.is_err() {
@@ -472,15 +472,15 @@ impl Connection {
 
     fn finish(&mut self) {
         self.settle();
-        self.notify_receivers();
+        self.flush_dirty();
     }
 
-    /// Ends the batch but for telling its receivers.
+    /// Ends the batch but for flushing.
     fn settle(&mut self) {
         self.has_output |= std::mem::take(&mut self.batch.moves_up);
         self.push_replies();
         self.hub.settle(&mut self.batch);
-        if !self.owes_notice() {
+        if !self.has_dirty() {
             self.batch.give_back();
         }
     }

@@ -146,8 +146,8 @@ mod tests {
     use super::*;
     use crate::budget::Part;
     use crate::config::Config;
+    use crate::flush::Flush;
     use crate::hooks::{ConnectRequest, HookSet, Hooks, Resolver, Verdict};
-    use crate::notify::Notify;
     use crate::sync::Mutex;
 
     #[derive(Default)]
@@ -167,8 +167,8 @@ mod tests {
 
     struct Nobody;
 
-    impl Notify for Nobody {
-        fn notify(&self) {}
+    impl Flush for Nobody {
+        fn flush(&self) {}
     }
 
     const NOW: Tick = Tick(7);
@@ -184,8 +184,8 @@ mod tests {
         let hub = Hub::new(config, Some(slow.clone()), None, "", NOW);
         let budget = &hub.env.budget;
         let connect = || {
-            let notify = Arc::new(Nobody);
-            let link = hub.accept("".into(), "".into(), notify, NOW).unwrap();
+            let io = Arc::new(Nobody);
+            let link = hub.accept("".into(), "".into(), io, NOW).unwrap();
             let mut connection = Connection::new(hub.clone(), link);
             connection.receive(&CONNECT, None, NOW);
             assert!(connection.is_waiting() && budget.of(Part::Input) > WAITING);

@@ -8,7 +8,7 @@ use super::After;
 use crate::message::SharedMessage;
 use crate::observer::Observer;
 use crate::router::Target;
-use crate::session::{Delivery, Effects, Env, RetainedCursor, Session};
+use crate::session::{Delivery, Dirty, Effects, Env, RetainedCursor, Session};
 use crate::time::Tick;
 
 /// What has to be done with no lock held, because hooks are asked, before more output of a session
@@ -67,7 +67,7 @@ impl Batch {
         effects.unpaid = 0;
         // A frame is made of small messages only.
         let bytes = effects.replies.capacity() | effects.scratch().capacity();
-        let items = effects.links.capacity() | self.kept.capacity();
+        let items = effects.dirty.capacity() | self.kept.capacity();
         if bytes > KEPT || items > KEPT_ITEMS {
             self.shrink();
         }
@@ -81,8 +81,8 @@ impl Batch {
         if self.scratch().capacity() > KEPT {
             *self.scratch() = Vec::new();
         }
-        if self.links.capacity() > KEPT_ITEMS {
-            self.links = Vec::new();
+        if self.dirty.capacity() > KEPT_ITEMS {
+            self.dirty = Dirty::new();
         }
         if self.kept.capacity() > KEPT_ITEMS {
             self.kept = Vec::new();
@@ -95,11 +95,11 @@ impl Batch {
     }
 
     pub(crate) fn has_more(&self) -> bool {
-        !self.links.is_empty() || self.has_more_than_links()
+        !self.dirty.is_empty() || self.has_more_than_dirty()
     }
 
-    pub(crate) fn has_more_than_links(&self) -> bool {
-        self.effects.has_more_than_links()
+    pub(crate) fn has_more_than_dirty(&self) -> bool {
+        self.effects.has_more_than_dirty()
             || !(self.observers.is_empty() && self.after.is_empty() && self.detours.is_empty())
     }
 }

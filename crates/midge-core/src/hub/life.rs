@@ -217,7 +217,7 @@ impl Hub {
             });
         }
 
-        batch.links.push(link.clone());
+        batch.dirty.push(link.clone());
     }
 
     /// Takes a session's connection away: DISCONNECT, explained if there is a refusal; will, expiry.
@@ -265,7 +265,7 @@ impl Hub {
         // Last: the driver of an ended connection closes it when nothing is left to write. Every
         // caller holds the lock of the registry, so the reason is set only once.
         link.set_ended(reason.clone());
-        batch.links.push(link.clone());
+        batch.dirty.push(link.clone());
         state.offline.get_or_insert_default().since = batch.now;
         state.resend.clear();
         let info = state.info.clone();

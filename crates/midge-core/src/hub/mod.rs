@@ -35,6 +35,7 @@ pub(crate) use account::no_memory;
 pub use batch::Batch;
 pub(crate) use batch::{Detour, Lent};
 pub use handover::Handover;
+pub use output::NextOutput;
 
 pub use host::{ObserverHandle, PublishError, SendError};
 pub use inspect::{ClientView, SessionView, SubscriptionView};
@@ -53,9 +54,9 @@ use crate::budget::{Budget, Part};
 use crate::client::ClientInfo;
 use crate::config::Config;
 use crate::event::{Event, EventMask, Observed};
+use crate::flush::Flush;
 use crate::guard::{Hook, Running};
 use crate::hooks::{HookSet, Hooks};
-use crate::notify::Notify;
 use crate::queue::Queue;
 use crate::reason::DisconnectReason;
 use crate::retained::Retained;
@@ -75,7 +76,7 @@ static INSTANCES: ProcessWide = ProcessWide::new(1);
 /// The rules of MQTT for all clients of one broker. Every method may be called from any thread.
 ///
 /// The hub does no IO and reads no clock: time comes in with each call, output is taken with
-/// [`Hub::take_output`] when a connection's [`Notify`] says so.
+/// [`Hub::next_output`] when a connection is to [`Flush`].
 pub struct Hub {
     pub(crate) env: Env,
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
@@ -218,14 +219,14 @@ impl Hub {
             .fetch_add(count.into(), Ordering::Relaxed);
     }
 
-    /// Accepts a connection. `notify` is called whenever there is something to do for it.
+    /// Accepts a connection. `io` is flushed whenever there is something to do for it.
     /// `None` if `limits.connections` are open, `limits.total_bytes` are held, or
     /// `limits.connect_rate` is exceeded.
     pub fn accept(
         &self,
         peer: Arc<str>,
         listener: Arc<str>,
-        notify: Arc<dyn Notify>,
+        io: Arc<dyn Flush>,
         now: Tick,
     ) -> Option<Arc<Link>> {
         let counters = &self.env.counters;
@@ -266,7 +267,7 @@ impl Hub {
 
         counters.connects.fetch_add(1, Ordering::Relaxed);
 
-        let link = Arc::new(Link::new(number, peer, listener, notify, now));
+        let link = Arc::new(Link::new(number, peer, listener, io, now));
         fresh.insert(Arc::as_ptr(&link).addr(), link.clone());
         drop(fresh);
         link.set_silence(self.config().limits.connect_timeout_ms);
@@ -316,7 +317,7 @@ impl Hub {
         let ended = !link.has_session() && link.set_ended(DisconnectReason::ConnectionLost);
         drop(sessions);
         if ended {
-            batch.links.push(link.clone());
+            batch.dirty.push(link.clone());
         }
     }
 

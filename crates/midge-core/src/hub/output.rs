@@ -22,6 +22,27 @@ pub(super) const HELD: Position = Position::MAX;
 /// Steps and messages of retained messages that are sent in one go.
 const WALK: usize = 1024;
 
+/// What a connection has to write next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextOutput {
+    /// The bytes that were taken.
+    Bytes,
+    /// Nothing, until the connection is flushed again.
+    Nothing,
+    /// Nothing was found yet: look again when other connections have had their turn.
+    Later,
+}
+
+/// What became of taking a connection's output.
+enum Taken {
+    /// All that there is.
+    All,
+    /// Finding what waits behind it was cut short.
+    Part,
+    /// Nothing: this must be done before.
+    After(Detour),
+}
+
 /// A session counts as unsettled until output is taken again.
 fn set_unsettled(state: &mut State) {
     if let Some(attached) = state.attached.as_deref_mut() {
@@ -30,57 +51,81 @@ fn set_unsettled(state: &mut State) {
 }
 
 impl Hub {
-    /// Takes all bytes that are to be written to a connection now, and lets what waits behind them
-    /// move up. Call it when the connection is notified and when [`Hub::output_written`] says so.
-    /// `into` is to be empty. A batch that comes back is to be given to [`Hub::finish`] once the
-    /// caller has released its own locks, because hooks run there; then output is to be taken
-    /// again. If nothing came and [`Link::take_unfinished`], more must be taken when others have had
-    /// their turn.
-    pub fn take_output(
+    /// Takes the bytes that are to be written to a connection next, into `into`, which must be empty,
+    /// and lets what waits behind them move up. Call it when the connection is flushed, and again after
+    /// [`NextOutput::Bytes`] when these are written: with `wrote` then.
+    ///
+    /// Batches that are added to `work` must be given to [`Hub::finish`] once the caller has released
+    /// its own locks, because hooks run there; after these, output must be taken again.
+    pub fn next_output(
         &self,
         link: &Link,
+        wrote: bool,
         into: &mut Outbox,
+        work: &mut Vec<Batch>,
         now: impl Fn() -> Tick,
-    ) -> Option<Batch> {
+    ) -> NextOutput {
+        if wrote && self.is_written(link) {
+            return NextOutput::Nothing;
+        }
+
         {
             let spilt = link.spill.lock().take();
             if let Some(spilt) = spilt {
                 into.append(*spilt);
             }
         }
-        let session = link.session.get()?;
-        let mut batch = None;
-        if let Some(detour) = self.take_attached(link, session, into, &mut batch, &now) {
-            let batch = batch.get_or_insert_with(|| self.batch(now()));
-            batch.detours.push((session.clone(), detour));
+
+        let mut looks_again = false;
+        if let Some(session) = link.session.get() {
+            let mut batch = None;
+            match self.take_attached(link, session, into, &mut batch, &now) {
+                Taken::All => {}
+                Taken::Part => looks_again = true,
+                Taken::After(detour) => {
+                    let batch = batch.get_or_insert_with(|| self.batch(now()));
+                    batch.detours.push((session.clone(), detour));
+                }
+            }
+            if let Some(mut batch) = batch {
+                batch.local.settle(&self.env.counters);
+                if batch.has_more() {
+                    work.push(batch);
+                }
+            }
         }
 
-        let mut batch = batch?;
-        batch.local.settle(&self.env.counters);
-        batch.has_more().then_some(batch)
+        match into.is_empty() {
+            false => NextOutput::Bytes,
+            // Nothing is written that would bring the writer back.
+            true if looks_again => NextOutput::Later,
+            true => NextOutput::Nothing,
+        }
     }
 
-    /// To be called when all output that was taken is written. Whether more is to be taken now, because
-    /// it came meanwhile or waits for the room that this made.
-    pub fn output_written(&self, link: &Link) -> bool {
+    /// Whether a connection, all of whose output that was taken is written, has nothing more to write
+    /// now: nothing came meanwhile, nor waits for the room that this made.
+    fn is_written(&self, link: &Link) -> bool {
         let Some(session) = link.session.get() else {
-            return true;
+            return false;
         };
+
         let mut guard = session.lock();
         let state = &mut *guard;
         let waits = state.has_more();
         let Some(attached) = Attached::of(&mut state.attached, link) else {
-            return true;
+            return false;
         };
-        let more = waits || !attached.outbox.is_empty();
-        if !more {
+
+        let is_written = !waits && attached.outbox.is_empty();
+        if is_written {
             attached.written();
             link.hold_output(0);
         }
-        more
+        is_written
     }
 
-    /// Lets what waits move up and takes the outbox; or gives what is to be done before, with no lock
+    /// Lets what waits move up and takes the outbox, unless something must be done before, with no lock
     /// held.
     fn take_attached(
         &self,
@@ -89,12 +134,14 @@ impl Hub {
         into: &mut Outbox,
         batch: &mut Option<Batch>,
         now: impl Fn() -> Tick,
-    ) -> Option<Detour> {
+    ) -> Taken {
         let asks = self.hook_set.has(HookSet::AUTHORIZE_RECEIVE);
         let mut looks_again = false;
         let mut state = session.lock();
         let (waits, has_more) = (state.waits(), state.has_more());
-        let attached = Attached::of(&mut state.attached, link)?;
+        let Some(attached) = Attached::of(&mut state.attached, link) else {
+            return Taken::All;
+        };
         attached.written();
         if attached.held_until > 0 {
             let is_held = match self.env.journal() {
@@ -103,13 +150,13 @@ impl Hub {
             };
             if is_held {
                 attached.dirty = false;
-                return None;
+                return Taken::All;
             }
             attached.held_until = 0;
         }
 
         if has_more {
-            attached.dirty = true; // it is being flushed: no need to notify
+            attached.dirty = true; // it is being flushed already
             if waits {
                 let batch = batch.get_or_insert_with(|| self.batch(now()));
                 let asked = usize::from(std::mem::take(&mut state.asked));
@@ -121,7 +168,7 @@ impl Hub {
                     let deliveries = state.take_for_asking(&self.env);
                     if !deliveries.is_empty() {
                         set_unsettled(&mut state);
-                        return Some(Detour::Ask(deliveries));
+                        return Taken::After(Detour::Ask(deliveries));
                     }
                 }
                 looks_again = !asks && !all;
@@ -136,19 +183,18 @@ impl Hub {
             if ready && let Some(cursor) = state.retained.pop_front() {
                 state.paging = true;
                 set_unsettled(&mut state);
-                return Some(Detour::Retained(cursor));
+                return Taken::After(Detour::Retained(cursor));
             }
         }
 
-        let attached = state.attached.as_deref_mut()?;
-        attached.dirty = false;
-        attached.take_into(into);
-        if looks_again && into.is_empty() {
-            // Nothing is written that would bring the writer back.
-            link.set_unfinished();
+        if let Some(attached) = state.attached.as_deref_mut() {
+            attached.dirty = false;
+            attached.take_into(into);
         }
-
-        None
+        match looks_again {
+            true => Taken::Part,
+            false => Taken::All,
+        }
     }
 
     /// Appends the acknowledgements of a batch. They, and everything behind them, leave when what
@@ -162,7 +208,7 @@ impl Hub {
         };
         // In one step: whoever writes to this client in between must not take them along.
         self.push_output(link, bytes, position);
-        journal.wait(position, link.notify.clone());
+        journal.wait(position, link.io.clone());
     }
 
     /// Hands over what was recorded; the position to wait for, if it is not committed yet.
@@ -189,14 +235,14 @@ impl Hub {
             batch.touch(attached);
         }
         if let Some((journal, position)) = uncommitted {
-            journal.wait(position, link.notify.clone());
+            journal.wait(position, link.io.clone());
         }
     }
 
     /// The store has committed more.
     pub(super) fn committed(&self) {
         if let Some(journal) = self.env.journal() {
-            journal.notify_committed();
+            journal.flush_committed();
         }
     }
 

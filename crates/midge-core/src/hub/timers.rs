@@ -133,14 +133,14 @@ impl Hub {
         // Another thread may have armed the next deadline since this one was taken out.
         self.unwatch(link);
         let is_due = |at: Tick| at <= batch.now;
-        if link.silent_at().is_some_and(is_due) && link.notify.is_behind() {
+        if link.silent_at().is_some_and(is_due) && link.io.is_behind() {
             return;
         }
         self.judge_silence(link, batch);
     }
 
     /// Ends a connection that is still silent after all of its unread input was handled, or arms its
-    /// next deadline. Due after each [`Notify::is_behind`](crate::Notify::is_behind) that was true.
+    /// next deadline. Due after each [`Flush::is_behind`](crate::Flush::is_behind) that was true.
     pub fn judge(&self, link: &Arc<Link>, now: Tick) {
         let mut batch = self.begin(now);
         self.unwatch(link);

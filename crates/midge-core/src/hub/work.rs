@@ -10,7 +10,7 @@ use crate::guard::Hook;
 use crate::hooks::{HookSet, Hooks};
 use crate::hub::{Batch, Detour};
 use crate::reason::DropReason;
-use crate::session::{Delivery, Link, Session};
+use crate::session::{Delivery, Dirty, Session};
 use crate::time::Tick;
 
 /// A batch that is finished when it goes out of scope, also on an early return and when a panic
@@ -69,42 +69,42 @@ impl Hub {
     /// Ends a batch: does what had to wait for the locks, wakes each touched receiver once.
     pub fn finish(&self, batch: &mut Batch) {
         self.settle(batch);
-        while !batch.links.is_empty() {
-            // Notifying may write to sockets: one round, and the rest of the list in the next.
-            let mut links = std::mem::take(&mut batch.links);
-            self.notify_each(&mut links, || batch.now);
-            batch.links = links;
+        while !batch.dirty.is_empty() {
+            // A flush may write to sockets: one round, and the rest of the list in the next.
+            let mut dirty = std::mem::take(&mut batch.dirty);
+            self.flush_each(&mut dirty, || batch.now);
+            batch.dirty = dirty;
             batch.unpaid = 0;
             self.settle(batch);
         }
     }
 
-    /// Notifies connections that several batches left to somebody else. To be called with no lock
+    /// Flushes connections that one or several batches have handed up. Must be called with no lock
     /// held.
-    pub fn notify(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
-        self.notify_each(links, &now);
+    pub fn flush(&self, dirty: &mut Dirty, now: impl Fn() -> Tick) {
+        self.flush_each(dirty, &now);
         if let Some(journal) = self.env.journal() {
             journal.flush(now());
         }
     }
 
     /// A panic on the way to one connection ends that one and no other.
-    fn notify_each(&self, links: &mut Vec<Arc<Link>>, now: impl Fn() -> Tick) {
-        for link in links.drain(..) {
-            let told = catch_unwind(AssertUnwindSafe(|| link.notify.notify()));
-            if told.is_err() {
+    fn flush_each(&self, dirty: &mut Dirty, now: impl Fn() -> Tick) {
+        for link in dirty.drain() {
+            let flushed = catch_unwind(AssertUnwindSafe(|| link.io.flush()));
+            if flushed.is_err() {
                 self.contain(|| self.caught_panic(&link, now()));
             }
         }
     }
 
-    /// Does all that a batch has to do without its locks, but for notifying connections.
+    /// Does all that a batch has to do without its locks, but for flushing connections.
     pub(crate) fn settle(&self, batch: &mut Batch) {
         batch.local.settle(&self.env.counters);
         if let Some(journal) = self.env.journal() {
             journal.flush(batch.now);
         }
-        if batch.has_more_than_links() {
+        if batch.has_more_than_dirty() {
             self.settle_effects(batch);
         }
     }
@@ -112,7 +112,7 @@ impl Hub {
     /// Most batches have none: kept apart, so that those stay short.
     #[inline(never)]
     fn settle_effects(&self, batch: &mut Batch) {
-        while batch.has_more_than_links() {
+        while batch.has_more_than_dirty() {
             for (session, detour) in std::mem::take(&mut batch.detours) {
                 match detour {
                     Detour::Retained(cursor) => self.send_retained(&session, cursor, batch),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use midge_codec::{ReasonCode, ReasonPacket, Version};
 
-use super::{Attached, Delivery, Env, Link};
+use super::{Attached, Delivery, Dirty, Env, Link};
 use crate::event::{Event, EventMask, Lost, Whom};
 use crate::message::{Hold, Tracker};
 use crate::reason::{DisconnectReason, DropReason};
@@ -29,13 +29,14 @@ impl Orphan {
     }
 }
 
-/// What a piece of work on sessions has changed outside of them: connections to notify or to end,
+/// What a piece of work on sessions has changed outside of them: connections to flush or to end,
 /// events, counts, answers. It is carried out when no lock is held.
 #[derive(Debug, Default)]
 pub struct Effects {
     pub(crate) now: Tick,
     mask: u32,
-    pub(crate) links: Vec<Arc<Link>>,
+    /// Connections to flush.
+    pub(crate) dirty: Dirty,
     pub(crate) events: Vec<Event>,
     /// A message was not taken, and is to be offered again once what is overdue has expired.
     pub(crate) overdue: bool,
@@ -61,7 +62,7 @@ impl Effects {
         Self {
             now: Tick(0),
             mask: 0,
-            links: Vec::new(),
+            dirty: Dirty::new(),
             events: Vec::new(),
             overdue: false,
             insists: false,
@@ -79,13 +80,13 @@ impl Effects {
     pub(crate) fn start(&mut self, now: Tick, env: &Env) {
         self.now = now;
         self.mask = env.taps.mask();
-        if self.links.is_empty() {
+        if self.dirty.is_empty() {
             self.unpaid = 0;
         }
     }
 
-    /// Whether there is more to do than to notify connections.
-    pub(crate) fn has_more_than_links(&self) -> bool {
+    /// Whether there is more to do than to flush connections.
+    pub(crate) fn has_more_than_dirty(&self) -> bool {
         !(self.events.is_empty()
             && self.kicks.is_empty()
             && self.orphans.is_empty()
@@ -108,12 +109,12 @@ impl Effects {
         self.recorded = true;
     }
 
-    /// Remembers to notify a connection; at most one batch does.
+    /// Remembers to flush a connection; at most one batch does.
     #[inline]
     pub(crate) fn touch(&mut self, attached: &mut Attached) {
         if !attached.dirty {
             attached.dirty = true;
-            self.links.push(attached.link.clone());
+            self.dirty.push(attached.link.clone());
         }
     }
 

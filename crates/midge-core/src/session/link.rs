@@ -8,7 +8,7 @@ use crate::sync::{Mutex, OnceLock};
 use super::Session;
 use crate::client::ClientInfo;
 use crate::event::Whom;
-use crate::notify::Notify;
+use crate::flush::Flush;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
 use crate::time::{Tick, TimerKey};
@@ -24,11 +24,9 @@ pub struct Link {
     ended: OnceLock<Box<DisconnectReason>>,
     /// Whoever does the IO has been asked to write.
     asked: AtomicBool,
-    /// Output must be taken again, although nothing is left to write.
-    unfinished: AtomicBool,
     last_received: AtomicU64,
     pub(crate) session: OnceLock<Arc<Session>>,
-    pub(crate) notify: Arc<dyn Notify>,
+    pub(crate) io: Arc<dyn Flush>,
     /// Output before a session is attached and after it was detached.
     pub(crate) spill: Mutex<Option<Box<Outbox>>>,
     /// Longest silence in milliseconds, 0 for any.
@@ -52,7 +50,7 @@ impl Link {
         number: u64,
         peer: Arc<str>,
         listener: Arc<str>,
-        notify: Arc<dyn Notify>,
+        io: Arc<dyn Flush>,
         now: Tick,
     ) -> Self {
         Self {
@@ -60,13 +58,12 @@ impl Link {
             caller: Mutex::default(),
             peer,
             listener,
-            notify,
+            io,
             spill: Mutex::default(),
             session: OnceLock::new(),
             ended: OnceLock::new(),
             last_received: AtomicU64::new(now.0),
             asked: AtomicBool::new(false),
-            unfinished: AtomicBool::new(false),
             silence_ms: AtomicU64::new(0),
             timer: Mutex::new(None),
             held: AtomicU32::new(0),
@@ -88,17 +85,6 @@ impl Link {
     /// Asks whoever does the IO to write, when somebody else could not or must not.
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Release);
-    }
-
-    /// Output was taken, and looking for what comes next was cut short.
-    pub(crate) fn set_unfinished(&self) {
-        self.unfinished.store(true, Ordering::Release);
-    }
-
-    /// Whether looking for more output was cut short since the last time: it must be taken again
-    /// when other connections have had their turn.
-    pub fn take_unfinished(&self) -> bool {
-        self.unfinished.load(Ordering::Acquire) && self.unfinished.swap(false, Ordering::AcqRel)
     }
 
     /// Whether it has been asked since the last time.
@@ -214,8 +200,8 @@ mod tests {
 
     struct Nobody;
 
-    impl Notify for Nobody {
-        fn notify(&self) {}
+    impl Flush for Nobody {
+        fn flush(&self) {}
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod acknowledge;
 mod attached;
 mod deliver;
+mod dirty;
 mod due;
 mod effects;
 mod expiry;
@@ -29,6 +30,7 @@ use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
 pub(crate) use acknowledge::{AckKind, IdState, encode_ack};
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 pub(crate) use deliver::{Offering, Terms};
+pub use dirty::Dirty;
 pub(crate) use due::{Due, Env};
 pub(crate) use effects::{Effects, Orphan};
 pub(crate) use guard::SessionGuard;

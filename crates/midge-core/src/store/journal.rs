@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Op, Position, Store};
-use crate::notify::Notify;
+use crate::flush::Flush;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::Tick;
@@ -15,7 +15,7 @@ pub(crate) struct Journal {
     order: Mutex<()>,
     applied: AtomicU64,
     /// Connections whose output waits for a commit.
-    waiting: Mutex<Vec<(Position, Arc<dyn Notify>)>>,
+    waiting: Mutex<Vec<(Position, Arc<dyn Flush>)>>,
 }
 
 impl Journal {
@@ -48,17 +48,17 @@ impl Journal {
         self.store.committed() >= position
     }
 
-    /// Has a connection notified when a position is committed.
-    pub(crate) fn wait(&self, position: Position, connection: Arc<dyn Notify>) {
+    /// Has a connection flushed when a position is committed.
+    pub(crate) fn wait(&self, position: Position, connection: Arc<dyn Flush>) {
         self.waiting.lock().push((position, connection));
         // It may have been committed just before.
         if self.is_committed(position) {
-            self.notify_committed();
+            self.flush_committed();
         }
     }
 
-    /// Notifies the connections that do not have to wait any more.
-    pub(crate) fn notify_committed(&self) {
+    /// Flushes the connections that do not have to wait any more.
+    pub(crate) fn flush_committed(&self) {
         let committed = self.store.committed();
         let mut ready = Vec::new();
         self.waiting.lock().retain(|(position, connection)| {
@@ -69,7 +69,7 @@ impl Journal {
             wait
         });
         for connection in ready {
-            connection.notify();
+            connection.flush();
         }
     }
 }

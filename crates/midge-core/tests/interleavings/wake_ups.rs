@@ -241,16 +241,16 @@ fn told_when_there_is_output(quietly: bool, qos: u8) {
     let publish_from = |client_id: &'static str, first: u16| {
         let (hub, mut client) = (hub.clone(), Client::connect(&hub, &Connect::v5(client_id)));
         thread::spawn(move || {
-            let mut notices = Vec::new();
+            let mut dirty = Dirty::new();
             for number in first..first + 2 {
                 let packet = publish("t", number).qos(qos, number).bytes();
                 if quietly {
-                    client.say_quietly(&packet, &mut notices);
+                    client.say_quietly(&packet, &mut dirty);
                 } else {
                     client.say(&packet);
                 }
             }
-            hub.notify(&mut notices, || START);
+            hub.flush(&mut dirty, || START);
             client
         })
     };
@@ -339,7 +339,7 @@ fn a_waiting_thread_gets_events() {
     });
 }
 
-/// A panic in a read owes connections their notice, too, whether or not others are told at once.
+/// A panic in a read owes connections their flush, too, whether or not others are told at once.
 #[test]
 fn a_connection_is_told_after_a_panic() {
     explore(|| {
@@ -353,9 +353,9 @@ fn a_connection_is_told_after_a_panic() {
             one.say(&read.concat());
             one
         });
-        let mut notices = Vec::new();
-        other.say_quietly(&publish("t", 2).bytes(), &mut notices);
-        hub.notify(&mut notices, || START);
+        let mut dirty = Dirty::new();
+        other.say_quietly(&publish("t", 2).bytes(), &mut dirty);
+        hub.flush(&mut dirty, || START);
         let one = publishes.join().unwrap();
 
         subscriber.look();

@@ -6,7 +6,8 @@ use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 
 use midge_core::{
-    Batch, Config, Connection, Hooks, Hub, Link, MemoryStats, Notify, Outbox, Store, Tick,
+    Batch, Config, Connection, Dirty, Flush, Hooks, Hub, Link, MemoryStats, NextOutput, Outbox,
+    Store, Tick,
 };
 use midge_testkit::{Connect, Kind, Message, Packet, Publish, Subscribe, parse};
 use shuttle::sync::Mutex;
@@ -90,25 +91,21 @@ impl Outlet {
             return (leftovers, false);
         };
 
-        let mut written = false;
+        let mut wrote = false;
         loop {
-            if written && !hub.output_written(link) {
-                break;
+            *told &= wrote;
+            let next = hub.next_output(link, wrote, out, &mut leftovers, || now);
+            if next != NextOutput::Bytes {
+                return (leftovers, next == NextOutput::Later);
             }
             *told = false;
-            leftovers.extend(hub.take_output(link, out, || now));
-            if out.is_empty() {
-                break;
-            }
             assert!(
                 out.len() <= hub.config().limits.session_queue_bytes,
                 "too much for one client"
             );
             append(out, bytes);
-            written = true;
+            wrote = true;
         }
-
-        (leftovers, link.take_unfinished())
     }
 }
 
@@ -125,8 +122,8 @@ fn append(out: &mut Outbox, bytes: &mut Vec<u8>) {
     }
 }
 
-impl Notify for Outlet {
-    fn notify(&self) {
+impl Flush for Outlet {
+    fn flush(&self) {
         assert_unlocked("a notification");
         let mut state = self.state.lock().unwrap();
         state.told = true;
@@ -257,13 +254,13 @@ impl Client {
         }
     }
 
-    /// Feeds one read in, and leaves the notices to a later call.
-    pub(crate) fn say_quietly(&mut self, bytes: &[u8], notices: &mut Vec<Arc<Link>>) {
+    /// Feeds one read in, and leaves the flush to a later call.
+    pub(crate) fn say_quietly(&mut self, bytes: &[u8], dirty: &mut Dirty) {
         self.guarded(START, |client| {
-            let used = client.connection.receive_quietly(bytes, None, START);
+            let used = client.connection.receive_unflushed(bytes, None, START);
             assert_eq!(used, bytes.len());
             client.write(START);
-            client.connection.hand_over(notices);
+            client.connection.take_dirty(dirty);
         });
     }
 
@@ -272,7 +269,7 @@ impl Client {
         let done = catch_unwind(AssertUnwindSafe(|| work(self)));
         if done.is_err() {
             self.hub.caught_panic(&self.link, now);
-            self.connection.notify_receivers();
+            self.connection.flush_dirty();
         }
     }
 
@@ -365,7 +362,7 @@ impl Client {
 
     /// The transport is gone.
     pub(crate) fn close(mut self, now: Tick) {
-        self.connection.notify_receivers();
+        self.connection.flush_dirty();
         self.hub.closed(&self.link, now);
         self.outlet.state.lock().unwrap().link = None;
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use midge_core::{Connection, Hub, Link, Notify, Outbox, Tick};
+use midge_core::{Connection, Flush, Hub, Link, NextOutput, Outbox, Tick};
 
 use crate::build::{Connect, ack, ack_code};
 use crate::packet::{Kind, Packet};
@@ -13,8 +13,8 @@ use crate::parse::parse;
 /// No notification: the driver of a script polls its peers.
 struct Unnotified;
 
-impl Notify for Unnotified {
-    fn notify(&self) {}
+impl Flush for Unnotified {
+    fn flush(&self) {}
 }
 
 /// A connection at the core.
@@ -60,21 +60,22 @@ impl Wire {
     pub(super) fn read(&mut self, now: Tick) -> Vec<u8> {
         let mut out = Outbox::default();
         let mut bytes = Vec::new();
+        let mut work = Vec::new();
+        let mut wrote = false;
         loop {
-            let leftover = self.hub.take_output(&self.link, &mut out, || now);
-            let came = !out.is_empty();
+            let next = (self.hub).next_output(&self.link, wrote, &mut out, &mut work, || now);
+            wrote = next == NextOutput::Bytes;
             while !out.is_empty() {
                 bytes.extend_from_slice(out.chunk());
                 out.advance(out.chunk().len());
             }
-            let again = leftover.is_some() || self.link.take_unfinished();
-            if let Some(mut batch) = leftover {
+            let again = !work.is_empty();
+            for mut batch in work.drain(..) {
                 self.hub.finish(&mut batch);
             }
-            if again || (came && self.hub.output_written(&self.link)) {
-                continue;
+            if next == NextOutput::Nothing && !again {
+                break;
             }
-            break;
         }
 
         self.connection.output_written();

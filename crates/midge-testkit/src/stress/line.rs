@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use midge_core::{Batch, Connection, Hub, Link, Notify, Outbox, Tick};
+use midge_core::{Batch, Connection, Dirty, Flush, Hub, Link, NextOutput, Outbox, Tick};
 
 /// Takes a lock, whatever panicked under it.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -80,13 +80,13 @@ pub(super) enum Ended {
 pub enum Telling {
     /// `Connection::receive` tells.
     AtOnce,
-    /// `Connection::receive_quietly`, then `Connection::notify_receivers`.
+    /// `Connection::receive_unflushed`, then `Connection::flush_dirty`.
     After,
-    /// Several connections are told together with `Hub::notify`.
+    /// Several connections are flushed together with `Hub::flush`.
     Together,
 }
 
-/// The writing side: what [`Notify`] reaches.
+/// The writing side: what [`Flush`] reaches.
 pub(super) struct Tap {
     hub: Arc<Hub>,
     clock: Arc<Clock>,
@@ -103,18 +103,18 @@ struct Side {
     bytes: Vec<u8>,
 }
 
-impl Notify for Tap {
-    fn notify(&self) {
+impl Flush for Tap {
+    fn flush(&self) {
         self.notified.store(true, Ordering::SeqCst);
         if self.eager {
-            self.flush();
+            self.write_all();
         }
     }
 }
 
 impl Tap {
     /// Takes all output, as often as the hub has more.
-    fn flush(&self) {
+    fn write_all(&self) {
         loop {
             let mut leftovers = Vec::new();
             self.take(&mut lock(&self.side), &mut leftovers);
@@ -132,21 +132,17 @@ impl Tap {
             return;
         };
 
-        let mut written = false;
+        let mut wrote = false;
         loop {
-            if written && !self.hub.output_written(&link) {
-                return;
-            }
-            let batch = self
-                .hub
-                .take_output(&link, &mut side.out, || self.clock.now());
-            leftovers.extend(batch);
-            if side.out.is_empty() {
+            let (out, now) = (&mut side.out, || self.clock.now());
+            match self.hub.next_output(&link, wrote, out, leftovers, now) {
+                NextOutput::Bytes => {}
+                NextOutput::Nothing => return,
                 // Finding out what comes next may take more than one turn.
-                if link.take_unfinished() {
+                NextOutput::Later => {
+                    wrote = false;
                     continue;
                 }
-                return;
             }
             while !side.out.is_empty() {
                 let count = side.out.chunk().len();
@@ -154,7 +150,7 @@ impl Tap {
                 side.out.advance(count);
                 self.hub.count_written(count as u64);
             }
-            written = true;
+            wrote = true;
         }
     }
 }
@@ -212,15 +208,15 @@ impl CoreLine {
         let used = match self.telling {
             Telling::AtOnce => self.connection.receive(&input, Some(&input), now),
             Telling::After => {
-                let used = self.connection.receive_quietly(&input, Some(&input), now);
-                self.connection.notify_receivers();
+                let used = self.connection.receive_unflushed(&input, Some(&input), now);
+                self.connection.flush_dirty();
                 used
             }
             Telling::Together => {
-                let used = self.connection.receive_quietly(&input, None, now);
-                let mut links = Vec::new();
-                self.connection.hand_over(&mut links);
-                hub.notify(&mut links, || self.tap.clock.now());
+                let used = self.connection.receive_unflushed(&input, None, now);
+                let mut dirty = Dirty::new();
+                self.connection.take_dirty(&mut dirty);
+                hub.flush(&mut dirty, || self.tap.clock.now());
                 used
             }
         };
@@ -266,7 +262,7 @@ impl Line for CoreLine {
 
     fn read(&mut self, into: &mut Vec<u8>, _wait: bool) -> bool {
         if self.connection.has_output() || self.tap.notified.swap(false, Ordering::SeqCst) {
-            self.tap.flush();
+            self.tap.write_all();
             self.connection.output_written();
         }
         let mut side = lock(&self.tap.side);
@@ -304,9 +300,9 @@ impl Line for CoreLine {
             while self.work() {}
         }
         let (hub, now) = (self.tap.hub.clone(), self.tap.clock.now());
-        self.connection.notify_receivers();
+        self.connection.flush_dirty();
         hub.lost(&self.link, now);
-        self.tap.flush();
+        self.tap.write_all();
         into.append(&mut lock(&self.tap.side).bytes);
         hub.closed(&self.link, now);
         let side = std::mem::take(&mut *lock(&self.tap.side));
@@ -318,7 +314,7 @@ impl Line for CoreLine {
         if self.connection.has_output() || self.tap.notified.load(Ordering::SeqCst) {
             return 0;
         }
-        self.tap.flush();
+        self.tap.write_all();
         let bytes = &mut lock(&self.tap.side).bytes;
         bytes.len()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
-use midge_core::{Config, Connection, Hooks, Hub, Link, Notify, Outbox, Store, Tick};
+use midge_core::{Config, Connection, Flush, Hooks, Hub, Link, NextOutput, Outbox, Store, Tick};
 use midge_testkit::{Connect, Kind, Packet, parse};
 
 /// The moment of whatever happens at no other.
@@ -36,8 +36,8 @@ pub(crate) fn hub_with(
 #[derive(Default)]
 struct Told(AtomicUsize);
 
-impl Notify for Told {
-    fn notify(&self) {
+impl Flush for Told {
+    fn flush(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -115,33 +115,35 @@ impl Client {
 
     /// Takes output once, as a driver does before it writes.
     pub(crate) fn take(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut out = Outbox::default();
+        self.take_next(false).unwrap_or_default()
+    }
+
+    /// Takes output once, as a driver does before it writes, or after it has written. `None` if there is
+    /// no more.
+    pub(crate) fn take_next(&self, mut wrote: bool) -> Option<Vec<u8>> {
+        let (mut bytes, mut out, mut work) = (Vec::new(), Outbox::default(), Vec::new());
         loop {
-            let leftover = self.hub.take_output(&self.link, &mut out, || self.now);
+            let next = (self.hub).next_output(&self.link, wrote, &mut out, &mut work, || self.now);
             append(&mut out, &mut bytes);
-            let again = leftover.is_some() || self.link.take_unfinished();
-            if let Some(mut batch) = leftover {
+            let again = !work.is_empty() || next == NextOutput::Later;
+            for mut batch in work.drain(..) {
                 self.hub.finish(&mut batch);
             }
             if !again {
-                return bytes;
+                return (!bytes.is_empty()).then_some(bytes);
             }
+            wrote = false;
         }
     }
 
     /// Writes all there is; the bytes.
     pub(crate) fn write(&mut self) -> Vec<u8> {
-        let mut written = Vec::new();
-        loop {
-            let bytes = self.take();
-            if bytes.is_empty() {
-                break;
-            }
-            written.extend(bytes);
-            if !self.hub.output_written(&self.link) {
-                break;
-            }
+        let mut written = self.take();
+        let mut wrote = !written.is_empty();
+        while wrote {
+            let more = self.take_next(true);
+            wrote = more.is_some();
+            written.extend(more.unwrap_or_default());
         }
         self.connection.output_written();
         written

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
-use midge_core::{Connection, DisconnectReason, Link, Notify};
+use midge_core::{Connection, DisconnectReason, Flush, Link};
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -64,12 +64,12 @@ pub(crate) struct Driver<T: Transport> {
 
 impl<T: Transport> Driver<T> {
     /// The driver of a transport that has moved to its runtime, whose connections share `wakeups`. `accept`
-    /// makes the link, with what notifies the driver; `None` turns the connection away.
+    /// makes the link, whose output the driver flushes; `None` turns the connection away.
     pub(crate) fn new(
         mut transport: T,
         context: Arc<Context>,
         wakeups: Arc<Wakeups>,
-        accept: impl FnOnce(Arc<dyn Notify>) -> Option<Arc<Link>>,
+        accept: impl FnOnce(Arc<dyn Flush>) -> Option<Arc<Link>>,
     ) -> Option<Self> {
         let outlet = Arc::new(Outlet::new(context, &mut transport));
         let link = accept(outlet.clone())?;
@@ -129,7 +129,7 @@ impl<T: Transport> Driver<T> {
     /// One round: write, ask a hook, read. Pending when nothing can go on.
     fn run(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         self.flush_wakeups();
-        self.connection.notify_receivers();
+        self.connection.flush_dirty();
 
         let flushed = self.poll_flush(cx);
         if self.connection.link().ended().is_some() {
@@ -224,9 +224,9 @@ impl<T: Transport> Driver<T> {
     /// are ready to be read may have more for the same receivers. Much for one receiver is written
     /// immediately, while the processor's cache still has it.
     fn leave_wakeups(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
-        let is_run = self.fairness.is_turn_over() && self.connection.owes_one_notice();
+        let is_run = self.fairness.is_turn_over() && self.connection.has_one_dirty_other();
         let much = self.input.is_large() || is_run;
-        if !much && self.connection.owes_others_notice() {
+        if !much && self.connection.has_dirty_others() {
             let Context { hub, time, .. } = &*self.outlet.context;
             self.owes_flush = (self.wakeups).collect(&mut self.connection, hub, || time.now());
             if self.owes_flush {
@@ -432,7 +432,7 @@ impl<T: Transport> Driver<T> {
 impl<T: Transport> Drop for Driver<T> {
     fn drop(&mut self) {
         self.flush_wakeups();
-        self.connection.notify_receivers();
+        self.connection.flush_dirty();
 
         let context = &self.outlet.context;
         context.hub.closed(self.connection.link(), context.now());

@@ -355,7 +355,7 @@ impl Input {
     /// Feeds bytes to the connection and keeps the rest. Returns the number of used bytes.
     fn handle(&mut self, to: &mut Consumer<'_>, bytes: &[u8], backing: Option<&Bytes>) -> usize {
         let now = to.context.now();
-        let used = to.connection.receive_quietly(bytes, backing, now);
+        let used = to.connection.receive_unflushed(bytes, backing, now);
         let rest = bytes.get(used..).unwrap_or_default();
         self.stash = Stash::of(rest, to);
         used
@@ -365,7 +365,9 @@ impl Input {
     pub(super) fn resume(&mut self, to: Consumer<'_>) {
         if let Stash::Held(held) = std::mem::replace(&mut self.stash, Stash::EMPTY) {
             let (held, charge) = *held;
-            let used = to.connection.receive_quietly(&held, None, to.context.now());
+            let used = to
+                .connection
+                .receive_unflushed(&held, None, to.context.now());
             let rest = held.slice(used..);
             self.stash = if is_held(to.connection) {
                 Stash::Held(Box::new((rest, charge)))

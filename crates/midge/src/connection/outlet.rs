@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll, Waker};
 
-use midge_core::{Batch, DisconnectReason, Link, Notify, Outbox};
+use midge_core::{Batch, DisconnectReason, Flush, Link, NextOutput, Outbox};
 use parking_lot::Mutex;
 
 use super::Context;
@@ -243,12 +243,12 @@ impl<D: DirectWrite> Outlet<D> {
         cx: &mut task::Context<'_>,
     ) -> Flushed {
         let mut way = Polled(transport, cx);
-        self.flush(|state, leftovers| self.write_out(state, &mut way, leftovers))
+        self.write(|state, leftovers| self.write_out(state, &mut way, leftovers))
     }
 
-    /// Flushes, and again after work of the hub that leads to more output. That work runs with no lock
+    /// Writes, and again after work of the hub that leads to more output. That work runs with no lock
     /// held: it may come back to this outlet.
-    fn flush(&self, mut once: impl FnMut(&mut State<D>, &mut Leftovers) -> Flushed) -> Flushed {
+    fn write(&self, mut once: impl FnMut(&mut State<D>, &mut Leftovers) -> Flushed) -> Flushed {
         for _ in 0..DETOURS {
             let mut leftovers = Leftovers::default();
             let flushed = once(&mut self.state.lock(), &mut leftovers);
@@ -326,20 +326,15 @@ impl<D: DirectWrite> Outlet<D> {
                     break Flushed::Empty;
                 };
                 let Context { hub, time, .. } = &*self.context;
-                if written > 0 && !hub.output_written(link) {
-                    break Flushed::Empty;
-                }
-                if let Some(batch) = hub.take_output(link, &mut state.out, || time.now()) {
-                    leftovers.batches.push(batch);
-                }
-                if state.out.is_empty() {
+                let (out, work) = (&mut state.out, &mut leftovers.batches);
+                match hub.next_output(link, written > 0, out, work, || time.now()) {
+                    NextOutput::Bytes => {}
+                    NextOutput::Nothing => break Flushed::Empty,
                     // Finding out what comes next may be the work of more than one turn.
-                    state.waits = link.take_unfinished();
-                    break if state.waits {
-                        Flushed::Paused
-                    } else {
-                        Flushed::Empty
-                    };
+                    NextOutput::Later => {
+                        state.waits = true;
+                        break Flushed::Paused;
+                    }
                 }
             }
 
@@ -404,10 +399,10 @@ fn write_vectored(
     write(slices.get(..used).unwrap_or_default())
 }
 
-impl<D: DirectWrite> Notify for Outlet<D> {
-    fn notify(&self) {
+impl<D: DirectWrite> Flush for Outlet<D> {
+    fn flush(&self) {
         let mut wakes = false;
-        let flushed = self.flush(|state, leftovers| {
+        let flushed = self.write(|state, leftovers| {
             let flushed = if state.waits {
                 if state.link.as_deref().is_some_and(gives_up) {
                     state.fail();

@@ -2,9 +2,7 @@
 //! flushed once, so that what several clients sent to one receiver leaves in one write, and soon enough
 //! for the processor's cache to still have it.
 
-use std::sync::Arc;
-
-use midge_core::{Connection, Hub, Link, Tick};
+use midge_core::{Connection, Dirty, Hub, Tick};
 use parking_lot::Mutex;
 
 /// Connections whose wake-ups are collected before a flush, at most.
@@ -18,7 +16,7 @@ pub(crate) struct Wakeups(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    links: Vec<Arc<Link>>,
+    dirty: Dirty,
     /// Connections that left their wake-ups here.
     connections: usize,
 }
@@ -33,7 +31,7 @@ impl Wakeups {
         now: impl Fn() -> Tick,
     ) -> bool {
         let mut state = self.0.lock();
-        connection.hand_over(&mut state.links);
+        connection.take_dirty(&mut state.dirty);
         state.connections += 1;
         let (first, last) = (state.connections == 1, state.connections == TOGETHER);
         drop(state);
@@ -47,25 +45,26 @@ impl Wakeups {
     /// Flushes all links that were collected so far.
     pub(super) fn flush(&self, hub: &Hub, now: impl Fn() -> Tick) {
         let mut state = self.0.lock();
-        let mut links = std::mem::take(&mut state.links);
+        let mut dirty = std::mem::take(&mut state.dirty);
         state.connections = 0;
         drop(state);
 
-        hub.notify(&mut links, now);
+        hub.flush(&mut dirty, now);
 
         // The memory is used again, unless it is that of a message to very many.
-        let next = &mut self.0.lock().links;
-        if next.capacity() == 0 && links.capacity() <= KEPT {
-            *next = links;
+        let next = &mut self.0.lock().dirty;
+        if next.capacity() == 0 && dirty.capacity() <= KEPT {
+            *next = dirty;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    use midge_core::{Config, Notify, Outbox};
+    use midge_core::{Config, Flush, NextOutput, Outbox};
 
     use super::*;
 
@@ -78,8 +77,8 @@ mod tests {
         broken: AtomicBool,
     }
 
-    impl Notify for Told {
-        fn notify(&self) {
+    impl Flush for Told {
+        fn flush(&self) {
             self.times.fetch_add(1, Ordering::Relaxed);
             assert!(!self.broken.load(Ordering::Relaxed), "broken");
         }
@@ -123,19 +122,24 @@ mod tests {
         fn publish(&mut self, wakeups: &Wakeups, hub: &Hub) -> bool {
             self.write(hub);
             let publish = [0x30, 4, 0, 1, self.topic, b'x'];
-            self.publisher.receive_quietly(&publish, None, NOW);
-            assert!(self.publisher.owes_others_notice());
+            self.publisher.receive_unflushed(&publish, None, NOW);
+            assert!(self.publisher.has_dirty_others());
             let owes = wakeups.collect(&mut self.publisher, hub, || NOW);
-            assert!(!self.publisher.owes_others_notice());
+            assert!(!self.publisher.has_dirty_others());
             owes
         }
 
         /// Takes what the subscriber gets, so that it has to be told of more.
         fn write(&self, hub: &Hub) {
-            let mut written = Outbox::default();
-            while let Some(mut more) = hub.take_output(self.subscriber.link(), &mut written, || NOW)
-            {
-                hub.finish(&mut more);
+            let (mut written, mut work) = (Outbox::default(), Vec::new());
+            let link = self.subscriber.link();
+            loop {
+                let next = hub.next_output(link, false, &mut written, &mut work, || NOW);
+                written.release();
+                if next == NextOutput::Nothing && work.is_empty() {
+                    break;
+                }
+                work.drain(..).for_each(|mut batch| hub.finish(&mut batch));
             }
         }
 

@@ -1,10 +1,11 @@
 //! The call upwards: a connection has something to do.
 
-/// Tells the side that does the IO of a connection that there is something to do: bytes to write, or
-/// the end of the connection. Called with no lock held, from any thread, once per batch.
-pub trait Notify: Send + Sync {
-    /// There is output to take with [`crate::Hub::take_output`], or the link has ended.
-    fn notify(&self);
+/// The side that does the IO of a connection. Called with no lock held, from any thread, once per
+/// batch.
+pub trait Flush: Send + Sync {
+    /// Writes what [`crate::Hub::next_output`] gives, or has it written. Called when there is output, and
+    /// when the link has ended.
+    fn flush(&self);
 
     /// Whether input of the client may be unread or unhandled, so that its silence cannot be judged
     /// yet. After `true`, [`crate::Hub::judge`] must be called as soon as that input was handled.
