@@ -1484,6 +1484,10 @@ typedef struct midge_stats {
    * Of these: retained messages, but for large payloads.
    */
   uint64_t memory_retained;
+  /**
+   * Callbacks that did not return within shutdown.patience_ms and were left.
+   */
+  uint64_t left_running;
 } midge_stats;
 
 /**
@@ -2237,7 +2241,12 @@ MIDGE_API midge_status midge_broker_join(struct midge_broker b, int32_t timeout_
  * nothing. Like midge_broker_stop() it starts no thread, so that it may be called in a destructor at
  * exit() or dlclose().
  *
- * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+ * A callback that does not return is waited for as long as shutdown.patience_ms says, 10 seconds by
+ * default. Then it is left: a warning of the log (midge_log_set()) names it. The handle is freed all the
+ * same, no other callback begins, and what the library keeps for the callback stays until it returns;
+ * what it uses of the host must stay, too, and user_free is called when the last one has returned.
+ *
+ * @return MIDGE_OK, MIDGE_E_TIMEOUT (a callback was left), MIDGE_E_CLOSED, MIDGE_E_FORKED
  * @since 0.1
  */
 MIDGE_API
@@ -2528,10 +2537,16 @@ midge_status midge_queue_wake(struct midge_queue q);
  * Frees a queue, with what waits in it. Waiting readers get MIDGE_E_CLOSED. When this returns the
  * dispatch callback does not run any more, unless this was called from a callback. The null handle
  * is nothing. Clients of the queue get MIDGE_E_CLOSED from then on.
- * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+ *
+ * A dispatch callback that does not return is waited for as long as shutdown.patience_ms says, and then
+ * left, as midge_broker_free() does.
+ *
+ * @return MIDGE_OK, MIDGE_E_TIMEOUT (the dispatch callback was left; the handle is freed all the same),
+ *         MIDGE_E_CLOSED, MIDGE_E_FORKED
  * @since 0.1
  */
-MIDGE_API midge_status midge_queue_free(struct midge_queue q);
+MIDGE_API
+midge_status midge_queue_free(struct midge_queue q);
 
 /**
  * Publishes as midge_publish_ex(), and keeps account of the receivers, which costs some memory for

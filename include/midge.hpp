@@ -1856,7 +1856,8 @@ struct queue_options {
 
 class subscription;
 
-/// A running broker. The destructor stops it at once and waits for its end.
+/// A running broker. The destructor stops it at once and waits for its end; for a callback that does not
+/// return as long as shutdown.patience_ms says, as midge_broker_free().
 class broker {
   detail::owned<midge_broker, midge_broker_free> b_;
   explicit broker(midge_broker b) noexcept : b_(b) {}

@@ -236,7 +236,7 @@ group_valgrind() {
     fi
     check "link leak" "${c[@]}" "$root/tests/c/leak.c" "${pkg_shared[@]}" -o "$out/leak"
     for mistake in leak write; do check "valgrind finds a $mistake" finds "${grind[@]}" "$out/leak" "$mistake"; done
-    for program in broker misuse garbage contract look guest; do one "$program" valgrind; done
+    for program in broker misuse garbage contract look guest left; do one "$program" valgrind; done
 }
 
 raced() { TSAN_OPTIONS=history_size=7:suppressions=$lib/../share/midge/midge.tsan timeout 120 "$@"; }

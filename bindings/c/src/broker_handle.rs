@@ -1,19 +1,20 @@
 //! What stands behind a broker handle.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::{Broker, StartError, Stop};
 use parking_lot::Mutex;
 
 use crate::config::midge_config;
+use crate::dispatch::End;
 use crate::hooks::CHooks;
 use crate::life::{Life, Stage};
 use crate::log;
 use crate::prepare;
 use crate::process::SignalsBlocked;
 use crate::queue::QueueObject;
-use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_STATE};
+use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
 use crate::table::Table;
 use crate::waiting::Waiting;
 
@@ -38,6 +39,7 @@ pub(crate) struct BrokerObject {
     queues: Mutex<Vec<Arc<QueueObject>>>,
     /// Who waits for receipts, to be told of the end.
     pub(crate) receipts: Waiting,
+    hooks: Option<Arc<CHooks>>,
     /// Lines of the log may be told on its threads.
     _log: log::Place,
 }
@@ -45,7 +47,7 @@ pub(crate) struct BrokerObject {
 impl BrokerObject {
     pub(crate) fn start(config: &midge_config) -> Result<Arc<Self>, Fault> {
         let mut builder = config.builder();
-        let life = Life::new(config.threads(), config.hooks.is_some());
+        let life = Life::new(config.threads(), config.hooks.is_some(), config.patience());
         let hooks = config.hooks.as_ref().map(|table| {
             let life = life.clone();
             let closed = move || life.hooks_end();
@@ -93,6 +95,7 @@ impl BrokerObject {
             life,
             queues: Mutex::default(),
             receipts: Waiting::default(),
+            hooks,
         }))
     }
 
@@ -154,6 +157,7 @@ impl BrokerObject {
         });
     }
 
+    /// Waits for the end, no longer than the caller says.
     pub(crate) fn join(&self, timeout: Option<Duration>) -> Result<(), Fault> {
         self.life.wait(timeout)?;
         // They have done everything; what is left is to return. Not a thread of the broker, so there
@@ -161,11 +165,77 @@ impl BrokerObject {
         let _ = self.broker.stop(Stop::Now);
         let queues = self.queues.lock().clone();
         for queue in &queues {
-            queue.join_dispatch();
+            queue.dispatch.join(None);
         }
         self.queues.lock().clear();
         Ok(())
     }
+
+    /// Waits for the end of a broker that stops, for callbacks as long as shutdown.patience_ms says. One
+    /// that does not return by then is left: it is named in the log and counted, and what it uses stays
+    /// until it returns.
+    pub(crate) fn end(&self) -> Result<(), Fault> {
+        let deadline = self.life.patience_ends();
+        // Names and counts the hooks that it leaves.
+        let mut is_left = self.broker.stop(Stop::Now).is_err();
+
+        let queues = self.queues.lock().clone();
+        if is_left {
+            // Its end would have done that.
+            for queue in &queues {
+                queue.close();
+            }
+            if let Some(hooks) = &self.hooks {
+                hooks.close();
+            }
+        } else if let Some(hooks) = &self.hooks
+            && !self.life.wait_for_hooks(deadline)
+        {
+            is_left = true;
+            leave(
+                Some(self),
+                hooks.calls(),
+                "a hook on a thread that publishes",
+            );
+        }
+
+        for queue in &queues {
+            is_left |= end_dispatch(queue, Some(self), deadline).is_err();
+        }
+        match is_left {
+            false => Ok(()),
+            true => Err(left()),
+        }
+    }
+}
+
+/// Waits for the end of a queue's dispatch thread, for its callback until the deadline.
+pub(crate) fn end_dispatch(
+    queue: &QueueObject,
+    broker: Option<&BrokerObject>,
+    deadline: Option<Instant>,
+) -> Result<(), Fault> {
+    match queue.dispatch.join(deadline) {
+        End::Ended => return Ok(()),
+        End::Left => leave(broker, 1, "on_event of a queue"),
+        End::LeftBefore => {}
+    }
+    Err(left())
+}
+
+/// Names callbacks that are not waited for any longer, and counts them if their broker is there.
+fn leave(broker: Option<&BrokerObject>, calls: u32, name: &str) {
+    if let Some(object) = broker {
+        object.broker.report_left(calls);
+    }
+    log::warn(format!(
+        "a callback that does not return is left callback={name:?} calls={calls}"
+    ));
+}
+
+fn left() -> Fault {
+    let what = "a callback has not returned within shutdown.patience_ms and was left";
+    Fault::new(MIDGE_E_TIMEOUT, what)
 }
 
 fn start_fault(error: &StartError) -> Fault {

@@ -67,7 +67,7 @@ pub(crate) struct Gate {
 
 struct State {
     user: Option<Arc<User>>,
-    inside: usize,
+    inside: u32,
     is_closed: bool,
     closed: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -108,6 +108,11 @@ impl Gate {
         let mut state = self.state.lock();
         state.is_closed = true;
         Self::let_go_if_empty(state);
+    }
+
+    /// Callbacks under way.
+    pub(crate) fn inside(&self) -> u32 {
+        self.state.lock().inside
     }
 
     fn let_go_if_empty(mut state: MutexGuard<'_, State>) {

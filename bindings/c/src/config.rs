@@ -2,6 +2,7 @@
 
 use std::ffi::c_char;
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::{Broker, Builder, Clock, Config, ConfigFile, OptionError, options, set_option};
 
@@ -76,6 +77,11 @@ impl midge_config {
     /// How many threads the broker gets.
     pub(crate) fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// How long a callback that does not return is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_millis(self.options.shutdown.patience_ms)
     }
 
     pub(crate) fn packet_bytes(&self) -> usize {

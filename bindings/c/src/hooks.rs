@@ -227,6 +227,11 @@ impl CHooks {
         }
     }
 
+    /// Callbacks that are under way.
+    pub(crate) fn calls(&self) -> u32 {
+        self.gate.inside()
+    }
+
     pub(crate) fn thread_started(&self) {
         self.on_thread(self.raw.on_thread_start);
     }

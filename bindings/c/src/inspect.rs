@@ -97,6 +97,8 @@ pub struct midge_stats {
     pub memory_wills: u64,
     /// Of these: retained messages, but for large payloads.
     pub memory_retained: u64,
+    /// Callbacks that did not return within shutdown.patience_ms and were left.
+    pub left_running: u64,
 }
 
 fn stats(object: &BrokerObject) -> midge_stats {
@@ -145,6 +147,7 @@ fn stats(object: &BrokerObject) -> midge_stats {
         memory_subscriptions: stats.memory.subscriptions,
         memory_wills: stats.memory.wills,
         memory_retained: stats.memory.retained,
+        left_running: stats.left_running,
     }
 }
 

@@ -1,6 +1,7 @@
 //! How far the end of a broker has come, and whoever waits for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -21,6 +22,8 @@ pub(crate) enum Stage {
 pub(crate) struct Life {
     state: Mutex<LifeState>,
     changed: Condvar,
+    /// shutdown.patience_ms: how long a callback that does not return is waited for.
+    patience: Duration,
 }
 
 struct LifeState {
@@ -42,7 +45,7 @@ impl LifeState {
 }
 
 impl Life {
-    pub(crate) fn new(engine_threads: usize, hooks: bool) -> Arc<Self> {
+    pub(crate) fn new(engine_threads: usize, hooks: bool, patience: Duration) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(LifeState {
                 stopping: false,
@@ -52,6 +55,7 @@ impl Life {
                 hooks,
             }),
             changed: Condvar::new(),
+            patience,
         })
     }
 
@@ -90,9 +94,28 @@ impl Life {
         self.change(|state| state.dispatch_threads += 1);
     }
 
-    /// A dispatch thread has called back for the last time, or was not started after all.
-    pub(crate) fn dispatch_ends(&self) {
-        self.change(|state| state.dispatch_threads -= 1);
+    /// A dispatch thread has called back for the last time, or was not started after all. Sets `ended`
+    /// for [`Life::wait_for`].
+    pub(crate) fn dispatch_ends(&self, ended: &AtomicBool) {
+        self.change(|state| {
+            state.dispatch_threads -= 1;
+            ended.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// The moment until which a callback that does not return is waited for. `None` is for ever.
+    pub(crate) fn patience_ends(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.patience)
+    }
+
+    /// Waits until a dispatch thread has set `ended`, or until the deadline. Whether it has.
+    pub(crate) fn wait_for(&self, ended: &AtomicBool, deadline: Option<Instant>) -> bool {
+        self.wait_until(deadline, |_| ended.load(Ordering::Relaxed))
+    }
+
+    /// Waits until no callback of the hooks is under way. Whether that is so.
+    pub(crate) fn wait_for_hooks(&self, deadline: Option<Instant>) -> bool {
+        self.wait_until(deadline, |state| !state.hooks)
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -108,21 +131,28 @@ impl Life {
         self.state.lock().engine_ended
     }
 
+    /// Waits for the end of everything.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<(), Fault> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if self.wait_until(deadline, LifeState::has_ended) {
+            return Ok(());
+        }
+        let what = "the broker has not stopped in time";
+        Err(Fault::new(MIDGE_E_TIMEOUT, what))
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>, is_over: impl Fn(&LifeState) -> bool) -> bool {
         let mut state = self.state.lock();
-        while !state.has_ended() {
+        while !is_over(&state) {
             match deadline {
                 None => self.changed.wait(&mut state),
                 Some(deadline) => {
-                    let timed_out = self.changed.wait_until(&mut state, deadline).timed_out();
-                    if timed_out && !state.has_ended() {
-                        let what = "the broker has not stopped in time";
-                        return Err(Fault::new(MIDGE_E_TIMEOUT, what));
+                    if self.changed.wait_until(&mut state, deadline).timed_out() {
+                        return is_over(&state);
                     }
                 }
             }
         }
-        Ok(())
+        true
     }
 }

@@ -71,7 +71,12 @@ pub extern "C" fn midge_broker_join(b: midge_broker, timeout_ms: i32) -> midge_s
 /// nothing. Like midge_broker_stop() it starts no thread, so that it may be called in a destructor at
 /// exit() or dlclose().
 ///
-/// @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+/// A callback that does not return is waited for as long as shutdown.patience_ms says, 10 seconds by
+/// default. Then it is left: a warning of the log (midge_log_set()) names it. The handle is freed all the
+/// same, no other callback begins, and what the library keeps for the callback stays until it returns;
+/// what it uses of the host must stay, too, and user_free is called when the last one has returned.
+///
+/// @return MIDGE_OK, MIDGE_E_TIMEOUT (a callback was left), MIDGE_E_CLOSED, MIDGE_E_FORKED
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub extern "C" fn midge_broker_free(b: midge_broker) -> midge_status {
@@ -86,7 +91,7 @@ pub extern "C" fn midge_broker_free(b: midge_broker) -> midge_status {
         if inside::is_callback() {
             return Ok(());
         }
-        object.join(None)
+        object.end()
     })
 }
 

@@ -166,6 +166,13 @@ fn tell() {
     state.is_telling = false;
 }
 
+/// Something that its host should look at.
+pub(crate) fn warn(text: String) {
+    if is_wanted(MIDGE_LOG_WARN) {
+        add(MIDGE_LOG_WARN, text);
+    }
+}
+
 /// What was thrown, and where.
 pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
     if !is_wanted(MIDGE_LOG_ERROR) {

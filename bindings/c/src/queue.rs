@@ -2,20 +2,18 @@
 //! arrival, read by pull, through a descriptor, or by a thread of its own.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use broker::{Events, Feed, Message, Pushed, Sink};
 use parking_lot::Mutex;
 
 use crate::bell::Bell;
+use crate::dispatch::Dispatch;
 use crate::failpoints;
 use crate::later::Scope;
 use crate::life::Life;
-use crate::prepare;
 use crate::ready_fd::ReadyFd;
 use crate::source::{Item, Source};
 use crate::stamp::Stamp;
@@ -61,13 +59,10 @@ pub(crate) struct Entry {
 pub(crate) struct QueueObject {
     /// Number of its broker.
     pub(crate) broker: u64,
-    /// That of its broker, which its dispatch thread keeps from ending.
-    pub(crate) life: Arc<Life>,
     bounds: Bounds,
     state: Mutex<State>,
     pub(crate) bell: Bell,
-    /// Held by whoever joins the thread, so that everybody waits until it is really gone.
-    dispatch: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) dispatch: Dispatch,
 }
 
 #[derive(Default)]
@@ -175,11 +170,10 @@ impl QueueObject {
     pub(crate) fn new(broker: u64, life: &Arc<Life>, bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
             broker,
-            life: life.clone(),
             bounds,
             state: Mutex::default(),
             bell: Bell::new(),
-            dispatch: Mutex::new(None),
+            dispatch: Dispatch::new(life),
         })
     }
 
@@ -417,10 +411,9 @@ impl QueueObject {
     /// event, and not the thread.
     pub(crate) fn start_dispatch(
         self: &Arc<Self>,
-        deliver: impl FnMut(Entry) + Send + 'static,
+        mut deliver: impl FnMut(Entry) + Send + 'static,
         report_panic: impl Fn() + Send + 'static,
     ) -> Result<(), Fault> {
-        let mut dispatch = self.dispatch.lock();
         let mut state = self.state.lock();
         if state.closed {
             return Err(closed());
@@ -430,43 +423,26 @@ impl QueueObject {
             return Err(Fault::new(MIDGE_E_STATE, what));
         }
 
-        let (queue, ending) = (self.clone(), Ending::new(&self.life));
-        let body = move || {
-            let _ending = ending;
-            // Let go of before the end is told.
-            let mut deliver = deliver;
+        let queue = self.clone();
+        let next = move || {
             loop {
                 match queue.next(None) {
-                    Ok(entry) => {
-                        let _scope = Scope::new();
-                        let delivered = catch_unwind(AssertUnwindSafe(|| {
-                            failpoints::point(failpoints::Point::Task);
-                            deliver(entry);
-                        }));
-                        if let Err(panic) = delivered {
-                            // Dropping what was thrown could throw again.
-                            std::mem::forget(panic);
-                            report_panic();
-                        }
-                    }
-                    Err(fault) if fault.status == MIDGE_E_CLOSED => break,
-                    Err(_) => {}
+                    Ok(entry) => return Some(entry),
+                    Err(fault) if fault.status == MIDGE_E_CLOSED => return None,
+                    Err(_) => {} // it was woken
                 }
             }
         };
+        let deliver = move |entry| {
+            failpoints::point(failpoints::Point::Task);
+            deliver(entry);
+        };
 
-        let thread = prepare::spawn("midge-dispatch", body)
+        self.dispatch
+            .start(next, deliver, report_panic)
             .map_err(|error| Fault::io("cannot start the dispatch thread", &error))?;
         state.has_dispatch = true;
-        *dispatch = Some(thread);
         Ok(())
-    }
-
-    /// Waits for the end of the dispatch thread, if there is one. Not to be called from it.
-    pub(crate) fn join_dispatch(&self) {
-        if let Some(thread) = self.dispatch.lock().take() {
-            let _ = thread.join();
-        }
     }
 
     /// Takes nothing in any more; what waits can still be read.
@@ -517,22 +493,6 @@ impl Sink for Inlet {
 
     fn wake(&self) {
         self.queue.notify();
-    }
-}
-
-/// A dispatch thread that the end of its broker waits for, until this is dropped.
-struct Ending(Arc<Life>);
-
-impl Ending {
-    fn new(life: &Arc<Life>) -> Self {
-        life.dispatch_begins();
-        Self(life.clone())
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.dispatch_ends();
     }
 }
 

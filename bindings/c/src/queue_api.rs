@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bell;
-use crate::broker_handle::{BROKERS, midge_broker};
+use crate::broker_handle::{BROKERS, end_dispatch, midge_broker};
 use crate::callback::{User, midge_free_fn};
 use crate::event::{self, MIDGE_EV_ALL, MIDGE_EV_MESSAGE, midge_event};
 use crate::ffi::{self, enter, enter_often};
@@ -201,7 +201,12 @@ pub extern "C" fn midge_queue_wake(q: midge_queue) -> midge_status {
 /// Frees a queue, with what waits in it. Waiting readers get MIDGE_E_CLOSED. When this returns the
 /// dispatch callback does not run any more, unless this was called from a callback. The null handle
 /// is nothing. Clients of the queue get MIDGE_E_CLOSED from then on.
-/// @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
+///
+/// A dispatch callback that does not return is waited for as long as shutdown.patience_ms says, and then
+/// left, as midge_broker_free() does.
+///
+/// @return MIDGE_OK, MIDGE_E_TIMEOUT (the dispatch callback was left; the handle is freed all the same),
+///         MIDGE_E_CLOSED, MIDGE_E_FORKED
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub extern "C" fn midge_queue_free(q: midge_queue) -> midge_status {
@@ -214,8 +219,11 @@ pub extern "C" fn midge_queue_free(q: midge_queue) -> midge_status {
             // The thread ends by itself; the broker waits for it when it stops.
             return Ok(());
         }
-        queue.join_dispatch();
-        if let Ok(owner) = BROKERS.find(queue.broker) {
+
+        let owner = BROKERS.find(queue.broker).ok();
+        let deadline = queue.dispatch.patience_ends();
+        end_dispatch(&queue, owner.as_deref(), deadline)?;
+        if let Some(owner) = owner {
             owner.detach(&queue);
         }
         Ok(())

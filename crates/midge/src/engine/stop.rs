@@ -82,11 +82,7 @@ impl Inner {
             let (done, wait) = mpsc::sync_channel::<()>(1);
             drop(self.engine.end_soon(how.drain(), move || drop(done)));
 
-            // An abandoned hook is not waited for again.
-            let patience = match stopped.left {
-                true => Duration::ZERO,
-                false => self.patience(),
-            };
+            let patience = self.patience(stopped.left_hooks);
             let mut ended = match how.drain().unwrap_or_default().checked_add(patience) {
                 Some(limit) => wait.recv_timeout(limit),
                 None => wait.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -96,7 +92,7 @@ impl Inner {
             }
 
             if ended == Err(RecvTimeoutError::Timeout) {
-                if !std::mem::replace(&mut stopped.left, true) {
+                if !std::mem::replace(&mut stopped.left_hooks, true) {
                     self.tell_what_is_left();
                 }
                 return Err(StopError::Unfinished);
@@ -108,15 +104,21 @@ impl Inner {
             return Ok(());
         };
         background.end();
-        if background.join(self.patience(), ENDING) {
+        if background.join(self.patience(stopped.left_threads), ENDING) {
             return Ok(());
         }
-        self.engine.context.hub.report_left(1);
-        tracing::warn!("a broker thread does not end: what is run at its end does not return");
+        if !std::mem::replace(&mut stopped.left_threads, true) {
+            self.engine.context.hub.report_left(1);
+            tracing::warn!("a broker thread does not end: what is run at its end does not return");
+        }
         Err(StopError::Unfinished)
     }
 
-    fn patience(&self) -> Duration {
+    /// How long code of the host is waited for. Once it was abandoned it is not waited for again.
+    fn patience(&self, was_left: bool) -> Duration {
+        if was_left {
+            return Duration::ZERO;
+        }
         Duration::from_millis(self.engine.context.hub.config().shutdown.patience_ms)
     }
 
@@ -146,7 +148,9 @@ pub(crate) struct Stopped {
     /// All tasks have ended.
     pub(crate) ended: bool,
     /// Hooks were abandoned.
-    left: bool,
+    left_hooks: bool,
+    /// So was what is run at the end of a thread.
+    left_threads: bool,
 }
 
 impl Drop for Inner {
@@ -299,8 +303,10 @@ mod tests {
         );
         let builder = builder.set("shutdown.patience_ms", "1").unwrap();
         let broker = builder.start().unwrap();
-        assert_eq!(broker.stop(Stop::Now), Err(StopError::Unfinished));
-        assert_eq!(broker.stats().left_running, 1);
+        for _ in 0..2 {
+            assert_eq!(broker.stop(Stop::Now), Err(StopError::Unfinished));
+            assert_eq!(broker.stats().left_running, 1);
+        }
         drop(go);
     }
 

@@ -245,6 +245,11 @@ impl Broker {
         self.hub().report_panic();
     }
 
+    /// Counts callbacks that a binding does not wait for any longer, in [`Stats::left_running`].
+    pub fn report_left(&self, calls: u32) {
+        self.hub().report_left(calls);
+    }
+
     /// For work that must wait until no lock of the broker is held.
     pub fn later(&self) -> Later {
         Later::new(self.engine())
