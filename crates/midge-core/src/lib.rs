@@ -18,7 +18,7 @@ mod event;
 #[cfg(shuttle)]
 pub mod exploration;
 mod flush;
-mod guard;
+mod hook_depth;
 mod hooks;
 mod hub;
 mod message;
@@ -50,7 +50,7 @@ pub use config::{
 pub use conn::Connection;
 pub use event::{Event, EventKind, EventMask, Observed};
 pub use flush::Flush;
-pub use guard::is_in_hook;
+pub use hook_depth::is_in_hook;
 pub use hooks::{
     AuthReply, AuthStep, ConnectRequest, Deferred, DeliveryVerdict, EnhancedVerdict, HookSet,
     Hooks, Interception, Refusal, Resolver, Verdict,

@@ -8,7 +8,7 @@ use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacke
 use super::handshake::Handshake;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::client::ClientInfo;
-use crate::guard::Hook;
+use crate::hook_depth::Hook;
 use crate::hooks::{Answer, AuthReply, AuthStep, EnhancedVerdict, HookSet, Refusal};
 use crate::hub::no_memory;
 use crate::reason::DisconnectReason;

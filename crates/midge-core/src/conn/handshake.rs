@@ -14,7 +14,7 @@ use super::{Connection, Fault, Phase, Step, Then};
 use crate::budget::Charge;
 use crate::client::ClientInfo;
 use crate::event::{Lost, Whom};
-use crate::guard::Hook;
+use crate::hook_depth::Hook;
 use crate::hooks::{Answer, AuthReply, ConnectRequest, HookSet, Refusal, Verdict, user_properties};
 use crate::hub::{AttachPlan, Consequence, no_memory};
 use crate::message::{MessageRef, OwnedMessage};

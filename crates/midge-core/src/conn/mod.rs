@@ -298,7 +298,11 @@ impl Connection {
 
     fn handle(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
         let hooked = self.hub.hook_set != HookSet::NONE;
-        let hooks_before = if hooked { crate::guard::calls() } else { 0 };
+        let hooks_before = if hooked {
+            crate::hook_depth::calls()
+        } else {
+            0
+        };
         let mut used = 0;
         let mut packets = 0;
         self.interrupted = false;
@@ -342,7 +346,7 @@ impl Connection {
             }
 
             let hooks = match hooked {
-                true => crate::guard::calls().wrapping_sub(hooks_before),
+                true => crate::hook_depth::calls().wrapping_sub(hooks_before),
                 false => 0,
             };
             let is_much = hooks >= HOOKS_PER_TURN || self.batch.work + packets > TURN;

@@ -8,7 +8,7 @@ use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Ver
 use super::waiting::message_size;
 use super::{Connection, Fault, Step, Then};
 use crate::event::Lost;
-use crate::guard::Hook;
+use crate::hook_depth::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{ClientPublisher, Consequence, Publisher, Unpublished, no_memory};
 use crate::message::{MessageRef, OwnedMessage};

@@ -9,7 +9,7 @@ use midge_codec::{
 
 use super::handshake::granted;
 use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
-use crate::guard::Hook;
+use crate::hook_depth::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::{Grant, Subscribing, slice};
 use crate::reason::DisconnectReason;

@@ -9,7 +9,7 @@ use midge_codec::QoS;
 use super::Hub;
 use super::passage::{Kept, Passage};
 use super::publish::Unpublished;
-use crate::guard::Hook;
+use crate::hook_depth::Hook;
 use crate::hooks::{DeliveryVerdict, HookSet};
 use crate::hub::Batch;
 use crate::message::{Outcome, OwnedMessage, Receipt, SharedMessage};

@@ -9,7 +9,7 @@ use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::client::ClientInfo;
 use crate::event::{Lost, Whom};
-use crate::guard::Hook;
+use crate::hook_depth::Hook;
 use crate::hooks::{Answer, HookSet, Refusal, Verdict};
 use crate::hub::Batch;
 use crate::message::{MessageRef, Origin, OwnedMessage, Receipt, SharedMessage, Tracker};
@@ -312,7 +312,7 @@ impl Hub {
         if self.stopping.load(Ordering::Acquire) {
             return Err(PublishError::Stopped);
         }
-        if crate::guard::too_deep() {
+        if crate::hook_depth::too_deep() {
             return Err(PublishError::TooDeep);
         }
         self.check_parts(message, topic_is_valid)

@@ -55,7 +55,7 @@ use crate::client::ClientInfo;
 use crate::config::Config;
 use crate::event::{Event, EventMask, Observed};
 use crate::flush::Flush;
-use crate::guard::{Hook, Running};
+use crate::hook_depth::{Hook, Running};
 use crate::hooks::{HookSet, Hooks};
 use crate::queue::Queue;
 use crate::reason::DisconnectReason;

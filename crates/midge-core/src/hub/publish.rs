@@ -8,7 +8,7 @@ use super::Hub;
 use super::passage::Passage;
 use super::routes::RouteCache;
 use crate::event::{Event, EventMask, Lost, Whom};
-use crate::guard::Hook;
+use crate::hook_depth::Hook;
 use crate::hooks::{HookSet, Interception, Refusal};
 use crate::hub::Batch;
 use crate::message::{MessageRef, Origin, OwnedMessage, Receipt};

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{After, Hub};
-use crate::guard::Hook;
+use crate::hook_depth::Hook;
 use crate::hooks::{HookSet, Hooks};
 use crate::hub::{Batch, Detour};
 use crate::reason::DropReason;

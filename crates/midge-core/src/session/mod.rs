@@ -4,6 +4,7 @@
 
 mod acknowledge;
 mod attached;
+mod compact;
 mod deliver;
 mod dirty;
 mod due;
@@ -16,7 +17,6 @@ mod in_flight;
 mod link;
 mod message_queue;
 mod pump;
-mod rare;
 mod registry;
 mod room;
 mod subscriptions;
@@ -29,6 +29,7 @@ use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
 
 pub(crate) use acknowledge::{AckKind, IdState, encode_ack};
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
+use compact::{CompactQueue, NoMemory, PacketIds};
 pub(crate) use deliver::{Offering, Terms};
 pub use dirty::Dirty;
 pub(crate) use due::{Due, Env};
@@ -38,7 +39,6 @@ use in_flight::InFlight;
 pub use link::Link;
 use message_queue::MessageQueue;
 pub(crate) use pump::PUMP_BUDGET;
-use rare::{NoMemory, PacketIds, RareQueue};
 pub(crate) use registry::Sessions;
 pub(crate) use subscriptions::{Draining, SubscriptionLimits, Subscriptions};
 
@@ -232,8 +232,8 @@ pub(crate) struct State {
     /// Retained messages for new subscriptions that wait for the window, before the queue.
     pub(crate) ahead: MessageQueue,
     /// Packet identifiers in flight that were not sent on this connection yet, in order.
-    pub(crate) resend: RareQueue<u16>,
-    pub(crate) retained: RareQueue<RetainedCursor>,
+    pub(crate) resend: CompactQueue<u16>,
+    pub(crate) retained: CompactQueue<RetainedCursor>,
     /// QoS 0 messages in the queue: live ones must not overtake them.
     pub(crate) queued_qos0: u32,
     /// The session has ended: nothing may be added any more.

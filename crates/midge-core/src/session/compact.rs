@@ -11,15 +11,15 @@ use crate::budget::{Budget, Charge, Part};
 /// A queue.
 #[derive(Debug)]
 #[allow(clippy::box_collection)] // the size of the empty one counts
-pub(crate) struct RareQueue<T>(Option<Box<VecDeque<T>>>);
+pub(crate) struct CompactQueue<T>(Option<Box<VecDeque<T>>>);
 
-impl<T> Default for RareQueue<T> {
+impl<T> Default for CompactQueue<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T> RareQueue<T> {
+impl<T> CompactQueue<T> {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -72,7 +72,7 @@ const SPARSE: usize = 4;
 /// Unless it is as short as that.
 const FEW: usize = 8;
 
-impl<T> FromIterator<T> for RareQueue<T> {
+impl<T> FromIterator<T> for CompactQueue<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         let mut queue = Self::default();
         items.into_iter().for_each(|item| queue.push_back(item));
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn an_empty_queue_holds_nothing() {
-        let mut queue: RareQueue<u8> = [1, 3].into_iter().collect();
+        let mut queue: CompactQueue<u8> = [1, 3].into_iter().collect();
         queue.push_front(0);
         assert_eq!((queue.len(), queue.front()), (3, Some(&0)));
         while queue.pop_front().is_some() {}
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_was_long_gives_its_memory_back() {
-        let mut queue: RareQueue<u64> = (0..10_000).collect();
+        let mut queue: CompactQueue<u64> = (0..10_000).collect();
         for n in 0..9_990 {
             assert_eq!(queue.pop_front(), Some(n));
         }
