@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 use midge_codec::QoS;
 
 use super::Hub;
-use super::passage::{Kept, Passage};
 use super::publish::Unpublished;
+use super::routed_message::{Kept, RoutedMessage};
 use crate::hook_depth::Hook;
 use crate::hooks::{DeliveryVerdict, HookSet};
 use crate::hub::Batch;
@@ -16,7 +16,7 @@ use crate::message::{Outcome, OwnedMessage, Receipt, SharedMessage};
 use crate::observer::Observers;
 use crate::reason::DropReason;
 use crate::router::{Asked, Group, Router, Sub, SubTarget, Subscriber, Target};
-use crate::session::{Extra, Offering};
+use crate::session::{Deliverable, Extra};
 use crate::time::Tick;
 
 /// Rounds of questions about receivers that subscribed while others were asked about. Receivers
@@ -48,12 +48,12 @@ impl Hub {
     /// while the hooks think are asked about as well; receivers that have left get nothing.
     pub(super) fn route_filtered(
         &self,
-        passage: &mut Passage<'_>,
+        routed: &mut RoutedMessage<'_>,
         mut receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
-        let topic = passage.message.topic;
-        let client_id = passage.publisher.client_id();
+        let topic = routed.message.topic;
+        let client_id = routed.publisher.client_id();
         let (mut plan, mut generation) = {
             let router = self.router.read();
             let targets = router.resolve(topic, client_id);
@@ -64,10 +64,10 @@ impl Hub {
         let mut rounds = 0;
         let (order, router) = loop {
             for planned in plan.iter_mut().filter(|planned| planned.is_to_be_asked()) {
-                planned.verdict = Some(self.ask(&planned.target, passage));
+                planned.verdict = Some(self.ask(&planned.target, routed));
             }
 
-            let order = (passage.message.retain).then(|| self.retained_order.lock(topic));
+            let order = (routed.message.retain).then(|| self.retained_order.lock(topic));
             let router = self.router.read();
             if router.generation() == generation {
                 break (order, router);
@@ -80,19 +80,19 @@ impl Hub {
             }
         };
 
-        self.admit(passage.publisher)?;
-        if passage.message.retain {
-            self.retain_delivered(passage, batch);
+        self.admit(routed.publisher)?;
+        if routed.message.retain {
+            self.retain_delivered(routed, batch);
         }
         let matched = plan.len();
-        passage.receivers = matched;
+        routed.receivers = matched;
         let mut groups = Vec::new();
         for Planned { target, verdict } in plan {
             match target {
                 Target::One(target) => {
                     let verdict = verdict.unwrap_or(DeliveryVerdict::Drop);
                     let (observers, receipt) = (&router.observers, receipt.as_deref_mut());
-                    self.offer_as_decided(&target, verdict, passage, observers, receipt, batch);
+                    self.offer_as_decided(&target, verdict, routed, observers, receipt, batch);
                 }
                 Target::Group(group) => groups.push(group),
             }
@@ -101,56 +101,58 @@ impl Hub {
         drop(order);
 
         for group in groups {
-            self.offer_group_filtered(&group, passage, receipt.as_deref_mut(), batch);
+            self.offer_group_filtered(&group, routed, receipt.as_deref_mut(), batch);
         }
         Ok(matched)
     }
 
     /// What the hooks say about one receiver. Subscriptions of the host are not asked about.
-    fn ask(&self, target: &Target, passage: &mut Passage<'_>) -> DeliveryVerdict {
+    fn ask(&self, target: &Target, routed: &mut RoutedMessage<'_>) -> DeliveryVerdict {
         match target {
             Target::One(SubTarget {
                 subscriber: Subscriber::Session(session),
                 qos,
                 ..
-            }) => self.verdict(&session.client_id, *qos, passage),
+            }) => self.verdict(&session.client_id, *qos, routed),
             Target::One(_) | Target::Group(_) => DeliveryVerdict::Deliver,
         }
     }
 
     /// Offers a message to one receiver as the hooks have decided.
-    fn offer_as_decided<O: Offering>(
+    fn offer_as_decided<O: Deliverable>(
         &self,
         target: &SubTarget,
         verdict: DeliveryVerdict,
-        offering: &mut O,
+        deliverable: &mut O,
         observers: &Observers,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
-        let outcome = self.try_as_decided(target, verdict, offering, observers, batch);
-        self.note(target, outcome, offering, receipt, batch);
+        let outcome = self.try_as_decided(target, verdict, deliverable, observers, batch);
+        self.note(target, outcome, deliverable, receipt, batch);
     }
 
-    fn try_as_decided<O: Offering>(
+    fn try_as_decided<O: Deliverable>(
         &self,
         target: &SubTarget,
         verdict: DeliveryVerdict,
-        offering: &mut O,
+        deliverable: &mut O,
         observers: &Observers,
         batch: &mut Batch,
     ) -> Outcome {
         match verdict {
-            DeliveryVerdict::Deliver => self.offer_one(target, offering, observers, false, batch),
+            DeliveryVerdict::Deliver => {
+                self.offer_one(target, deliverable, observers, false, batch)
+            }
             DeliveryVerdict::Replace(other) => {
-                let original = offering.keep();
+                let original = deliverable.keep();
                 let replaced = self.replacement(&other, &original, batch.now);
                 let target = &with_original(target, original);
-                let mut offering = Kept {
+                let mut deliverable = Kept {
                     message: &replaced,
                     now: batch.now,
                 };
-                self.offer_one(target, &mut offering, observers, false, batch)
+                self.offer_one(target, &mut deliverable, observers, false, batch)
             }
             DeliveryVerdict::Drop => Outcome::Dropped(DropReason::RefusedByHook),
         }
@@ -176,10 +178,10 @@ impl Hub {
     /// Asks about the members of a shared group one after another until one may take the message
     /// and can. A member that left meanwhile, that may not have the message, is full, or cannot
     /// take so large a packet, is passed over. The message is dropped only if no member is left.
-    pub(super) fn offer_group_filtered<O: Offering>(
+    pub(super) fn offer_group_filtered<O: Deliverable>(
         &self,
         group: &Arc<Group>,
-        offering: &mut O,
+        deliverable: &mut O,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
@@ -193,7 +195,7 @@ impl Hub {
                 let target = SubTarget::new(&sub, Some(group));
                 let verdict = match &sub.subscriber {
                     Subscriber::Session(session) => {
-                        self.verdict(&session.client_id, target.qos, offering)
+                        self.verdict(&session.client_id, target.qos, deliverable)
                     }
                     Subscriber::Observer(_) => DeliveryVerdict::Deliver,
                 };
@@ -204,9 +206,9 @@ impl Hub {
                     continue;
                 }
                 let outcome =
-                    self.try_as_decided(&target, verdict, offering, &router.observers, batch);
+                    self.try_as_decided(&target, verdict, deliverable, &router.observers, batch);
                 if !matches!(outcome, Outcome::Dropped(_)) {
-                    return self.note(&target, outcome, offering, receipt, batch);
+                    return self.note(&target, outcome, deliverable, receipt, batch);
                 }
                 last = Some((target, outcome));
             }
@@ -214,25 +216,30 @@ impl Hub {
         }
 
         if let Some((target, outcome)) = last {
-            self.note(&target, outcome, offering, receipt, batch);
+            self.note(&target, outcome, deliverable, receipt, batch);
         }
     }
 
     /// What the hooks say about one receiver. One that panics says no.
-    fn verdict<O: Offering>(&self, client_id: &str, qos: QoS, offering: &mut O) -> DeliveryVerdict {
-        let ask = || self.ask_hooks(client_id, qos, offering);
-        self.contain(ask).unwrap_or(DeliveryVerdict::Drop)
-    }
-
-    fn ask_hooks<O: Offering>(
+    fn verdict<O: Deliverable>(
         &self,
         client_id: &str,
         qos: QoS,
-        offering: &mut O,
+        deliverable: &mut O,
+    ) -> DeliveryVerdict {
+        let ask = || self.ask_hooks(client_id, qos, deliverable);
+        self.contain(ask).unwrap_or(DeliveryVerdict::Drop)
+    }
+
+    fn ask_hooks<O: Deliverable>(
+        &self,
+        client_id: &str,
+        qos: QoS,
+        deliverable: &mut O,
     ) -> DeliveryVerdict {
         if let Some(hooks) = self.hooks(HookSet::AUTHORIZE_RECEIVE)
             && !self.in_hook(Hook::AuthorizeReceive, || {
-                hooks.authorize_receive(client_id, &offering.parts())
+                hooks.authorize_receive(client_id, &deliverable.parts())
             })
         {
             return DeliveryVerdict::Drop;
@@ -241,7 +248,7 @@ impl Hub {
             return DeliveryVerdict::Deliver;
         };
 
-        let message = offering.keep();
+        let message = deliverable.keep();
         let verdict = self.in_hook(Hook::InterceptDelivery, || {
             hooks.intercept_delivery(client_id, &message, qos.min(message.qos()))
         });
@@ -279,7 +286,7 @@ impl Hub {
         if message.is_expired(batch.now) {
             return;
         }
-        let mut offering = Kept {
+        let mut deliverable = Kept {
             message,
             now: batch.now,
         };
@@ -288,21 +295,21 @@ impl Hub {
         if let Subscriber::Session(session) = &target.subscriber
             && self.asks_per_receiver()
         {
-            match self.verdict(&session.client_id, target.qos, &mut offering) {
+            match self.verdict(&session.client_id, target.qos, &mut deliverable) {
                 DeliveryVerdict::Deliver => {}
                 DeliveryVerdict::Drop => {
                     let outcome = Outcome::Dropped(DropReason::RefusedByHook);
-                    return self.note(target, outcome, &mut offering, None, batch);
+                    return self.note(target, outcome, &mut deliverable, None, batch);
                 }
                 DeliveryVerdict::Replace(other) => {
                     replaced = self.replacement(&other, message, batch.now);
-                    offering.message = &replaced;
+                    deliverable.message = &replaced;
                 }
             }
         }
 
-        let outcome = self.offer_one(target, &mut offering, &Observers::NONE, true, batch);
-        self.note(target, outcome, &mut offering, None, batch);
+        let outcome = self.offer_one(target, &mut deliverable, &Observers::NONE, true, batch);
+        self.note(target, outcome, &mut deliverable, None, batch);
     }
 }
 

@@ -12,9 +12,9 @@ mod life;
 mod offer;
 mod order;
 mod output;
-mod passage;
 mod publish;
 mod recover;
+mod routed_message;
 mod routes;
 mod rules;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use midge_codec::QoS;
 
 use super::Hub;
-use super::passage::{Kept, Passage};
 use super::publish::Publisher;
+use super::routed_message::{Kept, RoutedMessage};
 use crate::event::{EventMask, Lost, Whom};
 use crate::hooks::HookSet;
 use crate::hub::Batch;
@@ -14,51 +14,51 @@ use crate::message::{MessageRef, Origin, Outcome, Receipt, SMALL_MESSAGE};
 use crate::observer::{Observers, Received};
 use crate::reason::DropReason;
 use crate::router::{Asked, Candidates, Group, SubTarget, Subscriber, Target};
-use crate::session::{Delivery, Offering, Session, Terms};
+use crate::session::{Deliverable, Delivery, DeliveryTerms, Session};
 
 impl Hub {
-    pub(super) fn offer<O: Offering>(
+    pub(super) fn offer<O: Deliverable>(
         &self,
         target: &Target,
-        offering: &mut O,
+        deliverable: &mut O,
         observers: &Observers,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
         match target {
             Target::One(target) => {
-                let outcome = self.offer_one(target, offering, observers, false, batch);
-                self.note(target, outcome, offering, receipt, batch);
+                let outcome = self.offer_one(target, deliverable, observers, false, batch);
+                self.note(target, outcome, deliverable, receipt, batch);
             }
-            Target::Group(group) => self.offer_group(group, offering, observers, receipt, batch),
+            Target::Group(group) => self.offer_group(group, deliverable, observers, receipt, batch),
         }
     }
 
-    pub(super) fn offer_one<O: Offering>(
+    pub(super) fn offer_one<O: Deliverable>(
         &self,
         target: &SubTarget,
-        offering: &mut O,
+        deliverable: &mut O,
         observers: &Observers,
         retained: bool,
         batch: &mut Batch,
     ) -> Outcome {
-        let parts = offering.parts();
+        let parts = deliverable.parts();
         let qos = parts.qos.min(target.qos);
         let retain = retained || (target.retain_as_published && parts.retain);
 
         match &target.subscriber {
             Subscriber::Session(session) => {
-                let terms = Terms {
+                let terms = DeliveryTerms {
                     qos,
                     retain,
                     id: target.id,
                     extra: target.extra.as_ref(),
                     ahead: retained,
                 };
-                let outcome = session.guard(&self.env, batch).offer(offering, terms);
+                let outcome = session.guard(&self.env, batch).offer(deliverable, terms);
                 match outcome {
                     Outcome::Dropped(_) if batch.overdue => {
-                        self.offer_again(session, offering, terms, batch)
+                        self.offer_again(session, deliverable, terms, batch)
                     }
                     outcome => outcome,
                 }
@@ -68,7 +68,7 @@ impl Hub {
                     return Outcome::Sent;
                 };
                 let expiry = parts.expiry;
-                let message = offering.keep();
+                let message = deliverable.keep();
                 let received = Received::new(message, retained, qos, expiry);
                 let (lost, wake) = observer.push(received);
                 if wake {
@@ -86,30 +86,30 @@ impl Hub {
 
     /// Offers a message again that found all room taken, after what is overdue has expired.
     #[cold]
-    fn offer_again<O: Offering>(
+    fn offer_again<O: Deliverable>(
         &self,
         session: &Arc<Session>,
-        offering: &mut O,
-        terms: Terms<'_>,
+        deliverable: &mut O,
+        terms: DeliveryTerms<'_>,
         batch: &mut Batch,
     ) -> Outcome {
         batch.overdue = false;
-        let parts = offering.parts();
+        let parts = deliverable.parts();
         let size = parts.payload.len() + parts.topic.len() + SMALL_MESSAGE;
         self.expire_overdue(size, batch);
 
         batch.insists = true;
-        let outcome = session.guard(&self.env, batch).offer(offering, terms);
+        let outcome = session.guard(&self.env, batch).offer(deliverable, terms);
         batch.insists = false;
         outcome
     }
 
     /// Offers to the members of a shared group until one takes it. A member that is disconnected
     /// or full, or cannot take so large a packet, is passed over.
-    fn offer_group<O: Offering>(
+    fn offer_group<O: Deliverable>(
         &self,
         group: &Arc<Group>,
-        offering: &mut O,
+        deliverable: &mut O,
         observers: &Observers,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
@@ -117,18 +117,18 @@ impl Hub {
         self.offer_members(
             group,
             &group.candidates(),
-            offering,
+            deliverable,
             observers,
             receipt,
             batch,
         );
     }
 
-    pub(super) fn offer_members<O: Offering>(
+    pub(super) fn offer_members<O: Deliverable>(
         &self,
         group: &Arc<Group>,
         candidates: &Candidates,
-        offering: &mut O,
+        deliverable: &mut O,
         observers: &Observers,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
@@ -138,13 +138,13 @@ impl Hub {
         };
 
         let mut target = SubTarget::new(first, Some(group));
-        let mut outcome = self.offer_one(&target, offering, observers, false, batch);
+        let mut outcome = self.offer_one(&target, deliverable, observers, false, batch);
         if matches!(outcome, Outcome::Dropped(_)) {
             let mut asked = Asked::default();
             asked.add(&first.subscriber);
             for sub in group.others(candidates, &asked) {
                 let other = SubTarget::new(&sub, Some(group));
-                let next = self.offer_one(&other, offering, observers, false, batch);
+                let next = self.offer_one(&other, deliverable, observers, false, batch);
                 if !matches!(next, Outcome::Dropped(_)) {
                     (target, outcome) = (other, next);
                     break;
@@ -152,15 +152,15 @@ impl Hub {
             }
         }
 
-        self.note(&target, outcome, offering, receipt, batch);
+        self.note(&target, outcome, deliverable, receipt, batch);
     }
 
     /// Counts and tells what a session did with a message.
-    pub(super) fn note<O: Offering>(
+    pub(super) fn note<O: Deliverable>(
         &self,
         target: &SubTarget,
         outcome: Outcome,
-        offering: &mut O,
+        deliverable: &mut O,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) {
@@ -168,9 +168,11 @@ impl Hub {
             return;
         };
         if let Outcome::Dropped(reason) = outcome {
-            let number = batch.wants(EventMask::DROPPED).then(|| offering.number());
+            let number = batch
+                .wants(EventMask::DROPPED)
+                .then(|| deliverable.number());
             let lost = Lost {
-                topic: offering.parts().topic,
+                topic: deliverable.parts().topic,
                 number,
             };
             batch.dropped(&self.env, session.whom(), lost, reason);
@@ -186,7 +188,7 @@ impl Hub {
             return;
         };
         let message = delivery.original();
-        let mut offering = Kept {
+        let mut deliverable = Kept {
             message,
             now: batch.now,
         };
@@ -202,9 +204,9 @@ impl Hub {
         };
         if self.asks_per_receiver() {
             drop(router);
-            self.offer_group_filtered(&group, &mut offering, None, batch);
+            self.offer_group_filtered(&group, &mut deliverable, None, batch);
         } else {
-            self.offer_group(&group, &mut offering, &router.observers, None, batch);
+            self.offer_group(&group, &mut deliverable, &router.observers, None, batch);
         }
     }
 
@@ -228,8 +230,8 @@ impl Hub {
         let mut message = message;
         message.charge(&self.env.budget, &mut place);
 
-        let mut passage = Passage::new(message, &publisher, self, batch.now);
-        passage.tracker = receipt.tracker.clone();
+        let mut routed = RoutedMessage::new(message, &publisher, self, batch.now);
+        routed.tracker = receipt.tracker.clone();
 
         let target = SubTarget {
             subscriber: Subscriber::Session(session.clone()),
@@ -242,12 +244,6 @@ impl Hub {
         receipt.matched = 1;
 
         let target = Target::One(target);
-        self.offer(
-            &target,
-            &mut passage,
-            &Observers::NONE,
-            Some(receipt),
-            batch,
-        );
+        self.offer(&target, &mut routed, &Observers::NONE, Some(receipt), batch);
     }
 }

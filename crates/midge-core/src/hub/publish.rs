@@ -5,7 +5,7 @@ use std::sync::Arc;
 use midge_codec::QoS;
 
 use super::Hub;
-use super::passage::Passage;
+use super::routed_message::RoutedMessage;
 use super::routes::RouteCache;
 use crate::event::{Event, EventMask, Lost, Whom};
 use crate::hook_depth::Hook;
@@ -13,7 +13,7 @@ use crate::hooks::{HookSet, Interception, Refusal};
 use crate::hub::Batch;
 use crate::message::{MessageRef, Origin, OwnedMessage, Receipt};
 use crate::reason::DropReason;
-use crate::session::{Due, IdState, Link, Offering, Session};
+use crate::session::{Deliverable, Due, IdState, Link, Session};
 use crate::store::Op;
 use crate::time::Tick;
 
@@ -189,51 +189,51 @@ impl Hub {
         mut receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
-        let mut passage = Passage::begin(message, publisher, self, batch);
-        passage.tracker = receipt.as_ref().and_then(|receipt| receipt.tracker.clone());
+        let mut routed = RoutedMessage::begin(message, publisher, self, batch);
+        routed.tracker = receipt.as_ref().and_then(|receipt| receipt.tracker.clone());
 
-        let routed = if self.asks_per_receiver() {
-            self.route_filtered(&mut passage, receipt.as_deref_mut(), batch)
+        let matched = if self.asks_per_receiver() {
+            self.route_filtered(&mut routed, receipt.as_deref_mut(), batch)
         } else {
-            self.route_directly(&mut passage, cache, receipt, batch)
+            self.route_directly(&mut routed, cache, receipt, batch)
         };
 
-        if let Ok(matched) = routed
+        if let Ok(matched) = matched
             && (batch.wants(EventMask::PUBLISHED) || matches!(publisher, Publisher::Will(_)))
         {
-            tell_published(&mut passage, matched, batch);
+            tell_published(&mut routed, matched, batch);
         }
-        passage.end(batch);
-        routed
+        routed.end(batch);
+        matched
     }
 
     /// Routes a message that no hook has to be asked about.
     #[inline]
     fn route_directly(
         &self,
-        passage: &mut Passage<'_>,
+        routed: &mut RoutedMessage<'_>,
         cache: Option<&mut RouteCache>,
         mut receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
-        let message = passage.message;
+        let message = routed.message;
         let _order = message
             .retain
             .then(|| self.retained_order.lock(message.topic));
         let router = self.router.read();
-        self.admit(passage.publisher)?;
+        self.admit(routed.publisher)?;
         if message.retain {
-            self.retain(passage, WhenFull::RemoveOld, batch);
+            self.retain(routed, WhenFull::RemoveOld, batch);
         }
 
-        let client_id = passage.publisher.client_id();
+        let client_id = routed.publisher.client_id();
         let mut once = Vec::new();
         let known = cache
             .and_then(|cache| cache.route(message.topic, &router, client_id, &self.env.budget));
         let targets = match known {
             Some(route) => {
                 if message.qos != QoS::AtMostOnce || route.kept {
-                    passage.topic = Some(route.topic.clone());
+                    routed.topic = Some(route.topic.clone());
                 }
                 &route.targets[..]
             }
@@ -244,11 +244,11 @@ impl Hub {
             }
         };
 
-        passage.receivers = targets.len();
+        routed.receivers = targets.len();
         for target in targets {
             self.offer(
                 target,
-                passage,
+                routed,
                 &router.observers,
                 receipt.as_deref_mut(),
                 batch,
@@ -266,19 +266,19 @@ impl Hub {
     }
 
     /// Stores or removes the retained message of a topic, which is delivered under the same lock.
-    pub(super) fn retain_delivered(&self, passage: &mut Passage<'_>, batch: &mut Batch) {
-        self.retain(passage, WhenFull::RemoveOld, batch);
+    pub(super) fn retain_delivered(&self, routed: &mut RoutedMessage<'_>, batch: &mut Batch) {
+        self.retain(routed, WhenFull::RemoveOld, batch);
     }
 
     /// Stores or removes the retained message of a topic (MQTT-3.3.1-5 to MQTT-3.3.1-7). `false`
     /// if the store is full.
-    fn retain(&self, passage: &mut Passage<'_>, full: WhenFull, batch: &mut Batch) -> bool {
-        if passage.message.payload.is_empty() {
-            self.remove_retained(passage.message.topic);
+    fn retain(&self, routed: &mut RoutedMessage<'_>, full: WhenFull, batch: &mut Batch) -> bool {
+        if routed.message.payload.is_empty() {
+            self.remove_retained(routed.message.topic);
             return true;
         }
 
-        let message = passage.keep_untracked();
+        let message = routed.keep_untracked();
         let limits = &self.config().limits;
         let timer = (message.expires() != Tick::NEVER)
             .then(|| self.arm(message.expires(), Due::RetainedExpiry(message.clone())));
@@ -342,9 +342,9 @@ impl Hub {
         let mut place = None;
         let mut message = message;
         message.charge(&self.env.budget, &mut place);
-        let mut passage = Passage::new(message, &publisher, self, batch.now);
+        let mut routed = RoutedMessage::new(message, &publisher, self, batch.now);
         let _order = self.router.read();
-        self.retain(&mut passage, WhenFull::KeepOld, batch)
+        self.retain(&mut routed, WhenFull::KeepOld, batch)
     }
 
     /// Publishes a will that has come due.
@@ -356,8 +356,8 @@ impl Hub {
 }
 
 /// Tells that a message was routed.
-fn tell_published(passage: &mut Passage<'_>, matched: usize, batch: &mut Batch) {
-    let whom = match passage.publisher {
+fn tell_published(routed: &mut RoutedMessage<'_>, matched: usize, batch: &mut Batch) {
+    let whom = match routed.publisher {
         Publisher::Client(client) => client.link.whom(Some(client.session)),
         Publisher::Other(Origin::Broker) => return,
         Publisher::Will(_) | Publisher::Other(_) => Whom::NOBODY,
@@ -365,21 +365,21 @@ fn tell_published(passage: &mut Passage<'_>, matched: usize, batch: &mut Batch) 
 
     if batch.wants(EventMask::PUBLISHED) {
         batch.event(Event::Published {
-            message: passage.keep(),
+            message: routed.keep(),
             matched,
             connection: whom.connection,
             session: whom.session,
         });
     }
 
-    if let Publisher::Will(session) = passage.publisher
+    if let Publisher::Will(session) = routed.publisher
         && batch.wants(EventMask::WILL_SENT)
     {
         batch.event(Event::WillSent {
             client_id: session.client_id.clone(),
-            topic: passage.message.topic.into(),
+            topic: routed.message.topic.into(),
             session: session.number,
-            message_number: passage.number(),
+            message_number: routed.number(),
         });
     }
 }

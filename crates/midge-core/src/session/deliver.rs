@@ -21,7 +21,7 @@ use crate::time::Tick;
 /// one that has to keep it, encoded once for those that get the very same bytes.
 ///
 /// [`Message`]: crate::Message
-pub(crate) trait Offering {
+pub(crate) trait Deliverable {
     /// The message's parts.
     fn parts(&self) -> MessageRef<'_>;
     /// The message as it is kept.
@@ -49,7 +49,7 @@ impl Delivery {
 
 /// How a message goes to one session.
 #[derive(Clone, Copy)]
-pub(crate) struct Terms<'a> {
+pub(crate) struct DeliveryTerms<'a> {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) id: u32,
@@ -58,7 +58,7 @@ pub(crate) struct Terms<'a> {
     pub(crate) ahead: bool,
 }
 
-impl Terms<'_> {
+impl DeliveryTerms<'_> {
     fn delivery(&self, message: SharedMessage) -> Delivery {
         Delivery {
             message,
@@ -72,20 +72,28 @@ impl Terms<'_> {
 
 impl SessionGuard<'_> {
     /// Offers a message to the session.
-    pub(crate) fn offer<O: Offering>(&mut self, offering: &mut O, terms: Terms<'_>) -> Outcome {
+    pub(crate) fn offer<O: Deliverable>(
+        &mut self,
+        deliverable: &mut O,
+        terms: DeliveryTerms<'_>,
+    ) -> Outcome {
         if self.state.dead {
             return Outcome::Dropped(DropReason::SessionEnded);
         }
 
         if terms.qos == QoS::AtMostOnce {
-            self.offer_qos0(offering, terms)
+            self.offer_qos0(deliverable, terms)
         } else {
-            let delivery = terms.delivery(offering.keep());
+            let delivery = terms.delivery(deliverable.keep());
             self.offer_acknowledged(delivery, terms.ahead)
         }
     }
 
-    fn offer_qos0<O: Offering>(&mut self, offering: &mut O, terms: Terms<'_>) -> Outcome {
+    fn offer_qos0<O: Deliverable>(
+        &mut self,
+        deliverable: &mut O,
+        terms: DeliveryTerms<'_>,
+    ) -> Outcome {
         let (env, state) = (self.env, &mut *self.state);
         let overtakes = !terms.ahead && (state.queued_qos0 > 0 || state.awaits_retained());
         let Some(attached) = state.attached.as_deref_mut().filter(|_| !overtakes) else {
@@ -93,7 +101,7 @@ impl SessionGuard<'_> {
                 return Outcome::Dropped(DropReason::NotConnected);
             }
 
-            let delivery = terms.delivery(offering.keep());
+            let delivery = terms.delivery(deliverable.keep());
             if !takes(state, &delivery, self.effects.now) {
                 return Outcome::Dropped(DropReason::PacketTooLarge);
             }
@@ -103,11 +111,12 @@ impl SessionGuard<'_> {
         let effects = &mut *self.effects;
         let ids = subscription_ids(&terms.id, terms.extra.map(|extra| &**extra));
         let settings = attached.settings;
-        let parts = offering.parts();
+        let parts = deliverable.parts();
         let size = parts.payload.len() + parts.topic.len() + parts.properties.block_len();
         let pays = attached.pays(size, effects);
         if pays
-            && let Some(reason) = refusal_qos0(attached, offering, terms.retain, ids, env, effects)
+            && let Some(reason) =
+                refusal_qos0(attached, deliverable, terms.retain, ids, env, effects)
         {
             if effects.waits_for_overdue(reason, size, env) {
                 return Outcome::Dropped(reason);
@@ -116,12 +125,12 @@ impl SessionGuard<'_> {
         }
 
         let plain = ids.is_empty() && !terms.retain && settings.forwards_verbatim();
-        match plain.then(|| offering.frame(settings.version)).flatten() {
+        match plain.then(|| deliverable.frame(settings.version)).flatten() {
             Some(frame) => attached.outbox.push(frame),
             None => {
-                let parts = offering.parts();
-                let block = block_of(offering, settings.version, effects.scratch());
-                let frame = qos0_frame(offering, terms.retain, ids, block);
+                let parts = deliverable.parts();
+                let block = block_of(deliverable, settings.version, effects.scratch());
+                let frame = qos0_frame(deliverable, terms.retain, ids, block);
                 if !attached.publish(frame, parts.payload, parts.backing) {
                     return Outcome::Dropped(DropReason::PacketTooLarge);
                 }
@@ -130,12 +139,12 @@ impl SessionGuard<'_> {
 
         attached.append_paid(pays, size, env, effects);
         effects.local.publish_sent += 1;
-        effects.local.publish_bytes_sent += offering.parts().payload.len() as u64;
+        effects.local.publish_bytes_sent += deliverable.parts().payload.len() as u64;
         effects.touch(attached);
         if effects.wants(EventMask::DELIVERED) {
             effects.event(Event::Delivered {
                 client_id: self.session.client_id.clone(),
-                message: offering.keep(),
+                message: deliverable.keep(),
                 qos: QoS::AtMostOnce,
                 connection: attached.link.number(),
                 session: self.session.number,

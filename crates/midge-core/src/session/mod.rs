@@ -30,7 +30,7 @@ use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
 pub(crate) use acknowledge::{AckKind, IdState, encode_ack};
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
 use compact::{CompactQueue, NoMemory, PacketIds};
-pub(crate) use deliver::{Offering, Terms};
+pub(crate) use deliver::{Deliverable, DeliveryTerms};
 pub use dirty::Dirty;
 pub(crate) use due::{Due, Env};
 pub(crate) use effects::{Effects, Orphan};

@@ -2,7 +2,7 @@
 
 use midge_codec::{PublishFrame, QoS, Version};
 
-use super::deliver::Offering;
+use super::deliver::Deliverable;
 use super::effects::Effects;
 use super::{Attached, Delivery, LONGEST_IDENTIFIER, State};
 use crate::message::SHARE_FROM;
@@ -45,9 +45,9 @@ pub(super) fn takes(state: &State, delivery: &Delivery, now: Tick) -> bool {
 
 /// Why a QoS 0 message may not wait for a connection, if so.
 #[cold]
-pub(super) fn refusal_qos0<O: Offering>(
+pub(super) fn refusal_qos0<O: Deliverable>(
     attached: &Attached,
-    offering: &O,
+    deliverable: &O,
     retain: bool,
     ids: &[u32],
     env: &Env,
@@ -56,13 +56,13 @@ pub(super) fn refusal_qos0<O: Offering>(
     let version = attached.settings.version;
     if attached.settings.maximum_packet < u32::MAX {
         // Before it is refused for want of room, or the client for being full.
-        let block = block_of(offering, version, effects.scratch());
-        if !attached.takes(&qos0_frame(offering, retain, ids, block)) {
+        let block = block_of(deliverable, version, effects.scratch());
+        if !attached.takes(&qos0_frame(deliverable, retain, ids, block)) {
             return Some(DropReason::PacketTooLarge);
         }
     }
 
-    let parts = offering.parts();
+    let parts = deliverable.parts();
     let block_len = match version {
         Version::V5 => parts.properties.block_len(),
         Version::V31 | Version::V311 => 0,
@@ -109,13 +109,13 @@ pub(super) fn frame_of(delivery: &Delivery, packet_id: u16, now: Tick) -> Publis
     }
 }
 
-pub(super) fn qos0_frame<'a, O: Offering>(
-    offering: &'a O,
+pub(super) fn qos0_frame<'a, O: Deliverable>(
+    deliverable: &'a O,
     retain: bool,
     subscription_ids: &'a [u32],
     block: &'a [u8],
 ) -> PublishFrame<'a> {
-    let parts = offering.parts();
+    let parts = deliverable.parts();
 
     PublishFrame {
         dup: false, // MQTT-3.3.1-2
@@ -132,18 +132,18 @@ pub(super) fn qos0_frame<'a, O: Offering>(
 }
 
 /// The forwarded properties of a message, encoded into `scratch` unless a kept message has them.
-pub(super) fn block_of<'a, O: Offering>(
-    offering: &'a O,
+pub(super) fn block_of<'a, O: Deliverable>(
+    deliverable: &'a O,
     version: Version,
     scratch: &'a mut Vec<u8>,
 ) -> &'a [u8] {
     if version != Version::V5 {
         return &[];
     }
-    if let Some(message) = offering.kept() {
+    if let Some(message) = deliverable.kept() {
         return message.block();
     }
     scratch.clear();
-    offering.parts().properties.append_block(scratch);
+    deliverable.parts().properties.append_block(scratch);
     scratch
 }

@@ -15,8 +15,8 @@ use midge_codec::{QoS, Version};
 use crate::hub::Hub;
 
 use crate::hub::Batch;
-use crate::hub::passage::{Kept, Passage};
 use crate::hub::publish::{ClientPublisher, Publisher};
+use crate::hub::routed_message::{Kept, RoutedMessage};
 use crate::hub::routes::{Route, RouteCache};
 use crate::message::{Origin, SMALL_MESSAGE, SharedMessage};
 use crate::observer::Observers;
@@ -208,27 +208,27 @@ impl Hub {
         };
         for packet in run.packets_of_any_length() {
             // Made for the first receiver that does not take the message as it came.
-            let mut passage = None;
+            let mut routed = None;
 
             match left {
                 Left::All => {
                     let one = run.of(&packet);
                     for target in route.targets.iter() {
                         if let Some(untaken) = self.offer_as_it_came(target, &one, batch) {
-                            self.offer_untaken(&rest, &packet, untaken, &mut passage, batch);
+                            self.offer_untaken(&rest, &packet, untaken, &mut routed, batch);
                         }
                     }
                 }
                 Left::Some(left) => {
                     for target in left.iter().filter_map(|at| route.targets.get(*at)) {
                         let untaken = Untaken::Target(target);
-                        self.offer_untaken(&rest, &packet, untaken, &mut passage, batch);
+                        self.offer_untaken(&rest, &packet, untaken, &mut routed, batch);
                     }
                 }
             }
 
-            if let Some(passage) = &mut passage {
-                passage.end(batch);
+            if let Some(routed) = &mut routed {
+                routed.end(batch);
             }
         }
     }
@@ -240,21 +240,21 @@ impl Hub {
         rest: &Rest<'a>,
         packet: &RunPacket<'a>,
         untaken: Untaken<'_>,
-        passage: &mut Option<Passage<'a>>,
+        routed: &mut Option<RoutedMessage<'a>>,
         batch: &mut Batch,
     ) {
-        let passage = passage.get_or_insert_with(|| {
+        let routed = routed.get_or_insert_with(|| {
             let message = rest.run.message(packet);
-            let mut passage = Passage::begin(message, rest.publisher, self, batch);
-            passage.receivers = rest.route.targets.len();
-            passage.topic = rest.route.kept.then(|| rest.route.topic.clone());
-            passage
+            let mut routed = RoutedMessage::begin(message, rest.publisher, self, batch);
+            routed.receivers = rest.route.targets.len();
+            routed.topic = rest.route.kept.then(|| rest.route.topic.clone());
+            routed
         });
 
         match untaken {
-            Untaken::Target(target) => self.offer(target, passage, rest.observers, None, batch),
+            Untaken::Target(target) => self.offer(target, routed, rest.observers, None, batch),
             Untaken::Members(group, candidates) => {
-                self.offer_members(group, &candidates, passage, rest.observers, None, batch);
+                self.offer_members(group, &candidates, routed, rest.observers, None, batch);
             }
         }
     }

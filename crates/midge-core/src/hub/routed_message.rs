@@ -1,4 +1,4 @@
-//! A message on its way through its receivers: kept and encoded at most once for all of them.
+//! A message that is being routed: kept and encoded at most once for all of its receivers.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::Hub;
 use super::publish::Publisher;
 use crate::hub::Batch;
 use crate::message::{Account, MessageRef, SHARE_FROM, SharedMessage, Tracker};
-use crate::session::Offering;
+use crate::session::Deliverable;
 use crate::time::Tick;
 
 /// From so many receivers on a message is charged once, and not to each of them.
@@ -26,8 +26,8 @@ impl Hub {
     }
 }
 
-/// A message on its way through its receivers.
-pub(super) struct Passage<'a> {
+/// A message that is being routed.
+pub(super) struct RoutedMessage<'a> {
     pub(super) message: MessageRef<'a>,
     pub(super) publisher: &'a Publisher<'a>,
     hub: &'a Hub,
@@ -44,7 +44,7 @@ pub(super) struct Passage<'a> {
     v5: Vec<u8>,
 }
 
-impl<'a> Passage<'a> {
+impl<'a> RoutedMessage<'a> {
     #[inline]
     pub(super) fn new(
         message: MessageRef<'a>,
@@ -67,7 +67,7 @@ impl<'a> Passage<'a> {
         }
     }
 
-    /// As [`Passage::new`], with buffers of the batch, which [`Passage::end`] gives back.
+    /// As [`RoutedMessage::new`], with buffers of the batch, which [`RoutedMessage::end`] gives back.
     #[inline]
     pub(super) fn begin(
         message: MessageRef<'a>,
@@ -75,12 +75,12 @@ impl<'a> Passage<'a> {
         hub: &'a Hub,
         batch: &mut Batch,
     ) -> Self {
-        let mut passage = Self::new(message, publisher, hub, batch.now);
-        passage.v3 = std::mem::take(&mut batch.frame_v3);
-        passage.v5 = std::mem::take(&mut batch.frame_v5);
-        passage.v3.clear();
-        passage.v5.clear();
-        passage
+        let mut routed = Self::new(message, publisher, hub, batch.now);
+        routed.v3 = std::mem::take(&mut batch.frame_v3);
+        routed.v5 = std::mem::take(&mut batch.frame_v5);
+        routed.v3.clear();
+        routed.v5.clear();
+        routed
     }
 
     /// Gives the buffers back; nothing more is encoded.
@@ -91,7 +91,7 @@ impl<'a> Passage<'a> {
     }
 }
 
-impl Passage<'_> {
+impl RoutedMessage<'_> {
     /// The message as the retained store keeps it: a receipt of the host is about the receivers of
     /// now, not about later subscriptions.
     pub(super) fn keep_untracked(&mut self) -> SharedMessage {
@@ -106,7 +106,7 @@ impl Passage<'_> {
     }
 }
 
-impl Offering for Passage<'_> {
+impl Deliverable for RoutedMessage<'_> {
     fn parts(&self) -> MessageRef<'_> {
         self.message
     }
@@ -181,7 +181,7 @@ pub(super) struct Kept<'a> {
     pub(super) now: Tick,
 }
 
-impl Offering for Kept<'_> {
+impl Deliverable for Kept<'_> {
     fn parts(&self) -> MessageRef<'_> {
         self.message.parts(self.now)
     }
