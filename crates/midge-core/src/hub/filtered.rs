@@ -228,7 +228,7 @@ impl Hub {
         deliverable: &mut O,
     ) -> DeliveryVerdict {
         let ask = || self.ask_hooks(client_id, qos, deliverable);
-        self.contain(ask).unwrap_or(DeliveryVerdict::Drop)
+        self.catch_hook_panic(ask).unwrap_or(DeliveryVerdict::Drop)
     }
 
     fn ask_hooks<O: Deliverable>(
@@ -273,7 +273,7 @@ impl Hub {
             })
         };
 
-        self.contain(ask).unwrap_or(false)
+        self.catch_hook_panic(ask).unwrap_or(false)
     }
 
     /// Offers a retained message to a session because of its subscription.

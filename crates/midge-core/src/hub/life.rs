@@ -67,13 +67,13 @@ impl Hub {
                 );
             }
             if plan.clean_start {
-                self.bury(&mut sessions, &old, batch);
+                self.end_session(&mut sessions, &old, batch);
             }
         }
         let (session, present) = self.admit_session(&mut sessions, &plan.info)?;
         let (version, username) = (plan.info.version, plan.info.username.clone());
         let info = plan.info.clone();
-        self.enter(&session, link, (plan, will), present, connack, batch);
+        self.attach_locked(&session, link, (plan, will), present, connack, batch);
         if batch.wants(EventMask::CLIENT_CONNECTED) {
             let event = Event::ClientConnected {
                 client_id: client_id.clone(),
@@ -114,7 +114,7 @@ impl Hub {
         Err(Some(Refusal::new(ReasonCode::NotAuthorized).text(what)))
     }
 
-    fn enter(
+    fn attach_locked(
         &self,
         session: &Arc<Session>,
         link: &Arc<Link>,
@@ -294,7 +294,7 @@ impl Hub {
             batch.after.push(After::Disconnected { info, reason });
         }
         if ends {
-            self.bury(sessions, session, batch);
+            self.end_session(sessions, session, batch);
         }
     }
 
@@ -356,7 +356,7 @@ impl Hub {
 
     /// Ends a session: nobody finds it any more, its will is published, its messages are given up,
     /// its subscriptions are removed later, in slices.
-    fn bury(&self, sessions: &mut Sessions, session: &Arc<Session>, batch: &mut Batch) {
+    fn end_session(&self, sessions: &mut Sessions, session: &Arc<Session>, batch: &mut Batch) {
         let known = sessions
             .find(&session.client_id)
             .is_some_and(|s| Arc::ptr_eq(s, session));
@@ -436,7 +436,7 @@ impl Hub {
             .counters
             .sessions_expired
             .fetch_add(1, Ordering::Relaxed);
-        self.bury(&mut sessions, session, batch);
+        self.end_session(&mut sessions, session, batch);
     }
 
     /// The will delay of a disconnected session has passed.
@@ -473,7 +473,7 @@ impl Hub {
             );
         }
 
-        self.bury(&mut sessions, &session, batch);
+        self.end_session(&mut sessions, &session, batch);
         true
     }
 

@@ -52,7 +52,7 @@ impl Hub {
                 Due::QueueExpiry(session) => Some(session.clone()),
                 _ => None,
             };
-            self.contain(|| self.handle_due(due, &mut batch));
+            self.catch_hook_panic(|| self.handle_due(due, &mut batch));
             if let Some(session) = expiring {
                 self.env.timers.has_expired(&session);
             }

@@ -93,7 +93,7 @@ impl Hub {
         for link in dirty.drain() {
             let flushed = catch_unwind(AssertUnwindSafe(|| link.io.flush()));
             if flushed.is_err() {
-                self.contain(|| self.caught_panic(&link, now()));
+                self.catch_hook_panic(|| self.caught_panic(&link, now()));
             }
         }
     }
@@ -121,9 +121,9 @@ impl Hub {
             }
 
             // A run and single messages find full clients in different orders.
-            let mut kicks = std::mem::take(&mut batch.kicks);
-            kicks.sort_by_key(|(link, _)| link.number());
-            for (link, reason) in kicks {
+            let mut disconnects = std::mem::take(&mut batch.disconnects);
+            disconnects.sort_by_key(|(link, _)| link.number());
+            for (link, reason) in disconnects {
                 self.end(&link, reason, batch);
             }
 
@@ -132,20 +132,20 @@ impl Hub {
             }
 
             for after in std::mem::take(&mut batch.after) {
-                self.contain(|| self.run_after(after, batch));
+                self.catch_hook_panic(|| self.run_after(after, batch));
             }
 
             if std::mem::take(&mut batch.recorded) {
-                self.contain(|| self.env.taps.hand_on());
+                self.catch_hook_panic(|| self.env.taps.hand_on());
             }
 
             for event in std::mem::take(&mut batch.events) {
-                self.contain(|| self.env.taps.emit(batch.now, &event));
+                self.catch_hook_panic(|| self.env.taps.emit(batch.now, &event));
             }
 
             batch.local.settle(&self.env.counters);
             for observer in std::mem::take(&mut batch.observers) {
-                self.contain(|| observer.wake());
+                self.catch_hook_panic(|| observer.wake());
             }
         }
     }
@@ -223,7 +223,7 @@ impl Hub {
 
     /// Does what may call a hook that concerns nobody who is there. A panic of the hook is counted
     /// and goes no further: `None`.
-    pub(crate) fn contain<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+    pub(crate) fn catch_hook_panic<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(work)).ok();
         if done.is_none() {
             self.report_panic();

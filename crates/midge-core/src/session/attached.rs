@@ -57,7 +57,7 @@ pub(crate) struct Attached {
     /// A batch has taken on to notify the connection.
     pub(crate) dirty: bool,
     /// A batch has taken on to end the connection.
-    pub(crate) kicked: bool,
+    pub(crate) disconnecting: bool,
     aliases: Option<Box<Aliases>>,
 }
 
@@ -101,7 +101,7 @@ impl Attached {
             free: OUTBOX_HIGH as u32,
             held_until: 0,
             dirty: false,
-            kicked: false,
+            disconnecting: false,
             aliases,
         }
     }

@@ -365,7 +365,7 @@ fn refuse(
     effects: &mut Effects,
 ) -> Outcome {
     if env.config.overflow == Overflow::Disconnect && reason != DropReason::PacketTooLarge {
-        effects.kick(attached, DisconnectReason::TooSlow);
+        effects.disconnect_later(attached, DisconnectReason::TooSlow);
     }
     Outcome::Dropped(reason)
 }

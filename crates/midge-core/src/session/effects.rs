@@ -44,7 +44,7 @@ pub struct Effects {
     pub(crate) insists: bool,
     /// Events were recorded that are to be handed on.
     pub(crate) recorded: bool,
-    pub(crate) kicks: Vec<(Arc<Link>, DisconnectReason)>,
+    pub(crate) disconnects: Vec<(Arc<Link>, DisconnectReason)>,
     /// Messages of shared groups that need another member.
     pub(crate) orphans: Vec<Orphan>,
     pub(crate) local: Local,
@@ -67,7 +67,7 @@ impl Effects {
             overdue: false,
             insists: false,
             recorded: false,
-            kicks: Vec::new(),
+            disconnects: Vec::new(),
             orphans: Vec::new(),
             local: Local::new(),
             replies: Vec::new(),
@@ -88,7 +88,7 @@ impl Effects {
     /// Whether there is more to do than to flush connections.
     pub(crate) fn has_more_than_dirty(&self) -> bool {
         !(self.events.is_empty()
-            && self.kicks.is_empty()
+            && self.disconnects.is_empty()
             && self.orphans.is_empty()
             && !self.recorded)
     }
@@ -119,10 +119,10 @@ impl Effects {
     }
 
     /// Remembers to end a connection; at most one batch does.
-    pub(crate) fn kick(&mut self, attached: &mut Attached, reason: DisconnectReason) {
-        if !attached.kicked {
-            attached.kicked = true;
-            self.kicks.push((attached.link.clone(), reason));
+    pub(crate) fn disconnect_later(&mut self, attached: &mut Attached, reason: DisconnectReason) {
+        if !attached.disconnecting {
+            attached.disconnecting = true;
+            self.disconnects.push((attached.link.clone(), reason));
         }
     }
 
