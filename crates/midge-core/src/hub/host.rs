@@ -124,11 +124,11 @@ impl Drop for ObserverHandle {
             return;
         };
         let subscriber = Subscriber::Observer(key);
-        let mut wastes = Vec::new();
+        let mut emptied = Vec::new();
 
         let mut router = hub.router.write();
         for (filter, shared) in &self.filters {
-            wastes.extend(router.remove(filter, &subscriber, *shared));
+            emptied.extend(router.remove(filter, &subscriber, *shared));
         }
         let observer = router.observers.remove(key);
         drop(router);
@@ -136,7 +136,7 @@ impl Drop for ObserverHandle {
         if let Some(observer) = observer {
             observer.close();
         }
-        hub.throw_away(wastes);
+        hub.throw_away(emptied);
     }
 }
 

@@ -261,7 +261,7 @@ impl Hub {
             write_disconnect(&mut attached, code, refusal, batch);
         }
         let rest = std::mem::take(&mut attached.outbox);
-        spill_outbox(link, rest);
+        append_detached(link, rest);
         // Last: the driver of an ended connection closes it when nothing is left to write. Every
         // caller holds the lock of the registry, so the reason is set only once.
         link.set_ended(reason.clone());
@@ -623,16 +623,19 @@ fn write_disconnect(
 }
 
 /// Everything that waits for a connection before it has a session.
-pub(crate) fn spill(link: &Link, bytes: &[u8]) {
+pub(crate) fn push_detached(link: &Link, bytes: &[u8]) {
     if !bytes.is_empty() {
         let mut outbox = Outbox::default();
         outbox.push(bytes);
-        spill_outbox(link, outbox);
+        append_detached(link, outbox);
     }
 }
 
-fn spill_outbox(link: &Link, rest: Outbox) {
+fn append_detached(link: &Link, rest: Outbox) {
     if !rest.is_empty() {
-        link.spill.lock().get_or_insert_default().append(rest);
+        link.detached_output
+            .lock()
+            .get_or_insert_default()
+            .append(rest);
     }
 }

@@ -70,9 +70,9 @@ impl Hub {
         }
 
         {
-            let spilt = link.spill.lock().take();
-            if let Some(spilt) = spilt {
-                into.append(*spilt);
+            let detached = link.detached_output.lock().take();
+            if let Some(detached) = detached {
+                into.append(*detached);
             }
         }
 
@@ -258,7 +258,7 @@ impl Hub {
             }
             return;
         }
-        super::life::spill(link, bytes);
+        super::life::push_detached(link, bytes);
     }
 
     /// Sends some retained messages: a page, or more of them if they are small. What is left waits its

@@ -10,7 +10,7 @@ use crate::budget::Part;
 use crate::event::{Event, EventMask};
 use crate::hub::Batch;
 use crate::outbox::Outbox;
-use crate::router::{Router, Subscriber, Waste};
+use crate::router::{EmptiedTrie, Router, Subscriber};
 use crate::session::{Link, RetainedCursor, Session, State, SubscriptionLimits};
 use crate::steps;
 use crate::store::{Op, StoredSubscription};
@@ -94,11 +94,11 @@ impl Hub {
             return true;
         };
 
-        let mut wastes = Vec::new();
+        let mut emptied = Vec::new();
         for grant in rest.iter_mut().take(count) {
             batch.work += cost(&grant.filter) as u64;
             if grant.answer.is_none() {
-                wastes.extend(self.make_subscription(
+                emptied.extend(self.make_subscription(
                     session,
                     &mut router,
                     &mut state,
@@ -138,7 +138,7 @@ impl Hub {
         drop(router);
         drop(section);
 
-        self.throw_away(wastes);
+        self.throw_away(emptied);
         self.hold_until_committed(link, session, batch);
         true
     }
@@ -150,7 +150,7 @@ impl Hub {
         state: &mut State,
         grant: &mut Grant,
         until: u64,
-    ) -> Option<Waste> {
+    ) -> Option<EmptiedTrie> {
         let record = SubRecord {
             options: grant.options,
             id: grant.id,
@@ -168,10 +168,10 @@ impl Hub {
             return None;
         }
         let subscriber = Subscriber::Session(session.clone());
-        let mut waste = None;
+        let mut emptied = None;
         if let Some(old) = old.filter(|old| old.shared != grant.shared) {
             // Another version of the protocol takes it for something else.
-            waste = router.remove(&grant.filter, &subscriber, old.shared);
+            emptied = router.remove(&grant.filter, &subscriber, old.shared);
             self.count_subscriptions(old.shared, -1);
             self.count_subscriptions(grant.shared, 1);
         }
@@ -203,7 +203,7 @@ impl Hub {
                 _charge: self.env.budget.hold(Part::Subscriptions, WALK),
             });
         }
-        waste
+        emptied
     }
 
     fn subscription_limits(&self) -> SubscriptionLimits {
@@ -292,10 +292,10 @@ impl Hub {
                 batch.record(&self.env, event);
             }
             drop(state);
-            let waste = router.remove(filter, &subscriber, record.shared);
+            let emptied = router.remove(filter, &subscriber, record.shared);
             drop(router);
             self.release_subscription(filter);
-            self.throw_away(waste);
+            self.throw_away(emptied);
             self.count_subscriptions(record.shared, -1);
             answers.push(ReasonCode::Success);
         }

@@ -7,7 +7,7 @@ use crate::sync::Mutex;
 
 use super::Hub;
 use super::subscribe::{SLICE, cost};
-use crate::router::{Subscriber, Waste};
+use crate::router::{EmptiedTrie, Subscriber};
 use crate::session::{Draining, Session, Subscriptions};
 use crate::steps;
 use crate::time::Tick;
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 32;
 #[derive(Default)]
 pub(super) struct Teardowns {
     waiting: Mutex<VecDeque<Teardown>>,
-    wastes: Mutex<Vec<Waste>>,
+    emptied: Mutex<Vec<EmptiedTrie>>,
     on_work: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
@@ -41,10 +41,10 @@ impl Hub {
 
     /// Does a little of what nobody waits for; `false` if there is none left.
     pub fn work(&self) -> bool {
-        let waste = self.teardowns.wastes.lock().pop();
-        if let Some(mut waste) = waste {
-            if waste.shrink() {
-                self.teardowns.wastes.lock().push(waste);
+        let emptied = self.teardowns.emptied.lock().pop();
+        if let Some(mut emptied) = emptied {
+            if emptied.shrink() {
+                self.teardowns.emptied.lock().push(emptied);
             }
             return true;
         }
@@ -85,11 +85,11 @@ impl Hub {
     }
 
     /// Gives back what is left of very many subscriptions. No lock is to be held.
-    pub(super) fn throw_away(&self, wastes: impl IntoIterator<Item = Waste>) {
-        for waste in wastes {
+    pub(super) fn throw_away(&self, emptied: impl IntoIterator<Item = EmptiedTrie>) {
+        for emptied in emptied {
             let notify = self.teardowns.on_work.lock().clone();
             if let Some(notify) = notify {
-                self.teardowns.wastes.lock().push(waste);
+                self.teardowns.emptied.lock().push(emptied);
                 notify();
             }
         }
@@ -118,15 +118,15 @@ impl Hub {
             slice.push((filter, record));
         }
         let subscriber = Subscriber::Session(teardown.session.clone());
-        let mut wastes = Vec::new();
+        let mut emptied = Vec::new();
         let mut router = self.router.write();
         for (filter, record) in &slice {
-            wastes.extend(router.remove(filter, &subscriber, record.shared));
+            emptied.extend(router.remove(filter, &subscriber, record.shared));
             self.release_subscription(filter);
             self.count_subscriptions(record.shared, -1);
         }
         drop(router);
-        self.throw_away(wastes);
+        self.throw_away(emptied);
         teardown.rest.len() > 0
     }
 }

@@ -127,8 +127,8 @@ impl Hub {
                 self.end(&link, reason, batch);
             }
 
-            for orphan in std::mem::take(&mut batch.orphans) {
-                self.redeliver(&orphan.delivery, batch);
+            for reassigned in std::mem::take(&mut batch.reassign) {
+                self.redeliver(&reassigned.delivery, batch);
             }
 
             for after in std::mem::take(&mut batch.after) {

@@ -14,7 +14,7 @@ use midge_codec::QoS;
 pub(crate) use shared_group::{Asked, Candidates, Group};
 use subs::Slot;
 pub(crate) use subs::{Sub, Subscriber};
-pub(crate) use trie::Waste;
+pub(crate) use trie::EmptiedTrie;
 use trie::{Found, Trie};
 
 use crate::budget::{Budget, Charge, Part};
@@ -228,10 +228,10 @@ impl Router {
         filter: &str,
         subscriber: &Subscriber,
         shared: bool,
-    ) -> Option<Waste> {
+    ) -> Option<EmptiedTrie> {
         self.generation += 1;
 
-        let waste = if shared && let Some((_, inner)) = split_share(filter) {
+        let emptied = if shared && let Some((_, inner)) = split_share(filter) {
             let group = self.groups.get(filter)?;
             if !group.remove(subscriber) {
                 return None;
@@ -244,10 +244,10 @@ impl Router {
         };
 
         self.recharge();
-        waste
+        emptied
     }
 
-    fn edit(&mut self, filter: &str, change: impl FnOnce(&mut Slot)) -> Option<Waste> {
+    fn edit(&mut self, filter: &str, change: impl FnOnce(&mut Slot)) -> Option<EmptiedTrie> {
         if has_wildcards(filter) {
             return self.wild.edit(filter, change);
         }

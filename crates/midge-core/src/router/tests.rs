@@ -33,7 +33,7 @@ fn insert(router: &mut Router, filter: &str, session: &Arc<Session>, qos: QoS, i
     );
 }
 
-fn remove(router: &mut Router, filter: &str, session: &Arc<Session>) -> Option<Waste> {
+fn remove(router: &mut Router, filter: &str, session: &Arc<Session>) -> Option<EmptiedTrie> {
     router.remove(
         filter,
         &Subscriber::Session(session.clone()),
@@ -185,13 +185,13 @@ fn what_very_many_filters_leave_behind_comes_back_once_and_shrinks() {
             insert(&mut router, filter, &session, QoS::AtMostOnce, 0);
         }
         assert_eq!(names(&router, "many/19999/x"), ["s"]);
-        let wastes: Vec<Waste> = filters
+        let emptied: Vec<EmptiedTrie> = filters
             .iter()
             .filter_map(|filter| remove(&mut router, filter, &session))
             .collect();
         assert_eq!(names(&router, "many/19999/x"), [""; 0]);
-        let [mut waste] = <[Waste; 1]>::try_from(wastes).ok().unwrap();
-        let steps = (0..).take_while(|_| waste.shrink()).count();
+        let [mut emptied] = <[EmptiedTrie; 1]>::try_from(emptied).ok().unwrap();
+        let steps = (0..).take_while(|_| emptied.shrink()).count();
         assert!(steps > 1);
     }
 

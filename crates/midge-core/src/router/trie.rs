@@ -113,14 +113,14 @@ impl Default for Trie {
 }
 
 /// What is left of a large trie that has become empty.
-pub(crate) struct Waste {
+pub(crate) struct EmptiedTrie {
     nodes: Vec<Node>,
     free: Vec<u32>,
     edges: Edges,
     _charge: Charge,
 }
 
-impl Waste {
+impl EmptiedTrie {
     /// Gives back some of its memory: all at once would stop the thread for long. `false` if none
     /// is left.
     pub(crate) fn shrink(&mut self) -> bool {
@@ -249,7 +249,11 @@ impl Trie {
 
     /// Changes the slot of a filter and removes the nodes that have become empty. What is left of a
     /// large trie that is empty now comes back.
-    pub(super) fn edit(&mut self, filter: &str, change: impl FnOnce(&mut Slot)) -> Option<Waste> {
+    pub(super) fn edit(
+        &mut self,
+        filter: &str,
+        change: impl FnOnce(&mut Slot),
+    ) -> Option<EmptiedTrie> {
         let mut path: Vec<(u32, &str)> = Vec::new();
         let mut at = ROOT;
         let mut below = false;
@@ -297,7 +301,7 @@ impl Trie {
 
         let empty = Self::new(self.charge.another());
         let old = std::mem::replace(self, empty);
-        (old.nodes.len() > MANY).then_some(Waste {
+        (old.nodes.len() > MANY).then_some(EmptiedTrie {
             nodes: old.nodes,
             free: old.free,
             edges: old.edges,

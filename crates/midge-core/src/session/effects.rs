@@ -14,12 +14,12 @@ use crate::time::Tick;
 /// A message of a shared group that needs another member, because the one that had it has left or
 /// may not have it any more. A receipt of the host waits for it meanwhile.
 #[derive(Debug)]
-pub(crate) struct Orphan {
+pub(crate) struct Reassigned {
     pub(crate) delivery: Delivery,
     _receipt: Option<Hold>,
 }
 
-impl Orphan {
+impl Reassigned {
     pub(crate) fn new(delivery: Delivery) -> Self {
         let receipt = delivery.message.tracker().map(Tracker::hold);
         Self {
@@ -46,7 +46,7 @@ pub struct Effects {
     pub(crate) recorded: bool,
     pub(crate) disconnects: Vec<(Arc<Link>, DisconnectReason)>,
     /// Messages of shared groups that need another member.
-    pub(crate) orphans: Vec<Orphan>,
+    pub(crate) reassign: Vec<Reassigned>,
     pub(crate) local: Local,
     /// Answers to the client that this batch's packets came from, written together at its end.
     pub(crate) replies: Vec<u8>,
@@ -68,7 +68,7 @@ impl Effects {
             insists: false,
             recorded: false,
             disconnects: Vec::new(),
-            orphans: Vec::new(),
+            reassign: Vec::new(),
             local: Local::new(),
             replies: Vec::new(),
             moves_up: false,
@@ -89,7 +89,7 @@ impl Effects {
     pub(crate) fn has_more_than_dirty(&self) -> bool {
         !(self.events.is_empty()
             && self.disconnects.is_empty()
-            && self.orphans.is_empty()
+            && self.reassign.is_empty()
             && !self.recorded)
     }
 

@@ -3,7 +3,7 @@
 
 use midge_codec::QoS;
 
-use super::{Delivery, Orphan, SessionGuard, Stage};
+use super::{Delivery, Reassigned, SessionGuard, Stage};
 use crate::reason::DropReason;
 use crate::steps;
 
@@ -14,9 +14,10 @@ impl SessionGuard<'_> {
     /// Gives a message of a shared group to another member.
     pub(super) fn pass_on(&mut self, delivery: Delivery, packet_id: Option<u16>) {
         // First: a receipt must not see the message as done in between.
-        let orphan = Orphan::new(delivery);
-        self.state.release(&orphan.delivery, packet_id, self.env);
-        self.effects.orphans.push(orphan);
+        let reassigned = Reassigned::new(delivery);
+        self.state
+            .release(&reassigned.delivery, packet_id, self.env);
+        self.effects.reassign.push(reassigned);
     }
 
     /// Ends the accounting of a message that the session was charged for. If it is one of a shared

@@ -28,7 +28,7 @@ pub struct Link {
     pub(crate) session: OnceLock<Arc<Session>>,
     pub(crate) io: Arc<dyn Flush>,
     /// Output before a session is attached and after it was detached.
-    pub(crate) spill: Mutex<Option<Box<Outbox>>>,
+    pub(crate) detached_output: Mutex<Option<Box<Outbox>>>,
     /// Longest silence in milliseconds, 0 for any.
     silence_ms: AtomicU64,
     pub(crate) timer: Mutex<Option<TimerKey>>,
@@ -59,7 +59,7 @@ impl Link {
             peer,
             listener,
             io,
-            spill: Mutex::default(),
+            detached_output: Mutex::default(),
             session: OnceLock::new(),
             ended: OnceLock::new(),
             last_received: AtomicU64::new(now.0),

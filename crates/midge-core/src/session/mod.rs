@@ -33,7 +33,7 @@ use compact::{CompactQueue, NoMemory, PacketIds};
 pub(crate) use deliver::{Deliverable, DeliveryTerms};
 pub use dirty::Dirty;
 pub(crate) use due::{Due, Env};
-pub(crate) use effects::{Effects, Orphan};
+pub(crate) use effects::{Effects, Reassigned};
 pub(crate) use guard::SessionGuard;
 use in_flight::InFlight;
 pub use link::Link;
