@@ -76,7 +76,7 @@ fn keep(session: &Session, state: &mut State) -> RecoveredSession {
         })
         .collect();
     flights.sort_unstable_by_key(|(sequence, _)| *sequence);
-    let waiting = state.ahead.iter().chain(state.queue.iter());
+    let waiting = state.retained_backlog.iter().chain(state.queue.iter());
     let waiting = waiting.map(|delivery| delivery.to_stored(None, false));
     let sent = flights.into_iter().map(|(_, delivery)| delivery);
 

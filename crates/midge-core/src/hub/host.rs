@@ -150,7 +150,7 @@ impl std::fmt::Debug for ObserverHandle {
 
 /// What a thread that publishes keeps for the next time: a batch's buffers, the last routes.
 #[derive(Default)]
-pub(super) struct Desk {
+pub(super) struct HostScratch {
     /// The hub that the routes belong to.
     instance: u64,
     pub(super) batch: Batch,
@@ -158,44 +158,44 @@ pub(super) struct Desk {
 }
 
 crate::sync::thread_local! {
-    static DESK: RefCell<Option<Box<Desk>>> = const { RefCell::new(None) };
+    static SCRATCH: RefCell<Option<Box<HostScratch>>> = const { RefCell::new(None) };
 }
 
 /// For [`crate::prepare_thread`].
 pub(super) fn prepare_thread() {
-    let _ = DESK.try_with(|_| ());
+    let _ = SCRATCH.try_with(|_| ());
 }
 
-/// The thread's desk, taken because a hook or a notified reader may publish meanwhile, too. It is
+/// The thread's scratch, taken because a hook or a notified reader may publish meanwhile, too. It is
 /// given back at the end, unless something panicked.
-struct OwnDesk(Option<Box<Desk>>);
+struct TakenScratch(Option<Box<HostScratch>>);
 
-impl OwnDesk {
+impl TakenScratch {
     fn take(instance: u64) -> Self {
-        let kept = DESK.try_with(|desk| desk.borrow_mut().take());
+        let kept = SCRATCH.try_with(|scratch| scratch.borrow_mut().take());
         let mut own = Self(kept.ok().flatten());
-        let desk = own.desk();
-        if desk.instance != instance {
-            desk.instance = instance;
-            desk.cache = RouteCache::default();
+        let scratch = own.scratch();
+        if scratch.instance != instance {
+            scratch.instance = instance;
+            scratch.cache = RouteCache::default();
         }
         own
     }
 
-    fn desk(&mut self) -> &mut Desk {
+    fn scratch(&mut self) -> &mut HostScratch {
         self.0.get_or_insert_default()
     }
 }
 
-impl Drop for OwnDesk {
+impl Drop for TakenScratch {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            if let Some(desk) = &mut self.0 {
-                desk.batch.tidy();
+            if let Some(scratch) = &mut self.0 {
+                scratch.batch.tidy();
             }
             // What somebody inside this publish has left is dropped after the borrow: that may run
             // code of the host, which may publish.
-            drop(DESK.try_with(|desk| desk.replace(self.0.take())));
+            drop(SCRATCH.try_with(|scratch| scratch.replace(self.0.take())));
         }
     }
 }
@@ -210,8 +210,8 @@ impl Hub {
         now: impl FnOnce() -> Tick,
         want_receipt: bool,
     ) -> Result<Receipt, PublishError> {
-        let mut own = OwnDesk::take(self.instance);
-        self.publish_at(own.desk(), message, client_id, now, want_receipt, None)
+        let mut own = TakenScratch::take(self.instance);
+        self.publish_at(own.scratch(), message, client_id, now, want_receipt, None)
     }
 
     /// Publishes a message that was made before. If it is one of the host, subscriptions of the host
@@ -221,23 +221,23 @@ impl Hub {
         message: &SharedMessage,
         now: impl FnOnce() -> Tick,
     ) -> Result<Receipt, PublishError> {
-        let mut own = OwnDesk::take(self.instance);
+        let mut own = TakenScratch::take(self.instance);
         let parts = message.parts(Tick::default());
         // One that was received says where it came from: it is made anew, as the host's.
         let prepared = Some(message).filter(|message| *message.origin() == Origin::Host);
-        self.publish_at(own.desk(), parts, None, now, false, prepared)
+        self.publish_at(own.scratch(), parts, None, now, false, prepared)
     }
 
     fn publish_at(
         &self,
-        desk: &mut Desk,
+        scratch: &mut HostScratch,
         message: MessageRef<'_>,
         client_id: Option<&str>,
         now: impl FnOnce() -> Tick,
         want_receipt: bool,
         prepared: Option<&SharedMessage>,
     ) -> Result<Receipt, PublishError> {
-        self.check_host_message(&message, desk.cache.knows(message.topic))?;
+        self.check_host_message(&message, scratch.cache.knows(message.topic))?;
 
         let acknowledged = message.qos != QoS::AtMostOnce;
         let mut receipt = Receipt {
@@ -245,12 +245,12 @@ impl Hub {
             ..Receipt::default()
         };
         if client_id.is_none()
-            && let Some(matched) = self.publish_inside(desk, &message, prepared)
+            && let Some(matched) = self.publish_inside(scratch, &message, prepared)
         {
             receipt.matched = matched;
             return Ok(receipt);
         }
-        let Desk { batch, cache, .. } = desk;
+        let HostScratch { batch, cache, .. } = scratch;
         let (origin, cache) = match client_id {
             Some(id) => {
                 if let Err(refusal) = self.authorize_host(id, &message) {

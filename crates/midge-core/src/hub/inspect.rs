@@ -116,7 +116,7 @@ impl Hub {
                 info: state.info.clone().unwrap_or_else(info),
                 connection: attached.link.number(),
                 session: session.number,
-                queued: state.queue.len() + state.ahead.len(),
+                queued: state.queue.len() + state.retained_backlog.len(),
                 inflight: state.inflight.len(),
                 subscriptions: state.subscriptions.len(),
             })
@@ -137,7 +137,7 @@ impl Hub {
                     connected: state.attached.is_some(),
                     expiry_s: state.expiry_s,
                     disconnected_at: state.offline.as_ref().map(|offline| offline.since),
-                    queued: state.queue.len() + state.ahead.len(),
+                    queued: state.queue.len() + state.retained_backlog.len(),
                     queued_bytes: state.queued_bytes,
                     inflight: state.inflight.len(),
                     subscriptions: state.subscriptions.len(),

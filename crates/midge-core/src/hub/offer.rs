@@ -53,7 +53,7 @@ impl Hub {
                     retain,
                     id: target.id,
                     extra: target.extra.as_ref(),
-                    ahead: retained,
+                    before_queue: retained,
                 };
                 let outcome = session.guard(&self.env, batch).offer(deliverable, terms);
                 match outcome {

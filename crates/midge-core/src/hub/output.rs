@@ -173,7 +173,7 @@ impl Hub {
                 }
                 looks_again = !asks && !all;
             }
-            let ready = state.ahead.is_empty()
+            let ready = state.retained_backlog.is_empty()
                 && !state.paging
                 && state.resend.is_empty()
                 && state
@@ -289,7 +289,8 @@ impl Hub {
                 .attached
                 .as_ref()
                 .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
-            let goes_on = has_room && budget > 0 && state.ahead.is_empty() && !state.dead;
+            let goes_on =
+                has_room && budget > 0 && state.retained_backlog.is_empty() && !state.dead;
             let next = if goes_on {
                 state.retained.pop_front()
             } else {

@@ -18,14 +18,14 @@ use crate::subscription::is_shared;
 use crate::time::Tick;
 
 /// Brings messages into the time of this hub, each once, however many receivers share it.
-struct Mover {
+struct Rebase {
     budget: Arc<Budget>,
     from: Tick,
     to: Tick,
     moved: HashMap<u64, SharedMessage>,
 }
 
-impl Mover {
+impl Rebase {
     fn message(&mut self, old: &SharedMessage) -> SharedMessage {
         let (from, to) = (self.from, self.to);
         let account = Account::Once(&self.budget);
@@ -47,7 +47,7 @@ impl Hub {
         self.next_message
             .store(last_message_id + 1, Ordering::Relaxed);
 
-        let mut mover = Mover {
+        let mut rebase = Rebase {
             budget: self.env.budget.clone(),
             from: at,
             to: now,
@@ -56,7 +56,7 @@ impl Hub {
 
         let mut batch = self.begin(now);
         for message in retained {
-            let message = mover.message(&message);
+            let message = rebase.message(&message);
             let timer = (message.expires() != Tick::NEVER)
                 .then(|| self.arm(message.expires(), Due::RetainedExpiry(message.clone())));
             if *message.origin() != Origin::Broker {
@@ -78,7 +78,7 @@ impl Hub {
                 state.inbound.insert_anyway(*packet_id);
             }
             for stored in &recovered.deliveries {
-                let message = mover.message(&stored.message);
+                let message = rebase.message(&stored.message);
                 self.recover_delivery(&mut state, stored, message);
             }
             session.watch_expiry(&mut state, &self.env);

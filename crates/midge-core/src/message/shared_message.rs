@@ -10,9 +10,9 @@ use parking_lot::{Mutex, const_mutex};
 use super::Message;
 
 /// Memory of messages that is moved between a thread and the others in one go.
-const BUNDLE: usize = 128;
-/// Bundles that wait for a thread that needs one, about 800 KiB; each thread keeps two more at most.
-const BUNDLES: usize = 32;
+const MAGAZINE: usize = 128;
+/// Magazines that wait for a thread that needs one, about 800 KiB; each thread keeps two more at most.
+const MAGAZINES: usize = 32;
 
 /// Longest wait for the [`Depot`]. Going to the allocator instead, at the first sign of another
 /// thread, costs a tenth of a QoS 1 message on two threads.
@@ -21,11 +21,11 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// Memory of messages that is not in use. A message is often let go of by another thread than the
 /// one that made it; giving its memory back there would have the two wait for each other in the
 /// allocator, at each message.
-type Bundle = Vec<Arc<Message>>;
+type Magazine = Vec<Arc<Message>>;
 
 /// What threads that let go of messages leave to those that make them. Nobody waits for it for long:
 /// a child of fork() may let go of messages too, and its lock be held by a thread that is not there.
-struct Depot(Mutex<Vec<Bundle>>);
+struct Depot(Mutex<Vec<Magazine>>);
 
 static DEPOT: Depot = Depot::new();
 
@@ -34,15 +34,15 @@ impl Depot {
         Self(const_mutex(Vec::new()))
     }
 
-    fn take(&self) -> Option<Bundle> {
+    fn take(&self) -> Option<Magazine> {
         self.0.try_lock_for(PATIENCE)?.pop()
     }
 
-    /// Keeps a full bundle, or gives it back if there is no room.
-    fn leave(&self, bundle: Bundle) -> Option<Bundle> {
+    /// Keeps a full magazine, or gives it back if there is no room.
+    fn leave(&self, magazine: Magazine) -> Option<Magazine> {
         match self.0.try_lock_for(PATIENCE) {
-            Some(mut bundles) if bundles.len() < BUNDLES => bundles.push(bundle),
-            _ => return Some(bundle),
+            Some(mut magazines) if magazines.len() < MAGAZINES => magazines.push(magazine),
+            _ => return Some(magazine),
         }
         None
     }
@@ -57,13 +57,13 @@ pub(crate) fn prepare_thread() {
     let _ = POOL.try_with(|_| ());
 }
 
-/// Memory that a thread keeps for itself, two bundles at most: one could fill and empty again and
+/// Memory that a thread keeps for itself, two magazines at most: one could fill and empty again and
 /// again.
 struct Pool {
     /// In use.
-    first: Bundle,
+    first: Magazine,
     /// Full or empty.
-    second: Bundle,
+    second: Magazine,
 }
 
 impl Pool {
@@ -85,12 +85,12 @@ impl Pool {
     }
 
     /// Keeps memory; gives back what there is no room for.
-    fn push(&mut self, message: Arc<Message>, depot: &Depot) -> Option<Bundle> {
+    fn push(&mut self, message: Arc<Message>, depot: &Depot) -> Option<Magazine> {
         let mut surplus = None;
-        if self.first.len() >= BUNDLE {
+        if self.first.len() >= MAGAZINE {
             std::mem::swap(&mut self.first, &mut self.second);
             if !self.first.is_empty() {
-                let full = std::mem::replace(&mut self.first, Vec::with_capacity(BUNDLE));
+                let full = std::mem::replace(&mut self.first, Vec::with_capacity(MAGAZINE));
                 surplus = depot.leave(full);
             }
         }
@@ -184,19 +184,19 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_moves_between_threads() {
         let (depot, mut one, mut other) = (Depot::new(), Pool::new(), Pool::new());
-        let most = BUNDLE * (BUNDLES + 2);
-        let surplus: usize = (0..most + BUNDLE)
+        let most = MAGAZINE * (MAGAZINES + 2);
+        let surplus: usize = (0..most + MAGAZINE)
             .filter_map(|_| one.push(Arc::new(Message::NOTHING), &depot))
-            .map(|bundle| bundle.len())
+            .map(|magazine| magazine.len())
             .sum();
-        assert_eq!(surplus, BUNDLE);
+        assert_eq!(surplus, MAGAZINE);
 
         let all = std::iter::from_fn(|| other.pop(&depot)).count();
-        assert_eq!(all, BUNDLE * BUNDLES);
-        assert_eq!(std::iter::from_fn(|| one.pop(&depot)).count(), 2 * BUNDLE);
+        assert_eq!(all, MAGAZINE * MAGAZINES);
+        assert_eq!(std::iter::from_fn(|| one.pop(&depot)).count(), 2 * MAGAZINE);
 
-        // Nothing moves for one that fills and empties again around a bundle.
-        for count in [1, BUNDLE, 2 * BUNDLE] {
+        // Nothing moves for one that fills and empties again around a magazine.
+        for count in [1, MAGAZINE, 2 * MAGAZINE] {
             for _ in 0..count {
                 assert!(one.push(Arc::new(Message::NOTHING), &depot).is_none());
             }

@@ -55,7 +55,7 @@ pub(crate) struct DeliveryTerms<'a> {
     pub(crate) id: u32,
     pub(crate) extra: Option<&'a Arc<Extra>>,
     /// A retained message for a new subscription: it goes before what waits.
-    pub(crate) ahead: bool,
+    pub(crate) before_queue: bool,
 }
 
 impl DeliveryTerms<'_> {
@@ -85,7 +85,7 @@ impl SessionGuard<'_> {
             self.offer_qos0(deliverable, terms)
         } else {
             let delivery = terms.delivery(deliverable.keep());
-            self.offer_acknowledged(delivery, terms.ahead)
+            self.offer_acknowledged(delivery, terms.before_queue)
         }
     }
 
@@ -95,7 +95,7 @@ impl SessionGuard<'_> {
         terms: DeliveryTerms<'_>,
     ) -> Outcome {
         let (env, state) = (self.env, &mut *self.state);
-        let overtakes = !terms.ahead && (state.queued_qos0 > 0 || state.awaits_retained());
+        let overtakes = !terms.before_queue && (state.queued_qos0 > 0 || state.awaits_retained());
         let Some(attached) = state.attached.as_deref_mut().filter(|_| !overtakes) else {
             if state.attached.is_none() && !env.config.mqtt.queue_qos0_offline {
                 return Outcome::Dropped(DropReason::NotConnected);
@@ -155,14 +155,14 @@ impl SessionGuard<'_> {
     }
 
     /// A QoS 1 or 2 message: sent at once if the window allows and nothing waits before it.
-    fn offer_acknowledged(&mut self, delivery: Delivery, ahead: bool) -> Outcome {
+    fn offer_acknowledged(&mut self, delivery: Delivery, before_queue: bool) -> Outcome {
         let (env, state) = (self.env, &mut *self.state);
         if !takes(state, &delivery, self.effects.now) {
             return Outcome::Dropped(DropReason::PacketTooLarge); // MQTT-3.1.2-25
         }
 
-        let first = match ahead {
-            true => state.ahead.is_empty(),
+        let first = match before_queue {
+            true => state.retained_backlog.is_empty(),
             false => state.queue.is_empty() && !state.awaits_retained(),
         };
 
@@ -176,8 +176,8 @@ impl SessionGuard<'_> {
             || env.has_no_room(delivery.share()).is_some()
             || state.queued_bytes + delivery.cost() > env.config.limits.session_queue_bytes
         {
-            return match ahead {
-                true => self.put_ahead(delivery),
+            return match before_queue {
+                true => self.enqueue_retained(delivery),
                 false => self.enqueue(delivery),
             };
         }
@@ -194,7 +194,7 @@ impl SessionGuard<'_> {
     }
 
     /// Keeps a retained message until the window opens; at most one page of them.
-    fn put_ahead(&mut self, delivery: Delivery) -> Outcome {
+    fn enqueue_retained(&mut self, delivery: Delivery) -> Outcome {
         let env = self.env;
         let (cost, share) = (delivery.cost(), delivery.share());
         let limit = env.config.limits.session_queue_bytes;
@@ -214,7 +214,7 @@ impl SessionGuard<'_> {
         let state = &mut *self.state;
         state.charge(&delivery, env);
         env.counters.queued_messages.fetch_add(1, Ordering::Relaxed);
-        state.ahead.push_back(delivery);
+        state.retained_backlog.push_back(delivery);
         if expires != Tick::NEVER {
             self.watch_expiry();
         }

@@ -21,11 +21,11 @@ impl State {
             self.queued_qos0 -= u32::from(delivery.qos == QoS::AtMostOnce);
             delivery
         } else {
-            let number = self.ahead.expired(now)?;
+            let number = self.retained_backlog.expired(now)?;
             // Hooks were asked about the first ones, and not about the next.
             let asked = usize::from(self.asked);
-            self.asked -= u8::from(self.ahead.is_among_first(number, asked));
-            self.ahead.remove(number)?
+            self.asked -= u8::from(self.retained_backlog.is_among_first(number, asked));
+            self.retained_backlog.remove(number)?
         };
         env.counters.queued_messages.fetch_sub(1, Ordering::Relaxed);
         Some(delivery)
@@ -33,7 +33,7 @@ impl State {
 
     /// Cancels the deadlines of what waits.
     pub(crate) fn unwatch_expiry(&mut self, env: &Env) {
-        for queue in [&mut self.queue, &mut self.ahead] {
+        for queue in [&mut self.queue, &mut self.retained_backlog] {
             if let Some(timer) = queue.set_timer(None) {
                 env.timers.cancel(timer);
             }
@@ -44,7 +44,7 @@ impl State {
 impl Session {
     /// Sees to it that what waits and expires is looked for when it does.
     pub(crate) fn watch_expiry(self: &Arc<Self>, state: &mut State, env: &Env) {
-        for queue in [&mut state.queue, &mut state.ahead] {
+        for queue in [&mut state.queue, &mut state.retained_backlog] {
             if let Some(at) = queue.unwatched() {
                 let timer = env.arm(at, Due::QueueExpiry(self.clone()));
                 if let Some(before) = queue.set_timer(Some(timer)) {
@@ -60,7 +60,7 @@ impl Session {
         let mut guard = self.guard(env, effects);
         let now = guard.effects.now;
         guard.state.queue.take_timer(now);
-        guard.state.ahead.take_timer(now);
+        guard.state.retained_backlog.take_timer(now);
         if guard.state.dead {
             return 0;
         }

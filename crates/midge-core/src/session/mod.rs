@@ -230,7 +230,7 @@ pub(crate) struct State {
     pub(crate) attached: Option<Box<Attached>>,
     pub(crate) queue: MessageQueue,
     /// Retained messages for new subscriptions that wait for the window, before the queue.
-    pub(crate) ahead: MessageQueue,
+    pub(crate) retained_backlog: MessageQueue,
     /// Packet identifiers in flight that were not sent on this connection yet, in order.
     pub(crate) resend: CompactQueue<u16>,
     pub(crate) retained: CompactQueue<RetainedCursor>,
@@ -242,7 +242,7 @@ pub(crate) struct State {
     pub(crate) paging: bool,
     /// Hooks are being asked about the messages that are to be sent next.
     pub(crate) asking: bool,
-    /// Messages at the head of `ahead` that hooks have been asked about.
+    /// Messages at the head of `retained_backlog` that hooks have been asked about.
     pub(crate) asked: u8,
     /// Session expiry interval in seconds, `u32::MAX` for never.
     pub(crate) expiry_s: u32,
@@ -362,7 +362,7 @@ impl State {
     /// Whether messages are still to come that live ones must not overtake: retained ones, and
     /// those that hooks are being asked about.
     pub(crate) fn awaits_retained(&self) -> bool {
-        self.paging || self.asking || !self.retained.is_empty() || !self.ahead.is_empty()
+        self.paging || self.asking || !self.retained.is_empty() || !self.retained_backlog.is_empty()
     }
 
     /// Charges the session itself, with what is known of its client; `false` if no more may be held.

@@ -31,10 +31,10 @@ impl State {
 
     /// Takes what is to be sent next: retained messages for new subscriptions before the queue.
     fn take_next(&mut self, env: &Env) -> Option<Delivery> {
-        let ahead = self.ahead.pop_front();
-        if ahead.is_some() {
+        let retained = self.retained_backlog.pop_front();
+        if retained.is_some() {
             env.counters.queued_messages.fetch_sub(1, Ordering::Relaxed);
-            return ahead;
+            return retained;
         }
         if self.awaits_retained() {
             None
@@ -80,7 +80,7 @@ impl State {
         let count = deliveries.len();
         self.asked = u8::try_from(count).unwrap_or(u8::MAX);
         for delivery in deliveries.into_iter().rev() {
-            self.ahead.push_front(delivery);
+            self.retained_backlog.push_front(delivery);
         }
 
         let waiting = &env.counters.queued_messages;
@@ -89,7 +89,7 @@ impl State {
 
     /// Whether messages wait for room in the window or in the outbox.
     pub(crate) fn waits(&self) -> bool {
-        !(self.queue.is_empty() && self.resend.is_empty() && self.ahead.is_empty())
+        !(self.queue.is_empty() && self.resend.is_empty() && self.retained_backlog.is_empty())
     }
 
     /// Whether there is more to send when there is room: messages that wait, retained ones.

@@ -79,25 +79,25 @@ impl Pattern {
 
 /// A subscription as its session keeps it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Own {
+pub(crate) struct Held {
     record: SubRecord,
     /// Answers with retained messages that wait.
     walks: u8,
 }
 
-type Entry = (Arc<str>, Own);
+type Entry = (Arc<str>, Held);
 
 /// The subscriptions of one session by filter. Most sessions have a few, some very many.
 #[derive(Debug, Default)]
-pub(crate) struct Subscriptions(Kept);
+pub(crate) struct Subscriptions(Storage);
 
 #[derive(Debug)]
-enum Kept {
+enum Storage {
     Few(SmallVec<[Entry; 1]>),
     Many(Box<Many>),
 }
 
-impl Default for Kept {
+impl Default for Storage {
     fn default() -> Self {
         Self::Few(SmallVec::new())
     }
@@ -106,7 +106,7 @@ impl Default for Kept {
 /// A tree: a table would stop everything that needs the session while it grows.
 #[derive(Debug, Default)]
 struct Many {
-    map: BTreeMap<Arc<str>, Own>,
+    map: BTreeMap<Arc<str>, Held>,
     patterns: HashMap<Pattern, u32, Hashing>,
     shared: usize,
 }
@@ -116,10 +116,10 @@ impl Many {
     fn add(
         &mut self,
         filter: Arc<str>,
-        own: Own,
+        held: Held,
         limits: &SubscriptionLimits,
     ) -> Result<(), TooMany> {
-        let shared = usize::from(own.record.shared);
+        let shared = usize::from(held.record.shared);
         if self.map.len() >= limits.all || self.shared + shared > limits.shared {
             return Err(TooMany);
         }
@@ -136,13 +136,13 @@ impl Many {
         }
 
         self.shared += shared;
-        self.map.insert(filter, own);
+        self.map.insert(filter, held);
         Ok(())
     }
 
     fn remove(&mut self, filter: &str) -> Option<Entry> {
-        let (name, own) = self.map.remove_entry(filter)?;
-        self.shared -= usize::from(own.record.shared);
+        let (name, held) = self.map.remove_entry(filter)?;
+        self.shared -= usize::from(held.record.shared);
         if let Some(pattern) = Pattern::of(filter)
             && let Some(count) = self.patterns.get_mut(&pattern)
         {
@@ -151,15 +151,15 @@ impl Many {
                 self.patterns.remove(&pattern);
             }
         }
-        Some((name, own))
+        Some((name, held))
     }
 }
 
 impl Subscriptions {
     pub(crate) fn len(&self) -> usize {
         match &self.0 {
-            Kept::Few(list) => list.len(),
-            Kept::Many(many) => many.map.len(),
+            Storage::Few(list) => list.len(),
+            Storage::Many(many) => many.map.len(),
         }
     }
 
@@ -167,14 +167,14 @@ impl Subscriptions {
         self.len() == 0
     }
 
-    fn find(&mut self, filter: &str) -> Option<(&Arc<str>, &mut Own)> {
+    fn find(&mut self, filter: &str) -> Option<(&Arc<str>, &mut Held)> {
         steps::add(1);
         match &mut self.0 {
-            Kept::Few(list) => list
+            Storage::Few(list) => list
                 .iter_mut()
                 .find(|(name, _)| **name == *filter)
-                .map(|(name, own)| (&*name, own)),
-            Kept::Many(many) => {
+                .map(|(name, held)| (&*name, held)),
+            Storage::Many(many) => {
                 let from = std::ops::Bound::Included(filter);
                 let mut range = (many.map).range_mut::<str, _>((from, from));
                 range.next()
@@ -190,34 +190,34 @@ impl Subscriptions {
         record: SubRecord,
         limits: &SubscriptionLimits,
     ) -> Result<Option<SubRecord>, TooMany> {
-        if let Some((name, own)) = self.find(filter) {
-            let old = std::mem::replace(&mut own.record, record);
+        if let Some((name, held)) = self.find(filter) {
+            let old = std::mem::replace(&mut held.record, record);
             filter.clone_from(name);
-            if let Kept::Many(many) = &mut self.0 {
+            if let Storage::Many(many) = &mut self.0 {
                 many.shared -= usize::from(old.shared);
                 many.shared += usize::from(record.shared);
             }
             return Ok(Some(old));
         }
 
-        let new = Own { record, walks: 0 };
-        if let Kept::Few(list) = &mut self.0 {
+        let new = Held { record, walks: 0 };
+        if let Storage::Few(list) = &mut self.0 {
             let is_checked = limits.all.min(limits.shared).min(limits.patterns) < FEW;
             if list.len() < FEW && !is_checked {
                 list.push((filter.clone(), new));
                 return Ok(None);
             }
             let mut many = Many::default();
-            for (name, own) in list.iter().cloned() {
-                let _ = many.add(name, own, &SubscriptionLimits::NONE);
+            for (name, held) in list.iter().cloned() {
+                let _ = many.add(name, held, &SubscriptionLimits::NONE);
             }
             many.add(filter.clone(), new, limits)?;
             if list.len() < FEW {
                 list.push((filter.clone(), new));
             } else {
-                self.0 = Kept::Many(Box::new(many));
+                self.0 = Storage::Many(Box::new(many));
             }
-        } else if let Kept::Many(many) = &mut self.0 {
+        } else if let Storage::Many(many) = &mut self.0 {
             many.add(filter.clone(), new, limits)?;
         }
         Ok(None)
@@ -227,24 +227,24 @@ impl Subscriptions {
     pub(crate) fn remove(&mut self, filter: &str) -> Option<(Arc<str>, SubRecord)> {
         steps::add(1);
         let removed = match &mut self.0 {
-            Kept::Few(list) => {
+            Storage::Few(list) => {
                 let at = list.iter().position(|(name, _)| **name == *filter)?;
                 Some(list.swap_remove(at))
             }
-            Kept::Many(many) => many.remove(filter),
+            Storage::Many(many) => many.remove(filter),
         };
         if self.is_empty() {
             *self = Self::default();
         }
-        removed.map(|(name, own)| (name, own.record))
+        removed.map(|(name, held)| (name, held.record))
     }
 
     /// Notes that an answer with retained messages is to wait for a subscription; `false` if enough
     /// of them wait already.
     pub(crate) fn begin_walk(&mut self, filter: &str) -> bool {
         match self.find(filter) {
-            Some((_, own)) if own.walks < MOST_WALKS => {
-                own.walks += 1;
+            Some((_, held)) if held.walks < MOST_WALKS => {
+                held.walks += 1;
                 true
             }
             _ => false,
@@ -260,28 +260,28 @@ impl Subscriptions {
 
     /// An answer with retained messages has been sent.
     pub(crate) fn end_walk(&mut self, filter: &Arc<str>) {
-        if let Some((name, own)) = self.find(filter)
+        if let Some((name, held)) = self.find(filter)
             && Arc::ptr_eq(name, filter)
         {
-            own.walks = own.walks.saturating_sub(1);
+            held.walks = held.walks.saturating_sub(1);
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &SubRecord)> {
         let (few, many) = match &self.0 {
-            Kept::Few(list) => (Some(list), None),
-            Kept::Many(many) => (None, Some(many)),
+            Storage::Few(list) => (Some(list), None),
+            Storage::Many(many) => (None, Some(many)),
         };
-        let few = few.into_iter().flatten().map(|(name, own)| (name, own));
+        let few = few.into_iter().flatten().map(|(name, held)| (name, held));
         let all = few.chain(many.into_iter().flat_map(|many| many.map.iter()));
-        all.map(|(name, own)| (name, &own.record))
+        all.map(|(name, held)| (name, &held.record))
     }
 
     /// Takes them one after another; the rest stays behind the iterator.
     pub(crate) fn drain(self) -> Draining {
         match self.0 {
-            Kept::Few(list) => Draining::Few(list.into_iter()),
-            Kept::Many(many) => Draining::Many(many.map.into_iter()),
+            Storage::Few(list) => Draining::Few(list.into_iter()),
+            Storage::Many(many) => Draining::Many(many.map.into_iter()),
         }
     }
 }
@@ -289,7 +289,7 @@ impl Subscriptions {
 /// See [`Subscriptions::drain`].
 pub(crate) enum Draining {
     Few(smallvec::IntoIter<[Entry; 1]>),
-    Many(btree_map::IntoIter<Arc<str>, Own>),
+    Many(btree_map::IntoIter<Arc<str>, Held>),
 }
 
 impl Iterator for Draining {
@@ -300,7 +300,7 @@ impl Iterator for Draining {
             Self::Few(list) => list.next(),
             Self::Many(map) => map.next(),
         };
-        next.map(|(name, own)| (name, own.record))
+        next.map(|(name, held)| (name, held.record))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -4,7 +4,7 @@
 use crate::sync::atomic::Ordering;
 
 use crate::hub::Hub;
-use crate::hub::host::Desk;
+use crate::hub::host::HostScratch;
 use crate::message::{Account, MessageRef, Origin, SharedMessage};
 use crate::observer::{ObserverKey, Received};
 use crate::reason::DropReason;
@@ -32,11 +32,11 @@ impl Hub {
     /// stayed inside: the number of receivers, or `None` if it is not as simple as that.
     pub(in crate::hub) fn publish_inside(
         &self,
-        desk: &mut Desk,
+        scratch: &mut HostScratch,
         message: &MessageRef<'_>,
         prepared: Option<&SharedMessage>,
     ) -> Option<usize> {
-        let route = self.eligible_inside(&desk.cache, message)?;
+        let route = self.eligible_inside(&scratch.cache, message)?;
         let router = self.router.read();
         if router.generation() != route.generation {
             return None;
@@ -56,7 +56,7 @@ impl Hub {
             let qos = message.qos().min(target.qos);
             let (lost, awaited) = observer.push(Received::new(message, false, qos, None));
             if awaited {
-                desk.batch.observers.push(observer.clone());
+                scratch.batch.observers.push(observer.clone());
             }
             if lost > 0 {
                 let counters = &self.env.counters;
@@ -73,7 +73,7 @@ impl Hub {
         counters
             .publish_bytes_received
             .fetch_add(bytes, Ordering::Relaxed);
-        for observer in desk.batch.observers.drain(..) {
+        for observer in scratch.batch.observers.drain(..) {
             observer.wake();
         }
 
