@@ -66,7 +66,7 @@ impl Local {
         }
     }
 
-    pub(crate) fn settle(&mut self, counters: &Counters) {
+    pub(crate) fn flush_into(&mut self, counters: &Counters) {
         let add = |counter: &AtomicU64, count: u64| {
             if count > 0 {
                 counter.fetch_add(count, Ordering::Relaxed);

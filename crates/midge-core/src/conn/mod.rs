@@ -281,7 +281,7 @@ impl Connection {
             self.panicked();
         }
 
-        self.settle();
+        self.end_batch();
         match handled {
             Ok(used) if self.link.ended().is_none() => used,
             _ => input.len(),
@@ -314,7 +314,7 @@ impl Connection {
                 self.fail(not_connect());
                 break;
             }
-            if let Some((len, count)) = self.run(rest, backing) {
+            if let Some((len, count)) = self.take_run(rest, backing) {
                 used += len;
                 packets += count;
                 if packets <= TURN {
@@ -367,7 +367,7 @@ impl Connection {
     /// Handles packets at the start of `rest` that come in runs and need no decision: messages
     /// that leave as they came, acknowledgements. Their length in bytes and in packets.
     #[inline(never)] // else the compiler finds the loop around it too large for what is inlined here
-    fn run(&mut self, rest: &[u8], backing: Option<&Bytes>) -> Option<(usize, u64)> {
+    fn take_run(&mut self, rest: &[u8], backing: Option<&Bytes>) -> Option<(usize, u64)> {
         let session = self
             .session
             .as_ref()
@@ -475,15 +475,15 @@ impl Connection {
     }
 
     fn finish(&mut self) {
-        self.settle();
+        self.end_batch();
         self.flush_dirty();
     }
 
     /// Ends the batch but for flushing.
-    fn settle(&mut self) {
+    fn end_batch(&mut self) {
         self.has_output |= std::mem::take(&mut self.batch.moves_up);
         self.push_replies();
-        self.hub.settle(&mut self.batch);
+        self.hub.run_effects(&mut self.batch);
         if !self.has_dirty() {
             self.batch.give_back();
         }

@@ -270,7 +270,7 @@ impl Hub {
         state.resend.clear();
         let info = state.info.clone();
         let ends = state.expiry_s == 0;
-        self.settle_will(session, &mut state, &reason, ends, batch);
+        self.decide_will(session, &mut state, &reason, ends, batch);
         if !ends && state.expiry_s != u32::MAX {
             let at = batch.now.after_s(u64::from(state.expiry_s));
             let epoch = state.epoch;
@@ -299,7 +299,7 @@ impl Hub {
     }
 
     /// The will when a connection ends: gone, now, or after its delay (section 3.1.3.2.2).
-    pub(super) fn settle_will(
+    pub(super) fn decide_will(
         &self,
         session: &Arc<Session>,
         state: &mut State,

@@ -88,7 +88,7 @@ impl Hub {
                 }
             }
             if let Some(mut batch) = batch {
-                batch.local.settle(&self.env.counters);
+                batch.local.flush_into(&self.env.counters);
                 if batch.has_more() {
                     work.push(batch);
                 }

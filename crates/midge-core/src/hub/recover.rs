@@ -97,7 +97,7 @@ impl Hub {
             let names = recovered.username.as_ref().map_or(0, |name| name.len());
             state.restore(budget, client_id.len() + names);
             let lost = DisconnectReason::ConnectionLost;
-            self.settle_will(&session, &mut state, &lost, false, &mut batch);
+            self.decide_will(&session, &mut state, &lost, false, &mut batch);
         }
     }
 

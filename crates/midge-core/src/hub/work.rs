@@ -68,14 +68,14 @@ impl Hub {
 
     /// Ends a batch: does what had to wait for the locks, wakes each touched receiver once.
     pub fn finish(&self, batch: &mut Batch) {
-        self.settle(batch);
+        self.run_effects(batch);
         while !batch.dirty.is_empty() {
             // A flush may write to sockets: one round, and the rest of the list in the next.
             let mut dirty = std::mem::take(&mut batch.dirty);
             self.flush_each(&mut dirty, || batch.now);
             batch.dirty = dirty;
             batch.unpaid = 0;
-            self.settle(batch);
+            self.run_effects(batch);
         }
     }
 
@@ -99,19 +99,19 @@ impl Hub {
     }
 
     /// Does all that a batch has to do without its locks, but for flushing connections.
-    pub(crate) fn settle(&self, batch: &mut Batch) {
-        batch.local.settle(&self.env.counters);
+    pub(crate) fn run_effects(&self, batch: &mut Batch) {
+        batch.local.flush_into(&self.env.counters);
         if let Some(journal) = self.env.journal() {
             journal.flush(batch.now);
         }
         if batch.has_more_than_dirty() {
-            self.settle_effects(batch);
+            self.run_seldom_effects(batch);
         }
     }
 
     /// Most batches have none: kept apart, so that those stay short.
     #[inline(never)]
-    fn settle_effects(&self, batch: &mut Batch) {
+    fn run_seldom_effects(&self, batch: &mut Batch) {
         while batch.has_more_than_dirty() {
             for (session, detour) in std::mem::take(&mut batch.detours) {
                 match detour {
@@ -143,7 +143,7 @@ impl Hub {
                 self.catch_hook_panic(|| self.env.taps.emit(batch.now, &event));
             }
 
-            batch.local.settle(&self.env.counters);
+            batch.local.flush_into(&self.env.counters);
             for observer in std::mem::take(&mut batch.observers) {
                 self.catch_hook_panic(|| observer.wake());
             }
