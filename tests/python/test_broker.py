@@ -68,6 +68,15 @@ def test_a_taken_port_is_a_bind_error():
         error = caught.value
         assert isinstance(error, OSError) and error.errno == 98
         assert error.filename == f"tcp://127.0.0.1:{first.port}"
+        text = f"[Errno 98] {os.strerror(98)}: 'tcp://127.0.0.1:{first.port}'"
+        assert str(error) == text
+
+
+def test_a_taken_port_of_a_host_with_several_addresses():
+    with Broker(host="localhost") as first, pytest.raises(midge.BindError) as caught:
+        Broker(host="localhost", port=first.port).start()
+    error = caught.value
+    assert error.errno == 98 and error.strerror.endswith(os.strerror(98))
 
 
 def test_ipv6():

@@ -1,5 +1,6 @@
 //! The start of a broker, and what outlives a restart.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,11 +38,22 @@ fn start_error(error: &StartError) -> PyErr {
         StartError::Address { .. } | StartError::Option(_) => {
             errors::ConfigError::new_err(error.to_string())
         }
-        StartError::Bind { address, source } => {
-            errors::BindError::new_err((source.raw_os_error(), source.to_string(), address.clone()))
-        }
+        StartError::Bind { address, source } => bind_error(address, source),
         error => errors::StartError::new_err(error.to_string()),
     }
+}
+
+/// As Python has it: the number, the text without the number, the address.
+fn bind_error(address: &str, source: &io::Error) -> PyErr {
+    let inner = source.get_ref().and_then(|inner| inner.source());
+    let inner = inner.and_then(|inner| inner.downcast_ref::<io::Error>());
+    let number = (source.raw_os_error()).or_else(|| inner.and_then(io::Error::raw_os_error));
+
+    let mut text = source.to_string();
+    if let Some(number) = number {
+        text = text.replace(&format!(" (os error {number})"), "");
+    }
+    errors::BindError::new_err((number, text, address.to_owned()))
 }
 
 /// What the program subscribed to before a restart: filters, QoS, capacity.

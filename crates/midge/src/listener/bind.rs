@@ -91,7 +91,8 @@ fn bind_each(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<TcpListen
             }
             Err(error) if is_missing(&error) => missing = Some(error),
             Err(error) if all.len() > 1 => {
-                return Err(io::Error::new(error.kind(), format!("{at}: {error}")));
+                let kind = error.kind();
+                return Err(io::Error::new(kind, Refused { at, error }));
             }
             Err(error) => return Err(error),
         }
@@ -103,8 +104,50 @@ fn bind_each(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<TcpListen
     }
 }
 
+/// An address that could not be bound, of a host that has several.
+#[derive(Debug)]
+struct Refused {
+    at: SocketAddr,
+    error: io::Error,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { at, error } = self;
+        write!(f, "{at}: {error}")
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
 /// Whether this machine has no such address.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is this machine
+    fn the_address_that_is_taken_is_named_and_the_system_s_error_kept() {
+        let taken = TcpListener::bind("127.0.0.2:0").expect("a free port");
+        let at = taken.local_addr().expect("its address");
+        let all = [SocketAddr::new([127, 0, 0, 1].into(), at.port()), at];
+
+        let error = bind_each(&all, &[]).expect_err("it is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().starts_with(&at.to_string()), "{error}");
+
+        let inner = error.get_ref().and_then(|inner| inner.source());
+        let inner = inner.and_then(|inner| inner.downcast_ref::<io::Error>());
+        let number = inner.and_then(io::Error::raw_os_error);
+        assert_eq!(number, Some(libc::EADDRINUSE));
+    }
 }
