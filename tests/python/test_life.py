@@ -303,3 +303,16 @@ def test_a_filter_reaches_another():
         ask = midge.AclRequest("subscribe", "c", None, "", one, 0, False)
         assert ask.reaches(other) is expected, (one, other)
         assert ask._replace(topic=other).reaches(one) is expected, (other, one)
+
+
+def test_what_a_filter_reaches_at_its_edges():
+    ask = midge.AclRequest("subscribe", "c", None, "", "$share/g/secret/#", 0, False)
+    # As the broker reads it, also where an older client's is an ordinary filter.
+    assert ask.reaches("secret/plan") and ask.reaches("$share/other/secret/+")
+    assert not ask.reaches("public/#")
+    assert ask._replace(topic="$share").reaches("$share")
+    for wrong in ("", "a/#/b", "a+", "#/a", "$share/#", "$share/g", "$share//a", "a\0"):
+        with pytest.raises(ValueError, match="not a valid topic filter"):
+            ask.reaches(wrong)
+        with pytest.raises(ValueError, match="not a valid topic filter"):
+            ask._replace(topic=wrong).reaches("a")

@@ -199,6 +199,12 @@ pub(crate) fn topic_filter(filter: &str) -> PyResult<midge::TopicFilter<'_>> {
     })
 }
 
+/// Whether there may be a topic that two filters both match (sections 4.7.1 and 4.7.2).
+#[pyfunction]
+fn filters_overlap(one: &str, other: &str) -> PyResult<bool> {
+    Ok(topic_filter(one)?.overlaps(&topic_filter(other)?))
+}
+
 /// Raises if a text is not a valid topic filter.
 #[pyfunction]
 fn check_filter(filter: &str) -> PyResult<()> {
@@ -266,6 +272,7 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(start::start, module)?)?;
     module.add_function(wrap_pyfunction!(check_filter, module)?)?;
     module.add_function(wrap_pyfunction!(topic_matches, module)?)?;
+    module.add_function(wrap_pyfunction!(filters_overlap, module)?)?;
     module.add_function(wrap_pyfunction!(command, module)?)?;
     module.add_function(wrap_pyfunction!(_check_interpreter, module)?)?;
     module.add_function(wrap_pyfunction!(_panic, module)?)
