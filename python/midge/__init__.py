@@ -27,12 +27,12 @@ from midge._matcher import Matcher
 from midge._midge import Event, Message, Properties, Receipt, __version__
 from midge._options import Options, Settings
 from midge._pull import EventStream, Subscription
-from midge._threads import Failure
 from midge._types import (
     ANY,
     AclRequest,
     ClientInfo,
     ConnectInfo,
+    Failure,
     ReceiveRequest,
     Refuse,
     SessionInfo,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from midge import _midge
-from midge._config import seconds
 from midge._eventloop import in_thread, pause
-from midge._matcher import Matchable, Matcher, Where, wait_async
-from midge._types import ANY, ClientInfo
+from midge._matcher import Matchable, Matcher
+from midge._types import ANY, ClientInfo, Like, Where
 
 if TYPE_CHECKING:
     from midge._broker import Broker
@@ -44,27 +43,12 @@ class AsyncView:
         filter: str,
         payload: object = ANY,
         *,
-        json: object = ANY,
-        qos: object = ANY,
-        retain: object = ANY,
-        client: object = ANY,
-        where: Where | None = None,
         count: Literal[1] = 1,
-        timeout: float | None = None,
+        **like: Unpack[Like],
     ) -> _midge.Message: ...
     @overload
     async def expect(
-        self,
-        filter: str,
-        payload: object = ANY,
-        *,
-        json: object = ANY,
-        qos: object = ANY,
-        retain: object = ANY,
-        client: object = ANY,
-        where: Where | None = None,
-        count: int,
-        timeout: float | None = None,
+        self, filter: str, payload: object = ANY, *, count: int, **like: Unpack[Like]
     ) -> list[_midge.Message]: ...
     async def expect(
         self,
@@ -80,33 +64,24 @@ class AsyncView:
         timeout: float | None = None,
     ) -> Any:
         """The message that matches, or the ``count`` first."""
-        broker = self._broker
         matcher = Matcher(
             filter, payload, json=json, qos=qos, retain=retain, client=client, where=where
         )
-        condition = broker._expected(matcher, count)
-        found = await wait_async(broker._running(), condition, broker._time(timeout))
-        return broker._found(found, matcher, count, timeout)
+        return await self._broker._message(matcher, count, timeout)
 
     async def expect_sequence(
         self, *matchers: Matchable, timeout: float | None = None
     ) -> list[_midge.Message]:
         """Messages that come in this order."""
-        broker = self._broker
-        wanted = broker._wanted(matchers)
-        condition = broker._expected_sequence(wanted)
-        found = await wait_async(broker._running(), condition, broker._time(timeout))
-        return broker._found_sequence(found, wanted, timeout)
+        return await self._broker._sequence(matchers, timeout)
 
     async def expect_none(
         self, filter: str = "#", *, within: float = 0.0, timeout: float | None = None
     ) -> None:
         """Asserts that there is no message that was not expected."""
-        broker = self._broker
-        condition = broker._unexpected(Matcher(filter))
+        none = self._broker._none(filter, within)
         await self.settle(timeout)
-        found = await wait_async(broker._running(), condition, seconds("within", within) or 0.0)
-        broker._none(found)
+        await none
 
     @overload
     async def wait_client(
@@ -128,19 +103,13 @@ class AsyncView:
         self, client_id: object = ANY, *, connected: bool = True, timeout: float | None = None
     ) -> ClientInfo | None:
         """Waits until a client is connected, or is not connected (any more)."""
-        broker = self._broker
-        condition = broker._client(client_id, connected)
-        found = await wait_async(broker._running(), condition, broker._time(timeout))
-        return broker._client_found(found, client_id, connected, timeout)
+        return await self._broker._client(client_id, connected, timeout)
 
     async def wait_subscription(
         self, filter: str, *, client: object = ANY, timeout: float | None = None
     ) -> None:
         """Waits until a client has subscribed to this filter."""
-        broker = self._broker
-        condition = broker._subscription(filter, client)
-        if await wait_async(broker._running(), condition, broker._time(timeout)) is None:
-            raise broker._no_subscription(filter, client, timeout)
+        await self._broker._subscription(filter, client, timeout)
 
     async def settle(self, timeout: float | None = None) -> None:
         """Waits until nothing is queued, in flight or unwritten in the broker."""

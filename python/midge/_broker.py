@@ -24,13 +24,13 @@ from midge._config import (
 )
 from midge._errors import ConfigError, ForkedError, StartError, StoppedError
 from midge._eventloop import in_thread, running_loop
-from midge._expectations import Waits
+from midge._expectations import Expectations
 from midge._hooks import Acl, Auth, HookSet, Intercept, Pool, Receive, is_coroutine_function
 from midge._log import RECORD_BYTES, RECORDED, Log, MessageLog, Recorder
 from midge._matcher import jsonable
 from midge._pull import EventStream, Pull, Subscription, Unique
 from midge._run import Run
-from midge._types import ClientInfo, SessionInfo, Stats, SubscriptionInfo
+from midge._types import ClientInfo, Failure, SessionInfo, Stats, SubscriptionInfo
 
 if TYPE_CHECKING:
     import socket as _socket
@@ -135,7 +135,7 @@ class Registration(Unique):
         self.close()
 
 
-class Broker(Unique, Waits):
+class Broker(Unique, Expectations):
     """A complete MQTT 5.0, 3.1.1 and 3.1 broker in this process.
 
     Every method may be called from any thread. Port 0 takes a free port; with ``port=None`` it
@@ -635,7 +635,7 @@ class Broker(Unique, Waits):
         return Log(self._recorder.events())
 
     @property
-    def failures(self) -> list[_threads.Failure]:
+    def failures(self) -> list[Failure]:
         """What callbacks and hooks have raised since the start, oldest first, 100 at most."""
         return self._failures.all()
 

@@ -1,26 +1,29 @@
-"""Waiting for the broker, and asserting what it saw."""
+"""Waiting for the broker, and asserting what it saw.
+
+:class:`Expectations` makes what there is to wait for, once for threads and event loops; its methods
+wait on the calling thread, those of :class:`midge.AsyncView` on the event loop.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from midge import _midge
 from midge._config import seconds, whole
 from midge._errors import ConfigError, ExpectationError
 from midge._matcher import (
-    Condition,
     Matchable,
     Matcher,
-    Where,
     find,
     find_sequence,
     nearest,
+    order,
     unexpected,
-    wait,
 )
-from midge._types import ANY, ClientInfo
+from midge._pending import PENDING, Pending
+from midge._types import ANY, ClientInfo, Like, Where
 
 if TYPE_CHECKING:
     from midge._log import Recorder
@@ -32,7 +35,7 @@ _CLIENTS = ("connected", "disconnected")
 _SUBSCRIPTIONS = ("subscribed",)
 
 
-class Waits:
+class Expectations:
     """What :class:`midge.Broker` waits for. A wait ends on Ctrl-C and lets other threads run."""
 
     timeout: float
@@ -64,27 +67,12 @@ class Waits:
         filter: str,
         payload: object = ANY,
         *,
-        json: object = ANY,
-        qos: object = ANY,
-        retain: object = ANY,
-        client: object = ANY,
-        where: Where | None = None,
         count: Literal[1] = 1,
-        timeout: float | None = None,
+        **like: Unpack[Like],
     ) -> _midge.Message: ...
     @overload
     def expect(
-        self,
-        filter: str,
-        payload: object = ANY,
-        *,
-        json: object = ANY,
-        qos: object = ANY,
-        retain: object = ANY,
-        client: object = ANY,
-        where: Where | None = None,
-        count: int,
-        timeout: float | None = None,
+        self, filter: str, payload: object = ANY, *, count: int, **like: Unpack[Like]
     ) -> list[_midge.Message]: ...
     def expect(
         self,
@@ -115,77 +103,72 @@ class Waits:
         matcher = Matcher(
             filter, payload, json=json, qos=qos, retain=retain, client=client, where=where
         )
-        condition = self._expected(matcher, count)
-        found = wait(self._running(), condition, self._time(timeout))
-        return self._found(found, matcher, count, timeout)
+        return self._message(matcher, count, timeout).wait()
 
-    def _expected(self, matcher: Matcher, count: int) -> Condition[list[_midge.Message]]:
+    def _message(self, matcher: Matcher, count: int, timeout: float | None) -> Pending[Any]:
         whole("count", count, 1, sys.maxsize)
-        return Condition(_PUBLISHED, find(self._recording(), matcher, count))
+        time, recorder = self._time(timeout), self._recording()
 
-    def _found(
-        self,
-        found: list[_midge.Message] | None,
-        matcher: Matcher,
-        count: int,
-        timeout: float | None,
-    ) -> Any:
-        if found is None:
+        def check() -> Any:
+            found = find(recorder, matcher, count)
+            if found is None:
+                return PENDING
+            return found[0] if count == 1 else found
+
+        def late() -> Any:
             what = "no message" if count == 1 else f"fewer than {count} messages"
-            head = f"{what} like {matcher!r} within {self._time(timeout):g} s"
-            raise ExpectationError("\n".join([head, *nearest(self._recorder, matcher)]))
-        return found[0] if count == 1 else found
+            head = f"{what} like {matcher!r} within {time:g} s"
+            raise ExpectationError("\n".join([head, *nearest(recorder, matcher)]))
+
+        return Pending(self._running(), _PUBLISHED, check, time, late)
 
     def expect_sequence(
         self, *matchers: Matchable, timeout: float | None = None
     ) -> list[_midge.Message]:
         """Messages that come in this order; others may lie between them. Each matcher is a filter,
         ``(filter, payload)``, a message or a :class:`Matcher`."""
-        wanted = self._wanted(matchers)
-        found = wait(self._running(), self._expected_sequence(wanted), self._time(timeout))
-        return self._found_sequence(found, wanted, timeout)
+        return self._sequence(matchers, timeout).wait()
 
-    def _wanted(self, matchers: Sequence[Matchable]) -> list[Matcher]:
+    def _sequence(
+        self, matchers: Sequence[Matchable], timeout: float | None
+    ) -> Pending[list[_midge.Message]]:
         if not matchers:
             raise ValueError("matchers: at least one topic filter, pair, Message or Matcher")
-        return [Matcher.of(matcher) for matcher in matchers]
+        wanted = [Matcher.of(matcher) for matcher in matchers]
+        time, recorder = self._time(timeout), self._recording()
 
-    def _expected_sequence(self, wanted: list[Matcher]) -> Condition[list[_midge.Message]]:
-        return Condition(_PUBLISHED, find_sequence(self._recording(), wanted))
+        def check() -> Any:
+            found = find_sequence(recorder, wanted)
+            return PENDING if found is None else found
 
-    def _found_sequence(
-        self, found: list[_midge.Message] | None, wanted: list[Matcher], timeout: float | None
-    ) -> list[_midge.Message]:
-        if found is not None:
-            return found
-        unseen = self._recorder.unseen()
-        reached = 0
-        for message in unseen:
-            if reached < len(wanted) and not wanted[reached].misses(message):
-                reached += 1
-        head = (
-            f"{reached} of {len(wanted)} messages came in order within {self._time(timeout):g} s; "
-            f"missing: {wanted[reached]!r}"
-        )
-        raise ExpectationError("\n".join([head, *nearest(self._recorder, wanted[reached])]))
+        def late() -> list[_midge.Message]:
+            reached, lines = order(recorder, wanted)
+            head = f"{reached} of {len(wanted)} messages came in order within {time:g} s"
+            if reached < len(wanted):
+                head += f"; missing: {wanted[reached]!r}"
+            raise ExpectationError("\n".join([head, *lines]))
+
+        return Pending(self._running(), _PUBLISHED, check, time, late)
 
     def expect_none(
         self, filter: str = "#", *, within: float = 0.0, timeout: float | None = None
     ) -> None:
         """Asserts that there is no message that was not expected: once the broker has settled, and
         for another ``within`` seconds if that is given."""
-        matcher = Matcher(filter)
-        condition = self._unexpected(matcher)
+        none = self._none(filter, within)
         self.settle(timeout)
-        self._none(wait(self._running(), condition, seconds("within", within) or 0.0))
+        none.wait()
 
-    def _unexpected(self, matcher: Matcher) -> Condition[_midge.Message]:
-        recorder = self._recording()
-        return Condition(_PUBLISHED, lambda: unexpected(recorder, matcher))
+    def _none(self, filter: str, within: float) -> Pending[None]:
+        matcher, recorder = Matcher(filter), self._recording()
 
-    def _none(self, found: _midge.Message | None) -> None:
-        if found is not None:
-            raise ExpectationError(f"a message that nobody expected: {found!r}")
+        def check() -> Any:
+            if (found := unexpected(recorder, matcher)) is not None:
+                raise ExpectationError(f"a message that nobody expected: {found!r}")
+            return PENDING
+
+        time = seconds("within", within) or 0.0
+        return Pending(self._running(), _PUBLISHED, check, time, lambda: None)
 
     # Clients
 
@@ -210,67 +193,60 @@ class Waits:
     ) -> ClientInfo | None:
         """Waits until a client is connected, or is not connected (any more). The client, or
         ``None``."""
-        condition = self._client(client_id, connected)
-        found = wait(self._running(), condition, self._time(timeout))
-        return self._client_found(found, client_id, connected, timeout)
+        return self._client(client_id, connected, timeout).wait()
 
-    def _client(self, client_id: object, connected: bool) -> Condition[list[ClientInfo | None]]:
-        def check() -> list[ClientInfo | None] | None:
+    def _client(
+        self, client_id: object, connected: bool, timeout: float | None
+    ) -> Pending[ClientInfo | None]:
+        time = self._time(timeout)
+
+        def check() -> Any:
             known = [info for name, info in self.clients.items() if client_id == name]
             if connected:
-                return [known[0]] if known else None
-            return None if known else [None]
+                return known[0] if known else PENDING
+            return PENDING if known else None
 
-        return Condition(_CLIENTS, check)
+        def late() -> ClientInfo | None:
+            who = "a client" if client_id is ANY else f"client {client_id!r}"
+            what = "did not connect" if connected else "is still connected"
+            lines = [f"{who} {what} within {time:g} s"]
+            lines.append(f"connected: {', '.join(map(repr, self.clients)) or 'nobody'}")
+            told = [e for e in self._recorder.events() if e.name in ("refused", "disconnected")]
+            lines.extend(f"  {event}" for event in told[-5:])
+            raise ExpectationError("\n".join(lines))
 
-    def _client_found(
-        self,
-        found: list[ClientInfo | None] | None,
-        client_id: object,
-        connected: bool,
-        timeout: float | None,
-    ) -> ClientInfo | None:
-        if found is not None:
-            return found[0]
-        who = "a client" if client_id is ANY else f"client {client_id!r}"
-        what = "did not connect" if connected else "is still connected"
-        lines = [f"{who} {what} within {self._time(timeout):g} s"]
-        lines.append(f"connected: {', '.join(map(repr, self.clients)) or 'nobody'}")
-        told = [e for e in self._recorder.events() if e.name in ("refused", "disconnected")]
-        lines.extend(f"  {event}" for event in told[-5:])
-        raise ExpectationError("\n".join(lines))
+        return Pending(self._running(), _CLIENTS, check, time, late)
 
     def wait_subscription(
         self, filter: str, *, client: object = ANY, timeout: float | None = None
     ) -> None:
         """Waits until a client has subscribed to this filter: the barrier before a publish. A
         shared subscription counts with and without its ``$share/group/``."""
-        condition = self._subscription(filter, client)
-        if wait(self._running(), condition, self._time(timeout)) is None:
-            raise self._no_subscription(filter, client, timeout)
+        self._subscription(filter, client, timeout).wait()
 
-    def _subscription(self, filter: str, client: object) -> Condition[bool]:
+    def _subscription(self, filter: str, client: object, timeout: float | None) -> Pending[None]:
         _midge.check_filter(filter)
+        time, native = self._time(timeout), self._running()
 
-        def check() -> bool | None:
-            for row in self._running().subscriptions():
+        def check() -> Any:
+            for row in native.subscriptions():
                 have = row["filter"]
                 shared = have.startswith("$share/") and have.split("/", 2)[2]
                 if filter in (have, shared) and client == row["client_id"]:
-                    return True
-            return None
+                    return None
+            return PENDING
 
-        return Condition(_SUBSCRIPTIONS, check)
+        def late() -> None:
+            who = "nobody" if client is ANY else f"{client!r} has not"
+            verb = "has subscribed" if client is ANY else "subscribed"
+            lines = [f"{who} {verb} to {filter!r} within {time:g} s"]
+            rows = native.subscriptions()
+            lines.extend(f"  {row['client_id']!r} has {row['filter']!r}" for row in rows[:20])
+            raise ExpectationError(
+                "\n".join(lines if rows else [*lines, "no subscriptions at all"])
+            )
 
-    def _no_subscription(
-        self, filter: str, client: object, timeout: float | None
-    ) -> ExpectationError:
-        who = "nobody" if client is ANY else f"{client!r} has not"
-        verb = "has subscribed" if client is ANY else "subscribed"
-        lines = [f"{who} {verb} to {filter!r} within {self._time(timeout):g} s"]
-        rows = self._running().subscriptions()
-        lines.extend(f"  {row['client_id']!r} has {row['filter']!r}" for row in rows[:20])
-        return ExpectationError("\n".join(lines if rows else [*lines, "no subscriptions at all"]))
+        return Pending(native, _SUBSCRIPTIONS, check, time, late)
 
     def settle(self, timeout: float | None = None) -> None:
         """Waits until nothing is queued, in flight or unwritten in the broker."""

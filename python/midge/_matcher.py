@@ -1,79 +1,25 @@
-"""Expectations: what a test waits for, and what it says when that does not come."""
+"""What a message is to look like, the search for it, and what is said when there is none."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from midge import _midge
-from midge._eventloop import readable
 from midge._log import Recorder
-from midge._types import ANY
+from midge._types import ANY, Where
 
 __tracebackhide__ = True
 
-T = TypeVar("T")
-Where: TypeAlias = Callable[[_midge.Message], object]
 Matchable: TypeAlias = "str | tuple[str, object] | _midge.Message | Matcher"
 
 _SHOWN = 5
-
-
-class Condition(Generic[T]):
-    """Something to wait for: ``check`` gives a value once it is so; events of these ``kinds`` tell
-    when to look again."""
-
-    def __init__(self, kinds: Sequence[str], check: Callable[[], T | None]) -> None:
-        self.kinds = kinds
-        self.check = check
-
-
-def wait(native: _midge.Broker, condition: Condition[T], timeout: float) -> T | None:
-    """Waits on the calling thread; ``None`` when time is up."""
-    value = condition.check()
-    if value is not None or timeout <= 0:
-        return value
-    deadline = time.monotonic() + timeout
-    watch = native.events(list(condition.kinds), 1)
-    try:
-        while (value := condition.check()) is None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            watch.get(left)
-        return value
-    finally:
-        watch.close()
-
-
-async def wait_async(native: _midge.Broker, condition: Condition[T], timeout: float) -> T | None:
-    """Waits on the running event loop; ``None`` when time is up."""
-    value = condition.check()
-    if value is not None or timeout <= 0:
-        return value
-    deadline = time.monotonic() + timeout
-    watch = native.events(list(condition.kinds), 1)
-    wake = watch.wake()
-    try:
-        while True:
-            watch.drain(1)
-            wake.arm()
-            if (value := condition.check()) is not None:
-                return value
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            if not len(watch):
-                await readable(wake.fileno(), left)
-            wake.disarm()
-    finally:
-        watch.close()
+_SHOWN_IN_ORDER = 20
 
 
 class Matcher:
-    """What a message is to look like. Everything that is not given is as it likes."""
+    """What a message is to look like. Fields that are not given match anything."""
 
     def __init__(
         self,
@@ -175,7 +121,7 @@ class Matcher:
         return ", ".join(parts)
 
 
-def find(recorder: Recorder, matcher: Matcher, count: int) -> Callable[[], Any]:
+def find(recorder: Recorder, matcher: Matcher, count: int) -> list[_midge.Message] | None:
     """Uses up the first ``count`` messages that match, once they are all there."""
 
     def choose(unseen: Sequence[_midge.Message]) -> list[int] | None:
@@ -187,22 +133,28 @@ def find(recorder: Recorder, matcher: Matcher, count: int) -> Callable[[], Any]:
                 places.append(place)
         return places if len(places) == count else None
 
-    return lambda: recorder.take(choose)
+    return recorder.take(choose)
 
 
-def find_sequence(recorder: Recorder, matchers: Sequence[Matcher]) -> Callable[[], Any]:
+def find_sequence(recorder: Recorder, matchers: Sequence[Matcher]) -> list[_midge.Message] | None:
     """Uses up messages that match one after the other; others may lie between them."""
 
     def choose(unseen: Sequence[_midge.Message]) -> list[int] | None:
-        places: list[int] = []
-        for place, message in enumerate(unseen):
-            if len(places) == len(matchers):
-                break
-            if not matchers[len(places)].misses(message):
-                places.append(place)
+        places = _in_order(unseen, matchers)
         return places if len(places) == len(matchers) else None
 
-    return lambda: recorder.take(choose)
+    return recorder.take(choose)
+
+
+def _in_order(messages: Sequence[_midge.Message], matchers: Sequence[Matcher]) -> list[int]:
+    """Where the first of the matchers find their messages, one after the other."""
+    places: list[int] = []
+    for place, message in enumerate(messages):
+        if len(places) == len(matchers):
+            break
+        if not matchers[len(places)].misses(message):
+            places.append(place)
+    return places
 
 
 def unexpected(recorder: Recorder, matcher: Matcher) -> _midge.Message | None:
@@ -217,7 +169,7 @@ def nearest(recorder: Recorder, matcher: Matcher) -> list[str]:
     """What came closest, in lines for people."""
     import difflib
 
-    unseen, used = recorder.unseen(), recorder.used()
+    unseen = recorder.unseen()
     lines = []
 
     def distance(message: _midge.Message) -> tuple[bool, int, float]:
@@ -233,15 +185,58 @@ def nearest(recorder: Recorder, matcher: Matcher) -> list[str]:
         lines.insert(0, "closest messages, and what does not fit:")
     if len(unseen) > _SHOWN:
         lines.append(f"  and {len(unseen) - _SHOWN} more")
-    for message in used:
+    lines.extend(_gone(recorder, matcher))
+    return lines or ["no other message was published"]
+
+
+def _gone(recorder: Recorder, matcher: Matcher) -> list[str]:
+    """Why a message may be missing that was published."""
+    lines = []
+    for message in recorder.used():
         if not matcher.misses(message):
             lines.append(f"used up by an earlier expectation: {message!r}")
             break
-    if not lines:
-        lines.append("no other message was published")
     if recorder.lost:
         lines.append(f"{recorder.lost} older records were dropped; record= keeps more")
     return lines
+
+
+def order(recorder: Recorder, matchers: Sequence[Matcher]) -> tuple[int, list[str]]:
+    """How many of a sequence came in order, and in lines for people what was expected, what came
+    and which is which."""
+    unseen = recorder.unseen()
+    places = _in_order(unseen, matchers)
+    reached = len(places)
+
+    lines = ["expected, in this order:"]
+    for number, matcher in enumerate(matchers, 1):
+        missing = "   <- missing" if number == reached + 1 else ""
+        lines.append(f"  {number}. {matcher!r}{missing}")
+
+    # Not all of a flood.
+    first = max(len(unseen) - 1000, 0)
+    came, others, is_there = [], first, False
+    for place, message in enumerate(unseen[first:], first):
+        numbers = [number for number, one in enumerate(matchers, 1) if not one.misses(message)]
+        is_there = is_there or reached + 1 in numbers
+        if place in places:
+            came.append(f"  {message!r}   <- {places.index(place) + 1}")
+        elif numbers:
+            came.append(f"  {message!r}   <- like {', '.join(map(str, numbers))}, out of order")
+        else:
+            others += 1
+
+    if len(came) > _SHOWN_IN_ORDER:
+        others += len(came) - _SHOWN_IN_ORDER
+        came = came[-_SHOWN_IN_ORDER:]
+    if came:
+        lines.extend(["came, in this order:", *came])
+        if others:
+            lines.append(f"  and {others} more")
+
+    missing_one = matchers[min(reached, len(matchers) - 1)]
+    lines.extend(_gone(recorder, missing_one) if is_there else nearest(recorder, missing_one))
+    return reached, lines
 
 
 def jsonable(value: object) -> bytes:

@@ -17,18 +17,13 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from midge._types import Failure
 
 __tracebackhide__ = True
 
 _FAILURES = 100
-
-
-class Failure(NamedTuple):
-    """What a callback or a hook has raised. ``who`` says which one, ``text`` is the traceback."""
-
-    who: str
-    text: str
 
 
 def _format(error: BaseException) -> list[str]:

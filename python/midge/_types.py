@@ -1,12 +1,11 @@
 """Values that the broker hands out and takes.
 
-No dataclasses: they would be most of the time that the import takes.
+No dataclasses, and annotations that are evaluated: code that is made of texts would be most of the
+time that the import takes.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from midge import _midge
 
@@ -175,3 +174,24 @@ class ReceiveRequest(NamedTuple):
 
     client_id: str
     message: _midge.Message
+
+
+class Failure(NamedTuple):
+    """What a callback or a hook has raised. ``who`` says which one, ``text`` is the traceback."""
+
+    who: str
+    text: str
+
+
+Where: TypeAlias = Callable[[_midge.Message], object]
+
+
+class Like(TypedDict, total=False):
+    """What a message is like, besides its topic and payload, and how long it may take."""
+
+    json: object
+    qos: object
+    retain: object
+    client: object
+    where: Where | None
+    timeout: float | None

@@ -97,6 +97,49 @@ def test_sequences(broker):
         broker.expect_sequence()
 
 
+def test_the_error_of_a_sequence_tells_the_order(broker):
+    for topic, payload in [("b", "2"), ("x", "0"), ("a", "1")]:
+        broker.publish(topic, payload)
+    with pytest.raises(ExpectationError) as caught:
+        broker.expect_sequence("a", ("b", "2"), "c", timeout=0)
+    assert str(caught.value).splitlines() == [
+        "1 of 3 messages came in order within 0 s; missing: 'b', b'2'",
+        "expected, in this order:",
+        "  1. 'a'",
+        "  2. 'b', b'2'   <- missing",
+        "  3. 'c'",
+        "came, in this order:",
+        "  Message('b', b'2')   <- like 2, out of order",
+        "  Message('a', b'1')   <- 1",
+        "  and 1 more",
+    ]
+
+
+def test_the_error_of_a_sequence_names_what_is_near(broker):
+    broker.publish("a")
+    broker.publish("bb")
+    with pytest.raises(ExpectationError) as caught:
+        broker.expect_sequence("a", "b", timeout=0)
+    lines = str(caught.value).splitlines()
+    assert lines[4:7] == ["came, in this order:", "  Message('a', b'')   <- 1", "  and 1 more"]
+    assert lines[7] == "closest messages, and what does not fit:"
+    assert "Message('bb', b'')   <- topic" in "".join(lines[8:])
+    broker.expect("a")
+    with pytest.raises(ExpectationError, match="used up by an earlier"):
+        broker.expect_sequence("a", timeout=0)
+
+
+def test_the_error_of_a_sequence_is_short_in_a_flood(broker):
+    for _ in range(1500):
+        broker.publish("b")
+    broker.publish("a")
+    with pytest.raises(ExpectationError) as caught:
+        broker.expect_sequence("a", "b", timeout=0)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 26 and lines[-1] == "  and 1481 more"
+    assert lines[-2].endswith("<- 1")
+
+
 def test_nothing_unexpected(broker):
     broker.expect_none()
     broker.publish("a", "extra")
