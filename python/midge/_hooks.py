@@ -20,11 +20,11 @@ from midge._types import AclRequest, ConnectInfo, ReceiveRequest, Refuse
 
 __tracebackhide__ = True
 
-Verdict: TypeAlias = "bool | Refuse | None"
-Auth: TypeAlias = "Mapping[str, str] | Callable[[ConnectInfo], Verdict | Awaitable[Verdict]]"
-Acl: TypeAlias = "Callable[[AclRequest], Verdict | Awaitable[Verdict]]"
-Receive: TypeAlias = "Callable[[ReceiveRequest], bool | None]"
-Intercept: TypeAlias = "Callable[[_midge.Message], _midge.Message | bool | Refuse | None]"
+Verdict: TypeAlias = bool | Refuse | None
+Auth: TypeAlias = Mapping[str, str] | Callable[[ConnectInfo], Verdict | Awaitable[Verdict]]
+Acl: TypeAlias = Callable[[AclRequest], Verdict | Awaitable[Verdict]]
+Receive: TypeAlias = Callable[[ReceiveRequest], bool | None]
+Intercept: TypeAlias = Callable[[_midge.Message], _midge.Message | bool | Refuse | None]
 
 _BAD_PASSWORD = 0x86
 _NOT_AUTHORIZED = 0x87

@@ -60,7 +60,7 @@ class Log(Sequence[T]):
         return f"[{', '.join(map(repr, self._items))}]"
 
 
-class MessageLog(Log["_midge.Message"]):
+class MessageLog(Log[_midge.Message]):
     """Messages, oldest first. Equal to a list of messages or of ``(topic, payload)``.
 
     >>> import midge

@@ -256,7 +256,7 @@ def _ended() -> StoppedError:
     return StoppedError("the broker has stopped, or this was closed")
 
 
-class Subscription(Pull["_midge.Message"]):
+class Subscription(Pull[_midge.Message]):
     """A subscription of this program, without a client.
 
     >>> import midge
@@ -267,7 +267,7 @@ class Subscription(Pull["_midge.Message"]):
     """
 
 
-class EventStream(Pull["_midge.Event"]):
+class EventStream(Pull[_midge.Event]):
     """What happens in the broker, as it happens.
 
     >>> import midge

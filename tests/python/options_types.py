@@ -11,16 +11,16 @@ from pathlib import Path
 
 from midge import _midge
 
-HEAD = '''"""The options of ``docs/configuration.md`` as types, made by ``tests/python/options_types.py``."""
+HEAD = '''"""The options of ``docs/configuration.md`` as types, made by ``tests/python/options_types.py``.
 
-from __future__ import annotations
+Annotations are evaluated: as texts, each would be compiled when the package is imported.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict
 
-if TYPE_CHECKING:
-    from midge._hooks import Acl, Auth, Intercept, Receive
+from midge._hooks import Acl, Auth, Intercept, Receive
 
 
 class Options(TypedDict, total=False):

@@ -92,3 +92,17 @@ def test_the_page_of_the_package_stands_alone():
     for minor in (11, 12, 13):
         assert f"Programming Language :: Python :: 3.{minor}" in classifiers
     assert about["License-Expression"] == "MIT OR Apache-2.0"
+
+
+def test_the_import_is_cheap():
+    """Nothing that takes long is imported, and no annotation is compiled because it is a text."""
+    program = """
+import sys, typing, threading
+compiled = []
+sys.addaudithook(lambda name, told: compiled.append(told[1]) if name == "compile" else None)
+import midge
+print([name for name in compiled if name == "<string>"])
+print([name for name in ("asyncio", "json", "socket", "logging", "inspect") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[]", "[]"], done.stderr
