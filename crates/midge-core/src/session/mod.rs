@@ -95,7 +95,7 @@ pub(crate) const LONGEST_IDENTIFIER: usize = 5;
 pub(crate) struct Delivery {
     pub(crate) message: SharedMessage,
     pub(crate) extra: Option<Arc<Extra>>,
-    /// Subscription identifier, 0 for none; unused if `extra` has some.
+    /// Subscription identifier, 0 for none; unused if there is an `extra`.
     pub(crate) id: u32,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
@@ -135,9 +135,9 @@ impl Delivery {
 
 pub(crate) fn subscription_ids<'a>(id: &'a u32, extra: Option<&'a Extra>) -> &'a [u32] {
     match extra {
-        Some(extra) if !extra.ids.is_empty() => &extra.ids,
-        _ if *id != 0 => std::slice::from_ref(id),
-        _ => &[],
+        Some(extra) => &extra.ids,
+        None if *id != 0 => std::slice::from_ref(id),
+        None => &[],
     }
 }
 

@@ -378,6 +378,28 @@ fn nn5_078_each_member_has_its_own_subscription_identifier() {
     }
 }
 
+/// Covers: NN5-078
+#[test]
+fn nn5_078_a_message_that_has_waited_has_the_identifier_of_its_member() {
+    let server = broker();
+    let connect = persistent("member").receive_maximum(1);
+    let mut member = server.begin(&connect);
+    let subscribe = Subscribe::new(0).filter("$share/g/t", 1).subscription_id(7);
+    member.request(&subscribe);
+    member.disconnect();
+
+    let mut publisher = server.client("publisher");
+    publisher.publish("t", "first", 1);
+    publisher.publish("t", "second", 1);
+
+    let mut member = server.resume(&connect);
+    for text in ["first", "second"] {
+        let message = member.expect_message("t", text);
+        assert_eq!(message.props.subscription_ids(), [7]);
+        member.acknowledge(&message);
+    }
+}
+
 /// Covers: NN5-084
 #[test]
 fn nn5_084_what_is_too_large_for_one_member_goes_to_another() {
