@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use midge::{Handover, Stop};
 use midge_testkit::{Connect, Kind, Message, Packet, Publish, Subscribe, ack};
 
-use crate::common::{broker, broker_set};
+use crate::common::{broker, broker_set, broker_with};
 
 /// Publishers, topics and QoS of the big test.
 const PUBLISHERS: u8 = 2;
@@ -243,6 +244,47 @@ fn mqtt_4_6_0_5_what_is_queued_is_not_overtaken_by_what_is_live() {
 
     assert_eq!(arrived[0], ["first of QoS 0", "second of QoS 0"]);
     assert_eq!(arrived[1], ["second of QoS 1", "third of QoS 1"]);
+}
+
+/// Covers: v5:MQTT-4.6.0-5, NN5-034
+#[test]
+fn mqtt_4_6_0_5_what_waited_before_a_restart_is_not_overtaken_after_it() {
+    let handover = Handover::new();
+    let keeping = || {
+        broker_with(|builder| {
+            let builder = builder.handover(handover.clone());
+            builder.config(|config| config.mqtt.queue_qos0_offline = true)
+        })
+    };
+    let connect = Connect::v5("client")
+        .clean(false)
+        .expiry(6000)
+        .receive_maximum(1);
+
+    let first = keeping();
+    let mut client = first.begin(&connect);
+    client.subscribe("t", 1);
+    client.disconnect();
+    let mut publisher = first.client("publisher");
+    publisher.publish("t", "first of QoS 1", 1);
+    publisher.publish("t", "second of QoS 1", 1);
+    publisher.publish("t", "first of QoS 0", 0);
+    first.stop(Stop::Now).expect("a stop");
+    drop(first);
+
+    let second = keeping();
+    let mut publisher = second.client("publisher");
+    let mut client = second.resume(&connect);
+    let held = client.expect_message("t", "first of QoS 1");
+    publisher.publish("t", "second of QoS 0", 0);
+    client.barrier();
+    client.acknowledge(&held);
+
+    let arrived: Vec<String> = (client.drain().iter())
+        .filter(|message| message.qos == 0)
+        .map(|message| message.text().to_owned())
+        .collect();
+    assert_eq!(arrived, ["first of QoS 0", "second of QoS 0"]);
 }
 
 /// Covers: v5:MQTT-4.6.0-5, v5:MQTT-4.6.0-6

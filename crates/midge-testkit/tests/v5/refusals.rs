@@ -226,3 +226,27 @@ fn mqtt_3_4_2_1_a_code_that_was_replaced_is_told() {
     let puback = |given, sent| (Some("yes".to_owned()), ReasonPacket::Puback, given, sent);
     assert_eq!(told, [puback(0x95, 0x83), puback(0x00, 0x87)]);
 }
+
+/// Covers: v5:MQTT-3.4.2-1, NN5-141
+#[test]
+fn nn5_141_what_an_older_client_cannot_be_told_is_no_replacement() {
+    let (server, hooks) = refusing(false);
+    let events = server.events_with(EventMask::REASON_REPLACED, 10);
+    // No code that a SUBACK can carry, in any version.
+    hooks.code.store(0x95, Ordering::Relaxed);
+    let mut client = server.connect(&Connect::new(4, "yes"));
+    let suback = client.request(&Subscribe::new(0).filter("no", 0));
+    assert_eq!(suback.codes, [0x80]);
+    client.barrier();
+    assert!(events.try_recv().is_none());
+
+    // A refused CONNECT has a code in every version.
+    hooks.code.store(0x00, Ordering::Relaxed);
+    let (_, connack) = server.answer(&Connect::new(4, "no"));
+    assert_eq!(connack.code, 5);
+    let told = events.try_recv().expect("an event").event;
+    let Event::ReasonReplaced { packet, given, .. } = told else {
+        panic!("{told:?}")
+    };
+    assert_eq!((packet, given as u8), (ReasonPacket::Connack, 0));
+}
