@@ -4,6 +4,7 @@ python api_reference.py FILE            compares, exit code 1 if FILE is stale
 python api_reference.py FILE --save     writes it
 """
 
+import ast
 import enum
 import inspect
 import sys
@@ -53,6 +54,22 @@ def annotation(value):
     value = getattr(value, "__forward_arg__", value)
     shown = value if isinstance(value, str) else getattr(value, "__name__", str(value))
     return shown.replace("_midge.", "").strip('"')
+
+
+def fields(cls):
+    """The fields of a class with their types as they are written, those of its bases, too."""
+    names = vars(cls).get("__annotations__", {})
+    if not names:
+        return
+    written = {}
+    for statement in ast.parse(inspect.getsource(sys.modules[cls.__module__])).body:
+        for part in statement.body if isinstance(statement, ast.ClassDef) else []:
+            # A typed dictionary does not know its bases: they are other classes of its module.
+            if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+                written.setdefault(part.target.id, {})[statement.name] = part.annotation
+    for name in names:
+        known = written[name]
+        yield name, ast.unparse(known.get(cls.__name__) or next(iter(known.values())))
 
 
 def parameter(found):
@@ -112,7 +129,7 @@ def one(name, thing, out):
     made = "(...)" if thing.__init__ is object.__init__ else signature(thing.__init__)
     made = "" if made == "(...)" or "*args" in made else made.removesuffix(" -> None")
     out.append(f"### `{name}{made}`\n\n{prose(thing)}\n")
-    for field, kind in vars(thing).get("__annotations__", {}).items():
+    for field, kind in fields(thing):
         if not field.startswith("_"):
             out.append(f"- `{field}: {annotation(kind)}`")
     inherited = [base for base in thing.__mro__ if base.__module__.split(".")[0] == "midge"]
