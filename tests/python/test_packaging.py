@@ -35,7 +35,7 @@ def backend(call, **environment):
 def test_it_says_what_is_missing(target, tmp_path):
     done = backend(f"get_requires_for_build_{target}()", PATH=str(tmp_path))
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "needs Rust 1.88 or later: there is no cargo in PATH" in done.stderr
+    assert "needs Rust 1.89 or later: there is no cargo in PATH" in done.stderr
     assert "https://rustup.rs" in done.stderr
 
 

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
 
 use midge::{Broker, ListenAddr, StartError, Stop};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -88,6 +89,32 @@ fn a_socket_that_nobody_listens_on_is_replaced_and_goes_with_the_broker() {
     let broker = start(&[&place.url()]).unwrap();
     answers(UnixStream::connect(place.socket()).unwrap());
     broker.stop(Stop::Now).unwrap();
+    assert!(!place.socket().exists());
+}
+
+#[test]
+fn of_brokers_that_replace_a_stale_socket_at_once_one_has_it() {
+    const AT_ONCE: usize = 4;
+    let place = Place::new("race");
+    for _ in 0..50 {
+        drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
+        let begin = Barrier::new(AT_ONCE);
+        let started: Vec<_> = std::thread::scope(|scope| {
+            let start = || {
+                begin.wait();
+                start(&[&place.url()])
+            };
+            let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+
+        let (winners, losers): (Vec<_>, Vec<_>) = started.into_iter().partition(Result::is_ok);
+        assert_eq!((winners.len(), losers.len()), (1, AT_ONCE - 1));
+        for loser in losers {
+            assert_eq!(bind_error(loser).kind(), ErrorKind::AddrInUse);
+        }
+        answers(UnixStream::connect(place.socket()).unwrap());
+    }
     assert!(!place.socket().exists());
 }
 
