@@ -48,21 +48,16 @@ pub(crate) struct PublishRun<'a> {
 /// One packet of a run.
 pub(crate) struct RunPacket<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Where the packet identifier is; 0 at QoS 0.
+    /// Where the packet identifier is, if it has one.
     pub(crate) packet_id_at: usize,
-    pub(crate) packet_id: u16,
-    payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
-/// Which packets could be part of a run.
+/// How long the packets of a run may be.
 pub(crate) trait PacketLengths {
-    /// The packet at the start of `bytes`, if it could be part of a run.
-    fn packet<'a>(
-        bytes: &'a [u8],
-        qos: QoS,
-        version: Version,
-        topic: &str,
-    ) -> Option<RunPacket<'a>>;
+    /// Remaining length of the packet at the start of `bytes`, and where what it counts begins. A
+    /// length that is not minimal is an error (MQTT-1.5.5-1).
+    fn remaining(bytes: &[u8]) -> Option<(usize, usize)>;
 }
 
 /// Packets below 16 KiB.
@@ -70,22 +65,12 @@ pub(crate) struct ShortPackets;
 
 impl PacketLengths for ShortPackets {
     #[inline(always)]
-    fn packet<'a>(
-        bytes: &'a [u8],
-        qos: QoS,
-        version: Version,
-        topic: &str,
-    ) -> Option<RunPacket<'a>> {
-        let (header, length, at) = match *bytes {
-            [header, a @ ..0x80, ..] => (header, usize::from(a), 2),
-            [header, a, b @ 1..0x80, ..] => {
-                (header, usize::from(a & 0x7F) | usize::from(b) << 7, 3)
-            }
-            // A length that is not minimal is an error (MQTT-1.5.5-1).
-            _ => return None,
-        };
-
-        RunPacket::parse(bytes, (header, length, at), qos, version, topic)
+    fn remaining(bytes: &[u8]) -> Option<(usize, usize)> {
+        match *bytes {
+            [_, a @ ..0x80, ..] => Some((usize::from(a), 2)),
+            [_, a, b @ 1..0x80, ..] => Some((usize::from(a & 0x7F) | usize::from(b) << 7, 3)),
+            _ => None,
+        }
     }
 }
 
@@ -94,29 +79,23 @@ pub(crate) struct AnyPackets;
 
 impl PacketLengths for AnyPackets {
     #[inline(always)]
-    fn packet<'a>(
-        bytes: &'a [u8],
-        qos: QoS,
-        version: Version,
-        topic: &str,
-    ) -> Option<RunPacket<'a>> {
-        match *bytes {
-            [header, a, b, c @ 1..0x80, ..] if a >= 0x80 && b >= 0x80 => {
+    fn remaining(bytes: &[u8]) -> Option<(usize, usize)> {
+        ShortPackets::remaining(bytes).or_else(|| match *bytes {
+            [_, a @ 0x80..=0xFF, b @ 0x80..=0xFF, c @ 1..0x80, ..] => {
                 let low = usize::from(a & 0x7F) | usize::from(b & 0x7F) << 7;
-                let length = low | usize::from(c) << 14;
-                RunPacket::parse(bytes, (header, length, 4), qos, version, topic)
+                Some((low | usize::from(c) << 14, 4))
             }
-            _ => ShortPackets::packet(bytes, qos, version, topic),
-        }
+            _ => None,
+        })
     }
 }
 
-/// The packets of a run.
+/// The packets of a run, which were compared when it was made: only their lengths are read again.
 pub(crate) struct RunPackets<'a, L> {
     rest: &'a [u8],
-    qos: QoS,
-    version: Version,
-    topic: &'a str,
+    /// From the end of the remaining length to the packet identifier, and to the payload.
+    before_id: usize,
+    before_payload: usize,
     lengths: PhantomData<L>,
 }
 
@@ -125,39 +104,52 @@ impl<'a, L: PacketLengths> Iterator for RunPackets<'a, L> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<RunPacket<'a>> {
-        let packet = L::packet(self.rest, self.qos, self.version, self.topic)?;
-        self.rest = self.rest.get(packet.bytes.len()..)?;
+        let (length, at) = L::remaining(self.rest)?;
+        let (bytes, rest) = self.rest.split_at_checked(at + length)?;
+        self.rest = rest;
 
-        Some(packet)
+        Some(RunPacket {
+            bytes,
+            packet_id_at: at + self.before_id,
+            payload: bytes.get(at + self.before_payload..)?,
+        })
     }
 }
 
-impl<'a> RunPacket<'a> {
-    /// The packet with this first byte, remaining length and place of the rest.
+/// What the packets of a run have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct RunKind<'a> {
+    pub(crate) qos: QoS,
+    pub(crate) version: Version,
+    pub(crate) topic: &'a Arc<str>,
+    /// Bytes of the longest packet that is taken.
+    pub(crate) longest: usize,
+}
+
+impl RunKind<'_> {
+    /// The packet at the start of `input`, if it is of this kind, with its packet identifier, 0 at
+    /// QoS 0.
     #[inline(always)]
-    fn parse(
-        bytes: &'a [u8],
-        (header, length, at): (u8, usize, usize),
-        qos: QoS,
-        version: Version,
-        topic: &str,
-    ) -> Option<Self> {
+    pub(crate) fn first<'a, L: PacketLengths>(
+        &self,
+        input: &'a [u8],
+    ) -> Option<(RunPacket<'a>, u16)> {
+        let (length, at) = L::remaining(input)?;
         // Neither DUP nor RETAIN.
-        if header != PUBLISH | (qos as u8) << 1 {
+        if *input.first()? != PUBLISH | (self.qos as u8) << 1 || at + length > self.longest {
             return None;
         }
 
-        let body = bytes.get(at..at + length)?;
-        let (topic_len, rest) = body.split_first_chunk()?;
-        if usize::from(u16::from_be_bytes(*topic_len)) != topic.len() {
+        let bytes = input.get(..at + length)?;
+        let (topic_len, rest) = bytes.get(at..)?.split_first_chunk()?;
+        if usize::from(u16::from_be_bytes(*topic_len)) != self.topic.len() {
             return None;
         }
 
-        let mut rest = rest.strip_prefix(topic.as_bytes())?;
-        let (mut packet_id, mut packet_id_at) = (0, 0);
-        if qos != QoS::AtMostOnce {
+        let mut rest = rest.strip_prefix(self.topic.as_bytes())?;
+        let mut packet_id = 0;
+        if self.qos != QoS::AtMostOnce {
             let (id, behind) = rest.split_first_chunk()?;
-            packet_id_at = at + 2 + topic.len();
             packet_id = u16::from_be_bytes(*id);
             rest = behind;
             if packet_id == 0 {
@@ -165,17 +157,16 @@ impl<'a> RunPacket<'a> {
             }
         }
 
-        let payload = match version {
+        let payload = match self.version {
             Version::V5 => rest.strip_prefix(&[0])?, // no properties
             Version::V31 | Version::V311 => rest,
         };
-
-        Some(Self {
-            bytes: bytes.get(..at + length)?,
-            packet_id_at,
-            packet_id,
+        let packet = RunPacket {
+            bytes,
+            packet_id_at: at + 2 + self.topic.len(),
             payload,
-        })
+        };
+        Some((packet, packet_id))
     }
 }
 
@@ -188,37 +179,34 @@ impl RunPacket<'_> {
 }
 
 impl<'a> PublishRun<'a> {
-    /// The run at the start of `input`, of packets that are not longer than `longest` and that `take`
-    /// takes.
+    /// The run at the start of `input`, of packets whose packet identifiers `take` takes. `first` is what
+    /// [`RunKind::first`] found there.
     #[inline(always)]
     pub(crate) fn new<L: PacketLengths>(
+        kind: &RunKind<'a>,
         input: &'a [u8],
-        version: Version,
-        topic: &'a Arc<str>,
-        longest: usize,
-        mut take: impl FnMut(&RunPacket<'a>) -> bool,
+        first: (RunPacket<'a>, u16),
+        mut take: impl FnMut(u16) -> bool,
     ) -> Self {
-        let qos = QoS::from_u8(input.first().map_or(0, |header| header >> 1 & 3));
         let mut run = Self {
             bytes: &[],
             count: 0,
             payload_bytes: 0,
-            qos: qos.unwrap_or_default(),
+            qos: kind.qos,
             backing: None,
-            version,
-            topic,
+            version: kind.version,
+            topic: kind.topic,
         };
 
-        let mut end = 0;
-        while let Some(rest) = input.get(end..)
-            && let Some(packet) = L::packet(rest, run.qos, version, topic)
-            && packet.bytes.len() <= longest
+        let (mut end, mut next) = (0, Some(first));
+        while let Some((packet, packet_id)) = next
             && (run.qos == QoS::AtMostOnce || packet.may_be_kept(end))
-            && take(&packet)
+            && take(packet_id)
         {
             end += packet.bytes.len();
             run.count += 1;
             run.payload_bytes += packet.payload.len() as u64;
+            next = input.get(end..).and_then(|rest| kind.first::<L>(rest));
         }
         run.bytes = input.get(..end).unwrap_or_default();
         run
@@ -240,11 +228,17 @@ impl<'a> PublishRun<'a> {
     }
 
     fn parsed<L: PacketLengths>(&self) -> RunPackets<'a, L> {
+        let before_id = 2 + self.topic.len();
+        let id = match self.qos {
+            QoS::AtMostOnce => 0,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => 2,
+        };
+        let properties = usize::from(self.version == Version::V5);
+
         RunPackets {
             rest: self.bytes,
-            qos: self.qos,
-            version: self.version,
-            topic: self.topic,
+            before_id,
+            before_payload: before_id + id + properties,
             lengths: PhantomData,
         }
     }
@@ -268,11 +262,20 @@ impl<'a> PublishRun<'a> {
 
     pub(crate) fn message(&self, packet: &RunPacket<'a>) -> MessageRef<'a> {
         MessageRef {
-            topic: self.topic,
             payload: packet.payload,
             backing: self
                 .backing
                 .filter(|backing| backing.len() == packet.bytes.len()),
+            ..self.without_payload()
+        }
+    }
+
+    /// What is the same for all its messages.
+    pub(crate) fn without_payload(&self) -> MessageRef<'a> {
+        MessageRef {
+            topic: self.topic,
+            payload: &[],
+            backing: None,
             qos: self.qos,
             retain: false,
             expiry: None,
@@ -285,13 +288,33 @@ impl<'a> PublishRun<'a> {
 mod tests {
     use super::*;
 
+    fn new<'a, L: PacketLengths>(
+        input: &'a [u8],
+        version: Version,
+        topic: &'a Arc<str>,
+        longest: usize,
+    ) -> Option<PublishRun<'a>> {
+        let kind = RunKind {
+            qos: QoS::from_u8(input.first()? >> 1 & 3)?,
+            version,
+            topic,
+            longest,
+        };
+        let first = kind.first::<L>(input)?;
+        Some(PublishRun::new::<L>(&kind, input, first, |_| true))
+    }
+
     fn run<'a>(
         input: &'a [u8],
         version: Version,
         topic: &'a Arc<str>,
         longest: usize,
     ) -> PublishRun<'a> {
-        PublishRun::new::<AnyPackets>(input, version, topic, longest, |_| true)
+        new::<AnyPackets>(input, version, topic, longest).expect("a run")
+    }
+
+    fn is_run(input: &[u8], version: Version, topic: &Arc<str>, longest: usize) -> bool {
+        new::<AnyPackets>(input, version, topic, longest).is_some()
     }
 
     fn payloads<'a>(run: &PublishRun<'a>) -> Vec<&'a [u8]> {
@@ -323,14 +346,14 @@ mod tests {
             assert_eq!(payloads(&run), [b"xy", b"xy"]);
         }
 
-        assert_eq!(run(same, Version::V311, &topic, 6).count, 0);
+        assert!(!is_run(same, Version::V311, &topic, 6));
 
         // 5.0: only without properties.
         let plain = b"\x30\x05\0\x01a\0y";
         assert_eq!(payloads(&run(plain, Version::V5, &topic, 9)), [b"y"]);
 
         let indicator = b"\x30\x06\0\x01a\x02\x01\x01";
-        assert_eq!(run(indicator, Version::V5, &topic, 9).count, 0);
+        assert!(!is_run(indicator, Version::V5, &topic, 9));
     }
 
     #[test]
@@ -340,9 +363,9 @@ mod tests {
         let run = run(input, Version::V311, &topic, 100);
         let ids: Vec<_> = run
             .packets()
-            .map(|p| (p.packet_id, p.packet_id_at))
+            .map(|p| (&p.bytes[p.packet_id_at..][..2], p.packet_id_at))
             .collect();
-        assert_eq!(ids, [(0x1234, 5), (1, 5)]);
+        assert_eq!(ids, [(&[0x12, 0x34][..], 5), (&[0, 1], 5)]);
         assert_eq!(payloads(&run), [b"x", b"y"]);
     }
 
@@ -363,20 +386,15 @@ mod tests {
                 .map(|p| p.payload.len())
                 .collect();
             assert_eq!(seen, [length - 3; 2]);
-            let kept = PublishRun::new::<ShortPackets>(
-                &input,
-                Version::V311,
-                &topic,
-                packet.len(),
-                |_| true,
-            );
-            assert_eq!(kept.count, if length < 0x4000 { 2 } else { 0 });
+            let kept = new::<ShortPackets>(&input, Version::V311, &topic, packet.len());
+            let packets = kept.map(|run| run.count);
+            assert_eq!(packets, (length < 0x4000).then_some(2));
         }
 
         // Not minimal, and too long.
         for header in [&b"\x85\x80\0"[..], b"\x85\0", b"\x80\x80\x80\x01"] {
             let input = [b"\x30", header, b"\0\x01axy"].concat();
-            assert_eq!(run(&input, Version::V311, &topic, 1 << 20).count, 0);
+            assert!(!is_run(&input, Version::V311, &topic, 1 << 20));
         }
     }
 }

@@ -114,7 +114,7 @@ const QOS: u8 = 0b110;
 impl Hub {
     /// What is said against a message that a client wants to publish, if anything. Nothing here
     /// depends on who the client is: that is for hooks to say.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn objection(&self, message: &MessageRef<'_>) -> Option<Objection> {
         let config = self.config();
         let (topic, limits) = (message.topic, &config.limits);
@@ -177,25 +177,27 @@ impl Hub {
         None
     }
 
-    /// The route on which eligible PUBLISH packets may leave in a run, if any: the one of
-    /// the message before, still valid, whose receivers take messages as they come, while nobody
-    /// wants to see them on their way. The connection still has its session.
+    /// The route on which eligible PUBLISH packets may leave in a run, if any: the one of the message
+    /// before, whose receivers take messages as they come, while nobody wants to see them on their
+    /// way. [`Hub::is_current`] has to say the same under the router's lock.
     #[inline]
     pub(super) fn eligible_route<'a>(
         &self,
         routes: &'a RouteCache,
-        (link, qos): (&Link, QoS),
-        router: &Router,
+        qos: QoS,
         batch: &Batch,
     ) -> Option<&'a Route> {
         let route = routes.last()?;
         let watched = batch.wants(EventMask::PUBLISHED.union(EventMask::DELIVERED));
-        if !route.verbatim || watched || router.generation() != route.generation {
-            return None;
-        }
         // An acknowledgement says if there is no receiver.
-        let answers = qos != QoS::AtMostOnce;
-        (link.ended().is_none() && !(answers && route.targets.is_empty())).then_some(route)
+        let tells_of_none = qos != QoS::AtMostOnce && route.targets.is_empty();
+        (route.verbatim && !watched && !tells_of_none).then_some(route)
+    }
+
+    /// Whether an eligible route is still valid, and the connection still has its session.
+    #[inline]
+    pub(super) fn is_current(&self, route: &Route, link: &Link, router: &Router) -> bool {
+        router.generation() == route.generation && link.ended().is_none()
     }
 
     /// The route on which a message of the host stays inside, if any: see [`super::fast_path::inside`].

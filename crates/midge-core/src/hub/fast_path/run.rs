@@ -21,7 +21,9 @@ use crate::hub::routes::{Route, RouteCache};
 use crate::message::{Origin, SMALL_MESSAGE, SharedMessage};
 use crate::observer::Observers;
 use crate::router::{Candidates, Group, Sub, SubTarget, Subscriber, Target};
-use crate::runs::{AnyPackets, PUBACK, PUBREC, PublishRun, RunPacket, ShortPackets, short_ack};
+use crate::runs::{
+    AnyPackets, PUBACK, PUBREC, PublishRun, RunKind, RunPacket, ShortPackets, short_ack,
+};
 use crate::session::{Link, Session};
 
 /// From this size on several receivers share the bytes of a run: copies would leave the cache before
@@ -93,19 +95,30 @@ impl Hub {
         batch: &mut Batch,
     ) -> Option<(usize, u64)> {
         let qos = QoS::from_u8(input.first()? >> 1 & 3).unwrap_or_default();
-        let longest = self.config().limits.packet_bytes as usize;
+        let route = self.eligible_route(publisher.routes, qos, batch)?;
+        let kind = RunKind {
+            qos,
+            version: publisher.version,
+            topic: &route.topic,
+            longest: self.config().limits.packet_bytes as usize,
+        };
+        let first = match qos {
+            QoS::AtMostOnce => kind.first::<AnyPackets>(input)?,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => kind.first::<ShortPackets>(input)?,
+        };
+
         let router = self.router.read();
-        let way = (publisher.link, qos);
-        let route = self.eligible_route(publisher.routes, way, &router, batch)?;
-        let (version, topic) = (publisher.version, &route.topic);
+        if !self.is_current(route, publisher.link, &router) {
+            return None;
+        }
 
         let run = if qos == QoS::AtMostOnce {
-            let mut run = PublishRun::new::<AnyPackets>(input, version, topic, longest, |_| true);
+            let mut run = PublishRun::new::<AnyPackets>(&kind, input, first, |_| true);
             run.backing = backing;
             run
         } else if qos == QoS::AtLeastOnce {
-            PublishRun::new::<ShortPackets>(input, version, topic, longest, |packet| {
-                let answer = short_ack(PUBACK, packet.packet_id);
+            PublishRun::new::<ShortPackets>(&kind, input, first, |packet_id| {
+                let answer = short_ack(PUBACK, packet_id);
                 batch.replies.extend_from_slice(&answer);
                 true
             })
@@ -113,10 +126,10 @@ impl Hub {
             let maximum = publisher.receive_maximum;
             let (session, env) = (publisher.session, &self.env);
             let mut receiving = session.receiving_qos2(publisher.link, maximum, env)?;
-            PublishRun::new::<ShortPackets>(input, version, topic, longest, |packet| {
-                let is_new = receiving.open(packet.packet_id);
+            PublishRun::new::<ShortPackets>(&kind, input, first, |packet_id| {
+                let is_new = receiving.open(packet_id);
                 if is_new {
-                    let answer = short_ack(PUBREC, packet.packet_id);
+                    let answer = short_ack(PUBREC, packet_id);
                     batch.replies.extend_from_slice(&answer);
                 }
                 is_new
@@ -137,7 +150,9 @@ impl Hub {
                 true => self.offer_run(&run, route, batch),
                 false => Left::All,
             };
-            self.offer_rest(publisher, &run, (route, &left), observers, batch);
+            if !left.is_empty() {
+                self.offer_rest(publisher, &run, (route, &left), observers, batch);
+            }
         } else if whole {
             self.offer_acknowledged_run(publisher.session, &run, route, observers, batch);
         } else {
@@ -192,9 +207,6 @@ impl Hub {
         observers: &Observers,
         batch: &mut Batch,
     ) {
-        if left.is_empty() {
-            return;
-        }
         let publisher = Publisher::Client(ClientPublisher {
             session: publisher.session,
             link: publisher.link,
@@ -294,10 +306,11 @@ impl Hub {
         let mut kept = std::mem::take(&mut batch.kept);
         let first = self.next_message_ids(run.count);
         let account = self.account(route.targets.len());
+        let mut message = run.without_payload();
         kept.extend(run.packets().zip(first..).map(|(packet, id)| {
             let origin = Origin::Client(publisher.client_id.clone());
-            run.message(&packet)
-                .keep(Some(run.topic), id, origin, batch.now, None, account)
+            message.payload = packet.payload;
+            message.keep(Some(run.topic), id, origin, batch.now, None, account)
         }));
         if let Some((last, others)) = route.targets.split_last() {
             for target in others {
