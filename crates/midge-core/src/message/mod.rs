@@ -253,11 +253,11 @@ impl Message {
     fn account_of(&mut self, head: usize, payload: usize, budget: &Arc<Budget>, once: bool) {
         let client = self.origin.client_id().map_or(0, str::len);
         let copied = if payload >= SHARE_FROM { 0 } else { payload };
+        let place = self.place();
         let whole = MESSAGE + head + client + copied;
-        let receiver = self.place();
         // No message comes near to 4 GiB: it was one packet.
-        self.cost = (receiver + MESSAGE + head + client + payload) as u32;
-        self.share = (receiver + whole) as u32;
+        self.share = (place + whole) as u32;
+        self.cost = self.share + (payload - copied) as u32;
         if once || self.retain || head >= SHARE_FROM {
             self.charge_once(whole, budget);
         }

@@ -74,28 +74,39 @@ impl Pool {
         }
     }
 
+    #[inline]
     fn pop(&mut self, depot: &Depot) -> Option<Arc<Message>> {
-        if self.first.is_empty() {
-            if self.second.is_empty() {
-                self.second = depot.take()?;
-            }
-            std::mem::swap(&mut self.first, &mut self.second);
+        self.first.pop().or_else(|| self.refill(depot))
+    }
+
+    #[cold]
+    fn refill(&mut self, depot: &Depot) -> Option<Arc<Message>> {
+        if self.second.is_empty() {
+            self.second = depot.take()?;
         }
+        std::mem::swap(&mut self.first, &mut self.second);
         self.first.pop()
     }
 
     /// Keeps memory; gives back what there is no room for.
+    #[inline]
     fn push(&mut self, message: Arc<Message>, depot: &Depot) -> Option<Magazine> {
-        let mut surplus = None;
-        if self.first.len() >= MAGAZINE {
-            std::mem::swap(&mut self.first, &mut self.second);
-            if !self.first.is_empty() {
-                let full = std::mem::replace(&mut self.first, Vec::with_capacity(MAGAZINE));
-                surplus = depot.leave(full);
-            }
-        }
+        let surplus = match self.first.len() >= MAGAZINE {
+            true => self.make_room(depot),
+            false => None,
+        };
         self.first.push(message);
         surplus
+    }
+
+    #[cold]
+    fn make_room(&mut self, depot: &Depot) -> Option<Magazine> {
+        std::mem::swap(&mut self.first, &mut self.second);
+        if self.first.is_empty() {
+            return None;
+        }
+        let full = std::mem::replace(&mut self.first, Vec::with_capacity(MAGAZINE));
+        depot.leave(full)
     }
 }
 
