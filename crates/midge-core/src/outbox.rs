@@ -344,7 +344,17 @@ impl Outbox {
     }
 
     /// Marks `count` bytes as written. When nothing waits any more the buffer is given back.
-    pub fn advance(&mut self, mut count: usize) {
+    pub fn advance(&mut self, count: usize) {
+        if self.segments.is_some() {
+            return self.advance_segments(count);
+        }
+        self.written = self.bytes.len().min(self.written + count);
+        if self.written == self.bytes.len() {
+            self.release();
+        }
+    }
+
+    fn advance_segments(&mut self, mut count: usize) {
         while count > 0 {
             let segments = self.segments.as_deref_mut();
             let next = segments.and_then(|segments| {
@@ -373,7 +383,7 @@ impl Outbox {
 
         if self.is_empty() {
             self.release();
-        } else if self.segments.is_some() {
+        } else {
             self.recharge();
         }
     }
