@@ -190,9 +190,6 @@ impl TakenScratch {
 impl Drop for TakenScratch {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            if let Some(scratch) = &mut self.0 {
-                scratch.batch.tidy();
-            }
             // What somebody inside this publish has left is dropped after the borrow: that may run
             // code of the host, which may publish.
             drop(SCRATCH.try_with(|scratch| scratch.replace(self.0.take())));
@@ -250,6 +247,23 @@ impl Hub {
             receipt.matched = matched;
             return Ok(receipt);
         }
+
+        let slot = want_receipt.then_some(&mut receipt);
+        let matched = self.publish_outside(scratch, message, client_id, now, slot);
+        scratch.batch.tidy();
+        receipt.matched = matched?;
+        Ok(receipt)
+    }
+
+    /// Publishes a message that does not only concern the host: the number of receivers.
+    fn publish_outside(
+        &self,
+        scratch: &mut HostScratch,
+        message: MessageRef<'_>,
+        client_id: Option<&str>,
+        now: impl FnOnce() -> Tick,
+        receipt: Option<&mut Receipt>,
+    ) -> Result<usize, PublishError> {
         let HostScratch { batch, cache, .. } = scratch;
         let (origin, cache) = match client_id {
             Some(id) => {
@@ -274,14 +288,11 @@ impl Hub {
         batch.local.publish_bytes_received += message.payload.len() as u64;
 
         let publisher = Publisher::Other(origin);
-        let slot = want_receipt.then_some(&mut receipt);
-        let result = self.publish(&publisher, message, cache, slot, &mut batch);
-        drop(batch);
-        receipt.matched = result.map_err(|unpublished| match unpublished {
-            Unpublished::Refused(refusal) => PublishError::Refused(refusal),
-            Unpublished::Detached => PublishError::Stopped,
-        })?;
-        Ok(receipt)
+        self.publish(&publisher, message, cache, receipt, &mut batch)
+            .map_err(|unpublished| match unpublished {
+                Unpublished::Refused(refusal) => PublishError::Refused(refusal),
+                Unpublished::Detached => PublishError::Stopped,
+            })
     }
 
     /// Hands a message to one session, whatever it subscribed to.

@@ -73,8 +73,10 @@ impl Hub {
         counters
             .publish_bytes_received
             .fetch_add(bytes, Ordering::Relaxed);
-        for observer in scratch.batch.observers.drain(..) {
-            observer.wake();
+        if !scratch.batch.observers.is_empty() {
+            for observer in scratch.batch.observers.drain(..) {
+                observer.wake();
+            }
         }
 
         Some(route.targets.len())
