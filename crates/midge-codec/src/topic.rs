@@ -128,7 +128,7 @@ impl<'a> TopicFilter<'a> {
         if text.len() > MAX_TOPIC_BYTES {
             return Err(TopicError::TooLong);
         }
-        if text.contains('\0') {
+        if text.as_bytes().contains(&0) {
             return Err(TopicError::NulCharacter);
         }
 
@@ -228,16 +228,18 @@ impl fmt::Display for TopicFilter<'_> {
 
 /// `+` fills a level, `#` fills the last one (MQTT-4.7.1-1, MQTT-4.7.1-2).
 fn check_wildcards(filter: &str) -> Result<(), TopicError> {
-    let mut levels = filter.split('/');
-    while let Some(level) = levels.next() {
-        let fine = match level {
-            "+" => true,
-            "#" => levels.clone().next().is_none(),
-            _ => !level.contains(['+', '#']),
+    let mut before = b'/';
+    let mut rest = filter.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        let fine = match byte {
+            b'+' => before == b'/' && matches!(behind, [] | [b'/', ..]),
+            b'#' => before == b'/' && behind.is_empty(),
+            _ => true,
         };
         if !fine {
             return Err(TopicError::MisplacedWildcard);
         }
+        (before, rest) = (*byte, behind);
     }
     Ok(())
 }

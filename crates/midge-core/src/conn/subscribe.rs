@@ -100,7 +100,7 @@ impl Connection {
             refuse(reason, what);
         }
 
-        if has_wildcards(filter.filter) && !mqtt.wildcard_available {
+        if !mqtt.wildcard_available && has_wildcards(filter.filter) {
             let (reason, what) = (
                 ReasonCode::WildcardSubscriptionsNotSupported,
                 "filters with wildcards are not supported here",
@@ -220,7 +220,8 @@ impl Connection {
         session: &Arc<Session>,
         unsubscribe: &Unsubscribe<'_>,
     ) -> Step {
-        let count = slice(unsubscribe.filters.iter().copied());
+        let (count, work) = slice(unsubscribe.filters.iter().copied());
+        self.batch.work += work;
         let (now, later) = unsubscribe.filters.split_at(count);
         let filters = now.iter().copied();
         let reasons = (self.hub).unsubscribe(&self.link, session, filters, &mut self.batch);
@@ -251,7 +252,8 @@ impl Connection {
         let Some(session) = self.session.clone() else {
             return Ok(());
         };
-        let count = slice(held.filters.as_slice().iter().map(|filter| &**filter));
+        let (count, work) = slice(held.filters.as_slice().iter().map(|filter| &**filter));
+        self.batch.work += work;
         let now: Vec<_> = held.filters.by_ref().take(count).collect();
         let filters = now.iter().map(|filter| &**filter);
         let reasons = (self.hub).unsubscribe(&self.link, &session, filters, &mut self.batch);

@@ -58,16 +58,17 @@ pub(super) fn cost(filter: &str) -> usize {
     levels(filter) + 4
 }
 
-/// The number of filters in the next slice.
-pub(crate) fn slice<'a>(filters: impl Iterator<Item = &'a str>) -> usize {
-    let mut left = SLICE;
-    filters
-        .take_while(|filter| {
-            let fits = left > 0;
-            left = left.saturating_sub(cost(filter));
-            fits
-        })
-        .count()
+/// The number of filters in the next slice, and their work.
+pub(crate) fn slice<'a>(filters: impl Iterator<Item = &'a str>) -> (usize, u64) {
+    let (mut count, mut work) = (0, 0);
+    for filter in filters {
+        if work >= SLICE {
+            break;
+        }
+        work += cost(filter);
+        count += 1;
+    }
+    (count, work as u64)
 }
 
 impl Hub {
@@ -85,7 +86,7 @@ impl Hub {
         let Some(rest) = work.grants.get_mut(work.made..) else {
             return true;
         };
-        let count = slice(rest.iter().map(|grant| &*grant.filter));
+        let (count, work_of_slice) = slice(rest.iter().map(|grant| &*grant.filter));
         let is_last = count == rest.len();
         let section = steps::section(steps::Section::Subscriptions);
         let mut router = self.router.write();
@@ -94,9 +95,9 @@ impl Hub {
             return true;
         };
 
+        batch.work += work_of_slice;
         let mut emptied = Vec::new();
         for grant in rest.iter_mut().take(count) {
-            batch.work += cost(&grant.filter) as u64;
             if grant.answer.is_none() {
                 emptied.extend(self.make_subscription(
                     session,
@@ -268,7 +269,6 @@ impl Hub {
         let subscriber = Subscriber::Session(session.clone());
         let mut answers = Vec::new();
         for filter in filters {
-            batch.work += cost(filter) as u64;
             let _section = steps::section(steps::Section::Subscriptions);
             let mut router = self.router.write();
             let mut state = session.lock_for(link)?;
@@ -309,7 +309,7 @@ impl Hub {
         if filter.len() > limits.topic_bytes {
             return Err("topic filter is too long");
         }
-        if levels(filter) > limits.topic_levels {
+        if filter.len() >= limits.topic_levels && levels(filter) > limits.topic_levels {
             return Err("topic filter has too many levels");
         }
         Ok(())
@@ -324,7 +324,7 @@ impl Hub {
         if topic.len() > limits.topic_bytes {
             return Err("topic name is too long");
         }
-        if topic.len() > limits.topic_levels && levels(topic) > limits.topic_levels {
+        if topic.len() >= limits.topic_levels && levels(topic) > limits.topic_levels {
             return Err("topic name has too many levels");
         }
         Ok(())
