@@ -155,10 +155,15 @@ impl<T: Keyed> Parts<T> {
     }
 
     pub(crate) fn remove(&mut self, key: &str) -> Option<T> {
+        self.remove_if(key, |known| *known.key() == *key)
+    }
+
+    /// Removes the entry with a key, if it is the one.
+    pub(crate) fn remove_if(&mut self, key: &str, is_it: impl Fn(&T) -> bool) -> Option<T> {
         let hash = self.hash(key);
         let number = self.number(hash);
         let part = self.parts.get_mut(number)?;
-        let known = part.find_entry(hash, |known| *known.key() == *key).ok()?;
+        let known = part.find_entry(hash, is_it).ok()?;
         let (entry, _) = known.remove();
         self.len -= 1;
         if part.is_empty() && part.capacity() > KEPT {

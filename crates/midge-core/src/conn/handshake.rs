@@ -384,10 +384,13 @@ impl Connection {
             }),
         };
 
+        let may_be_too_large = handshake.maximum_packet != u32::MAX;
         let mut probe = Vec::new();
-        if !super::connack::encode_success(
-            config, &handshake, true, expiry_s, keep_alive, &mut probe,
-        ) {
+        if may_be_too_large
+            && !super::connack::encode_success(
+                config, &handshake, true, expiry_s, keep_alive, &mut probe,
+            )
+        {
             let refusal = Refusal::new(ReasonCode::PacketTooLarge);
             return self.refuse(handshake.version, refusal);
         }

@@ -63,17 +63,18 @@ impl Hub {
         will.map(admit).transpose()
     }
 
-    /// The session of a client, and whether it was there; or refuses the client.
+    /// The session of a client, the one that is known or a new one, and whether it was there; or
+    /// refuses the client.
     pub(super) fn admit_session(
         &self,
         sessions: &mut Sessions,
+        known: Option<Arc<Session>>,
         client: &ClientInfo,
     ) -> Result<(Arc<Session>, bool), Refusal> {
         let client_id = &client.client_id;
         // That of the present client and that of the one who made the session.
         let names = 2 * client.username.as_ref().map_or(0, |name| name.len());
         let texts = client_id.len() + names;
-        let known = sessions.find(client_id).cloned();
         let present = known.is_some();
         if !present && sessions.len() >= self.config().limits.sessions {
             return Err(Refusal::new(ReasonCode::QuotaExceeded).text("too many sessions"));

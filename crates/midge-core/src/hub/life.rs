@@ -50,8 +50,9 @@ impl Hub {
             // CONNACK has no code for a server that shuts down (MQTT-3.2.2-8).
             return Err(Some(Refusal::new(ReasonCode::ServerUnavailable)));
         }
-        if let Some(old) = sessions.find(&client_id).cloned() {
-            self.check_user(&old, &plan.info)?;
+        let mut known = sessions.find(&client_id).cloned();
+        if let Some(old) = &known {
+            self.check_user(old, &plan.info)?;
             let holder = old
                 .lock()
                 .attached
@@ -60,17 +61,19 @@ impl Hub {
             if let Some(holder) = holder {
                 self.detach(
                     &mut sessions,
-                    &old,
+                    old,
                     &holder,
                     (DisconnectReason::TakenOver, None),
                     batch,
                 );
             }
             if plan.clean_start {
-                self.end_session(&mut sessions, &old, batch);
+                self.end_session(&mut sessions, old, batch);
             }
+            // Its connection may have taken it along.
+            known = sessions.find(&client_id).cloned();
         }
-        let (session, present) = self.admit_session(&mut sessions, &plan.info)?;
+        let (session, present) = self.admit_session(&mut sessions, known, &plan.info)?;
         let (version, username) = (plan.info.version, plan.info.username.clone());
         let info = plan.info.clone();
         self.attach_locked(&session, link, (plan, will), present, connack, batch);
@@ -357,14 +360,7 @@ impl Hub {
     /// Ends a session: nobody finds it any more, its will is published, its messages are given up,
     /// its subscriptions are removed later, in slices.
     fn end_session(&self, sessions: &mut Sessions, session: &Arc<Session>, batch: &mut Batch) {
-        let known = sessions
-            .find(&session.client_id)
-            .is_some_and(|s| Arc::ptr_eq(s, session));
-
-        if known {
-            sessions.remove(&session.client_id);
-        }
-
+        sessions.remove(session);
         let mut state = session.lock();
         if state.dead {
             return;

@@ -113,7 +113,7 @@ impl Hub {
     #[inline(never)]
     fn run_seldom_effects(&self, batch: &mut Batch) {
         while batch.has_more_than_dirty() {
-            for (session, detour) in std::mem::take(&mut batch.detours) {
+            for (session, detour) in taken(&mut batch.detours) {
                 match detour {
                     Detour::Retained(cursor) => self.send_retained(&session, cursor, batch),
                     Detour::Ask(waiting) => self.ask_about_waiting(&session, waiting, batch),
@@ -121,17 +121,16 @@ impl Hub {
             }
 
             // A run and single messages find full clients in different orders.
-            let mut disconnects = std::mem::take(&mut batch.disconnects);
-            disconnects.sort_by_key(|(link, _)| link.number());
-            for (link, reason) in disconnects {
+            (batch.disconnects).sort_by_key(|(link, _)| link.number());
+            for (link, reason) in taken(&mut batch.disconnects) {
                 self.end(&link, reason, batch);
             }
 
-            for reassigned in std::mem::take(&mut batch.reassign) {
+            for reassigned in taken(&mut batch.reassign) {
                 self.redeliver(&reassigned.delivery, batch);
             }
 
-            for after in std::mem::take(&mut batch.after) {
+            for after in taken(&mut batch.after) {
                 self.catch_hook_panic(|| self.run_after(after, batch));
             }
 
@@ -139,12 +138,12 @@ impl Hub {
                 self.catch_hook_panic(|| self.env.taps.hand_on());
             }
 
-            for event in std::mem::take(&mut batch.events) {
+            for event in taken(&mut batch.events) {
                 self.catch_hook_panic(|| self.env.taps.emit(batch.now, &event));
             }
 
             batch.local.flush_into(&self.env.counters);
-            for observer in std::mem::take(&mut batch.observers) {
+            for observer in taken(&mut batch.observers) {
                 self.catch_hook_panic(|| observer.wake());
             }
         }
@@ -230,4 +229,11 @@ impl Hub {
         }
         done
     }
+}
+
+/// Takes all of a list, which is mostly empty.
+#[inline]
+fn taken<T>(list: &mut Vec<T>) -> impl Iterator<Item = T> + use<T> {
+    let all = (!list.is_empty()).then(|| std::mem::take(list));
+    all.into_iter().flatten()
 }

@@ -24,8 +24,10 @@ impl Sessions {
         self.0.insert(session);
     }
 
-    pub(crate) fn remove(&mut self, client_id: &str) {
-        self.0.remove(client_id);
+    /// Removes this very session, if it is still there.
+    pub(crate) fn remove(&mut self, session: &Arc<Session>) {
+        let is_it = |known: &Arc<Session>| Arc::ptr_eq(known, session);
+        self.0.remove_if(&session.client_id, is_it);
     }
 
     pub(crate) fn len(&self) -> usize {
