@@ -38,7 +38,7 @@ impl Connection {
 
     /// What is wrong with a text of a packet, whichever it is: control characters are malformed where
     /// the option says so (section 1.5.4).
-    #[inline]
+    #[inline(always)]
     pub(super) fn text_fault(&self, packet: &Packet<'_>) -> Option<&'static str> {
         let strict = self.hub.config().strict.control_characters;
         (strict && packet.any_text(has_control)).then_some("control characters")

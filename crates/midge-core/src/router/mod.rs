@@ -282,23 +282,31 @@ impl Router {
         }
 
         self.wild.matches(topic, &mut found);
+        if !found.more.is_empty() {
+            return Self::merge(&found, publisher, targets);
+        }
 
+        // At most one filter: each subscriber stands in it once.
+        if let Some(slot) = found.first {
+            targets.extend(slot.groups().iter().cloned().map(Target::Group));
+            targets.reserve_exact(slot.subs().len());
+            let seen = slot.subs().iter().filter(|sub| !sub.hidden_from(publisher));
+            targets.extend(seen.map(|sub| Target::One(SubTarget::new(sub, None))));
+        }
+    }
+
+    /// The receivers of a message that several filters match.
+    #[inline(never)]
+    fn merge(found: &Found<'_>, publisher: Option<&str>, targets: &mut Vec<Target>) {
         let mut subs: Vec<&Sub> = Vec::new();
         for slot in found.first.iter().chain(&found.more) {
             targets.extend(slot.groups().iter().cloned().map(Target::Group));
-            let seen = slot.subs().iter().filter(|sub| !sub.hidden_from(publisher));
-            if found.more.is_empty() {
-                // One filter: each subscriber stands in it once.
-                targets.reserve_exact(slot.subs().len());
-                targets.extend(seen.map(|sub| Target::One(SubTarget::new(sub, None))));
-            } else {
-                subs.extend(seen);
-            }
+            subs.extend((slot.subs().iter()).filter(|sub| !sub.hidden_from(publisher)));
         }
 
         targets.reserve(subs.len());
 
-        // Several filters matched: subscriptions of one session become neighbours. The sort is
+        // Subscriptions of one session become neighbours. The sort is
         // stable, so identifiers stay in the order of the filters; and it is the same in each run of
         // a script.
         subs.sort_by_key(|sub| sub.subscriber.order());

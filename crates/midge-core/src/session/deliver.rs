@@ -72,6 +72,7 @@ impl DeliveryTerms<'_> {
 
 impl SessionGuard<'_> {
     /// Offers a message to the session.
+    #[inline(always)]
     pub(crate) fn offer<O: Deliverable>(
         &mut self,
         deliverable: &mut O,

@@ -22,6 +22,7 @@ const ACKNOWLEDGEMENTS: usize = 4 * 2048;
 impl SessionGuard<'_> {
     /// Offers a run of QoS 0 messages; `false` if it has to be offered message by message.
     /// `bytes` are its bytes if they are to be shared instead of copied.
+    #[inline(always)]
     pub(crate) fn offer_run(&mut self, run: &PublishRun<'_>, bytes: Option<&Bytes>) -> bool {
         let (env, state) = (self.env, &mut *self.state);
         if state.dead || state.queued_qos0 > 0 || state.awaits_retained() {

@@ -33,6 +33,10 @@ impl SessionGuard<'_> {
     /// Gives up what is in flight. Messages of shared groups go to other members, but for QoS 2
     /// messages that were sent already (MQTT-4.8.2-5).
     pub(crate) fn give_up_inflight(&mut self) {
+        if self.state.inflight.is_empty() {
+            return;
+        }
+
         let mut inflight: Vec<_> = self.state.inflight.take().collect();
         inflight.sort_unstable_by_key(|entry| entry.sequence);
         for entry in inflight {
