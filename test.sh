@@ -88,6 +88,7 @@ step "dependencies" timeout 900 tests/deny.sh
 step "public API" cargo run -q --locked --manifest-path tools/public-api/Cargo.toml --target-dir "$CARGO_TARGET_DIR/tools"
 mkdir -p "$CARGO_TARGET_DIR"
 step "Rust tests" rust_tests
+step "conformance over a transport that cuts and hesitates" env MIDGE_TRANSPORT=faulty timeout 600 cargo test -q -p midge-testkit --test v5
 step "conformance evidence" cargo run -q -p midge-testkit --bin conformance -- --check --results "$CARGO_TARGET_DIR/tests.log"
 step "interleavings" timeout 900 tests/interleavings/run.sh
 for example in building appliances hooks; do

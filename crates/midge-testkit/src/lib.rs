@@ -30,6 +30,7 @@
 mod build;
 mod client;
 pub mod differential;
+pub mod faulty;
 mod ledger;
 pub mod model;
 mod packet;

@@ -84,7 +84,7 @@ pub use futures_core::Stream;
 pub use handle::Outgoing;
 pub use handle::broker::{Broker, WeakBroker};
 pub use handle::builder::Builder;
-pub use listener::{Incoming, ListenAddr, Listener, ListenerOptions};
+pub use listener::{ListenAddr, ListenerOptions};
 pub use midge_codec::{
     EncodeError, MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property, QoS,
     ReasonCode, ReasonPacket, RetainHandling, Side, SubscriptionOptions, TopicError, TopicFilter,
@@ -101,7 +101,63 @@ pub use midge_core::{
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 pub use options::{OptionInfo, OptionKind, options, set as set_option};
-pub use transport::{DirectWrite, MemoryStream, Transport, Unread};
+pub use transport::MemoryStream;
+
+/// Transports and listeners: for a crate that brings its own, such as one for TLS or WebSocket, and the
+/// sockets that it may lay them around.
+///
+/// A [`Transport`](io::Transport) carries the bytes of one connection, a [`Listener`](io::Listener)
+/// accepts such connections ([`Builder::listener_of`]). [`Broker::attach`] serves a single one.
+///
+/// ```
+/// use std::task::{Context, Poll};
+///
+/// use midge::Broker;
+/// use midge::io::{Incoming, Listener, Tcp};
+///
+/// /// Accepts from clients of this machine only.
+/// struct Local(tokio::net::TcpListener);
+///
+/// impl Listener for Local {
+///     type Transport = Tcp;
+///
+///     fn poll_accept(
+///         &mut self,
+///         cx: &mut Context<'_>,
+///     ) -> Poll<Option<std::io::Result<Incoming<Tcp>>>> {
+///         while let Poll::Ready(accepted) = self.0.poll_accept(cx) {
+///             match accepted {
+///                 Ok((stream, peer)) if peer.ip().is_loopback() => {
+///                     let transport = Tcp::new(stream, &Default::default());
+///                     return Poll::Ready(Some(Ok(Incoming::new(transport, peer.to_string()))));
+///                 }
+///                 Ok(_) => {}
+///                 Err(error) => return Poll::Ready(Some(Err(error))),
+///             }
+///         }
+///         Poll::Pending
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # let _entered = runtime.enter();
+/// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// socket.set_nonblocking(true)?;
+/// let local = Local(tokio::net::TcpListener::from_std(socket)?);
+/// let broker = Broker::builder()
+///     .runtime(tokio::runtime::Handle::current())
+///     .listener_of("local", local)
+///     .start()?;
+/// # Ok(())
+/// # }
+/// ```
+pub mod io {
+    pub use crate::listener::{Incoming, Listener};
+    pub use crate::transport::{DirectWrite, Tcp, TcpDirect, Transport, Unread};
+    #[cfg(unix)]
+    pub use crate::transport::{Unix, UnixDirect};
+}
 
 /// What a [`Store`] takes and gives back: for whoever writes one.
 pub mod store {

@@ -10,6 +10,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use midge::{Broker, Builder, Clock};
+use midge_testkit::faulty::{Faults, FaultyTcp};
 use midge_testkit::{
     Client, Connack, Connect, Kind, PropsBuf, Publish, Subscribe, Will, ack_full, auth, disconnect,
     unsubscribe,
@@ -41,11 +42,22 @@ pub fn broker_set(options: &[(&str, &str)]) -> Server {
     })
 }
 
+/// Adds a listener: for TCP, or, with MIDGE_TRANSPORT=faulty, one of the testkit's own, whose connections
+/// cut bytes anywhere and hesitate: no test of MQTT 5.0 may notice.
+fn listening(builder: Builder) -> Builder {
+    match std::env::var("MIDGE_TRANSPORT").as_deref() {
+        Ok("faulty") => {
+            let listener = FaultyTcp::bind(Faults::new(0)).expect("a free port");
+            builder.listener_of("faulty", listener)
+        }
+        Ok(other) => panic!("MIDGE_TRANSPORT takes faulty, not {other}"),
+        Err(_) => builder.listen("tcp://127.0.0.1:0"),
+    }
+}
+
 /// A broker that is built as a test wants it.
 pub fn broker_with(configure: impl FnOnce(Builder) -> Builder) -> Server {
-    let builder = Broker::builder()
-        .listen("tcp://127.0.0.1:0")
-        .clock(Clock::Manual);
+    let builder = listening(Broker::builder()).clock(Clock::Manual);
     // Updates of $SYS are periodic, and tests let years pass at once.
     let builder = builder.set("sys.interval_s", "0").expect("a known option");
     Server(configure(builder).start().expect("a broker on a free port"))

@@ -351,6 +351,7 @@ impl<D: DirectWrite> Outlet<D> {
             match result {
                 Ok(0) => state.failed = true,
                 Ok(count) => {
+                    let count = count.min(state.out.len());
                     written += count;
                     state.out.advance(count);
                 }

@@ -138,6 +138,10 @@ impl Broker {
         name: &str,
         options: impl Into<ListenerOptions>,
     ) -> Result<Vec<ListenAddr>, StartError> {
+        if self.is_stopped() {
+            return Err(StartError::Stopped);
+        }
+
         let bound = bind_all(&[&options.into()])?;
         let open = |bound| self.engine().open(bound);
         let opened: std::io::Result<_> = bound.into_iter().flatten().map(open).collect();

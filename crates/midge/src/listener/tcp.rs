@@ -35,7 +35,7 @@ impl Listener for TcpPort {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Incoming<Tcp>>>> {
         let accepted = ready!(self.listener.poll_accept(cx));
         let incoming = accepted.map(|(stream, peer)| {
-            let transport = Tcp::accepted(stream, &self.settings);
+            let transport = Tcp::new(stream, &self.settings);
             Incoming::new(transport, peer.to_string())
         });
         Poll::Ready(Some(incoming))

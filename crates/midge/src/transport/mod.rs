@@ -8,7 +8,6 @@ mod tcp;
 mod unix;
 
 use std::convert::Infallible;
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,11 +17,11 @@ use tokio::runtime::Handle;
 
 pub use memory::MemoryStream;
 pub(crate) use memory::memory_pair;
-pub(crate) use tcp::Tcp;
+pub use tcp::{Tcp, TcpDirect};
 #[cfg(unix)]
-pub(crate) use unix::Unix;
+pub use unix::{Unix, UnixDirect};
 
-/// The bytes of one connection: what a [`Listener`](crate::Listener) accepts, or a host gives to
+/// The bytes of one connection: what a [`Listener`](crate::io::Listener) accepts, or a host gives to
 /// [`Broker::attach`](crate::Broker::attach).
 ///
 /// The task of the connection polls it; each method that returns [`Poll::Pending`] has that task woken
@@ -117,7 +116,7 @@ impl DirectWrite for Infallible {
 
 /// Tells whether a [`Transport`] without a direct part has unread input, the end of the stream included.
 /// Asked from any thread.
-pub trait Unread: fmt::Debug + Send + Sync {
+pub trait Unread: Send + Sync {
     /// Whether there is some.
     fn has_unread(&self) -> bool;
 }

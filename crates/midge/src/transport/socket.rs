@@ -31,18 +31,21 @@ pub(super) fn has_unread(socket: &SockRef<'_>) -> bool {
 
 /// A transport over a stream of tokio, whose writing half may be used from any thread.
 macro_rules! socket_transport {
-    ($name:ident, $direct:ident, $stream:ty, $std:ty, $halves:ident) => {
-        pub(crate) struct $name {
+    ($name:ident, $direct:ident, $stream:ty, $std:ty, $halves:ident, $what:literal) => {
+        #[doc = concat!("A connection over a ", $what, ", which any thread may write to.")]
+        #[derive(Debug)]
+        pub struct $name {
             read: $halves::OwnedReadHalf,
             /// Until the connection takes it.
             write: Option<$halves::OwnedWriteHalf>,
         }
 
-        /// The writing half.
-        pub(crate) struct $direct($halves::OwnedWriteHalf);
+        #[doc = concat!("The half of a [`", stringify!($name), "`] that any thread may write to.")]
+        #[derive(Debug)]
+        pub struct $direct($halves::OwnedWriteHalf);
 
         impl $name {
-            pub(crate) fn new(stream: $stream) -> Self {
+            fn of(stream: $stream) -> Self {
                 let (read, write) = stream.into_split();
                 let write = Some(write);
                 Self { read, write }
@@ -51,7 +54,7 @@ macro_rules! socket_transport {
             /// A socket that does not block, on the runtime `home`.
             fn of_std(socket: $std, home: &Handle) -> io::Result<Self> {
                 let _entered = home.enter();
-                <$stream>::from_std(socket).map(Self::new)
+                <$stream>::from_std(socket).map(Self::of)
             }
 
             fn into_std(self) -> io::Result<$std> {

@@ -37,14 +37,22 @@ fn prepare(stream: &TcpStream, settings: &TcpSettings) {
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_HIGH);
 }
 
-socket_transport!(Tcp, TcpDirect, TcpStream, std::net::TcpStream, tcp);
+socket_transport!(
+    Tcp,
+    TcpDirect,
+    TcpStream,
+    std::net::TcpStream,
+    tcp,
+    "TCP socket"
+);
 
 impl Tcp {
-    /// A connection that has come in.
-    pub(crate) fn accepted(stream: TcpStream, settings: &TcpSettings) -> Self {
+    /// A connection that has come in, kept as `settings` say. It belongs to the runtime of the stream
+    /// until the broker moves it.
+    pub fn new(stream: TcpStream, settings: &TcpSettings) -> Self {
         prepare(&stream, settings);
 
-        Self::new(stream)
+        Self::of(stream)
     }
 }
 
