@@ -10,7 +10,8 @@
 
 from midge import _midge
 from midge._aio import AsyncView
-from midge._broker import Broker, Clock, Registration
+from midge._broker import Broker, Clock
+from midge._callbacks import Registration
 from midge._errors import (
     BindError,
     ConfigError,

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import threading
-import warnings
-import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from midge import _midge, _threads
 from midge._aio import AsyncView
+from midge._callbacks import OnMessage, Registration
 from midge._config import (
     check_host,
     check_options,
     check_protocols,
     patience,
     resolve,
-    seconds,
     whole,
 )
-from midge._errors import ConfigError, ForkedError, StartError, StoppedError
-from midge._eventloop import in_thread, running_loop
+from midge._errors import ConfigError, StartError
 from midge._expectations import Expectations
 from midge._hooks import Acl, Auth, HookSet, Intercept, Pool, Receive, is_coroutine_function
+from midge._life import Life
 from midge._log import RECORD_BYTES, RECORDED, Log, MessageLog, Recorder
 from midge._matcher import jsonable
-from midge._pull import EventStream, Pull, Subscription, Unique
+from midge._pull import EventStream, Pull, Subscription
 from midge._run import Run
 from midge._types import ClientInfo, Failure, SessionInfo, Stats, SubscriptionInfo
 
@@ -41,7 +37,6 @@ if TYPE_CHECKING:
 __tracebackhide__ = True
 
 Payload: TypeAlias = "bytes | bytearray | memoryview | str"
-OnMessage: TypeAlias = "Callable[[_midge.Message], object]"
 P = TypeVar("P", bound=Pull[Any])
 
 _MISSING: Any = object()
@@ -75,67 +70,7 @@ class Clock:
         return self._broker._running().now()
 
 
-class Registration(Unique):
-    """A callback. It does not run any more once :meth:`close` has returned."""
-
-    def __init__(self, pull: Subscription, call: OnMessage, failures: _threads.Failures) -> None:
-        self._pull = pull
-        self._open = True
-        self._who = f"the callback {getattr(call, '__qualname__', call)!s}"
-        self._failures = failures
-
-        def serve() -> None:
-            for first in pull:
-                # What has come meanwhile is taken at once: that is much faster.
-                for message in [first, *self._waiting()]:
-                    if not self._open:
-                        return
-                    try:
-                        self._answered(call(message))
-                    except BaseException as error:
-                        failures.report(self._who, error)
-
-        self._thread = _threads.PullThread("midge-callback", pull, serve)
-
-    @staticmethod
-    def _answered(result: object) -> None:
-        if hasattr(result, "__await__"):
-            with contextlib.suppress(AttributeError):
-                result.close()  # type: ignore[attr-defined]
-            raise TypeError("the callback gave a coroutine, which nobody awaits")
-
-    @property
-    def lost(self) -> int:
-        """Messages dropped because the callback was too slow."""
-        return self._pull.lost
-
-    def close(self) -> None:
-        """Ends it; waits for a call that is under way, as long as ``shutdown_patience_ms`` says,
-        unless this is that call."""
-        self._open = False
-        self._pull.close()
-        while self._waiting():
-            pass
-        self._end()
-
-    def _end(self) -> None:
-        if not self._thread.end(self._failures.patience):
-            self._failures.left(self._who)
-
-    def _waiting(self) -> list[_midge.Message]:
-        try:
-            return self._pull.drain(256)
-        except StoppedError:
-            return []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Broker(Unique, Expectations):
+class Broker(Life, Expectations):
     """A complete MQTT 5.0, 3.1.1 and 3.1 broker in this process.
 
     Every method may be called from any thread. Port 0 takes a free port; with ``port=None`` it
@@ -173,6 +108,7 @@ class Broker(Unique, Expectations):
         timeout: float = 2.0,
         **keywords: Unpack[Options],
     ) -> None:
+        super().__init__()
         if clock not in ("system", "manual"):
             raise ConfigError(f'clock: "system" or "manual", not {clock!r}')
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0:
@@ -188,70 +124,7 @@ class Broker(Unique, Expectations):
         self._threads = whole("threads", threads, 1, 1024)
         self.timeout: float = float(timeout)
         self._recorder = Recorder(whole("record", record, 0, sys.maxsize))
-        # For a few statements at a time: nobody waits for anything with it.
-        self._life = threading.RLock()
-        self._restarting = threading.Lock()
-        self._run: Run | None = None
-        self._native: _midge.Broker | None = None
-        self._kept = _midge.Kept()
-        self._callbacks: list[Registration] = []
-        self._pulls: weakref.WeakSet[Pull[Any]] = weakref.WeakSet()
-        self._addresses: list[object] = []
         self._url = ""
-
-    # Life
-
-    def start(self) -> Self:
-        """Starts the broker; it listens when this returns. Does nothing if it runs.
-
-        Raises :class:`BindError` for an address that is taken, or a host that has none.
-        """
-        return self._start([])
-
-    def _start(self, pulls: Sequence[Pull[Any]]) -> Self:
-        self._check_fork()
-        self._adopt_loop()
-        while True:
-            with self._life:
-                if self._run is None:
-                    run = self._run = Run()
-                    break
-                run = self._run
-            if run.is_own() and not (run.starting.is_set() and not run.stopping):
-                # This thread was interrupted in it.
-                self._end(run, 0.0)
-                continue
-            # What another thread does with it comes to its end first.
-            if run.is_answering():
-                if run.stopping:
-                    raise StoppedError("the broker is being stopped by another thread")
-                return self
-            run.starting.wait()
-            if run.stopping:
-                run.ended.wait()
-            elif run.native is not None:
-                return self
-        try:
-            self._begin(run, pulls)
-            if run.stopping:
-                raise StoppedError("the broker was stopped while it started")
-        except BaseException:
-            # Interrupted, perhaps: nothing may be left that runs.
-            self._end(run, 0.0)
-            raise
-        finally:
-            run.starting.set()
-        return self
-
-    def _adopt_loop(self) -> None:
-        """Hooks that are coroutines run on the event loop of whoever starts the broker."""
-        if loop := running_loop():
-            self._hooks.loop = loop
-        elif self._hooks.needs_loop and self._hooks.loop is None:
-            raise StartError(
-                "auth, acl: coroutines need an event loop; start the broker with `async with` "
-                "or `await broker.aio.start()`"
-            )
 
     def _begin(self, run: Run, pulls: Sequence[Pull[Any]]) -> None:
         if self._hooks:
@@ -295,163 +168,6 @@ class Broker(Unique, Expectations):
             stream._move(watch)
         with self._life:
             _threads.running.add(self)
-
-    def stop(self, *, timeout: float = 0.0) -> None:
-        """Stops the broker: its threads have ended and its ports are free when this returns.
-
-        Connected clients get up to ``timeout`` seconds to take and acknowledge what waits for
-        them. A hook or a callback that does not return is waited for as long as
-        ``shutdown_patience_ms`` says, 10 seconds by default; then it is left behind with a
-        ``RuntimeWarning``. Does nothing if the broker does not run. Called in
-        a hook while another thread stops the broker, it returns at once.
-        """
-        self._check_fork()
-        timeout = seconds("timeout", timeout) or 0.0
-        self._finish(timeout)
-        self._end_callbacks()
-
-    def _end_callbacks(self) -> None:
-        """Ends the callbacks when they have seen what waits for them."""
-        with self._life:
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback._pull.close()
-        for callback in callbacks:
-            callback._end()
-
-    def _finish(self, timeout: float) -> None:
-        """Ends the present run, or waits until another thread has done that."""
-        while True:
-            with self._life:
-                run = self._run
-                if run is None:
-                    return
-                is_first = run.is_own() or (run.starting.is_set() and not run.stopping)
-                if is_first:
-                    run.stopping = True
-                    run.owner = threading.get_ident()
-            if is_first:
-                self._end(run, timeout)
-                return
-            if run.is_answering():
-                return
-            run.starting.wait()
-            if run.stopping:
-                run.ended.wait()
-
-    def _end(self, run: Run, timeout: float) -> None:
-        run.ended.clear()
-        run.stopping = True
-        run.owner = threading.get_ident()
-        try:
-            run.end(timeout)
-        except Exception:
-            self._ended(run)
-            raise
-        except BaseException:
-            # Interrupted: whoever waits for it, or stops it again, goes on with it.
-            run.stopping = False
-            run.starting.set()
-            run.ended.set()
-            raise
-        self._ended(run)
-
-    def _ended(self, run: Run) -> None:
-        self._recorder.pull()
-        with self._life:
-            _threads.running.discard(self)
-            if self._run is run:
-                self._run = None
-        run.starting.set()
-        run.ended.set()
-
-    def restart(self, *, clean: bool = False) -> Self:
-        """Stops and starts again on the same port. Sessions and retained messages are kept, unless
-        ``clean``; the log, callbacks, subscriptions and event streams of this program are kept
-        always, and notice nothing but the pause."""
-        self._check_fork()
-        run = self._run
-        answering = run is not None and run.is_answering()
-        pulls: list[Pull[Any]] = []
-        alone = False
-        try:
-            alone = self._restarting.acquire(blocking=not answering)
-            if not alone:
-                raise StoppedError("the broker is being restarted by another thread")
-            with self._life:
-                if self.running:
-                    pulls = [pull for pull in self._pulls if not pull._closed]
-            for pull in pulls:
-                pull._hold()
-            self._finish(0.0)
-            if clean:
-                self._kept = _midge.Kept()
-            return self._start(pulls)
-        finally:
-            for pull in pulls:
-                if pull._moving:
-                    pull._move(None)
-            if alone:
-                self._restarting.release()
-
-    def reset(self) -> None:
-        """Makes the broker as good as new, on the same port: every client is disconnected;
-        sessions, retained messages, the log and failures are forgotten; callbacks, subscriptions
-        and event streams of this program are closed. One that was stopped is started again."""
-        self._check_fork()
-        self._end_callbacks()
-        with self._life:
-            pulls = list(self._pulls)
-        for pull in pulls:
-            pull.close()
-        if not self.running:
-            self._kept = _midge.Kept()
-            self.start()
-        native = self._running()
-        # A client that comes again at once is sent away again, but not for ever.
-        for _ in range(10):
-            if not (sessions := native.sessions()):
-                break
-            for session in sessions:
-                native.clear_session(session["client_id"])
-        native.clear_retained("#")
-        self._recorder.clear()
-        self._failures.clear()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        return self.start()
-
-    async def __aexit__(self, *_: object) -> None:
-        await in_thread(self.stop)
-
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        native = getattr(self, "_native", None)
-        run = getattr(self, "_run", None)
-        if run is None or sys.is_finalizing() or (native is not None and native.forked):
-            return
-        _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-        self.stop()
-
-    def __repr__(self) -> str:
-        state = self._url or "in memory"
-        return f"<midge.Broker {state if self.running else 'stopped'}>"
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs, in this process."""
-        return self._native is not None and self._native.running
-
-    def _running(self) -> _midge.Broker:
-        if self._native is None:
-            raise StoppedError("the broker has not been started")
-        self._check_fork()
-        return self._native
 
     # Where it is
 
@@ -638,11 +354,6 @@ class Broker(Unique, Expectations):
     def failures(self) -> list[Failure]:
         """What callbacks and hooks have raised since the start, oldest first, 100 at most."""
         return self._failures.all()
-
-    def _check_fork(self) -> None:
-        # Before any lock: in a forked child another thread of the parent may hold it for ever.
-        if self._native is not None and self._native.forked:
-            raise ForkedError("this broker runs in the parent process; start another one here")
 
     @property
     def retained(self) -> dict[str, _midge.Message]:
