@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use midge_codec::QoS;
 use midge_core::{
-    EventMask, HookSet, Hooks, Hub, Interception, MessageRef, Origin, OwnedMessage, Pushed, Queue,
-    QueueLimits, Receipt, Received, Sink,
+    Dirty, EventMask, HookSet, Hooks, Hub, Interception, MessageRef, Origin, OwnedMessage, Pushed,
+    Queue, QueueLimits, Receipt, Received, Sink,
 };
 use midge_testkit::{Connect, Kind, Subscribe, ack};
 use shuttle::sync::Mutex;
