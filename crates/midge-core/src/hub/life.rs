@@ -12,10 +12,8 @@ use crate::hooks::{HookSet, Refusal};
 use crate::hub::Batch;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
-use crate::session::{
-    Attached, AttachedSettings, Due, Link, Session, SessionGuard, Sessions, State, Will,
-};
-use crate::store::{Op, StoredWill};
+use crate::session::{Attached, AttachedSettings, Due, Link, Session, Sessions, Will};
+use crate::store::StoredWill;
 
 /// What CONNECT settled.
 pub(crate) struct AttachPlan {
@@ -224,7 +222,7 @@ impl Hub {
     }
 
     /// Takes a session's connection away: DISCONNECT, explained if there is a refusal; will, expiry.
-    fn detach(
+    pub(super) fn detach(
         &self,
         sessions: &mut Sessions,
         session: &Arc<Session>,
@@ -301,178 +299,6 @@ impl Hub {
         }
     }
 
-    /// The will when a connection ends: gone, now, or after its delay (section 3.1.3.2.2).
-    pub(super) fn decide_will(
-        &self,
-        session: &Arc<Session>,
-        state: &mut State,
-        reason: &DisconnectReason,
-        ends: bool,
-        batch: &mut Batch,
-    ) {
-        let withdrawn = match reason {
-            DisconnectReason::ByClient(code) => *code == ReasonCode::Success, // MQTT-3.14.4-3
-            DisconnectReason::Shutdown => !self.config().shutdown.wills,
-            _ => false,
-        };
-
-        if withdrawn && state.will.take().is_some() {
-            self.record_session(session, state);
-        }
-
-        let Some(will) = &state.will else { return };
-        let at_once = ends || will.delay_s == 0 || *reason == DisconnectReason::Shutdown;
-        if at_once {
-            self.release_will(session, state, batch);
-        } else if will.delay_s < state.expiry_s {
-            // A longer delay ends with the session.
-            let at = batch.now.after_s(u64::from(will.delay_s));
-            let epoch = state.epoch;
-            let key = self.arm(at, Due::WillDelay(session.clone(), epoch));
-            state.offline.get_or_insert_default().will_timer = Some(key);
-        }
-    }
-
-    /// Takes the will out of the session for publication (MQTT-3.1.2-10).
-    pub(super) fn release_will(
-        &self,
-        session: &Arc<Session>,
-        state: &mut State,
-        batch: &mut Batch,
-    ) {
-        if let Some(will) = state.will.take() {
-            self.record_session(session, state);
-            let session = session.clone();
-            batch.after.push(After::Will { session, will });
-        }
-    }
-
-    fn cancel_timers(&self, state: &mut State) {
-        let Some(offline) = &mut state.offline else {
-            return;
-        };
-        let keys = [offline.expiry_timer.take(), offline.will_timer.take()];
-        for key in keys.into_iter().flatten() {
-            self.env.timers.cancel(key);
-        }
-    }
-
-    /// Ends a session: nobody finds it any more, its will is published, its messages are given up,
-    /// its subscriptions are removed later, in slices.
-    fn end_session(&self, sessions: &mut Sessions, session: &Arc<Session>, batch: &mut Batch) {
-        sessions.remove(session);
-        let mut state = session.lock();
-        if state.dead {
-            return;
-        }
-        if let Some((journal, client_id)) = state.recorded(&self.env) {
-            journal.record(Op::SessionEnded { client_id });
-        }
-
-        state.dead = true;
-        if batch.wants(EventMask::SESSION_ENDED) {
-            let event = Event::SessionEnded {
-                client_id: session.client_id.clone(),
-                session: session.number,
-            };
-            batch.record(&self.env, event);
-        }
-
-        self.cancel_timers(&mut state);
-        self.release_will(session, &mut state, batch);
-
-        let mut ended = SessionGuard::new(session, state, &self.env, batch);
-        ended.give_up_inflight();
-        let has_messages = ended.give_up_some();
-        let mut state = ended.into_state();
-
-        // Only now: a thread that looks for room in between finds that it is being made.
-        state.unwatch_expiry(&self.env);
-
-        let subscriptions = std::mem::take(&mut state.subscriptions);
-        state.inbound.clear();
-        state.retained.clear();
-        drop(state);
-        if has_messages || !subscriptions.is_empty() {
-            batch.after.push(After::Teardown {
-                session: session.clone(),
-                subscriptions,
-                has_messages,
-            });
-        }
-
-        batch
-            .after
-            .push(After::SessionEnded(session.client_id.clone()));
-    }
-
-    pub(super) fn count_subscriptions(&self, shared: bool, change: i64) {
-        let counters = &self.env.counters;
-        counters.subscriptions.fetch_add(change, Ordering::Relaxed);
-        if shared {
-            counters
-                .shared_subscriptions
-                .fetch_add(change, Ordering::Relaxed);
-        }
-    }
-
-    /// The session expiry interval of a disconnected session has passed.
-    pub(super) fn session_expired(&self, session: &Arc<Session>, epoch: u32, batch: &mut Batch) {
-        let mut sessions = self.sessions.lock();
-        {
-            let mut state = session.lock();
-            if state.epoch != epoch || state.attached.is_some() || state.dead {
-                return;
-            }
-            if let Some(offline) = &mut state.offline {
-                offline.expiry_timer = None;
-            }
-        }
-        self.env
-            .counters
-            .sessions_expired
-            .fetch_add(1, Ordering::Relaxed);
-        self.end_session(&mut sessions, session, batch);
-    }
-
-    /// The will delay of a disconnected session has passed.
-    pub(super) fn will_due(&self, session: &Arc<Session>, epoch: u32, batch: &mut Batch) {
-        let mut state = session.lock();
-        if state.epoch == epoch && state.attached.is_none() && !state.dead {
-            if let Some(offline) = &mut state.offline {
-                offline.will_timer = None;
-            }
-            self.release_will(session, &mut state, batch);
-        }
-    }
-
-    /// Ends a session and its connection, as the host asks. `false` if there is none.
-    pub(super) fn clear(&self, client_id: &str, reason: ReasonCode, batch: &mut Batch) -> bool {
-        let mut sessions = self.sessions.lock();
-        let Some(session) = sessions.find(client_id).cloned() else {
-            return false;
-        };
-
-        let holder = session
-            .lock()
-            .attached
-            .as_ref()
-            .map(|attached| attached.link.clone());
-
-        if let Some(link) = holder {
-            self.detach(
-                &mut sessions,
-                &session,
-                &link,
-                (DisconnectReason::ByServer(reason), None),
-                batch,
-            );
-        }
-
-        self.end_session(&mut sessions, &session, batch);
-        true
-    }
-
     /// The link of a connected client, and its protocol version.
     pub(super) fn link_of(&self, client_id: &str) -> Option<(Arc<Link>, Version)> {
         let session = self.session_of(client_id)?;
@@ -483,26 +309,6 @@ impl Hub {
 
     pub(super) fn session_of(&self, client_id: &str) -> Option<Arc<Session>> {
         self.sessions.lock().find(client_id).cloned()
-    }
-
-    /// Records what a session is: that it exists, for how long, with which will.
-    pub(super) fn record_session(&self, session: &Session, state: &mut State) {
-        let Some(journal) = self.env.journal().filter(|_| !state.dead) else {
-            return;
-        };
-        let client_id = session.client_id.clone();
-        if state.expiry_s > 0 {
-            state.recorded = Some(client_id.clone());
-            let will = state.will.as_deref().map(|will| (**will).clone());
-            journal.record(Op::Session {
-                client_id,
-                username: session.username.clone(),
-                expiry_s: state.expiry_s,
-                will,
-            });
-        } else if state.recorded.take().is_some() {
-            journal.record(Op::SessionEnded { client_id });
-        }
     }
 
     /// Changes the session expiry interval of a connection's session (MQTT-3.14.2-2 and after).
@@ -516,66 +322,6 @@ impl Hub {
         if state.expiry_s > 0 {
             self.record_session(session, &mut state);
         }
-    }
-
-    /// Ends every connection; wills go out before. New ones are refused from now on.
-    pub fn shut_down(&self, now: crate::time::Tick) {
-        self.stopping.store(true, Ordering::Release);
-
-        let mut batch = self.begin(now);
-
-        // In this order: what is fresh may get a session meanwhile.
-        let mut links: Vec<_> = self.fresh.lock().values().cloned().collect();
-        let attached =
-            |session: &Arc<Session>| Some(session.lock().attached.as_ref()?.link.clone());
-        links.extend(self.all_sessions().iter().filter_map(attached));
-        if self.config().shutdown.wills {
-            // Everybody is still there to see the wills.
-            for session in self.all_sessions() {
-                let mut state = session.lock();
-                if state.attached.is_some() {
-                    self.release_will(&session, &mut state, &mut batch);
-                }
-            }
-            self.finish(&mut batch);
-        }
-
-        for link in links {
-            self.end(&link, DisconnectReason::Shutdown, &mut batch);
-        }
-    }
-
-    /// Lets go of everything: sessions, deadlines, observers. After [`Hub::shut_down`], when all
-    /// connections are closed. What the next hub is to go on with is left in the [`Handover`](super::Handover), if
-    /// there is one.
-    pub fn dispose(&self, now: crate::time::Tick) {
-        while self.work() {}
-        self.leave(now);
-        self.env.timers.clear();
-        self.env.taps.close();
-
-        let sessions = std::mem::take(&mut *self.sessions.lock());
-        for session in sessions.iter() {
-            let mut state = session.lock();
-            state.dead = true;
-            while let Some(delivery) = state.take_any(&self.env) {
-                state.release(&delivery, None, &self.env);
-            }
-            for entry in state.inflight.take() {
-                state.release(&entry.delivery, None, &self.env);
-            }
-        }
-
-        let router = {
-            let mut router = self.router.write();
-            let ended = router.ended();
-            std::mem::replace(&mut *router, ended)
-        };
-
-        // Closes the in-process subscribers, with no lock held.
-        drop(router);
-        *self.retained.write() = crate::retained::Retained::default();
-        crate::message::empty_depot();
     }
 }
 

@@ -18,6 +18,8 @@ mod routed_message;
 mod routes;
 mod rules;
 
+mod session_end;
+mod stop;
 mod subscribe;
 mod sys;
 mod teardown;
