@@ -172,7 +172,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// The hooks that are to be called. Asked once, at start.
     fn set(&self) -> HookSet;
 
-    /// Whether a client may connect, and as who: user name and password, addresses.
+    /// Whether a client may connect: user name and password, addresses.
     fn authenticate(&self, _request: &ConnectRequest) -> Verdict {
         Verdict::Allow
     }
@@ -343,7 +343,7 @@ impl Future for Awaiting {
 }
 
 impl Resolver {
-    /// Whether somebody still waits for the answer: not after `hooks.timeout_ms`.
+    /// Whether the answer is still awaited: not after `hooks.timeout_ms`.
     pub fn is_open(&self) -> bool {
         self.slot.state.lock().0.is_none()
     }

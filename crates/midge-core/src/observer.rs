@@ -61,12 +61,12 @@ impl Received {
 pub struct Pushed {
     /// Messages lost by it: the new one, or older ones that made room.
     pub lost: usize,
-    /// Somebody waits for it and has to be woken with [`Sink::wake`].
+    /// A reader waits for it: [`Sink::wake`] must be called.
     pub awaited: bool,
 }
 
 impl Pushed {
-    /// So many messages were lost by it, and whether somebody has to be woken.
+    /// So many messages were lost by it, and whether [`Sink::wake`] must be called.
     pub const fn new(lost: usize, awaited: bool) -> Self {
         Self { lost, awaited }
     }
@@ -78,7 +78,7 @@ pub trait Sink: Send + Sync {
     /// not wait, nor call the engine.
     fn push(&self, received: Received) -> Pushed;
 
-    /// Wakes whoever waits, once all is pushed. No lock is held.
+    /// Wakes the readers that wait, once all is pushed. No lock is held.
     fn wake(&self);
 
     /// Nothing comes any more. The engine then lets go of the sink, with no lock held.

@@ -99,7 +99,7 @@ struct Inner<T> {
     closed: bool,
 }
 
-/// A bounded queue that never blocks who pushes. What it had to drop is counted.
+/// A bounded queue that never blocks a push. Dropped items are counted.
 pub struct Queue<T> {
     limits: QueueLimits,
     inner: Mutex<Inner<T>>,
@@ -131,7 +131,7 @@ impl<T> Queue<T> {
     }
 
     /// Appends an item of that many bytes. Gives the number of items lost by it and whether
-    /// somebody is to be woken with [`Queue::wake`] (once all is pushed, with no lock held).
+    /// [`Queue::wake`] must be called (once all is pushed, with no lock held).
     pub(crate) fn push(&self, item: T, bytes: usize) -> (usize, bool) {
         let mut dropped = Vec::new();
         let mut inner = self.inner.lock();
@@ -169,7 +169,7 @@ impl<T> Queue<T> {
         (dropped.len(), awaited)
     }
 
-    /// Wakes whoever waits.
+    /// Wakes the threads and tasks that wait.
     pub(crate) fn wake(&self) {
         let mut inner = self.inner.lock();
         let wakers = inner.wakers.take();

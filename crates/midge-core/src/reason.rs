@@ -148,7 +148,7 @@ impl DisconnectReason {
         }
     }
 
-    /// More about it: what was wrong, or the reason code that somebody chose.
+    /// More about it: what was wrong, or the reason code that was chosen.
     pub const fn detail(&self) -> Option<&'static str> {
         match self {
             Self::ProtocolViolation { what, .. } => Some(what),

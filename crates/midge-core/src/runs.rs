@@ -253,7 +253,7 @@ impl<'a> PublishRun<'a> {
         }
     }
 
-    /// Its part of the buffer it was read into, if it fills half of that: whoever has to wait with it
+    /// Its part of the buffer it was read into, if it fills half of that: a receiver that waits with it
     /// keeps all of the buffer.
     pub(crate) fn shared(&self) -> Option<Bytes> {
         let backing = self.backing?;

@@ -1,4 +1,4 @@
-//! A subscription apart from who has it: its options, and what kind of filter it has.
+//! A subscription apart from its subscriber: its options, and what kind of filter it has.
 
 use midge_codec::SubscriptionOptions;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::sync::Mutex;
 
-/// Milliseconds since the broker started, by the clock of whoever drives the hub.
+/// Milliseconds since the broker started, by the clock of the hub's driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(pub u64);
 
@@ -135,7 +135,7 @@ impl<D: Deadline> Timers<D> {
         Some((key.0, due))
     }
 
-    /// Whether something is due at `now` that nobody has taken yet, or messages are just expiring.
+    /// Whether something is due at `now` and not taken yet, or messages are just expiring.
     pub(crate) fn is_due(&self, now: Tick) -> bool {
         let inner = self.inner.lock();
         let next = inner.due.first_key_value();

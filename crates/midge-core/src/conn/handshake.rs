@@ -111,7 +111,7 @@ impl Connection {
             connection: self.link.number(),
         });
 
-        // Whoever refuses it knows whom.
+        // A refusal from now on names the client.
         self.link.set_caller(Some(caller.clone()));
 
         let config = self.hub.config();

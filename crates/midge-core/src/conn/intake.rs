@@ -25,7 +25,7 @@ impl Connection {
         Fault::violation(error.reason, error.what)
     }
 
-    /// What the first byte of an incomplete packet is at fault for: nobody waits for the rest.
+    /// The fault that the first byte of an incomplete packet already shows: the rest is not awaited.
     #[cold]
     pub(super) fn first_fault(&mut self, first: u8) -> Option<Fault> {
         if matches!(self.phase, Phase::Connected) && first >> 4 == CONNECT {

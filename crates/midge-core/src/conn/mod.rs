@@ -102,7 +102,7 @@ pub struct Connection {
     bridge: bool,
     problem_information: bool,
     maximum_packet: u32,
-    // So far for who only reads; these for who publishes.
+    // Cold below for a client that only receives; used when it publishes.
     routes: RouteCache,
     publish_bucket: Option<Box<Bucket>>,
     info: Option<Arc<ClientInfo>>,

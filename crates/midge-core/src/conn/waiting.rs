@@ -165,9 +165,9 @@ mod tests {
         }
     }
 
-    struct Nobody;
+    struct Unflushed;
 
-    impl Flush for Nobody {
+    impl Flush for Unflushed {
         fn flush(&self) {}
     }
 
@@ -184,7 +184,7 @@ mod tests {
         let hub = Hub::new(config, Some(slow.clone()), None, "", NOW);
         let budget = &hub.env.budget;
         let connect = || {
-            let io = Arc::new(Nobody);
+            let io = Arc::new(Unflushed);
             let link = hub.accept("".into(), "".into(), io, NOW).unwrap();
             let mut connection = Connection::new(hub.clone(), link);
             connection.receive(&CONNECT, None, NOW);
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn who_was_refused_is_forgotten() {
         let hub = Hub::new(Config::default(), None, None, "", NOW);
-        let link = hub.accept("".into(), "".into(), Arc::new(Nobody), NOW);
+        let link = hub.accept("".into(), "".into(), Arc::new(Unflushed), NOW);
         let link = link.unwrap();
         let mut connection = Connection::new(hub.clone(), link.clone());
         // No client identifier, and no clean session.

@@ -21,7 +21,7 @@ pub struct Observed {
     pub event: Event,
 }
 
-/// The observers of a hub. When nobody looks, an event costs one atomic load.
+/// The observers of a hub. Without observers an event costs one atomic load.
 #[derive(Default)]
 pub(crate) struct Taps {
     mask: AtomicU32,
@@ -105,7 +105,7 @@ impl Taps {
         self.wake(ready);
     }
 
-    /// Hands an event to everybody who wants it, with no lock held.
+    /// Hands an event to all observers that want its kind, with no lock held.
     pub(crate) fn emit(&self, at: Tick, event: &Event) {
         let mut ready = Ready::default();
         self.push(at, event, &mut ready);

@@ -1,4 +1,4 @@
-//! What connections hold, and who gives way when too much is held.
+//! What connections hold, and which of them ends when too much is held.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ impl Hub {
         client: &ClientInfo,
     ) -> Result<(Arc<Session>, bool), Refusal> {
         let client_id = &client.client_id;
-        // That of the present client and that of the one who made the session.
+        // The name of the present client, and the one that the session was made under.
         let names = 2 * client.username.as_ref().map_or(0, |name| name.len());
         let texts = client_id.len() + names;
         let present = known.is_some();

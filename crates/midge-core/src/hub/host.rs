@@ -190,7 +190,7 @@ impl TakenScratch {
 impl Drop for TakenScratch {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // What somebody inside this publish has left is dropped after the borrow: that may run
+            // A scratch that a publish inside this one has left is dropped after the borrow: that may run
             // code of the host, which may publish.
             drop(SCRATCH.try_with(|scratch| scratch.replace(self.0.take())));
         }

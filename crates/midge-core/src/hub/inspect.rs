@@ -18,7 +18,7 @@ use crate::time::Tick;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientView {
-    /// Who it is.
+    /// The client.
     pub info: Arc<ClientInfo>,
     /// Number of its connection, as events have it.
     pub connection: u64,
@@ -38,7 +38,7 @@ pub struct ClientView {
 pub struct SessionView {
     /// Client identifier.
     pub client_id: Arc<str>,
-    /// User name of the client that made it, if it had one: nobody else may have it.
+    /// User name of the client that made it, if it had one: the session is for no other user.
     pub username: Option<Arc<str>>,
     /// Number of the session, as events have it.
     pub number: u64,

@@ -160,7 +160,7 @@ impl Hub {
         self.hook_set.has(HookSet::ALL) || info.username.is_some()
     }
 
-    /// Ends a connection, once; who comes later changes nothing.
+    /// Ends a connection, once: later calls change nothing.
     pub(crate) fn end(&self, link: &Arc<Link>, reason: DisconnectReason, batch: &mut Batch) {
         self.end_with(link, reason, None, batch);
     }

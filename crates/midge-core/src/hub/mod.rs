@@ -240,7 +240,7 @@ impl Hub {
         let allowed = charged && self.connect_bucket.lock().take(now);
         let mut fresh = self.fresh.lock();
 
-        // Looked at under the lock: whoever stops looks there for whom to end.
+        // Looked at under the lock: a stop collects there the connections to end.
         if !allowed || self.stopping.load(Ordering::Acquire) {
             drop(fresh);
             if charged {

@@ -1,4 +1,4 @@
-//! Output of a connection: appended by the protocol, taken by whoever writes it.
+//! Output of a connection: appended by the protocol, taken by its writer.
 
 use std::sync::Arc;
 
@@ -206,7 +206,7 @@ impl Hub {
         let Some((journal, position)) = self.uncommitted(now) else {
             return self.push_output(link, bytes, 0);
         };
-        // In one step: whoever writes to this client in between must not take them along.
+        // In one step: another thread that writes to this client in between must not take them along.
         self.push_output(link, bytes, position);
         journal.wait(position, link.io.clone());
     }

@@ -84,7 +84,7 @@ impl Route {
     ) -> Option<Self> {
         let targets = router.resolve(&topic, publisher);
 
-        // A group that nobody is in any more lives on with the routes that know it.
+        // A group without members lives on with the routes that know it.
         let groups = targets.iter().map(|target| match target {
             Target::Group(group) => GROUP + group.filter.len(),
             Target::One(_) => 0,

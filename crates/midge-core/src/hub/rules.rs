@@ -113,7 +113,7 @@ const QOS: u8 = 0b110;
 
 impl Hub {
     /// What is said against a message that a client wants to publish, if anything. Nothing here
-    /// depends on who the client is: that is for hooks to say.
+    /// depends on the client: hooks decide about that.
     #[inline(always)]
     pub(crate) fn objection(&self, message: &MessageRef<'_>) -> Option<Objection> {
         let config = self.config();
@@ -178,8 +178,8 @@ impl Hub {
     }
 
     /// The route on which eligible PUBLISH packets may leave in a run, if any: the one of the message
-    /// before, whose receivers take messages as they come, while nobody wants to see them on their
-    /// way. [`Hub::is_current`] has to say the same under the router's lock.
+    /// before, whose receivers take messages as they come, while no observer wants to see them on
+    /// their way. [`Hub::is_current`] has to say the same under the router's lock.
     #[inline]
     pub(super) fn eligible_route<'a>(
         &self,

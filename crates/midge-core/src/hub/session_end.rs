@@ -68,7 +68,7 @@ impl Hub {
         }
     }
 
-    /// Ends a session: nobody finds it any more, its will is published, its messages are given up,
+    /// Ends a session: it is not found any more, its will is published, its messages are given up,
     /// its subscriptions are removed later, in slices.
     pub(super) fn end_session(
         &self,

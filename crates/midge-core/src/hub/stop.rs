@@ -20,7 +20,7 @@ impl Hub {
             |session: &Arc<Session>| Some(session.lock().attached.as_ref()?.link.clone());
         links.extend(self.all_sessions().iter().filter_map(attached));
         if self.config().shutdown.wills {
-            // Everybody is still there to see the wills.
+            // All connections are still there to receive the wills.
             for session in self.all_sessions() {
                 let mut state = session.lock();
                 if state.attached.is_some() {

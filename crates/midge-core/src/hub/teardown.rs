@@ -39,7 +39,7 @@ impl Hub {
         *self.teardowns.on_work.lock() = notify;
     }
 
-    /// Does a little of what nobody waits for; `false` if there is none left.
+    /// Does a slice of the work that nothing waits for; `false` if none is left.
     pub fn work(&self) -> bool {
         let emptied = self.teardowns.emptied.lock().pop();
         if let Some(mut emptied) = emptied {

@@ -1,4 +1,4 @@
-//! Deadlines: fired by whoever has the clock.
+//! Deadlines: fired by the owner of the clock.
 
 use std::sync::Arc;
 
@@ -88,8 +88,8 @@ impl Hub {
         }
     }
 
-    /// Drops messages that have expired and whose deadlines nobody has come to yet, until a message of
-    /// `bytes` has room; a bounded number of them. No session is to be locked.
+    /// Drops messages that have expired and whose deadlines have not been fired yet, until a message of
+    /// `bytes` has room; a bounded number of them. No session must be locked.
     #[cold]
     pub(super) fn expire_overdue(&self, bytes: usize, batch: &mut Batch) {
         let timers = &self.env.timers;

@@ -220,8 +220,8 @@ impl Hub {
         }
     }
 
-    /// Does what may call a hook that concerns nobody who is there. A panic of the hook is counted
-    /// and goes no further: `None`.
+    /// Runs work that may call a hook and belongs to no connection. A panic of the hook is counted and
+    /// goes no further: `None`.
     pub(crate) fn catch_hook_panic<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(work)).ok();
         if done.is_none() {

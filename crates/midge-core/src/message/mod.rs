@@ -44,7 +44,7 @@ const LEVEL: usize = 40;
 /// To whom the memory of a kept message is charged.
 #[derive(Clone, Copy)]
 pub(crate) enum Account<'a> {
-    /// Nobody: it is the host's own.
+    /// To no client: it is the host's own.
     Host,
     /// Each receiver is charged for it as if it were the only one.
     Receivers(&'a Arc<Budget>),
@@ -291,8 +291,8 @@ impl Default for Message {
     }
 }
 
-/// A message before it is routed: borrowed parts, made into a [`Message`] only when somebody has
-/// to keep it.
+/// A message before it is routed: borrowed parts, made into a [`Message`] only when it has to be
+/// kept.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct MessageRef<'a> {
@@ -380,7 +380,7 @@ impl MessageRef<'_> {
         }
     }
 
-    /// Makes the message that is kept. `topic` is its topic, if somebody has it to share.
+    /// Makes the message that is kept. `topic` is its topic, if there is one to share.
     pub(crate) fn keep(
         &self,
         topic: Option<&Arc<str>>,

@@ -23,8 +23,9 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// allocator, at each message.
 type Magazine = Vec<Arc<Message>>;
 
-/// What threads that let go of messages leave to those that make them. Nobody waits for it for long:
-/// a child of fork() may let go of messages too, and its lock be held by a thread that is not there.
+/// Process-wide pool of message allocations: threads that let go of messages leave them to those that
+/// make them. Lock waits are bounded: after fork() the lock may be held by a thread that no longer
+/// exists.
 struct Depot(Mutex<Vec<Magazine>>);
 
 static DEPOT: Depot = Depot::new();
@@ -126,7 +127,7 @@ impl SharedMessage {
     pub(crate) fn new(fill: impl FnOnce(&mut Message)) -> Self {
         let pooled = POOL.try_with(|pool| pool.borrow_mut().pop(&DEPOT));
         let mut message = pooled.ok().flatten().unwrap_or_default();
-        // Nobody else knows what comes from the pool.
+        // An allocation from the pool has no other owner.
         if let Some(message) = Arc::get_mut(&mut message) {
             fill(message);
         }

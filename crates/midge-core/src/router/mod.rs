@@ -1,4 +1,4 @@
-//! Who gets a message: exact filters in one map, filters with wildcards in a trie, shared groups
+//! The receivers of a message: exact filters in one map, filters with wildcards in a trie, shared groups
 //! beside both.
 
 mod edges;
@@ -24,7 +24,7 @@ use crate::session::Extra;
 use crate::steps;
 use crate::subscription::{SubRecord, has_wildcards, is_shared, split_share};
 
-/// Who one message goes to, and how. Overlapping subscriptions of one session are one target.
+/// A receiver of one message, and how it gets it. Overlapping subscriptions of one session are one target.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     /// A session or an in-process subscriber.

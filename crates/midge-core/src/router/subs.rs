@@ -10,7 +10,7 @@ use crate::observer::ObserverKey;
 use crate::session::Session;
 use crate::subscription::SubRecord;
 
-/// Somebody who subscribes.
+/// A client's session, or a subscription of the host.
 #[derive(Clone, Debug)]
 pub(crate) enum Subscriber {
     Session(Arc<Session>),

@@ -52,7 +52,7 @@ pub struct Effects {
     pub(crate) replies: Vec<u8>,
     /// Acknowledgements of that client have made room for messages that wait for it.
     pub(crate) moves_up: bool,
-    /// Bytes appended to outboxes, without a charge, that nobody was told to write yet.
+    /// Bytes appended to outboxes, without a charge, whose flush is still owed.
     pub(crate) unpaid: usize,
     scratch: Vec<u8>,
 }
@@ -127,7 +127,7 @@ impl Effects {
     }
 
     /// Whether a message that needs `bytes` and found all room taken is to be offered again, because
-    /// messages of others may have expired that nobody has come to yet, or have made room since.
+    /// expired messages of other sessions may still be in place, or have made room since.
     #[cold]
     pub(crate) fn waits_for_overdue(
         &mut self,

@@ -1,4 +1,4 @@
-//! One connection, as the hub and the one who does its IO share it.
+//! One connection, as the hub and the side that does its IO share it.
 
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::time::{Tick, TimerKey};
 /// See `Link::held`.
 const UNIT: usize = 4096;
 
-/// One connection. Its end is decided exactly once, by whoever comes first: the client, a deadline,
+/// One connection. Its end is decided exactly once, by what comes first: the client, a deadline,
 /// another connection with the same client identifier, the host. In the order of use: what each
 /// message touches lies together.
 #[repr(C)]
 pub struct Link {
     ended: OnceLock<Box<DisconnectReason>>,
-    /// Whoever does the IO has been asked to write.
+    /// The side that does the IO has been asked to write.
     asked: AtomicBool,
     last_received: AtomicU64,
     pub(crate) session: OnceLock<Arc<Session>>,
@@ -41,7 +41,7 @@ pub struct Link {
     pub(crate) listener: Arc<str>,
     /// No other connection of its hub has or had it.
     number: u64,
-    /// Who wants to connect, from CONNECT until a session is attached.
+    /// The client that wants to connect, from CONNECT until a session is attached.
     caller: Mutex<Option<Arc<ClientInfo>>>,
 }
 
@@ -82,7 +82,7 @@ impl Link {
         self.ended.set(Box::new(reason)).is_ok()
     }
 
-    /// Asks whoever does the IO to write, when somebody else could not or must not.
+    /// Asks the side that does the IO to write, when another thread could not or must not.
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Release);
     }
@@ -111,7 +111,7 @@ impl Link {
         }
     }
 
-    /// Notes who wants to connect, or that nobody does any more.
+    /// Notes the client that wants to connect, or that there is none any more.
     pub(crate) fn set_caller(&self, caller: Option<Arc<ClientInfo>>) {
         let before = std::mem::replace(&mut *self.caller.lock(), caller);
         drop(before);
@@ -198,15 +198,15 @@ impl std::fmt::Debug for Link {
 mod tests {
     use super::*;
 
-    struct Nobody;
+    struct Unflushed;
 
-    impl Flush for Nobody {
+    impl Flush for Unflushed {
         fn flush(&self) {}
     }
 
     #[test]
     fn what_is_held_is_the_sum_of_both_sides() {
-        let link = Link::new(1, "".into(), "".into(), Arc::new(Nobody), Tick(0));
+        let link = Link::new(1, "".into(), "".into(), Arc::new(Unflushed), Tick(0));
         for (input, output) in [
             (0, 0),
             (1, 0),

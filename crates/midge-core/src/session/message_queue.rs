@@ -147,7 +147,7 @@ impl MessageQueue {
         Some(delivery)
     }
 
-    /// When the next message expires, if nobody is going to look by then.
+    /// When the next message expires, if no deadline is armed for it.
     pub(crate) fn unwatched(&self) -> Option<Tick> {
         let inner = self.0.as_deref()?;
         let (at, _) = inner.expiring.first()?;

@@ -51,7 +51,7 @@ use crate::store::{Journal, StoredWill};
 use crate::subscription::SubRecord;
 use crate::time::{Tick, TimerKey};
 
-/// Answers with retained messages from which on those that nobody waits for are looked for.
+/// From so many answers with retained messages on, those whose subscriptions are gone are looked for.
 const MANY_WALKS: usize = 1024;
 
 /// A session. Shared by the registry, the router's entries and the connection. In the order of use:

@@ -2,7 +2,7 @@
 //!
 //! A PUBLISH without RETAIN and without properties has the same bytes on the way in and on the way
 //! out, but for its packet identifier. When the topic is one that its publisher has used before, so
-//! that all checks have been made, and nobody wants to look at the messages, a whole run of such
+//! that all checks have been made, and no observer or hook looks at the messages, a whole run of such
 //! packets goes through under one lock of each receiver. Everything else takes the ordinary way,
 //! and so does each receiver that needs something else: the run, or what is left of it, is then
 //! offered to it message by message.
