@@ -149,7 +149,7 @@ fn queues_of_small_messages_keep_to_the_limit_of_all() {
     explore(|| queues_keep_to_the_limit(SMALL, SMALL + 300));
 }
 
-/// The oldest messages make room, whoever publishes: so many wait as the limit allows, in order.
+/// The oldest messages make room, whichever client publishes: so many wait as the limit allows, in order.
 #[test]
 fn the_oldest_make_room() {
     explore(|| {

@@ -55,7 +55,7 @@ fn connect_with_keep_alive_at_the_connect_timeout() {
 }
 
 /// What lay unread when the time was up is handled: CONNECT was in time, and the deadline for keep
-/// alive is armed, whoever comes first.
+/// alive is armed, whichever comes first.
 #[test]
 fn connect_that_lies_unread_at_the_connect_timeout() {
     explore(|| {
@@ -125,7 +125,7 @@ fn connect_while_the_host_ends_the_session() {
     });
 }
 
-/// CONNECT meets the end of everything: nobody stays, and wills go out.
+/// CONNECT meets the end of everything: no connection stays, and wills go out.
 #[test]
 fn connect_at_shutdown() {
     explore(|| {

@@ -1,4 +1,4 @@
-//! Events of connections and sessions come in the order of what happened, whoever tells them.
+//! Events of connections and sessions come in the order of what happened, whichever thread records them.
 
 use std::sync::Arc;
 

@@ -232,7 +232,7 @@ fn a_receipt_stays_open_while_a_message_moves() {
     });
 }
 
-/// Connections that write only when they are told: whoever was not told has nothing to write, which
+/// Connections that write only when they are told: a connection that was not told has nothing to write, which
 /// the audit checks; and what was published has come.
 fn told_when_there_is_output(quietly: bool, qos: u8) {
     let hub = plain_hub();
@@ -285,7 +285,7 @@ fn a_connection_is_told_of_qos1_output() {
     explore(|| told_when_there_is_output(true, 1));
 }
 
-/// Messages that wait for the window move up when acknowledgements make room, whoever publishes
+/// Messages that wait for the window move up when acknowledgements make room, whichever client publishes
 /// meanwhile.
 #[test]
 fn what_waits_for_the_window_moves_up() {

@@ -229,7 +229,7 @@ impl Client {
         });
     }
 
-    /// As a driver that begins late: what comes lies unread before it is handled, and whoever was
+    /// As a driver that begins late: what comes lies unread before it is handled, and a client that was
     /// found to be overdue meanwhile is judged then.
     pub(crate) fn say_late(&mut self, bytes: &[u8], now: Tick) {
         self.guarded(now, |client| {
