@@ -74,7 +74,7 @@ rust_tests() {
     return "${PIPESTATUS[0]}"
 }
 
-step "packages" need_packages mosquitto-clients valgrind pkg-config cmake abigail-tools gcc g++ clang clang-format libclang-rt-dev binutils lld mold shellcheck
+step "packages" need_packages musl-tools mosquitto-clients valgrind pkg-config cmake abigail-tools gcc g++ clang clang-format libclang-rt-dev binutils lld mold shellcheck
 step "format" cargo fmt --all --check
 step "format of C and C++" clang_format
 step "shell scripts" shell_scripts

@@ -6,8 +6,7 @@ unknown_tool() {
     ! CARGO_BUILD_TARGET=mips64-unknown-linux-gnuabi64 "$root/bindings/c/install.sh" && grep -q 'mips64-linux-gnuabi64-ld.* is not there' "$out/log"
 }
 # Built as for another target: with the tools of that target only, and from where cargo puts it. A
-# library that an earlier build has left elsewhere is not what was asked for. Another target indeed:
-# tests/c/musl.sh.
+# library that an earlier build has left elsewhere is not what was asked for. Another target indeed: musl.
 group_target() {
     local tool
     for tool in ld ar nm objcopy; do check "the target's $tool" grep -qx "$tool" "$out/used"; done
@@ -46,6 +45,22 @@ group_interface() {
         skip abidiff
     fi
     check "layout of structures" gcc -std=c11 "-I$include" -c "$root/tests/c/layout.c" -o /dev/null
+}
+
+musl_log() {
+    cat "$out/musl-log"
+    [ "$1" -eq 0 ]
+}
+# A target with another C library, statically linked.
+group_musl() {
+    local status=0
+    "$root/tests/c/musl.sh" >"$out/musl-log" 2>&1 || status=$?
+    if [ "$status" -eq 77 ]; then
+        tail -n 1 "$out/musl-log"
+        skip "Rust for musl"
+    else
+        check "musl" musl_log "$status"
+    fi
 }
 
 # The header alone and twice, in every language version.

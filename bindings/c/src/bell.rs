@@ -177,7 +177,7 @@ impl Drop for Bell {
 #[cfg(target_os = "linux")]
 fn wait(word: &AtomicU32, seen: u32, left: Option<Duration>) {
     let left = left.map(|left| libc::timespec {
-        tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: i32::try_from(left.as_secs()).unwrap_or(i32::MAX).into(),
         tv_nsec: left.subsec_nanos().into(),
     });
     let timeout = left.as_ref().map_or(ptr::null(), ptr::from_ref);
