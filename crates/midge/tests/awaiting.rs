@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
+mod common;
+
 use std::future::{Future, IntoFuture};
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
+use common::{client, subscriber};
 use futures_core::Stream;
 use midge::{Broker, Event, QoS, Stop};
 
@@ -51,11 +52,7 @@ fn subscriptions_and_events_are_streams() {
             for n in 0..100 {
                 broker.publish("t", n.to_string()).unwrap();
             }
-            let mut client = UnixStream::from(broker.connect_fd().unwrap());
-            client
-                .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c")
-                .unwrap();
-            client.read_exact(&mut [0; 4]).unwrap();
+            client(&broker, "c");
         }
     });
 
@@ -77,11 +74,7 @@ fn a_receipt_can_be_awaited() {
     let broker = Broker::builder().start().unwrap();
     wait(broker.publish("t", "nobody").unwrap().into_future());
 
-    let mut client = UnixStream::from(broker.connect_fd().unwrap());
-    client
-        .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c\x82\x06\0\x01\0\x01t\x01")
-        .unwrap();
-    client.read_exact(&mut [0; 9]).unwrap();
+    let mut client = subscriber(&broker, "c", 1);
 
     let receipt = broker.message("t").qos(QoS::AtLeastOnce).send().unwrap();
     let mut context = Context::from_waker(Waker::noop());
@@ -90,8 +83,8 @@ fn a_receipt_can_be_awaited() {
     }
 
     let client = thread::spawn(move || {
-        client.read_exact(&mut [0; 7]).unwrap();
-        client.write_all(&[0x40, 2, 0, 1]).unwrap();
+        let message = client.expect_message("t", "");
+        client.acknowledge(&message);
         client
     });
 

@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
-use std::io::{Read, Write};
+mod common;
+
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use common::{client, open};
 use midge::{Broker, ClientInfo, HookSet, Hooks, MessageRef, RecvError, Stop, Verdict, WeakBroker};
+use midge_testkit::{Client, Connect, Publish};
 use tokio::runtime::{Builder, Runtime};
 
 fn standing_still() -> Runtime {
@@ -16,18 +19,10 @@ fn standing_still() -> Runtime {
 }
 
 /// A connection that has sent CONNECT as a 3.1.1 client.
-fn connect(broker: &Broker) -> UnixStream {
-    let mut client = UnixStream::from(broker.connect_fd().unwrap());
+fn connect(broker: &Broker) -> Client {
+    let mut client = open(broker);
+    client.send(Connect::new(4, "c").bytes());
     client
-        .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c")
-        .unwrap();
-    client
-}
-
-fn accepted(client: &mut UnixStream) {
-    let mut connack = [0; 4];
-    client.read_exact(&mut connack).unwrap();
-    assert_eq!(connack, [0x20, 2, 0, 0]);
 }
 
 #[test]
@@ -47,7 +42,7 @@ fn dropping_a_broker_does_not_wait_for_a_runtime_that_stands_still() {
 
     // The sockets go with the runtime, which may never run.
     drop(runtime);
-    assert_eq!(unread.read(&mut [0; 8]).unwrap_or_default(), 0);
+    unread.expect_closed();
     let _ = waiting.read(&mut [0; 8]);
 }
 
@@ -67,7 +62,7 @@ fn what_a_dropped_broker_leaves_is_done_when_its_runtime_goes_on() {
         }
     });
 
-    accepted(&mut client);
+    assert_eq!(client.expect_connack().code, 0);
     drop(broker);
     runtime.block_on(async {
         while runtime.metrics().num_alive_tasks() > 0 {
@@ -75,7 +70,7 @@ fn what_a_dropped_broker_leaves_is_done_when_its_runtime_goes_on() {
         }
     });
 
-    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    client.expect_closed();
     TcpListener::bind(address).unwrap();
 }
 
@@ -128,8 +123,7 @@ fn hooks_that_use_their_broker_do_not_keep_it_alive() {
         .start()
         .unwrap();
     let connected = broker.subscribe("connected").unwrap();
-    let mut client = connect(&broker);
-    accepted(&mut client);
+    let mut client = client(&broker, "c");
     assert_eq!(connected.recv().unwrap().payload(), b"c");
 
     let weak = early.lock().unwrap().take().unwrap();
@@ -138,7 +132,7 @@ fn hooks_that_use_their_broker_do_not_keep_it_alive() {
     drop(broker);
     assert!(weak.upgrade().is_none());
     assert_eq!(connected.recv().unwrap_err(), RecvError::Closed);
-    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    client.expect_closed();
     drop(connected);
     assert_eq!(Arc::strong_count(&alive), 1);
 }
@@ -172,11 +166,10 @@ fn the_last_handle_may_be_dropped_in_a_hook() {
         .start()
         .unwrap();
     let events = broker.events();
-    let mut client = connect(&broker);
-    accepted(&mut client);
+    let mut client = client(&broker, "c");
     *hooks.broker.lock().unwrap() = Some(broker);
-    client.write_all(&[0x30, 3, 0, 1, b't']).unwrap();
-    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    client.send(Publish::new("t", "").bytes_for(4));
+    client.expect_closed();
     while events.recv().is_ok() {}
     assert_eq!(hooks.calls.load(Ordering::Relaxed), 1);
 }

@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+mod common;
+
 use std::time::Duration;
 
+use common::{join, open};
 use midge::{
     Broker, Clock, EventMask, OptionError, OptionKind, QoS, RecvError, StartError, Stop,
     SubscribeOptions, options,
 };
+use midge_testkit::{Client, Connect, Subscribe};
 
 const LONG: [Duration; 4] = [
     Duration::ZERO,
@@ -19,14 +21,11 @@ const LONG: [Duration; 4] = [
 ];
 
 /// A 3.1.1 client with a persistent session, keep alive 1 s, subscribed to `t` with QoS 1.
-fn client(broker: &Broker) -> UnixStream {
-    let mut client = UnixStream::from(broker.connect_fd().unwrap());
-    let mut answers = [0; 9];
-    client
-        .write_all(b"\x10\x0d\0\x04MQTT\x04\0\0\x01\0\x01c\x82\x06\0\x01\0\x01t\x01")
-        .unwrap();
-    client.read_exact(&mut answers).unwrap();
-    assert_eq!(answers[..8], [0x20, 2, 0, 0, 0x90, 3, 0, 1]);
+fn client(broker: &Broker) -> Client {
+    let connect = Connect::new(4, "c").clean(false).keep_alive(1);
+    let (mut client, _) = join(open(broker), &connect);
+    // What is granted, or refused, depends on the options.
+    client.request(&Subscribe::new(0).filter("t", 1));
     client
 }
 
@@ -157,8 +156,7 @@ fn every_option_works_at_its_bounds() {
                 message.send().unwrap();
                 assert_eq!(subscription.recv().unwrap().payload(), b"x");
             }
-            client.write_all(&[0xc0, 0]).unwrap();
-            let _ = client.read(&mut [0; 64]).unwrap();
+            client.barrier();
             broker.clock().advance(Duration::MAX);
             broker.stop(Stop::Now).unwrap();
             assert_eq!(broker.stats().panics, 0, "{} = {value}", option.key);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::publish;
 use midge::{Broker, Stop};
+use midge_testkit::{Connect, Publish, Subscribe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
@@ -18,23 +19,21 @@ const WAIT: Duration = Duration::from_secs(20);
 const READ: u64 = 64 * 1024 + 100;
 
 /// A connection of this client identifier.
-async fn connect(broker: &Broker, id: u8) -> UnixStream {
+async fn connect(broker: &Broker, client_id: &str) -> UnixStream {
     let stream = net::UnixStream::from(broker.connect_fd().unwrap());
     stream.set_nonblocking(true).unwrap();
     let mut stream = UnixStream::from_std(stream).unwrap();
-    let connect = [b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01".as_slice(), &[id]].concat();
+    let connect = Connect::new(4, client_id).bytes();
     stream.write_all(&connect).await.unwrap();
     expect(&mut stream, &[0x20, 2, 0, 0]).await;
     stream
 }
 
-/// A subscriber of a topic of one letter.
-async fn subscribe(broker: &Broker, id: u8, topic: u8) -> UnixStream {
-    let mut stream = connect(broker, id).await;
-    stream
-        .write_all(&[0x82, 6, 0, 1, 0, 1, topic, 0])
-        .await
-        .unwrap();
+/// A subscriber of a topic.
+async fn subscribe(broker: &Broker, client_id: &str, topic: &str) -> UnixStream {
+    let mut stream = connect(broker, client_id).await;
+    let subscribe = Subscribe::new(1).filter(topic, 0).bytes_for(4);
+    stream.write_all(&subscribe).await.unwrap();
     expect(&mut stream, &[0x90, 3, 0, 1, 0]).await;
     stream
 }
@@ -48,8 +47,8 @@ async fn expect(stream: &mut UnixStream, bytes: &[u8]) {
 
 /// What the broker reads of a flood between a message of somebody else and its delivery, at most.
 async fn flood(broker: &Broker, payload: usize) -> u64 {
-    let mut sink = subscribe(broker, b's', b't').await;
-    let mut flooder = connect(broker, b'f').await;
+    let mut sink = subscribe(broker, "s", "t").await;
+    let mut flooder = connect(broker, "f").await;
     let packet = publish(b'x', payload);
     let packets = packet.repeat((1 << 20) / packet.len() + 1);
     let flooding = tokio::spawn(async move { while flooder.write_all(&packets).await.is_ok() {} });
@@ -58,9 +57,9 @@ async fn flood(broker: &Broker, payload: usize) -> u64 {
         while sink.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
     });
 
-    let mut receiver = subscribe(broker, b'r', b'p').await;
-    let mut sender = connect(broker, b'p').await;
-    let message = [0x30, 4, 0, 1, b'p', b'!'];
+    let mut receiver = subscribe(broker, "r", "p").await;
+    let mut sender = connect(broker, "p").await;
+    let message = Publish::new("p", "!").bytes_for(4);
     let mut most = 0;
     for _ in 0..500 {
         let before = broker.stats().bytes_received;

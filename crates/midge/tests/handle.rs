@@ -2,18 +2,21 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
-use std::io::{Read, Write};
+mod common;
+
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use common::{join, subscriber};
 use midge::{
     Broker, ClientInfo, Clock, DeliveryVerdict, DropReason, Event, EventMask, HookSet, Hooks,
     Interception, MessageRef, Origin, Outcome, OwnedMessage, PublishError, QoS, QueueOverflow,
     ReasonCode, RecvError, Refusal, StartError, Stop, StopError, SubscribeOptions, Verdict,
 };
+use midge_testkit::{Client, Connect, Packet, Publish};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -21,37 +24,12 @@ fn quiet() -> Broker {
     Broker::builder().start().unwrap()
 }
 
-fn connect(id: u8) -> Vec<u8> {
-    vec![0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, id]
-}
-
-/// Sends bytes and reads as many as are expected.
-fn say(stream: &mut (impl Read + Write), bytes: &[u8], answer: &[u8]) {
-    stream.write_all(bytes).unwrap();
-    let mut got = vec![0; answer.len()];
-    stream.read_exact(&mut got).unwrap();
-    assert_eq!(got, answer);
-}
-
-/// A connected 3.1.1 client that subscribes to `t` with QoS 1.
-fn subscriber(broker: &Broker, id: u8) -> UnixStream {
-    let mut stream = UnixStream::from(broker.connect_fd().unwrap());
-    stream.set_read_timeout(Some(WAIT)).unwrap();
-    say(&mut stream, &connect(id), &[0x20, 2, 0, 0]);
-    say(
-        &mut stream,
-        &[0x82, 6, 0, 1, 0, 1, b't', 1],
-        &[0x90, 3, 0, 1, 1],
-    );
-    stream
-}
-
 #[test]
 fn a_receipt_says_what_became_of_a_message_and_can_be_waited_on() {
     let broker = quiet();
     assert_eq!(broker.publish("t", "nobody").unwrap().matched(), 0);
 
-    let mut client = subscriber(&broker, b'c');
+    let mut client = subscriber(&broker, "c", 1);
     let receipt = broker
         .message("t")
         .payload("!")
@@ -60,8 +38,9 @@ fn a_receipt_says_what_became_of_a_message_and_can_be_waited_on() {
         .unwrap();
     assert_eq!(receipt.outcomes(), [("c".into(), Outcome::Sent)]);
     assert!(!receipt.is_acknowledged() && !receipt.wait_acknowledged(Duration::ZERO));
-    say(&mut client, &[], &[0x32, 6, 0, 1, b't', 0, 1, b'!']);
-    client.write_all(&[0x40, 2, 0, 1]).unwrap();
+    let message = client.expect_message("t", "!");
+    assert_eq!(message.qos, 1);
+    client.acknowledge(&message);
     assert!(receipt.wait_acknowledged(WAIT));
     broker.settle(WAIT).unwrap();
 
@@ -71,13 +50,7 @@ fn a_receipt_says_what_became_of_a_message_and_can_be_waited_on() {
         .send_to("c")
         .unwrap();
     assert_eq!(direct.outcomes(), [("c".into(), Outcome::Sent)]);
-    say(
-        &mut client,
-        &[],
-        &[
-            0x30, 12, 0, 9, b'e', b'l', b's', b'e', b'w', b'h', b'e', b'r', b'e', b'x',
-        ],
-    );
+    client.expect_message("elsewhere", "x");
     assert!(broker.message("t").send_to("nobody").is_err());
 }
 
@@ -189,11 +162,8 @@ fn listeners_are_bound_or_named_in_the_error() {
         .unwrap();
     assert_eq!(broker.addrs().len(), 3);
     assert_eq!(broker.url(), format!("mqtt://127.0.0.1:{}", broker.port()));
-    say(
-        &mut UnixStream::connect(&path).unwrap(),
-        &connect(b'u'),
-        &[0x20, 2, 0, 0],
-    );
+    let stream = UnixStream::connect(&path).unwrap();
+    let _client = join(Client::over(stream), &Connect::new(4, "u"));
 
     let busy = Broker::builder()
         .listen(format!("tcp://127.0.0.1:{}", broker.port()))
@@ -239,8 +209,8 @@ fn many_brokers_come_and_go_without_a_trace() {
             .listen("tcp://127.0.0.1:0")
             .start()
             .unwrap();
-        let mut client = TcpStream::connect(broker.addr().unwrap()).unwrap();
-        say(&mut client, &connect(b'c'), &[0x20, 2, 0, 0]);
+        let client = Client::open(broker.addr().unwrap());
+        let _client = join(client, &Connect::new(4, "c"));
         broker.stop(Stop::Now).unwrap();
     };
 
@@ -293,7 +263,7 @@ fn many_brokers_come_and_go_without_a_trace() {
 #[test]
 fn draining_waits_for_acknowledgements() {
     let broker = quiet();
-    let mut client = subscriber(&broker, b'c');
+    let mut client = subscriber(&broker, "c", 1);
     broker
         .message("t")
         .payload("!")
@@ -303,23 +273,23 @@ fn draining_waits_for_acknowledgements() {
 
     let handle = broker.clone();
     let stopping = std::thread::spawn(move || handle.stop(Stop::Drain(WAIT)));
-    say(&mut client, &[], &[0x32, 6, 0, 1, b't', 0, 1, b'!']);
+    let message = client.expect_message("t", "!");
     while !broker.is_stopped() {
         std::thread::yield_now();
     }
 
     assert_eq!(broker.clients().len(), 1);
-    client.write_all(&[0x40, 2, 0, 1]).unwrap();
+    client.acknowledge(&message);
     stopping.join().unwrap().unwrap();
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    client.expect_closed();
 }
 
 #[test]
 fn what_is_published_again_is_the_hosts() {
     let broker = quiet();
     let received = broker.subscribe("t").unwrap();
-    let mut client = subscriber(&broker, b'c');
-    client.write_all(b"\x30\x04\0\x01tx").unwrap();
+    let mut client = subscriber(&broker, "c", 1);
+    client.publish("t", "x", 0);
 
     let of_client = received.recv_timeout(WAIT).unwrap();
     assert_eq!(of_client.origin(), &Origin::Client("c".into()));
@@ -348,10 +318,10 @@ fn what_is_published_again_is_the_hosts() {
 #[test]
 fn a_drain_can_be_cut_short() {
     let broker = quiet();
-    let mut client = subscriber(&broker, b'c');
+    let mut client = subscriber(&broker, "c", 1);
     let message = broker.message("t").payload("!").qos(QoS::AtLeastOnce);
     message.send().unwrap();
-    say(&mut client, &[], &[0x32, 6, 0, 1, b't', 0, 1, b'!']);
+    client.expect_message("t", "!");
     let handle = broker.clone();
     // Longer than the time limit of any test.
     let day = Duration::from_secs(86_400);
@@ -361,7 +331,7 @@ fn a_drain_can_be_cut_short() {
     }
     broker.stop(Stop::Now).unwrap();
     draining.join().unwrap().unwrap();
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    client.expect_closed();
 }
 
 #[test]
@@ -376,12 +346,13 @@ fn the_callers_runtime_can_be_used() {
         .runtime(runtime.handle().clone())
         .start()
         .unwrap();
-    let mut client = TcpStream::connect(broker.addr().unwrap()).unwrap();
-    say(&mut client, &connect(b'c'), &[0x20, 2, 0, 0]);
+    let client = Client::open(broker.addr().unwrap());
+    let (mut client, _) = join(client, &Connect::new(4, "c"));
     runtime.block_on(async {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut memory = broker.connect_in_memory().unwrap();
-        memory.write_all(&connect(b'm')).await.unwrap();
+        let connect = Connect::new(4, "m").bytes();
+        memory.write_all(&connect).await.unwrap();
         let mut connack = [0; 4];
         memory.read_exact(&mut connack).await.unwrap();
         let seen = broker.subscribe("t").unwrap();
@@ -390,7 +361,7 @@ fn the_callers_runtime_can_be_used() {
         broker.stop_async(Stop::Now).await.unwrap();
     });
 
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    client.expect_closed();
 }
 
 /// Hooks made of closures.
@@ -475,17 +446,17 @@ fn delivery_differs_by_receiver() {
 
     let broker = Broker::builder().hooks(rules).start().unwrap();
     let (mut a, _b, mut c) = (
-        subscriber(&broker, b'a'),
-        subscriber(&broker, b'b'),
-        subscriber(&broker, b'c'),
+        subscriber(&broker, "a", 1),
+        subscriber(&broker, "b", 1),
+        subscriber(&broker, "c", 1),
     );
     let receipt = broker.publish("t", "x").unwrap();
     assert_eq!(
         receipt.dropped().collect::<Vec<_>>(),
         [("b", DropReason::RefusedByHook)]
     );
-    say(&mut a, &[], b"\x30\x08\0\x01tfor a");
-    say(&mut c, &[], b"\x30\x04\0\x01tx");
+    a.expect_message("t", "for a");
+    c.expect_message("t", "x");
 }
 
 #[test]
@@ -507,18 +478,18 @@ fn a_deferred_answer_holds_back_its_client_only_and_fails_closed() {
         .hooks(rules)
         .start()
         .unwrap();
-    let mut slow = subscriber(&broker, b's');
-    let mut quick = subscriber(&broker, b'q');
+    let mut slow = subscriber(&broker, "s", 1);
+    let mut quick = subscriber(&broker, "q", 1);
 
     // Two messages and a PINGREQ at once: the second waits until the first is decided.
-    slow.write_all(b"\x32\x06\0\x01t\0\x071\x32\x06\0\x01t\0\x082\xc0\0")
-        .unwrap();
+    let publish = |text, id| Publish::new("t", text).qos(1, id).bytes_for(4);
+    slow.send([publish("1", 7), publish("2", 8), vec![0xc0, 0]].concat());
 
     let first = asked.recv_timeout(WAIT).unwrap();
-    say(&mut quick, &[0xc0, 0], &[0xd0, 0]);
+    quick.expect_nothing();
     assert!(asked.try_recv().is_err());
     first.allow();
-    say(&mut quick, &[], b"\x32\x06\0\x01t\0\x011");
+    assert_eq!(quick.expect_message("t", "1").qos, 1);
 
     let second = asked.recv_timeout(WAIT).unwrap();
 
@@ -527,11 +498,15 @@ fn a_deferred_answer_holds_back_its_client_only_and_fails_closed() {
         broker.clock().advance(Duration::from_secs(5));
     }
 
-    let mut rest = [0; 8 + 4 + 4 + 2];
-    slow.read_exact(&mut rest).unwrap();
-    assert!(rest.ends_with(&[0x40, 2, 0, 8, 0xd0, 0]), "{rest:x?}");
+    // Its own message and the first acknowledgement, in whichever order, and then:
+    let rest: Vec<Packet> = (0..4).map(|_| slow.recv()).collect();
+    let last = &rest[2..];
+    assert!(
+        matches!(last, [Packet::Ack(ack), Packet::Pingresp] if ack.id == 8),
+        "{rest:?}"
+    );
     second.allow(); // too late
-    say(&mut quick, &[0xc0, 0], &[0xd0, 0]);
+    quick.expect_nothing();
     assert_eq!(broker.stats().dropped_by(DropReason::NotAuthorized), 1);
 }
 
@@ -573,11 +548,12 @@ fn a_panic_in_a_hook_ends_one_connection() {
         Verdict::Allow
     });
     let broker = Broker::builder().hooks(rules).start().unwrap();
-    let mut other = subscriber(&broker, b'o');
-    let mut panics = subscriber(&broker, b'p');
-    panics.write_all(b"\x30\x04\0\x01tx").unwrap();
-    assert_eq!(panics.read(&mut [0]).unwrap(), 0);
-    say(&mut other, b"\x30\x04\0\x01ty", b"\x30\x04\0\x01ty");
+    let mut other = subscriber(&broker, "o", 1);
+    let mut panics = subscriber(&broker, "p", 1);
+    panics.send(Publish::new("t", "x").bytes_for(4));
+    panics.expect_closed();
+    other.publish("t", "y", 0);
+    other.expect_message("t", "y");
     assert_eq!(broker.stats().panics, 1);
 }
 
@@ -585,9 +561,7 @@ fn a_panic_in_a_hook_ends_one_connection() {
 fn events_come_in_order() {
     let broker = quiet();
     let events = broker.events_with(EventMask::ALL, 100);
-    let mut client = subscriber(&broker, b'c');
-    client.write_all(&[0xe0, 0]).unwrap();
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    subscriber(&broker, "c", 1).disconnect();
     let mut names = Vec::new();
     while names.len() < 4 {
         names.push(match events.recv_timeout(WAIT).unwrap().event {

@@ -4,33 +4,31 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use common::publish;
+use common::{client, join, open, publish, subscriber};
 use midge::{
     Broker, ClientInfo, ConnectRequest, Deferred, HookSet, Hooks, MessageRef, ReasonCode, Resolver,
     Stop, Verdict,
 };
+use midge_testkit::{Client, Connect, Publish, Subscribe};
 
 const WAIT: Duration = Duration::from_secs(20);
 
-fn connect(broker: &Broker) -> UnixStream {
-    let stream = UnixStream::from(broker.connect_fd().unwrap());
-    stream.set_read_timeout(Some(WAIT)).unwrap();
-    stream
+const PINGREQ: &[u8] = &[0xc0, 0];
+
+fn connect() -> Vec<u8> {
+    Connect::new(4, "c").bytes()
 }
 
-const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c";
-
-fn expect(stream: &mut impl Read, bytes: &[u8]) {
-    let mut got = vec![0; bytes.len()];
-    stream.read_exact(&mut got).unwrap();
-    assert!(got == bytes);
+/// The next packet is the one that `publish` makes.
+fn expect(client: &mut Client, fill: u8, size: usize) {
+    let message = client.expect_publish();
+    assert_eq!((message.topic.as_str(), message.qos), ("t", 0));
+    assert_eq!(message.payload.len(), size);
+    assert!(message.payload.iter().all(|byte| *byte == fill));
 }
 
 #[test]
@@ -41,28 +39,24 @@ fn large_and_small_packets_come_in_any_pieces() {
         0, 40_000, 40_000, 40_000, 5, 100_000, 7, 0, 40_000, 33_000, 20_000, 20_000, 2_000_000,
         2_000_000, 1, 65_533, 65_536, 65_536, 9_000, 9_000, 300_000, 32_760, 32_770,
     ];
-    let mut sent = CONNECT.to_vec();
+    let mut sent = connect();
     for (fill, size) in (0u8..).zip(sizes) {
         sent.extend(publish(fill, size));
     }
 
-    sent.extend_from_slice(&[0xC0, 0]);
+    sent.extend_from_slice(PINGREQ);
     for piece in [1_013, 40_003, 65_536, 70_001, usize::MAX] {
-        let mut stream = connect(&broker);
-        let mut writer = stream.try_clone().unwrap();
-        let bytes = sent.clone();
-        let writing = std::thread::spawn(move || {
-            for part in bytes.chunks(piece.min(bytes.len())) {
-                writer.write_all(part).unwrap();
+        let mut client = open(&broker);
+        std::thread::scope(|scope| {
+            scope.spawn(|| client.send_in_pieces(&sent, piece));
+            for (fill, size) in (0u8..).zip(sizes) {
+                let message = messages.recv_timeout(WAIT).unwrap();
+                assert_eq!(message.payload().len(), size);
+                assert!(message.payload().iter().all(|byte| *byte == fill));
             }
         });
-        for (fill, size) in (0u8..).zip(sizes) {
-            let message = messages.recv_timeout(WAIT).unwrap();
-            assert_eq!(message.payload().len(), size);
-            assert!(message.payload().iter().all(|byte| *byte == fill));
-        }
-        expect(&mut stream, &[0x20, 2, 0, 0, 0xD0, 0]);
-        writing.join().unwrap();
+        assert_eq!(client.expect_connack().code, 0);
+        client.expect_pingresp();
     }
 
     broker.stop(Stop::Now).unwrap();
@@ -81,17 +75,11 @@ fn packets_that_are_too_large_or_malformed_are_found_behind_a_large_one() {
         &[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
     ] {
         let messages = broker.subscribe("t").unwrap();
-        let mut stream = connect(&broker);
-        stream.write_all(CONNECT).unwrap();
-        stream.write_all(&publish(1, 40_000)).unwrap();
-        expect(&mut stream, &[0x20, 2, 0, 0]);
+        let mut client = client(&broker, "c");
+        client.send(publish(1, 40_000));
         assert_eq!(messages.recv_timeout(WAIT).unwrap().payload().len(), 40_000);
-        stream.write_all(bad).unwrap();
-        assert_eq!(
-            stream.read(&mut [0]).unwrap(),
-            0,
-            "without waiting for more"
-        );
+        client.send(bad);
+        client.expect_closed(); // without waiting for more
     }
 
     broker.stop(Stop::Now).unwrap();
@@ -121,25 +109,24 @@ fn what_came_with_connect_waits_for_the_answer_of_a_hook() {
         .unwrap();
     let messages = broker.subscribe("t").unwrap();
     for size in [10, 32_000, 40_000, 60_000] {
-        let mut stream = connect(&broker);
-        let subscribe = b"\x82\x06\0\x01\0\x01u\0";
-        let parts = [CONNECT, &publish(7, size), subscribe, &[0xC0, 0]];
-        stream.write_all(&parts.concat()).unwrap();
+        let mut client = open(&broker);
+        let subscribe = Subscribe::new(1).filter("u", 0).bytes_for(4);
+        let parts = [&connect(), &publish(7, size), &subscribe, PINGREQ];
+        client.send(parts.concat());
         answers.recv_timeout(WAIT).unwrap().allow();
-        expect(&mut stream, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0, 0xD0, 0]);
+        assert_eq!(client.expect_connack().code, 0);
+        assert_eq!(client.expect_suback(1).codes, [0]);
+        client.expect_pingresp();
         assert_eq!(messages.recv_timeout(WAIT).unwrap().payload().len(), size);
-        stream.write_all(&[0xC0, 0]).unwrap();
-        expect(&mut stream, &[0xD0, 0]); // and it is still connected
+        client.expect_nothing(); // and it is still connected
     }
 
-    let mut refused = connect(&broker);
-    refused
-        .write_all(&[CONNECT, &publish(7, 40_000)].concat())
-        .unwrap();
+    let mut refused = open(&broker);
+    refused.send([connect(), publish(7, 40_000)].concat());
 
     let resolver = answers.recv_timeout(WAIT).unwrap();
     resolver.deny(midge::Refusal::new(ReasonCode::NotAuthorized));
-    expect(&mut refused, &[0x20, 2, 0, 5]);
+    assert_eq!(refused.expect_connack().code, 5);
     broker.stop(Stop::Now).unwrap();
 }
 
@@ -153,22 +140,19 @@ fn a_client_with_a_backlog_is_heard_and_gets_all_of_it_in_order() {
         .start()
         .unwrap();
     let heard = broker.subscribe("heard").unwrap();
-    let mut stream = connect(&broker);
-    stream.write_all(CONNECT).unwrap();
-    stream.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
-    expect(&mut stream, &[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0]);
+    let mut client = subscriber(&broker, "c", 0);
 
     let sizes = (0..20_000).map(|at| if at % 100 == 0 { 100_000 } else { at % 1_500 });
     for (at, size) in sizes.clone().enumerate() {
         broker.publish("t", vec![at as u8; size]).unwrap();
         if at % 5_000 == 0 {
-            stream.write_all(b"\x30\x07\0\x05heard").unwrap();
+            client.send(Publish::new("heard", "").bytes_for(4));
             heard.recv_timeout(WAIT).unwrap();
         }
     }
 
     for (at, size) in sizes.enumerate() {
-        expect(&mut stream, &publish(at as u8, size));
+        expect(&mut client, at as u8, size);
     }
 
     broker.stop(Stop::Now).unwrap();
@@ -183,40 +167,25 @@ fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {
 
     let broker = Broker::builder().start().unwrap();
     let messages = broker.subscribe("u").unwrap();
-    let mut receiver = connect(&broker);
-    receiver.write_all(CONNECT).unwrap();
-    receiver.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
-    expect(&mut receiver, b"\x20\x02\0\0\x90\x03\0\x01\0");
-
-    let [mut one, mut other] = [b'p', b'q'].map(|client_id| {
-        let mut publisher = connect(&broker);
-        let (_, before) = CONNECT.split_last().unwrap();
-        publisher.write_all(before).unwrap();
-        publisher.write_all(&[client_id]).unwrap();
-        expect(&mut publisher, &[0x20, 2, 0, 0]);
-        publisher
-    });
+    let mut receiver = subscriber(&broker, "c", 0);
+    let [mut one, mut other] = ["p", "q"].map(|client_id| client(&broker, client_id));
 
     for first in (0..MESSAGES).step_by(20) {
         let run: Vec<u8> = (first..first + 20)
             .flat_map(|fill| publish(fill, SIZE))
             .collect();
-        let mut over: Vec<u8> = (0..20).flat_map(|_| publish(0xFF, SIZE)).collect();
-        for packet in over.chunks_mut(SIZE + 6) {
-            packet[5] = b'u';
-        }
-        one.write_all(&run).unwrap();
-        other.write_all(&over).unwrap();
+        let over = Publish::new("u", [0xFF; SIZE]).bytes_for(4).repeat(20);
+        one.send(&run);
+        other.send(&over);
         for _ in 0..20 {
             let message = messages.recv_timeout(WAIT).unwrap();
             assert!(message.payload().iter().all(|byte| *byte == 0xFF));
         }
     }
 
-    one.write_all(&[0xC0, 0]).unwrap();
-    expect(&mut one, &[0xD0, 0]);
+    one.expect_nothing();
     for fill in 0..MESSAGES {
-        expect(&mut receiver, &publish(fill, SIZE));
+        expect(&mut receiver, fill, SIZE);
     }
 
     broker.stop(Stop::Now).unwrap();
@@ -242,34 +211,27 @@ fn what_is_read_far_ahead_arrives_unchanged_whoever_reads_when() {
             let count = (4 << 20) / (size + 1_000);
             std::iter::repeat_n(size, count)
         });
-        all.enumerate()
-            .map(|(at, size)| publish((at % 251) as u8, size))
+        all.enumerate().map(|(at, size)| ((at % 251) as u8, size))
     };
 
-    let client = |client_id: u8| {
-        let mut stream = TcpStream::connect(broker.addr().unwrap()).unwrap();
-        stream.set_read_timeout(Some(WAIT)).unwrap();
-        let (_, before) = CONNECT.split_last().unwrap();
-        stream.write_all(&[before, &[client_id]].concat()).unwrap();
-        expect(&mut stream, &[0x20, 2, 0, 0]);
-        stream
+    let client = |client_id: &str| {
+        let client = Client::open(broker.addr().unwrap());
+        join(client, &Connect::new(4, client_id)).0
     };
 
-    let mut receivers = [b'a', b'b'].map(|client_id| {
+    let mut receivers = ["a", "b"].map(|client_id| {
         let mut receiver = client(client_id);
-        receiver.write_all(b"\x82\x06\0\x01\0\x01t\0").unwrap();
-        expect(&mut receiver, &[0x90, 3, 0, 1, 0]);
+        receiver.subscribe("t", 0);
         receiver
     });
 
-    let mut publisher = client(b'p');
+    let mut publisher = client("p");
     let [keeps_up, late] = &mut receivers;
     std::thread::scope(|scope| {
-        scope.spawn(|| messages().for_each(|packet| expect(keeps_up, &packet)));
-        messages().for_each(|packet| publisher.write_all(&packet).unwrap());
-        publisher.write_all(&[0xC0, 0]).unwrap();
-        expect(&mut publisher, &[0xD0, 0]);
-        messages().for_each(|packet| expect(late, &packet));
+        scope.spawn(|| messages().for_each(|(fill, size)| expect(keeps_up, fill, size)));
+        messages().for_each(|(fill, size)| publisher.send(publish(fill, size)));
+        publisher.expect_nothing();
+        messages().for_each(|(fill, size)| expect(late, fill, size));
     });
 
     broker.stop(Stop::Now).unwrap();
@@ -299,15 +261,15 @@ fn all_that_has_been_read_waits_for_the_answers_of_a_hook() {
         .start()
         .unwrap();
     let received = broker.subscribe("t").unwrap();
-    let mut stream = TcpStream::connect(broker.addr().unwrap()).unwrap();
+    let mut client = Client::open(broker.addr().unwrap());
     let sizes = [3_000, 70_000, 5, 40_000].repeat(40);
-    let mut sent = CONNECT.to_vec();
+    let mut sent = connect();
     for (fill, &size) in (0..).zip(&sizes) {
         sent.extend(publish(fill, size));
     }
 
     std::thread::scope(|scope| {
-        scope.spawn(|| stream.write_all(&sent).unwrap());
+        scope.spawn(|| client.send(&sent));
         for (fill, &size) in (0..).zip(&sizes) {
             answers.recv_timeout(WAIT).unwrap().allow();
             let message = received.recv_timeout(WAIT).unwrap();

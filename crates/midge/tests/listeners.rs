@@ -2,15 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
+mod common;
+
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
+use common::join;
 use midge::{Broker, ListenAddr, StartError, Stop};
+use midge_testkit::{Client, Connect, Transport};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// A path for a socket that no other test has, with its directory.
@@ -45,13 +49,8 @@ fn start(addresses: &[&str]) -> Result<Broker, StartError> {
 }
 
 /// Connects as a 3.1.1 client and reads CONNACK.
-fn answers(mut stream: impl Read + Write) {
-    let mut connack = [0; 4];
-    stream
-        .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c")
-        .unwrap();
-    stream.read_exact(&mut connack).unwrap();
-    assert_eq!(connack, [0x20, 2, 0, 0]);
+fn answers(stream: impl Transport + 'static) {
+    join(Client::over(stream), &Connect::new(4, "c"));
 }
 
 fn bind_error(result: Result<Broker, StartError>) -> std::io::Error {

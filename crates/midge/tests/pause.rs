@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use midge::{Broker, ConnectRequest, Deferred, HookSet, Hooks, Resolver, Stats, Verdict};
+use midge_testkit::{Client, Connack, Connect};
 use tokio::runtime::Runtime;
 use tokio::time::advance;
 
@@ -32,20 +31,20 @@ async fn until(broker: &Broker, done: impl Fn(&Stats) -> bool) {
 }
 
 /// A connection of 5.0 that asks for its session, which outlives it by 10 seconds.
-fn connect(broker: &Broker) -> TcpStream {
-    let mut client = TcpStream::connect(broker.addr().unwrap()).unwrap();
-    client
-        .write_all(b"\x10\x13\0\x04MQTT\x05\0\0\0\x05\x11\0\0\0\x0a\0\x01c")
-        .unwrap();
+fn connect(broker: &Broker) -> Client {
+    let mut client = Client::open(broker.addr().unwrap());
+    client.send(Connect::v5("c").clean(false).expiry(10).bytes());
     client
 }
 
 /// Whether CONNACK says success, and that the session was there.
-fn connack(client: &mut TcpStream) -> (u8, bool) {
-    let mut bytes = [0; 4];
-    client.read_exact(&mut bytes).unwrap();
-    assert_eq!(bytes[0], 0x20);
-    (bytes[3], bytes[2] == 1)
+fn connack(client: &mut Client) -> (u8, bool) {
+    let Connack {
+        code,
+        session_present,
+        ..
+    } = client.expect_connack();
+    (code, session_present)
 }
 
 struct None;

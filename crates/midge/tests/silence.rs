@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
+mod common;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -10,7 +12,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use common::publish;
 use midge::{Broker, Clock, DisconnectReason, Event, EventMask, MemoryStream, Stats};
+use midge_testkit::Connect;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Runtime;
 
@@ -73,11 +77,11 @@ impl Paused {
     }
 
     /// A client that connects and is accepted.
-    fn accept(&self, mut client: impl Client, id: u8, keep_alive: u8) -> impl Client {
+    fn accept(&self, mut client: impl Client, id: &str, keep_alive: u16) -> impl Client {
         client.send(&connect(id, keep_alive));
         let known = self.broker.stats().clients;
         self.run_until(|stats| stats.clients > known);
-        assert_eq!(client.receive(4), [0x20, 2, 0, 0]);
+        assert_eq!(client.receive(4), CONNACK);
         client
     }
 
@@ -138,25 +142,25 @@ impl Client for MemoryStream {
 }
 
 /// CONNECT of 3.1.1.
-fn connect(id: u8, keep_alive: u8) -> Vec<u8> {
-    let mut bytes = b"\x10\x0d\0\x04MQTT\x04\x02\0".to_vec();
-    bytes.extend([keep_alive, 0, 1, id]);
-    bytes
+fn connect(client_id: &str, keep_alive: u16) -> Vec<u8> {
+    Connect::new(4, client_id).keep_alive(keep_alive).bytes()
 }
 
+/// The answer to it.
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 const PINGREQ: &[u8] = &[0xC0, 0];
 const PINGRESP: &[u8] = &[0xD0, 0];
 
 #[test]
 fn what_lies_unread_is_read_before_anybody_is_called_silent() {
     let paused = Paused::new();
-    let mut tcp = paused.accept(paused.tcp(), b'a', 2);
-    let mut unix = paused.accept(paused.unix(), b'b', 2);
-    let mut memory = paused.accept(paused.memory(), b'c', 2);
-    let _silent = paused.accept(paused.tcp(), b'd', 2);
+    let mut tcp = paused.accept(paused.tcp(), "a", 2);
+    let mut unix = paused.accept(paused.unix(), "b", 2);
+    let mut memory = paused.accept(paused.memory(), "c", 2);
+    let _silent = paused.accept(paused.tcp(), "d", 2);
     let (_unheard, mut leaving) = (
-        paused.accept(paused.memory(), b'e', 2),
-        paused.accept(paused.unix(), b'f', 2),
+        paused.accept(paused.memory(), "e", 2),
+        paused.accept(paused.unix(), "f", 2),
     );
     let events = paused
         .broker
@@ -204,22 +208,22 @@ fn a_connect_that_lies_unread_is_in_time() {
     let (mut tcp, mut memory) = (paused.tcp(), paused.memory());
     let (_silent, mut part) = (paused.tcp(), paused.unix());
     paused.run_until(|stats| stats.connections == 4);
-    tcp.send(&connect(b'a', 0));
-    memory.send(&connect(b'b', 0));
-    part.send(&connect(b'c', 0)[..5]);
+    tcp.send(&connect("a", 0));
+    memory.send(&connect("b", 0));
+    part.send(&connect("c", 0)[..5]);
     paused.pass(3_600_000);
     paused.run_until(|stats| stats.connections == 2);
     assert_eq!(paused.connected(), ["a", "b"]);
-    assert_eq!(tcp.receive(4), [0x20, 2, 0, 0]);
-    assert_eq!(memory.receive(4), [0x20, 2, 0, 0]);
+    assert_eq!(tcp.receive(4), CONNACK);
+    assert_eq!(memory.receive(4), CONNACK);
     assert_eq!(part.read(&mut [0; 4]).unwrap(), 0);
 }
 
 #[test]
 fn a_byte_that_is_no_packet_buys_no_time() {
     let paused = Paused::new();
-    let mut tcp = paused.accept(paused.tcp(), b'a', 2);
-    let mut memory = paused.accept(paused.memory(), b'b', 2);
+    let mut tcp = paused.accept(paused.tcp(), "a", 2);
+    let mut memory = paused.accept(paused.memory(), "b", 2);
     tcp.send(&PINGREQ[..1]);
     memory.send(&PINGREQ[..1]);
     paused.pass(60_000);
@@ -231,8 +235,8 @@ fn a_byte_that_is_no_packet_buys_no_time() {
 fn a_client_that_is_gone_has_left_and_was_not_silent() {
     let paused = Paused::new();
     let gone = [
-        drop(paused.accept(paused.tcp(), b'a', 2)),
-        drop(paused.accept(paused.memory(), b'b', 2)),
+        drop(paused.accept(paused.tcp(), "a", 2)),
+        drop(paused.accept(paused.memory(), "b", 2)),
     ];
     let events = paused
         .broker
@@ -246,20 +250,6 @@ fn a_client_that_is_gone_has_left_and_was_not_silent() {
         };
         assert_eq!(reason, DisconnectReason::ConnectionLost);
     }
-}
-
-/// A QoS 0 PUBLISH of so many bytes to `t`.
-fn publish(bytes: usize) -> Vec<u8> {
-    let mut rest = bytes + 3;
-    let mut packet = vec![0x30];
-    while rest >= 128 {
-        packet.push((rest % 128) as u8 | 0x80);
-        rest /= 128;
-    }
-    packet.push(rest as u8);
-    packet.extend(b"\0\x01t");
-    packet.resize(packet.len() + bytes, b'x');
-    packet
 }
 
 /// Sends a packet in pieces of a size, 2.9 seconds each. Whether the client got to its end.
@@ -283,8 +273,8 @@ fn a_packet_that_arrives_slowly_keeps_its_client_alive() {
     for (size, piece) in [(10_000, 400), (300_000, 10_000)] {
         let paused = Paused::new();
         let subscription = paused.broker.subscribe("t").unwrap();
-        let mut client = paused.accept(paused.tcp(), b'a', 2);
-        assert!(upload(&paused, &mut client, &publish(size), piece));
+        let mut client = paused.accept(paused.tcp(), "a", 2);
+        assert!(upload(&paused, &mut client, &publish(b'x', size), piece));
         assert_eq!(subscription.try_recv().unwrap().payload().len(), size);
         // The whole packet counts as ever.
         paused.pass(99);
@@ -298,13 +288,13 @@ fn a_packet_that_arrives_slowly_keeps_its_client_alive() {
 fn a_packet_that_arrives_too_slowly_does_not() {
     for (size, piece) in [(10_000, 100), (300_000, 100), (10_000, 1)] {
         let paused = Paused::new();
-        let mut client = paused.accept(paused.tcp(), b'a', 2);
-        assert!(!upload(&paused, &mut client, &publish(size), piece));
+        let mut client = paused.accept(paused.tcp(), "a", 2);
+        assert!(!upload(&paused, &mut client, &publish(b'x', size), piece));
     }
     // What came fast before is not saved up.
     let paused = Paused::new();
-    let mut client = paused.accept(paused.tcp(), b'a', 2);
-    let packet = publish(300_000);
+    let mut client = paused.accept(paused.tcp(), "a", 2);
+    let packet = publish(b'x', 300_000);
     let (much, rest) = packet.split_at(250_000);
     for (at, part) in much.chunks(10_000).enumerate() {
         client.send(part);
@@ -317,11 +307,11 @@ fn a_packet_that_arrives_too_slowly_does_not() {
 #[test]
 fn the_rate_is_an_option() {
     let paused = Paused::with(&[("limits.arrival_rate", "0")]);
-    let mut client = paused.accept(paused.tcp(), b'a', 2);
-    assert!(upload(&paused, &mut client, &publish(20), 1));
+    let mut client = paused.accept(paused.tcp(), "a", 2);
+    assert!(upload(&paused, &mut client, &publish(b'x', 20), 1));
     let paused = Paused::with(&[("limits.arrival_rate", "1000")]);
-    let mut client = paused.accept(paused.tcp(), b'a', 2);
-    assert!(!upload(&paused, &mut client, &publish(10_000), 400));
+    let mut client = paused.accept(paused.tcp(), "a", 2);
+    assert!(!upload(&paused, &mut client, &publish(b'x', 10_000), 400));
 }
 
 /// Sends PINGREQs until nothing more is taken, because no answer is.
@@ -348,7 +338,7 @@ fn fill(paused: &Paused, client: &mut UnixStream) {
 fn a_client_that_is_not_read_lives_as_long_as_it_takes_its_answers() {
     let paused = Paused::new();
     let mut client = paused.unix();
-    client.send(&connect(b'a', 2));
+    client.send(&connect("a", 2));
     paused.run_until(|stats| stats.clients == 1);
     fill(&paused, &mut client);
     for _ in 0..3 {

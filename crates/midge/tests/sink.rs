@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
+mod common;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use midge::{Broker, Message, Pushed, QoS, Sink, Stop};
+use midge_testkit::{Client, Publish};
 
 /// Takes up to three messages.
 #[derive(Default)]
@@ -88,20 +91,10 @@ fn a_sink_is_closed_with_its_broker_and_a_wrong_filter_names_itself() {
 }
 
 /// A connected 3.1.1 client that has sent three messages, which are routed when this returns.
-fn client_that_published(broker: &Broker, topic: &str) -> std::os::unix::net::UnixStream {
-    use std::io::{Read, Write};
-    let mut client = std::os::unix::net::UnixStream::from(broker.connect_fd().unwrap());
-    let mut bytes = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c".to_vec();
-    for _ in 0..3 {
-        let length = u8::try_from(2 + topic.len()).unwrap();
-        bytes.extend_from_slice(&[0x30, length, 0, length - 2]);
-        bytes.extend_from_slice(topic.as_bytes());
-    }
-    bytes.extend_from_slice(&[0xc0, 0]);
-    client.write_all(&bytes).unwrap();
-    let mut answers = [0; 6];
-    client.read_exact(&mut answers).unwrap();
-    assert_eq!(answers, [0x20, 2, 0, 0, 0xd0, 0]);
+fn client_that_published(broker: &Broker, topic: &str) -> Client {
+    let mut client = common::client(broker, "c");
+    client.send(Publish::new(topic, "").bytes_for(4).repeat(3));
+    client.barrier();
     client
 }
 

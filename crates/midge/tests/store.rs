@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
-use std::io::{Read, Write};
+mod common;
+
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::join;
 use midge::store::{Op, Position, Recovered};
 use midge::{Broker, Builder, Handover, MemoryStore, QoS, Stop, Store, Tick};
+use midge_testkit::{Client, Connect, Kind, Publish, Subscribe, ack, id};
 
 fn start(store: &Arc<MemoryStore>) -> Broker {
     Broker::builder()
@@ -19,38 +22,26 @@ fn start(store: &Arc<MemoryStore>) -> Broker {
         .unwrap()
 }
 
-/// A 3.1.1 client made of bytes.
-struct Client(TcpStream);
+/// A 3.1.1 client, and whether there was a session.
+fn connect(broker: &Broker, client_id: &str, clean: bool) -> (Client, bool) {
+    let client = Client::open(broker.addr().unwrap());
+    join(client, &Connect::new(4, client_id).clean(clean))
+}
 
-impl Client {
-    fn connect(broker: &Broker, id: u8, clean: bool) -> (Self, bool) {
-        let stream = TcpStream::connect(broker.addr().unwrap()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        let mut client = Self(stream);
-        let flags = if clean { 2 } else { 0 };
-        client.send(&[
-            0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 0, 0, 1, id,
-        ]);
-        let connack = client.read(4);
-        assert_eq!((connack[0], connack[3]), (0x20, 0));
-        (client, connack[2] == 1)
-    }
+/// As `connect`, with the socket.
+fn connect_over(broker: &Broker, client_id: &str, clean: bool) -> (Client, TcpStream) {
+    let socket = TcpStream::connect(broker.addr().unwrap()).unwrap();
+    let client = Client::over(socket.try_clone().unwrap());
+    let connect = Connect::new(4, client_id).clean(clean);
+    (join(client, &connect).0, socket)
+}
 
-    fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).unwrap();
-    }
-
-    fn read(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.0.read_exact(&mut bytes).unwrap();
-        bytes
-    }
-
-    fn expect(&mut self, bytes: &[u8]) {
-        assert_eq!(self.read(bytes.len()), bytes);
-    }
+/// Nothing lies in the socket: no barrier, whose answer would have to wait, too.
+fn expect_silence(socket: &TcpStream) {
+    socket.set_nonblocking(true).unwrap();
+    let nothing = socket.peek(&mut [0]).unwrap_err();
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    socket.set_nonblocking(false).unwrap();
 }
 
 #[test]
@@ -74,10 +65,9 @@ fn goes_on(keeping: impl Fn(Builder) -> Builder) -> Broker {
         keeping(builder).start().unwrap()
     };
     let broker = start();
-    let (mut client, present) = Client::connect(&broker, b's', false);
+    let (mut client, present) = connect(&broker, "s", false);
     assert!(!present);
-    client.send(&[0x82, 6, 0, 1, 0, 1, b'q', 2]);
-    client.expect(&[0x90, 3, 0, 1, 2]);
+    client.subscribe("q", 2);
     // One message stops at PUBREC, one is sent and not acknowledged, one waits.
     for payload in ["1", "2"] {
         broker
@@ -87,13 +77,14 @@ fn goes_on(keeping: impl Fn(Builder) -> Builder) -> Broker {
             .send()
             .unwrap();
     }
-    client.expect(&[0x34, 6, 0, 1, b'q', 0, 1, b'1']);
-    client.expect(&[0x34, 6, 0, 1, b'q', 0, 2, b'2']);
-    client.send(&[0x50, 2, 0, 1]);
-    client.expect(&[0x62, 2, 0, 1]);
+    let first = client.expect_message("q", "1").id;
+    let second = client.expect_message("q", "2").id;
+    client.send(ack(Kind::Pubrec, first));
+    client.expect_ack(Kind::Pubrel, first);
     // A QoS 2 message from the client that is open.
-    client.send(&[0x34, 6, 0, 1, b'x', 0, 9, b'!']);
-    client.expect(&[0x50, 2, 0, 9]);
+    let open = Publish::new("x", "!").qos(2, 9);
+    client.send(open.bytes_for(4));
+    client.expect_ack(Kind::Pubrec, 9);
     let events = broker.events_with(midge::EventMask::CLIENT_DISCONNECTED, 16);
     drop(client);
     events.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -115,31 +106,34 @@ fn goes_on(keeping: impl Fn(Builder) -> Builder) -> Broker {
     assert_eq!(broker.retained("#")[0].payload(), b"kept");
     assert_eq!(broker.subscriptions(Some("s")).len(), 1);
     let seen = broker.subscribe("x").unwrap();
-    let (mut client, present) = Client::connect(&broker, b's', false);
+    let (mut client, present) = connect(&broker, "s", false);
     assert!(present);
-    client.expect(&[0x62, 2, 0, 1]);
-    client.expect(&[0x3C, 6, 0, 1, b'q', 0, 2, b'2']);
-    client.expect(&[0x32, 6, 0, 1, b'q', 0, 3, b'3']);
+    client.expect_ack(Kind::Pubrel, first);
+    let again = client.expect_message("q", "2");
+    assert_eq!((again.id, again.qos, again.dup), (second, 2, true));
+    let third = client.expect_message("q", "3");
+    assert_eq!((third.qos, third.dup), (1, false));
     // The repetition of the open message is not delivered again.
-    client.send(&[0x3C, 6, 0, 1, b'x', 0, 9, b'!']);
-    client.expect(&[0x50, 2, 0, 9]);
-    client.send(&[0x62, 2, 0, 9]);
-    client.expect(&[0x70, 2, 0, 9]);
+    client.send(open.dup().bytes_for(4));
+    client.expect_ack(Kind::Pubrec, 9);
+    client.send(ack(Kind::Pubrel, 9));
+    client.expect_ack(Kind::Pubcomp, 9);
     assert!(seen.try_recv().is_none());
-    client.send(&[0x70, 2, 0, 1, 0x50, 2, 0, 2, 0x40, 2, 0, 3]);
-    client.expect(&[0x62, 2, 0, 2]);
-    client.send(&[0x70, 2, 0, 2, 0xC0, 0]);
-    client.expect(&[0xD0, 0]);
+    client.send(ack(Kind::Pubcomp, first));
+    client.send(ack(Kind::Pubrec, second));
+    client.send(ack(Kind::Puback, third.id));
+    client.expect_ack(Kind::Pubrel, second);
+    client.send(ack(Kind::Pubcomp, second));
+    client.expect_nothing();
     drop(client);
     broker.stop(Stop::Now).unwrap();
 
     let broker = start();
-    let (mut client, present) = Client::connect(&broker, b's', false);
+    let (mut client, present) = connect(&broker, "s", false);
     assert!(present);
-    client.send(&[0xC0, 0]);
-    client.expect(&[0xD0, 0]);
+    client.expect_nothing();
     drop(client);
-    let (_client, present) = Client::connect(&broker, b's', true);
+    let (_client, present) = connect(&broker, "s", true);
     assert!(!present);
     broker.stop(Stop::Now).unwrap();
     let last = start();
@@ -151,40 +145,29 @@ fn goes_on(keeping: impl Fn(Builder) -> Builder) -> Broker {
 fn acknowledgements_wait_for_the_commit() {
     let store = MemoryStore::manual();
     let broker = start(&store);
-    let (mut durable, _) = Client::connect(&broker, b'd', false);
+    let (mut durable, socket) = connect_over(&broker, "d", false);
     store.commit();
-    durable.send(&[0x82, 6, 0, 1, 0, 1, b'q', 1]);
+    durable.send(Subscribe::new(1).filter("q", 1).bytes_for(4));
     let events = broker.events_with(midge::EventMask::ALL, 100);
     // The SUBACK waits; the subscription is there.
     while broker.subscriptions(Some("d")).is_empty() {
         std::thread::yield_now();
     }
-    durable.0.set_nonblocking(true).unwrap();
-    let mut byte = [0];
-    assert_eq!(
-        durable.0.read(&mut byte).unwrap_err().kind(),
-        std::io::ErrorKind::WouldBlock
-    );
-    durable.0.set_nonblocking(false).unwrap();
+    expect_silence(&socket);
     store.commit();
-    durable.expect(&[0x90, 3, 0, 1, 1]);
+    assert_eq!(durable.expect_suback(1).codes, [1]);
 
-    let (mut publisher, _) = Client::connect(&broker, b'p', true);
-    publisher.send(&[0x32, 6, 0, 1, b'q', 0, 7, b'!']);
+    let (mut publisher, socket) = connect_over(&broker, "p", true);
+    publisher.send(Publish::new("q", "!").qos(1, 7).bytes_for(4));
     loop {
         let event = events.recv_timeout(Duration::from_secs(10)).unwrap().event;
         if matches!(event, midge::Event::Published { .. }) {
             break;
         }
     }
-    publisher.0.set_nonblocking(true).unwrap();
-    assert_eq!(
-        publisher.0.read(&mut byte).unwrap_err().kind(),
-        std::io::ErrorKind::WouldBlock
-    );
-    publisher.0.set_nonblocking(false).unwrap();
+    expect_silence(&socket);
     store.commit();
-    publisher.expect(&[0x40, 2, 0, 7]);
+    publisher.expect_ack(Kind::Puback, 7);
     broker.stop(Stop::Now).unwrap();
 }
 
@@ -192,29 +175,17 @@ fn acknowledgements_wait_for_the_commit() {
 fn the_reason_of_the_end_is_told_while_acknowledgements_wait() {
     let store = MemoryStore::manual();
     let broker = start(&store);
-    let mut stream = TcpStream::connect(broker.addr().unwrap()).unwrap();
-    let read_packet = |stream: &mut TcpStream| {
-        let mut head = [0; 2];
-        stream.read_exact(&mut head).unwrap();
-        let mut body = vec![0; usize::from(head[1])];
-        stream.read_exact(&mut body).unwrap();
-        (head[0], body)
-    };
-
-    let connect = b"\x10\x13\0\x04MQTT\x05\0\0\0\x05\x11\xFF\xFF\xFF\xFF\0\x01d";
-    stream.write_all(connect).unwrap();
-    assert_eq!(read_packet(&mut stream).0, 0x20);
-    stream.write_all(b"\x82\x07\0\x01\0\0\x01q\x01").unwrap();
+    let connect = Connect::v5("d").clean(false).expiry(u32::MAX);
+    let (mut client, _) = join(Client::open(broker.addr().unwrap()), &connect);
+    client.send(Subscribe::new(1).filter("q", 1).bytes());
     while broker.subscriptions(Some("d")).is_empty() {
         std::thread::yield_now();
     }
 
-    stream.write_all(b"\x36\x04\0\x01q!").unwrap(); // QoS 3
+    client.send(b"\x36\x04\0\x01q!"); // QoS 3
 
-    let (header, body) = read_packet(&mut stream);
-    assert_eq!((header, body[0]), (0xE0, 0x81));
-    assert_eq!(body[2], 0x1F, "a reason string");
-    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    let disconnect = client.expect_disconnect(0x81);
+    assert!(disconnect.props.has(id::REASON_STRING), "{disconnect:?}");
     broker.stop(Stop::Now).unwrap();
 }
 
@@ -274,28 +245,23 @@ fn nothing_takes_an_acknowledgement_along_before_the_commit() {
         .store(store.clone())
         .start()
         .unwrap();
-    let message = [0x30, 4, 0, 1, b'z', b'!'];
-    let (mut client, _) = Client::connect(&broker, b'c', false);
-    client.send(&[0x82, 6, 0, 1, 0, 1, b'z', 0]);
-    client.expect(&[0x90, 3, 0, 1, 0]);
+    let (mut client, socket) = connect_over(&broker, "c", false);
+    client.subscribe("z", 0);
 
     store.fall_behind(&broker);
-    client.send(&[0x32, 6, 0, 1, b'q', 0, 7, b'?']);
-    client.expect(&message);
+    client.send(Publish::new("q", "?").qos(1, 7).bytes_for(4));
+    client.expect_message("z", "!");
     store.catch_up();
-    client.expect(&[0x40, 2, 0, 7]);
+    client.expect_ack(Kind::Puback, 7);
 
     let events = broker.events_with(midge::EventMask::SUBSCRIBED, 16);
     store.fall_behind(&broker);
-    client.send(&[0x82, 6, 0, 2, 0, 1, b'y', 0]);
+    client.send(Subscribe::new(20).filter("y", 0).bytes_for(4));
     events.recv_timeout(Duration::from_secs(10)).unwrap();
-    client.0.set_nonblocking(true).unwrap();
-    let nothing = client.0.read(&mut [0]).unwrap_err();
-    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
-    client.0.set_nonblocking(false).unwrap();
+    expect_silence(&socket);
     store.catch_up();
-    client.expect(&[0x90, 3, 0, 2, 0]);
-    client.expect(&message);
+    assert_eq!(client.expect_suback(20).codes, [0]);
+    client.expect_message("z", "!");
     drop(client);
     broker.stop(Stop::Now).unwrap();
 }

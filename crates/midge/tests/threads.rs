@@ -2,30 +2,26 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
+use common::join;
 use midge::{Broker, ClientInfo, HookSet, Hooks, MessageRef, Stop, Verdict};
+use midge_testkit::{Client, Connect, Kind, Publish, Transport};
 
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
-
-/// Connects as a 3.1.1 client with a client identifier of one letter.
-fn client<T: Stream + 'static>(mut stream: T, id: u8) -> Box<dyn Stream> {
-    let connect = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, id];
-    stream.write_all(&connect).unwrap();
-    expect(&mut stream, &[0x20, 2, 0, 0]);
-    Box::new(stream)
+/// A 3.1.1 client that is connected over this stream.
+fn client(stream: impl Transport + 'static, client_id: &str) -> Client {
+    join(Client::over(stream), &Connect::new(4, client_id)).0
 }
 
-fn expect(stream: &mut (impl Read + ?Sized), answer: &[u8]) {
-    let mut got = vec![0; answer.len()];
-    stream.read_exact(&mut got).unwrap();
-    assert_eq!(got, answer);
+/// A PUBLISH at QoS 1.
+fn publish() -> Vec<u8> {
+    Publish::new("t", "x").qos(1, 1).bytes_for(4)
 }
 
 /// Asked on the thread of the connection at each PUBLISH of a client.
@@ -41,9 +37,6 @@ impl<F: Fn(&str) + Send + Sync + 'static> Hooks for Asked<F> {
         Verdict::Allow
     }
 }
-
-const PUBLISH: &[u8] = b"\x32\x06\0\x01t\0\x01x";
-const PUBACK: &[u8] = &[0x40, 2, 0, 1];
 
 #[test]
 fn connections_are_spread_over_the_threads_and_stay_where_they_began() {
@@ -70,20 +63,21 @@ fn connections_are_spread_over_the_threads_and_stay_where_they_began() {
         .unwrap();
     let all = broker.subscribe("#").unwrap();
     let mut clients = Vec::new();
-    for (at, id) in (b'a'..=b'l').enumerate() {
+    for at in 0..12 {
+        let id = format!("client {at}");
         clients.push(match at % 3 {
-            0 => client(TcpStream::connect(broker.addr().unwrap()).unwrap(), id),
-            1 => client(UnixStream::connect(&path).unwrap(), id),
-            _ => client(UnixStream::from(broker.connect_fd().unwrap()), id),
+            0 => client(TcpStream::connect(broker.addr().unwrap()).unwrap(), &id),
+            1 => client(UnixStream::connect(&path).unwrap(), &id),
+            _ => client(UnixStream::from(broker.connect_fd().unwrap()), &id),
         });
     }
 
     for _ in 0..5 {
         for client in &mut clients {
-            client.write_all(PUBLISH).unwrap();
+            client.send(publish());
         }
         for client in &mut clients {
-            expect(client, PUBACK);
+            client.expect_ack(Kind::Puback, 1);
             assert_eq!(all.recv().unwrap().topic(), "t");
         }
     }
@@ -96,7 +90,7 @@ fn connections_are_spread_over_the_threads_and_stay_where_they_began() {
     assert_eq!(Vec::from_iter(used), ["midge-0", "midge-1", "midge-2"]);
     broker.stop(Stop::Now).unwrap();
     for client in &mut clients {
-        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        client.expect_closed();
     }
 
     let counts = [&started, &stopped].map(|count| count.load(Ordering::Relaxed));
@@ -129,15 +123,15 @@ fn the_heartbeat_stands_still_while_one_of_the_threads_does() {
         }))
         .start()
         .unwrap();
-    let pair = |id| client(UnixStream::from(broker.connect_fd().unwrap()), id);
-    let (mut stuck, mut others) = (pair(b's'), [pair(b'a'), pair(b'b'), pair(b'c')]);
-    stuck.write_all(PUBLISH).unwrap();
+    let client = |id| common::client(&broker, id);
+    let (mut stuck, mut others) = (client("s"), [client("a"), client("b"), client("c")]);
+    stuck.send(publish());
     arrival.recv().unwrap();
 
     // Nobody has asked before: the first beat needs both threads.
     let before = broker.heartbeat();
     for other in &mut others {
-        other.write_all(PUBLISH).unwrap();
+        other.send(publish());
     }
 
     assert_eq!(broker.heartbeat(), before);
@@ -147,6 +141,6 @@ fn the_heartbeat_stands_still_while_one_of_the_threads_does() {
     }
 
     for client in others.iter_mut().chain([&mut stuck]) {
-        expect(client, PUBACK);
+        client.expect_ack(Kind::Puback, 1);
     }
 }
