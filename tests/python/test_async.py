@@ -7,6 +7,7 @@ import anyio
 import pytest
 import trio
 import uvloop
+from packets import connect, publish, subscribe
 
 import midge
 from midge import Broker, ExpectationError, Refuse
@@ -168,12 +169,12 @@ async def use_coroutine_hooks():
     seen = []
     async with Broker(**coroutine_hooks(seen)) as broker:
         with broker.socket() as sock, broker.socket() as banned:
-            sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+            sock.sendall(connect())
             await broker.aio.wait_client("s")
-            sock.sendall(b"\x82\x06\x00\x01\x00\x01u\x01\x30\x03\x00\x01t")
+            sock.sendall(subscribe("u", 1) + publish("t"))
             await broker.aio.wait_subscription("u")
             await broker.aio.expect("t", client="s")
-            banned.sendall(b"\x10\x12\x00\x04MQTT\x04\x02\x00\x00\x00\x06banned")
+            banned.sendall(connect("banned"))
             watch = broker.watch("refused")
             while not [event for event in broker.events if event.name == "refused"]:
                 await watch.aget(10)

@@ -11,17 +11,15 @@ import sys
 import threading
 
 import pytest
+from packets import CONNACK, connect, publish, subscribe
 
 import midge
 from midge import ANY, Broker, Message, Properties, Refuse
 
-CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s"
-CONNACK = b"\x20\x02\x00\x00"
-
 
 def shake_hands(sock):
     sock.settimeout(10)
-    sock.sendall(CONNECT)
+    sock.sendall(connect())
     assert sock.recv(4) == CONNACK
 
 
@@ -111,7 +109,7 @@ def test_restart_keeps_the_port_and_what_was_kept(device):
         broker.publish("t", "kept", retain=True)
         with broker.socket() as sock:  # a persistent session
             sock.settimeout(10)
-            sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x00\x00\x00\x00\x01p")
+            sock.sendall(connect("p", clean=False))
             assert sock.recv(4) == CONNACK
         broker.restart()
         assert broker.port == port
@@ -351,19 +349,19 @@ def test_events_of_refusals_say_who_and_why(device, version):
 
 
 def test_numbers_tell_connections_and_sessions_apart():
-    resume, clean = b"\x00", b"\x02"
+    resume, clean = False, True
 
-    def connect(sock, flags, session_present):
+    def join(sock, clean, session_present):
         sock.settimeout(10)
-        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04" + flags + b"\x00\x00\x00\x01s")
+        sock.sendall(connect(clean=clean))
         assert sock.recv(4) == bytes([0x20, 2, session_present, 0])
 
     with Broker() as broker, broker.watch("connected", "disconnected", "session_ended") as live:
         with broker.socket() as one, broker.socket() as two, broker.socket() as three:
-            connect(one, resume, session_present=False)
-            connect(two, resume, session_present=True)
+            join(one, resume, session_present=False)
+            join(two, resume, session_present=True)
             client, session = broker.clients["s"], broker.sessions["s"]
-            connect(three, clean, session_present=False)
+            join(three, clean, session_present=False)
             renewed = broker.clients["s"]
             assert renewed.session == broker.sessions["s"].number
         events = [live.get(10) for _ in range(8)]
@@ -392,10 +390,10 @@ def test_events_of_messages_have_numbers():
     with Broker() as broker, broker.socket() as sock:
         shake_hands(sock)
         client = broker.wait_client("s")
-        sock.sendall(b"\x82\x06\x00\x01\x00\x01t\x00")
+        sock.sendall(subscribe("t"))
         broker.wait_subscription("t")
         with broker.watch("published", "delivered") as live:
-            sock.sendall(b"\x30\x04\x00\x01tx")
+            sock.sendall(publish("t", b"x"))
             by_client = {event.name: event for event in (live.get(10), live.get(10))}
             broker.publish("t", "x")
             by_host = {event.name: event for event in (live.get(10), live.get(10))}
@@ -484,7 +482,7 @@ def test_settings_that_are_right():
     settings = {"protocols": ["5.0"], "limits_inflight": 10, "options": {"sys.interval_s": 0}}
     with Broker(**settings) as broker, broker.socket() as sock:
         sock.settimeout(10)
-        sock.sendall(CONNECT)
+        sock.sendall(connect())
         assert sock.recv(4) == b"\x20\x02\x00\x01"
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from packets import CONNACK, connect
 
 START = """
 import atexit, gc, os, signal, sys, threading, weakref
@@ -15,8 +16,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def connect(broker):
     sock = broker.socket()
     sock.settimeout(10)
-    sock.sendall(b"\\x10\\x0d\\x00\\x04MQTT\\x04\\x02\\x00\\x00\\x00\\x01s")
-    assert sock.recv(4) == b"\\x20\\x02\\x00\\x00"
+    sock.sendall(CONNECT)
+    assert sock.recv(4) == CONNACK
     return sock
 
 broker = midge.Broker(auth=lambda c: True, acl=lambda r: True, intercept=lambda m: None).start()
@@ -27,6 +28,7 @@ sock = connect(broker)
 broker.publish("t", "x", qos=1)
 assert came.wait(10)
 """
+START = f"CONNECT, CONNACK = {connect()!r}, {CONNACK!r}\n{START}"
 
 
 def run(program, *options, timeout=50):
@@ -144,7 +146,7 @@ assert ready.wait(10)
 inside = threading.Event()
 other = midge.Broker(auth=lambda c: (inside.set(), threading.Event().wait())).start()
 sock2 = other.socket()
-sock2.sendall(b"\\x10\\x0d\\x00\\x04MQTT\\x04\\x02\\x00\\x00\\x00\\x01s")
+sock2.sendall(CONNECT)
 assert inside.wait(10)
 """,
         0,

@@ -4,6 +4,7 @@ import re
 import threading
 
 import pytest
+from packets import connect, subscribe
 
 from midge import Broker, ExpectationError, Matcher, Message
 
@@ -180,7 +181,7 @@ def test_settle_names_who_does_not(broker):
     broker.settle()
     with broker.socket() as sock:
         sock.settimeout(10)
-        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s\x82\x06\x00\x01\x00\x01t\x01")
+        sock.sendall(connect() + subscribe("t", 1))
         answer = b""
         while len(answer) < 9:  # CONNACK and SUBACK: nothing retained is to come any more
             answer += sock.recv(9 - len(answer))

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from packets import CONNACK, connect, publish
 
 import midge
 from midge import Broker, ConnectInfo, Message, Refuse
@@ -233,12 +234,11 @@ def test_a_hook_that_hangs_is_replaced_and_its_time_is_its_own():
         first.set()
         return release.wait(30) if client.client_id.startswith("slow") else True
 
-    connect = b"\x10\x12\x00\x04MQTT\x04\x02\x00\x00\x00\x06"
     with Broker(auth=auth, hooks_threads=1, hooks_timeout_ms=100) as broker:
         clients = {name: broker.socket() for name in ("slow-0", "slow-1", "slow-2", "quick1")}
         for name, client in clients.items():
             client.settimeout(20)
-            client.sendall(connect + name.encode())
+            client.sendall(connect(name))
             assert first.wait(10)
         for name, client in clients.items():
             code = 0 if name == "quick1" else 5
@@ -256,14 +256,13 @@ def test_hooks_run_side_by_side():
         together.wait(10)
         return True
 
-    connect = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x00\x00\x04"
     with Broker(auth=auth) as broker:
         clients = [broker.socket() for _ in range(8 * 25)]
         for number, client in enumerate(clients):
             client.settimeout(20)
-            client.sendall(connect + f"{number:04}".encode())
+            client.sendall(connect(f"{number:04}"))
         for client in clients:
-            assert client.recv(4) == b"\x20\x02\x00\x00"
+            assert client.recv(4) == CONNACK
             client.close()
         assert broker.stats.refused == 0
 
@@ -300,9 +299,8 @@ def test_an_interceptor_does_not_wait_for_slow_authenticators(device):
 
     with Broker(auth=auth, intercept=lambda message: None, hooks_threads=1) as broker:
         one = device(broker, "a")
-        connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01b"
         with broker.socket() as other:
-            other.sendall(connect)
+            other.sendall(connect("b"))
             assert waiting.acquire(timeout=10)
             one.client.publish("t", "x", 1).wait_for_publish(10)
             broker.expect("t", "x")
@@ -324,7 +322,7 @@ def test_stop_in_a_hook_while_another_thread_stops():
 
     broker = Broker(auth=auth).start()
     with broker.socket() as sock:
-        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+        sock.sendall(connect())
         assert inside.wait(10)
         broker.stop()
     assert ended.wait(10) and not broker.running and broker.failures == []
@@ -345,7 +343,7 @@ def test_start_and_restart_in_a_hook_that_is_being_stopped(told):
 
     broker = Broker(auth=auth).start()
     with broker.socket() as sock:
-        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+        sock.sendall(connect())
         assert inside.wait(10)
         broker.stop()
     assert raised == [] and told == []
@@ -361,7 +359,7 @@ def test_a_hook_that_never_returns_is_left_behind(hook):
 
     broker = Broker(**{hook: hang}, shutdown_patience_ms=50, hooks_timeout_ms=60_000).start()
     with broker.socket() as sock:
-        sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s\x30\x03\x00\x01t")
+        sock.sendall(connect() + publish("t"))
         assert inside.wait(10)
         with pytest.warns(RuntimeWarning, match="a hook did not return within"):
             broker.stop()
@@ -383,7 +381,7 @@ def test_a_coroutine_hook_that_hangs_is_cancelled(told):
         async with Broker(auth=auth, hooks_timeout_ms=50) as broker:
             with broker.socket() as sock:
                 watch = broker.watch("refused")
-                sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+                sock.sendall(connect())
                 await watch.aget(10)
                 while not ends:
                     await asyncio.sleep(0.001)
@@ -400,7 +398,7 @@ def test_a_coroutine_hook_that_fails_is_a_no(told):
         async with Broker(auth=auth) as broker:
             with broker.socket() as sock:
                 watch = broker.watch("refused")
-                sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+                sock.sendall(connect())
                 await watch.aget(10)
             assert "asked for" in broker.failures[0].text
 

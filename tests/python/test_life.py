@@ -8,6 +8,7 @@ import socket
 import threading
 
 import pytest
+from packets import CONNACK, connect
 
 import midge
 from midge import Broker, Event, Message
@@ -238,8 +239,8 @@ def test_a_forked_child_lets_go_of_every_kind_of_address(host, tmp_path):
         socket.create_connection((broker.host, broker.port)) as client,
     ):
         local.connect(path)
-        local.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01l")
-        client.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+        local.sendall(connect("l"))
+        client.sendall(connect())
         broker.wait_client("s")
         broker.wait_client("l")
 
@@ -253,7 +254,7 @@ def test_a_forked_child_lets_go_of_every_kind_of_address(host, tmp_path):
 
         assert in_child(check)
         client.settimeout(10)
-        assert client.recv(4) == b"\x20\x02\x00\x00"
+        assert client.recv(4) == CONNACK
 
 
 def test_events_are_values():
@@ -271,7 +272,7 @@ def test_events_are_values():
     with Broker() as broker:
         broker.publish("t", "x")
         with broker.socket() as sock:
-            sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01s")
+            sock.sendall(connect())
             broker.wait_client("s")
         broker.wait_client("s", connected=False)
         events = list(broker.events)

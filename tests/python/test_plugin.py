@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from packets import connect
 
 
 @pytest.fixture
@@ -100,12 +101,12 @@ FAILING = """
     def test_it(mqtt_broker):
         with mqtt_broker.socket() as sock:
             sock.settimeout(10)
-            sock.sendall(b"\\x10\\x0d\\x00\\x04MQTT\\x04\\x02\\x00\\x00\\x00\\x01s")
+            sock.sendall(CONNECT)
             assert sock.recv(4)
         mqtt_broker.wait_client("s", connected=False)
         mqtt_broker.publish("alarm/7", "on")
         assert {assertion}
-"""
+""".replace("CONNECT", repr(connect()))
 
 
 def test_the_report_of_a_failure(suite):

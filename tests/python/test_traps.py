@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+from packets import connect, subscribe
 
 import midge
 from midge import Broker
@@ -167,7 +168,7 @@ import asyncio, midge, os, signal, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the parent of the tests may ignore it
 broker = midge.Broker().start()
 sock = broker.socket()
-sock.sendall(b"\\x10\\x0d\\x00\\x04MQTT\\x04\\x02\\x00\\x00\\x00\\x01s\\x82\\x06\\x00\\x01\\x00\\x01u\\x01")
+sock.sendall({connect() + subscribe("u", 1)!r})
 broker.wait_subscription("u")
 receipt = broker.publish("u", qos=1)
 signal.setitimer(signal.ITIMER_REAL, 0.1)
