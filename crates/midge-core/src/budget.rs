@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::stats::MemoryStats;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// What memory is held for.
+/// The use of memory that is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Part {
@@ -48,7 +48,7 @@ impl Part {
 /// connections and sessions: a client has to connect to be rid of what waits for it.
 const RESERVED: usize = 8;
 
-/// What one hub holds for its clients.
+/// Memory that one hub holds for its clients.
 ///
 /// New things (subscriptions, messages to be queued) are admitted with [`Budget::try_charge`] up to six
 /// eighths of the limit, connections and sessions with [`Budget::admit`] up to seven. What cannot be
@@ -189,7 +189,7 @@ impl Budget {
     }
 }
 
-/// What counts the references to shared bytes.
+/// The counter of references to shared bytes.
 const SHARED: usize = 96;
 
 /// Bytes that are charged until nothing refers to them any more.

@@ -1,4 +1,4 @@
-//! What is known of a connected client.
+//! A connected client.
 
 use std::sync::Arc;
 

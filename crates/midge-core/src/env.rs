@@ -1,4 +1,4 @@
-//! What every part of the core may use without a lock: settings, counters, observers, the budget, the
+//! The surroundings that every part of the core uses without a lock: settings, counters, observers, the budget, the
 //! journal, deadlines.
 
 use std::sync::Arc;

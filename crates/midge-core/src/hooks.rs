@@ -14,7 +14,7 @@ use crate::message::{Message, MessageRef, Origin, OwnedMessage};
 use crate::reason::DisconnectReason;
 pub use crate::refusal::Refusal;
 
-/// A set of hooks that are to be called. What is not in the set costs nothing.
+/// A set of hooks that are to be called. Hooks outside the set cost nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HookSet(pub u32);
 
@@ -132,7 +132,7 @@ impl Verdict {
     }
 }
 
-/// What becomes of a message that was published.
+/// The fate of a message that was published.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Interception {
@@ -146,7 +146,7 @@ pub enum Interception {
     Refuse(Refusal),
 }
 
-/// What becomes of a message on its way to one client.
+/// The fate of a message on its way to one client.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DeliveryVerdict {
@@ -252,7 +252,7 @@ pub enum EnhancedVerdict {
     Defer(Deferred),
 }
 
-/// What a deferred hook answers in the end.
+/// The final answer of a deferred hook.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Allow,

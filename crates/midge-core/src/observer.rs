@@ -55,7 +55,7 @@ impl Received {
     }
 }
 
-/// What a push has done.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pushed {
@@ -72,7 +72,7 @@ impl Pushed {
     }
 }
 
-/// Where the messages of an in-process subscription go. What it does not take in is lost.
+/// Where the messages of an in-process subscription go. Messages that it does not take are lost.
 pub trait Sink: Send + Sync {
     /// Takes a message. Runs on the thread that brought it, with locks of the engine held: it must
     /// not wait, nor call the engine.

@@ -242,7 +242,7 @@ impl Outbox {
         }
     }
 
-    /// Appends all that another outbox holds. What is charged for one of them is, for both, then.
+    /// Appends all that another outbox holds. If one of them is charged, both are, then.
     pub(crate) fn append(&mut self, mut other: Self) {
         if self.is_empty() {
             self.release();

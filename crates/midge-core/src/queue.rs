@@ -319,7 +319,7 @@ impl<T> Queue<T> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Closes it: nothing is taken in any more, what waits can still be received. What was set with
+    /// Closes it: nothing is taken in any more, items that wait can still be received. A function set with
     /// [`Queue::set_on_ready`] is called for the last time and let go of.
     pub fn close(&self) {
         self.inner.lock().closed = true;

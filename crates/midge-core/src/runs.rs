@@ -116,7 +116,7 @@ impl<'a, L: PacketLengths> Iterator for RunPackets<'a, L> {
     }
 }
 
-/// What the packets of a run have in common.
+/// The common part of the packets of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct RunKind<'a> {
     pub(crate) qos: QoS,
@@ -270,7 +270,7 @@ impl<'a> PublishRun<'a> {
         }
     }
 
-    /// What is the same for all its messages.
+    /// The common part of all its messages.
     pub(crate) fn without_payload(&self) -> MessageRef<'a> {
         MessageRef {
             topic: self.topic,

@@ -2,7 +2,7 @@
 
 use midge_codec::SubscriptionOptions;
 
-/// What a subscription is.
+/// The content of a subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SubRecord {
     pub(crate) options: SubscriptionOptions,

@@ -5,7 +5,7 @@
 //! next: `tests/interleavings/run.sh` explores takeover, delivery, unsubscribe, end, wake-up and
 //! budget with it.
 //!
-//! What is shared by all brokers of a process (the pool of message allocations, instance numbers)
+//! State that all brokers of a process share (the pool of message allocations, instance numbers)
 //! stays on the ordinary types: an exploration must not depend on the one before it.
 
 #[cfg(shuttle)]

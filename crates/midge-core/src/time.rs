@@ -53,9 +53,9 @@ impl TimerKey {
 /// Deadlines that are looked at for those of one kind.
 const LOOKED_AT: usize = 256;
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 pub(crate) trait Deadline {
-    /// What messages wait in.
+    /// The place where messages wait.
     type Queue;
 
     /// The queue whose messages may have expired, if that is what is due.

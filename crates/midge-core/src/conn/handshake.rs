@@ -65,7 +65,7 @@ impl Handshake {
     }
 }
 
-/// What a user property takes beyond its bytes.
+/// Memory of a user property beyond its bytes.
 const PAIR: usize = 2 * size_of::<(String, String)>() + 32;
 
 impl Connection {
@@ -173,7 +173,7 @@ impl Connection {
         }
     }
 
-    /// What is said against a client identifier (MQTT-3.1.3-5 to MQTT-3.1.3-9).
+    /// The objection to a client identifier (MQTT-3.1.3-5 to MQTT-3.1.3-9).
     fn check_client_id(&self, connect: &Connect<'_>) -> Result<(), &'static str> {
         let config = self.hub.config();
         let id = connect.client_id;
@@ -203,7 +203,7 @@ impl Connection {
         Ok(())
     }
 
-    /// What is said against a will. One that is dropped alone does not keep its client out.
+    /// The objection to a will. One that is dropped alone does not keep its client out.
     fn check_will(&self, connect: &Connect<'_>) -> Result<(), Refusal> {
         let Some(will) = &connect.will else {
             return Ok(());

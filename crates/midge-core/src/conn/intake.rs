@@ -1,4 +1,4 @@
-//! What a connection takes, and what is said about the rest.
+//! Input that a connection accepts, and the faults of other input.
 
 use midge_codec::{DecodeError, Packet, RawPacket, Side};
 
@@ -10,7 +10,7 @@ pub(super) fn has_control(text: &str) -> bool {
 }
 
 impl Connection {
-    /// What a packet that cannot be decoded means here: after CONNACK a DISCONNECT, before it a
+    /// The fault of a packet that cannot be decoded: after CONNACK a DISCONNECT, before it a
     /// CONNACK for 5.0 clients and silence for others.
     pub(super) fn decode_fault(&mut self, error: &DecodeError, bytes: &[u8]) -> Fault {
         if self.session.is_none() {
@@ -36,7 +36,7 @@ impl Connection {
         Some(self.decode_fault(&error, &[first]))
     }
 
-    /// What is wrong with a text of a packet, whichever it is: control characters are malformed where
+    /// The fault of any text of a packet: control characters are malformed where
     /// the option says so (section 1.5.4).
     #[inline(always)]
     pub(super) fn text_fault(&self, packet: &Packet<'_>) -> Option<&'static str> {

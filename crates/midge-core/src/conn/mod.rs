@@ -62,7 +62,7 @@ impl From<DecodeError> for Fault {
 
 type Step = Result<(), Fault>;
 
-/// What one turn of a connection may cost, in the unit of [`crate::hub::slice`]: then others get their
+/// The cost of one turn of a connection at most, in the unit of [`crate::hub::slice`]: then others get their
 /// turn, and what is left of the input waits.
 const TURN: u64 = 8192;
 
@@ -286,7 +286,7 @@ impl Connection {
         }
     }
 
-    /// A hook has panicked: this connection ends. What the batch has noted so far is done.
+    /// A hook has panicked: this connection ends. Effects that the batch has noted so far are carried out.
     fn panicked(&mut self) {
         self.hub.report_panic();
         self.waiting = None;

@@ -15,7 +15,7 @@ use crate::message::{MessageRef, OwnedMessage};
 use crate::reason::DropReason;
 use crate::session::{AckKind, IdState};
 
-/// What a topic alias takes beyond its topic name.
+/// Memory of a topic alias beyond its topic name.
 const ALIAS: usize = 96;
 
 /// A PUBLISH whose authorization is awaited.

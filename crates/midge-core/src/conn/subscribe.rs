@@ -140,7 +140,7 @@ impl Connection {
             }
         }
 
-        // What was put together before is to go out before.
+        // Replies that were put together before must leave before.
         self.push_replies();
         self.make_subscriptions(held)
     }

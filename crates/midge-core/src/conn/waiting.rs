@@ -1,4 +1,4 @@
-//! What waits for the answer of a hook, charged and with a deadline for as long as it waits.
+//! Work that waits for the answer of a hook, charged and with a deadline for as long as it waits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::time::{Tick, TimerKey};
 /// Memory of what waits beyond what came in the packet.
 const WAITING: usize = 512;
 
-/// What goes on after waiting.
+/// Work that goes on after waiting.
 pub(super) enum Then {
     MakeSubscriptions(Box<HeldSubscribe>),
     Unsubscribe(Box<HeldUnsubscribe>),
@@ -43,7 +43,7 @@ impl Then {
     }
 }
 
-/// What a connection waits for.
+/// The reason why a connection waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     /// The answer of a hook.
@@ -98,7 +98,7 @@ impl Waiting {
         }))
     }
 
-    /// Waits until others have had their turn. What goes on was accepted before.
+    /// Waits until others have had their turn. The work that goes on was accepted before.
     pub(super) fn turn(hub: &Hub, then: Then) -> Box<Self> {
         let charge = hub.hold_input(WAITING + then.size());
         Box::new(Self {

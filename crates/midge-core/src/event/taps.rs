@@ -77,7 +77,7 @@ impl Taps {
         self.refresh(&taps);
         drop(taps);
 
-        // What waits in it, and what the host gave it to call, may run code of the host.
+        // Dropped items, and callbacks of the host, may run code of the host.
         drop(removed);
     }
 

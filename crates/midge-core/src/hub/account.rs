@@ -1,4 +1,4 @@
-//! What connections hold, and which of them ends when too much is held.
+//! Memory that connections hold, and which of them ends when too much is held.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::session::{Attached, Link, Session, Sessions, Will};
 use crate::store::StoredWill;
 use crate::time::Tick;
 
-/// What a connection takes with its task, its place in the lists, a few bytes of an incomplete packet
+/// Memory of a connection with its task, its place in the lists, a few bytes of an incomplete packet
 /// and a few remembered routes.
 pub(super) const CONNECTION: usize = 2048;
 

@@ -11,7 +11,7 @@ use crate::router::Target;
 use crate::session::{Delivery, Dirty, Effects, Env, RetainedCursor, Session};
 use crate::time::Tick;
 
-/// What has to be done with no lock held, because hooks are asked, before more output of a session
+/// Work that has to be done with no lock held, because hooks are asked, before more output of a session
 /// can be taken.
 #[derive(Debug)]
 pub(crate) enum Detour {
@@ -28,13 +28,13 @@ pub struct Batch {
     pub(crate) effects: Effects,
     pub(crate) observers: Vec<Arc<Observer>>,
     pub(crate) after: Vec<After>,
-    /// What has to be done before more output of a session can be taken.
+    /// Work to be done before more output of a session can be taken.
     pub(crate) detours: Vec<(Arc<Session>, Detour)>,
     /// Messages of a run, while it is offered.
     pub(crate) kept: Vec<SharedMessage>,
     /// Receivers of one message, while it is offered.
     pub(crate) targets: Vec<Target>,
-    /// What this batch has cost that is not a copy of a message.
+    /// Cost of this batch, copies of messages apart.
     pub(crate) work: u64,
     pub(crate) frame_v3: Vec<u8>,
     pub(crate) frame_v5: Vec<u8>,

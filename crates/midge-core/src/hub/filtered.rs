@@ -106,7 +106,7 @@ impl Hub {
         Ok(matched)
     }
 
-    /// What the hooks say about one receiver. Subscriptions of the host are not asked about.
+    /// The verdict of the hooks about one receiver. Subscriptions of the host are not asked about.
     fn ask(&self, target: &Target, routed: &mut RoutedMessage<'_>) -> DeliveryVerdict {
         match target {
             Target::One(SubTarget {
@@ -220,7 +220,7 @@ impl Hub {
         }
     }
 
-    /// What the hooks say about one receiver. One that panics says no.
+    /// The verdict of the hooks about one receiver. One that panics says no.
     fn verdict<O: Deliverable>(
         &self,
         client_id: &str,

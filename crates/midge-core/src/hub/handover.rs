@@ -1,4 +1,4 @@
-//! What a hub leaves to the next one of the process.
+//! State that a hub leaves to the next one of the process.
 
 use std::sync::Arc;
 

@@ -148,7 +148,7 @@ impl std::fmt::Debug for ObserverHandle {
     }
 }
 
-/// What a thread that publishes keeps for the next time: a batch's buffers, the last routes.
+/// Memory that a publishing thread keeps for the next time: a batch's buffers, the last routes.
 #[derive(Default)]
 pub(super) struct HostScratch {
     /// The hub that the routes belong to.
@@ -506,7 +506,7 @@ impl Hub {
     }
 
     /// Removes the retained messages that match a filter; how many they were. `$SYS` stays unless
-    /// the filter names it. What is retained while it runs stays.
+    /// the filter names it. Messages that are retained while it runs stay.
     pub fn clear_retained(&self, filter: &str, now: Tick) -> usize {
         let until = self.retained.read().stamp();
         let mut count = 0;

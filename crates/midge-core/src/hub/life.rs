@@ -15,7 +15,7 @@ use crate::reason::DisconnectReason;
 use crate::session::{Attached, AttachedSettings, Due, Link, Session, Sessions, Will};
 use crate::store::StoredWill;
 
-/// What CONNECT settled.
+/// The result of CONNECT.
 pub(crate) struct AttachPlan {
     pub(crate) info: Arc<ClientInfo>,
     pub(crate) clean_start: bool,
@@ -251,7 +251,7 @@ impl Hub {
                 .journal()
                 .is_some_and(|journal| journal.is_committed(held))
         {
-            // What was not committed is not acknowledged, at the end neither.
+            // Do not send acknowledgements of uncommitted changes, not even when closing.
             attached.outbox.release();
         }
         if reason == DisconnectReason::MemoryFull {

@@ -107,7 +107,7 @@ pub struct Hub {
     horizon: AtomicU64,
 }
 
-/// What a batch has to do once its locks are released.
+/// Work of a batch for after its locks are released.
 #[derive(Debug)]
 pub(crate) enum After {
     Will {

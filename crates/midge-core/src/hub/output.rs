@@ -22,7 +22,7 @@ pub(super) const HELD: Position = Position::MAX;
 /// Steps and messages of retained messages that are sent in one go.
 const WALK: usize = 1024;
 
-/// What a connection has to write next.
+/// The next thing that a connection has to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextOutput {
     /// The bytes that were taken.
@@ -261,7 +261,7 @@ impl Hub {
         super::life::push_detached(link, bytes);
     }
 
-    /// Sends some retained messages: a page, or more of them if they are small. What is left waits its
+    /// Sends some retained messages: a page, or more of them if they are small. The rest waits its
     /// turn again.
     pub(super) fn send_retained(
         &self,

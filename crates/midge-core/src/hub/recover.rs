@@ -60,7 +60,7 @@ impl Hub {
             let timer = (message.expires() != Tick::NEVER)
                 .then(|| self.arm(message.expires(), Due::RetainedExpiry(message.clone())));
             if *message.origin() != Origin::Broker {
-                // What was accepted once stays, whatever the bounds are now.
+                // Messages that were accepted once stay, whatever the bounds are now.
                 let unbounded = (usize::MAX, usize::MAX);
                 let _ = self.retained.write().insert(message, timer, unbounded);
             }
@@ -93,7 +93,7 @@ impl Hub {
             }
             let budget = &self.env.budget;
             state.will = recovered.will.map(|will| Will::restored(will, budget));
-            // What was accepted once stays, whatever the limits are now.
+            // Subscriptions that were accepted once stay, whatever the limits are now.
             let names = recovered.username.as_ref().map_or(0, |name| name.len());
             state.restore(budget, client_id.len() + names);
             let lost = DisconnectReason::ConnectionLost;

@@ -1,4 +1,4 @@
-//! What a publisher remembers: topics that it used more than once lately, with their resolved
+//! The memory of a publisher: topics that it used more than once lately, with their resolved
 //! receivers.
 
 use std::ops::Deref;

@@ -1,4 +1,4 @@
-//! What a message may do: said once, for every way that it takes.
+//! The rules for a message of a client: said once, for every way that it takes.
 //!
 //! [`Hub::objection`] is about a message of a client, whether it came with PUBLISH or as a will.
 //! [`FastPath::eligible`] says which packets may take the fast path, [`Hub::eligible_route`] and
@@ -26,7 +26,7 @@ pub(crate) struct Objection {
     pub(crate) answer: Consequence,
 }
 
-/// What comes of an [`Objection`].
+/// The consequence of an [`Objection`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consequence {
     /// The connection ends: the client was told before that this is not supported, or it is malformed.
@@ -66,7 +66,7 @@ pub(crate) struct FastPath {
     acknowledgements: bool,
 }
 
-/// What comes in a run.
+/// Packets that come in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Eligible {
     /// PUBLISH with neither DUP nor RETAIN.
@@ -112,7 +112,7 @@ impl FastPath {
 const QOS: u8 = 0b110;
 
 impl Hub {
-    /// What is said against a message that a client wants to publish, if anything. Nothing here
+    /// The objection to a message that a client wants to publish, if any. Nothing here
     /// depends on the client: hooks decide about that.
     #[inline(always)]
     pub(crate) fn objection(&self, message: &MessageRef<'_>) -> Option<Objection> {

@@ -36,7 +36,7 @@ impl Hub {
     }
 
     /// Lets go of everything: sessions, deadlines, observers. After [`Hub::shut_down`], when all
-    /// connections are closed. What the next hub is to go on with is left in the [`Handover`](super::Handover), if
+    /// connections are closed. State for the next hub is left in the [`Handover`](super::Handover), if
     /// there is one.
     pub fn dispose(&self, now: crate::time::Tick) {
         while self.work() {}

@@ -19,7 +19,7 @@ use crate::subscription::SubRecord;
 /// Bytes of an answer with retained messages that waits, in a list that may be half empty.
 const WALK: usize = 2 * size_of::<RetainedCursor>();
 
-/// What one slice of a SUBSCRIBE or UNSUBSCRIBE may cost, as [`cost`] says: it holds the router for
+/// The cost of one slice of a SUBSCRIBE or UNSUBSCRIBE at most, as [`cost`] counts it: it holds the router for
 /// some 100 microseconds.
 pub(super) const SLICE: usize = 768;
 
@@ -303,7 +303,7 @@ impl Hub {
         Some(answers)
     }
 
-    /// What a filter must keep to beyond being well formed.
+    /// The limits of a well-formed filter.
     pub(crate) fn check_filter(&self, filter: &str) -> Result<(), &'static str> {
         let limits = &self.config().limits;
         if filter.len() > limits.topic_bytes {
@@ -315,7 +315,7 @@ impl Hub {
         Ok(())
     }
 
-    /// What a topic name must keep to.
+    /// The limits of a topic name.
     pub(crate) fn check_topic(&self, topic: &str) -> Result<(), &'static str> {
         let limits = &self.config().limits;
         if midge_codec::TopicName::new(topic).is_err() {

@@ -21,20 +21,20 @@ use crate::time::Tick;
 /// Payloads from this size on are shared between receivers instead of copied.
 pub(crate) const SHARE_FROM: usize = 8 * 1024;
 
-/// What a kept message takes beyond its topic, properties and payload: itself, and what an allocator
+/// Memory of a kept message beyond its topic, properties and payload: itself, and what an allocator
 /// adds to each of its pieces.
 const MESSAGE: usize = size_of::<Message>() + 80;
-/// What one receiver adds to a message: places in its queue and among what is in flight, each in a
+/// Memory that one receiver adds to a message: places in its queue and among what is in flight, each in a
 /// list that may be half empty.
 const RECEIVER: usize = 2 * 40 + 2 * 64;
 
-/// What a message that expires adds for each receiver: a place in the order of expiry.
+/// Memory that an expiry adds for each receiver: a place in the order of expiry.
 const EXPIRES: usize = 48;
 
 /// The most that a receiver is charged for a message of a run, beyond the packet.
 pub(crate) const SMALL_MESSAGE: usize = MESSAGE + RECEIVER + 1024;
 
-/// What a retained message adds: a place in the store, perhaps a deadline, each in a tree whose nodes
+/// Memory that a retained message adds: a place in the store, perhaps a deadline, each in a tree whose nodes
 /// may be half empty.
 const RETAINED: usize = 320;
 
@@ -98,18 +98,18 @@ pub struct Message {
     expires: Tick,
     id: u64,
     tracker: Option<Arc<Tracker>>,
-    /// What it takes, unless each receiver is charged for that. A large payload has its own charge.
+    /// Charge for its memory, unless each receiver is charged for that. A large payload has its own charge.
     charge: Option<Charge>,
-    /// What it counts for among what waits for one receiver.
+    /// Bytes that it counts for in the queue of one receiver.
     cost: u32,
-    /// What each receiver is charged for.
+    /// Bytes that each receiver is charged for.
     share: u32,
     qos: QoS,
     retain: bool,
 }
 
 impl Message {
-    /// What is in memory that waits for the next message.
+    /// The content of memory that waits for the next message.
     pub(crate) const NOTHING: Self = Self {
         topic: None,
         block: None,
@@ -125,7 +125,7 @@ impl Message {
         retain: false,
     };
 
-    /// Lets go of everything. What is left of a payload is written over by the next one.
+    /// Lets go of everything. The next payload is written over the rest of this one.
     pub(crate) fn clear(&mut self) {
         self.topic = None;
         self.block = None;
@@ -516,7 +516,7 @@ impl From<&MessageRef<'_>> for OwnedMessage {
         message.properties.append_block(&mut block);
         let mut properties = midge_codec::PropertiesBuf::new();
         for property in Properties::from_block(&block).iter() {
-            // What was decoded fits again.
+            // A decoded block fits again.
             let _ = properties.push(property);
         }
         Self {

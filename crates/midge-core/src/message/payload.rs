@@ -1,4 +1,4 @@
-//! What a kept message carries.
+//! The payload of a kept message.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What became of a message that the host published.
+//! The fate of a message that the host published.
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use std::future::{Future, IntoFuture};
@@ -12,7 +12,7 @@ use crate::wakers::{Place, Wakers};
 
 use crate::reason::DropReason;
 
-/// What one session did with a message.
+/// The fate of a message at one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -93,7 +93,7 @@ impl Receipt {
         self.matched
     }
 
-    /// What each session did, by client identifier.
+    /// The outcome at each session, by client identifier.
     pub fn outcomes(&self) -> &[(Arc<str>, Outcome)] {
         &self.outcomes
     }

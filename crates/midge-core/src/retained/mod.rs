@@ -17,7 +17,7 @@ use crate::time::TimerKey;
 use shelf::Shelf;
 pub(crate) use walk::Place;
 
-/// What finding a message by one level of its topic takes, in bytes.
+/// Bytes for finding a message by one level of its topic.
 const LEVEL_COST: usize = 20;
 
 struct Entry {
@@ -50,7 +50,7 @@ pub(crate) struct Retained {
 #[derive(Debug)]
 pub(crate) struct Full;
 
-/// What a removed entry has left behind: a deadline to cancel.
+/// The remains of a removed entry: a deadline to cancel.
 pub(crate) struct Replaced {
     pub(crate) timer: Option<TimerKey>,
 }

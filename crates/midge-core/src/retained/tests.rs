@@ -255,7 +255,7 @@ mod work {
         let (found, count) = pages(&store, "+/+/b/y", u64::MAX);
         assert!(found.is_empty() && count > 5, "{count}");
         assert!(work(&store, "+/+/b/y").0 < 1_200);
-        // What is left of very many is passed in few steps.
+        // The remains of very many are passed in few steps.
         for n in 0..5_000 {
             store.remove(&format!("a/{n}/b/x"));
         }

@@ -120,7 +120,7 @@ impl Retained {
         page
     }
 
-    /// What matches `top/#`: `top` itself and everything below it.
+    /// Matches of `top/#`: `top` itself and everything below it.
     fn subtree(&self, top: &str, from: Option<&Place>, until: u64) -> Page {
         let mut page = match from {
             None => self.exact(top, until),
@@ -137,7 +137,7 @@ impl Retained {
         page
     }
 
-    /// What matches `#`: all but what begins with `$` (MQTT-4.7.2-1).
+    /// Matches of `#`: all but what begins with `$` (MQTT-4.7.2-1).
     fn everything(&self, from: Option<&Place>, until: u64) -> Page {
         let mut page = Page::new();
         let start = match from {

@@ -222,7 +222,7 @@ impl Router {
         self.exact.insert(new);
     }
 
-    /// Removes a subscription. What is left of very many comes back, to be thrown away bit by bit.
+    /// Removes a subscription. The remains of very many come back, to be freed bit by bit.
     pub(crate) fn remove(
         &mut self,
         filter: &str,

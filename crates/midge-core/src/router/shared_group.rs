@@ -21,7 +21,7 @@ const LOOKED_AT: usize = 1000;
 pub(crate) struct Group {
     /// `$share/name/filter`.
     pub(crate) filter: Arc<str>,
-    /// What deliveries to members without subscription identifier carry.
+    /// Carried by deliveries to members without subscription identifier.
     extra: Arc<Extra>,
     /// Its place among the groups of the same filter. Changes under the router's write lock.
     place: AtomicUsize,

@@ -112,7 +112,7 @@ impl Default for Trie {
     }
 }
 
-/// What is left of a large trie that has become empty.
+/// The remains of a large trie that has become empty.
 pub(crate) struct EmptiedTrie {
     nodes: Vec<Node>,
     free: Vec<u32>,

@@ -12,7 +12,7 @@ use crate::store::Op;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FlowError(pub(crate) &'static str);
 
-/// What a PUBLISH or PUBREC means for its packet identifier.
+/// The state of the packet identifier of a PUBLISH or PUBREC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdState {
     /// Known: go on with the flow.

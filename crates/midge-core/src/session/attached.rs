@@ -19,7 +19,7 @@ pub(crate) const OUTBOX_HIGH: usize = 64 * 1024;
 /// Bytes that one batch may append to outboxes before it is charged for them.
 pub(crate) const CREDIT: usize = 128 * 1024;
 
-/// What CONNECT settled for the connection.
+/// The settings of CONNECT for the connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttachedSettings {
     pub(crate) version: Version,
@@ -68,7 +68,7 @@ struct Aliases {
     charge: Charge,
 }
 
-/// What an alias takes beyond its topic name.
+/// Memory of an alias beyond its topic name.
 const ALIAS: usize = 80;
 
 impl Aliases {
@@ -114,7 +114,7 @@ impl Attached {
             .filter(|attached| std::ptr::eq(&*attached.link, link))
     }
 
-    /// What is known of a client that gave no user name.
+    /// The client, if it gave no user name.
     pub(crate) fn info(&self, client_id: &Arc<str>) -> ClientInfo {
         ClientInfo {
             client_id: client_id.clone(),
@@ -126,8 +126,8 @@ impl Attached {
         }
     }
 
-    /// Whether what is appended has to be charged, `size` bytes more included. What one batch appends
-    /// is not, up to a certain sum: mostly it is written at once.
+    /// Whether what is appended has to be charged, `size` bytes more included. The bytes that one batch appends
+    /// are not, up to a certain sum: mostly they are written at once.
     #[inline]
     pub(crate) fn pays(&self, size: usize, effects: &Effects) -> bool {
         self.outbox.len() + size > self.free as usize || effects.unpaid > CREDIT
@@ -158,7 +158,7 @@ impl Attached {
         self.in_write = into.len();
     }
 
-    /// What was taken before is written.
+    /// The output that was taken before is written.
     pub(crate) fn written(&mut self) {
         self.in_write = 0;
         self.free = OUTBOX_HIGH as u32;

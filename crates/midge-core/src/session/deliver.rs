@@ -242,7 +242,7 @@ impl SessionGuard<'_> {
                 break;
             };
 
-            // What has expired gives its place before anything else does.
+            // Expired messages make room before anything else does.
             if self.drop_one_expired() {
                 continue;
             }

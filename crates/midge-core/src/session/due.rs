@@ -1,4 +1,4 @@
-//! What happens to connections, sessions and messages when a deadline is reached.
+//! Deadlines of connections, sessions and messages.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::time::Deadline;
 /// The surroundings of sessions.
 pub(crate) type Env = crate::env::Env<Due>;
 
-/// What happens when a deadline is reached.
+/// The purpose of a deadline.
 pub(crate) enum Due {
     /// Check a connection for silence: time to CONNECT, or keep alive.
     Silence(Arc<Link>),

@@ -1,4 +1,4 @@
-//! What sessions find out under their locks and is done once those are released.
+//! Effects that sessions note under their locks, carried out once those are released.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Reassigned {
     }
 }
 
-/// What a piece of work on sessions has changed outside of them: connections to flush or to end,
+/// Changes outside of the sessions that a piece of work was about: connections to flush or to end,
 /// events, counts, answers. It is carried out when no lock is held.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -40,7 +40,7 @@ pub struct Effects {
     pub(crate) events: Vec<Event>,
     /// A message was not taken, and is to be offered again once what is overdue has expired.
     pub(crate) overdue: bool,
-    /// What is overdue has been looked for.
+    /// Overdue messages have been looked for.
     pub(crate) insists: bool,
     /// Events were recorded that are to be handed on.
     pub(crate) recorded: bool,
@@ -102,7 +102,7 @@ impl Effects {
     }
 
     /// Notes an event that has a place among those of other threads. To be called with the lock held
-    /// that guards what it tells of. What this batch has noted before comes before it.
+    /// that guards what it tells of. Events that were noted before come before it.
     pub(crate) fn record(&mut self, env: &Env, event: Event) {
         let events = self.events.drain(..).chain([event]);
         env.taps.record(self.now, events);

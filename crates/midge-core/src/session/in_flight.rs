@@ -274,7 +274,7 @@ mod tests {
         let ids: Vec<u16> = table.iter_mut().map(|(packet_id, _)| packet_id).collect();
         assert_eq!(ids, [1, 3, 6, 7, 8, 9, 10, 11, 12]);
 
-        // What was never used rests first.
+        // Identifiers that were never used rest first.
         for packet_id in [9, 3, 7, 12, 1] {
             assert!(table.remove(packet_id).is_some());
         }

@@ -32,7 +32,7 @@ pub struct Link {
     /// Longest silence in milliseconds, 0 for any.
     silence_ms: AtomicU64,
     pub(crate) timer: Mutex<Option<TimerKey>>,
-    /// What is charged for what came in and is not handled (the lower half) and for what is taken and
+    /// Charge for input that is not handled (the lower half) and for output that is taken and
     /// not written (the upper half), in units of 4 KiB.
     held: AtomicU32,
     /// Bytes charged until it is closed, beyond what every connection is.
@@ -71,7 +71,7 @@ impl Link {
         }
     }
 
-    /// Why the connection ended, if it has. What is still in the outbox is to be written, then the
+    /// Why the connection ended, if it has. The rest of the outbox must be written, then the
     /// transport is to be closed.
     pub fn ended(&self) -> Option<&DisconnectReason> {
         self.ended.get().map(|reason| &**reason)
@@ -149,7 +149,7 @@ impl Link {
     }
 
     pub(crate) fn recharge(&self, before: usize, after: usize) {
-        // What is charged is bounded by what one packet can bring and how often it is kept.
+        // The charge is bounded by what one packet can bring and how often it is kept.
         let change = (after as u32).wrapping_sub(before as u32);
         self.charged.fetch_add(change, Ordering::Relaxed);
     }

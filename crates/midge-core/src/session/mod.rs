@@ -68,7 +68,7 @@ pub(crate) struct Session {
     pub(crate) username: Option<Arc<str>>,
 }
 
-/// What only few deliveries have: several subscription identifiers, a shared group.
+/// The part that only few deliveries have: several subscription identifiers, a shared group.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
     pub(crate) ids: Vec<u32>,
@@ -257,7 +257,7 @@ pub(crate) struct State {
     pub(crate) recorded: Option<Arc<str>>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<Will>>,
-    /// What only sessions without connection have.
+    /// The part that only sessions without connection have.
     pub(crate) offline: Option<Box<Offline>>,
     /// Unless it says nothing that the connection does not: see [`Attached::info`].
     pub(crate) info: Option<Arc<ClientInfo>>,
@@ -265,7 +265,7 @@ pub(crate) struct State {
     charge: Option<Charge>,
 }
 
-/// What a session takes with its connected half, its place in the registry, deadlines and what it
+/// Memory of a session with its connected half, its place in the registry, deadlines and what it
 /// keeps for the next message.
 const SESSION: usize = 2304;
 

@@ -11,7 +11,7 @@ use crate::session::Env;
 use crate::session::attached::OUTBOX_HIGH;
 use crate::time::Tick;
 
-/// What a shared payload adds to an outbox.
+/// Bytes that a shared payload adds to an outbox.
 pub(super) const SEGMENT: usize = 64;
 
 /// Why a packet of `size` bytes, of which so many are copied, may not wait for a connection, if so.

@@ -183,7 +183,7 @@ impl Subscriptions {
     }
 
     /// Adds a subscription, or replaces one: then `filter` becomes the copy that is there already.
-    /// What was replaced.
+    /// The subscription that was replaced.
     pub(crate) fn insert(
         &mut self,
         filter: &mut Arc<str>,

@@ -90,7 +90,7 @@ impl Drop for Held {
     }
 }
 
-/// Locks that the present thread holds. What calls the host, waits or wakes holds none.
+/// Locks that the present thread holds. Code that calls the host, waits or wakes must hold none.
 pub fn locks_held() -> usize {
     HELD.try_with(|held| held.borrow().len()).unwrap_or(0)
 }

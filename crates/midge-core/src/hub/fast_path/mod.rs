@@ -1,10 +1,10 @@
-//! The fast path: what needs no decision goes through together.
+//! The fast path: messages that need no decision go through together.
 //!
 //! - [`run`]: packets of one topic that came in a row, under one lock of each receiver. The session's
 //!   half is `session/fast_path`, their parser `runs`.
 //! - [`inside`]: messages of the host that only its own subscriptions get.
 //!
-//! What may come this way is said in `hub/rules` alone: [`FastPath::eligible`](super::rules::FastPath)
+//! The conditions stand in `hub/rules` alone: [`FastPath::eligible`](super::rules::FastPath)
 //! of packets, `Hub::eligible_route` of topics and receivers. It makes no difference to anything but
 //! speed: `midge-testkit`'s differential test compares both ways.
 

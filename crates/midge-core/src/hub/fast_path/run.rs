@@ -58,7 +58,7 @@ impl Left {
     }
 }
 
-/// What is the same for all messages of a run that are offered one by one.
+/// The common part of all messages of a run that are offered one by one.
 struct Rest<'a> {
     publisher: &'a Publisher<'a>,
     run: &'a PublishRun<'a>,
