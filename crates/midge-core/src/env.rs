@@ -1,5 +1,5 @@
-//! The surroundings that every part of the core uses without a lock: settings, counters, observers, the budget, the
-//! journal, deadlines.
+//! The surroundings that every part of the core uses without a lock: settings, counters, observers,
+//! the budget, the journal, deadlines.
 
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 /// The side that does the IO of a connection. Called with no lock held, from any thread, once per
 /// batch.
 pub trait Flush: Send + Sync {
-    /// Writes what [`crate::Hub::next_output`] gives, or has it written. Called when there is output, and
-    /// when the link has ended.
+    /// Writes what [`crate::Hub::next_output`] gives, or has it written. Called when there is
+    /// output, and when the link has ended.
     fn flush(&self);
 
     /// Whether input of the client may be unread or unhandled, so that its silence cannot be judged

@@ -319,8 +319,8 @@ impl<T> Queue<T> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Closes it: nothing is taken in any more, items that wait can still be received. A function set with
-    /// [`Queue::set_on_ready`] is called for the last time and let go of.
+    /// Closes it: nothing is taken in any more, items that wait can still be received. A function
+    /// set with [`Queue::set_on_ready`] is called for the last time and let go of.
     pub fn close(&self) {
         self.inner.lock().closed = true;
         self.closed.store(true, Ordering::Release);

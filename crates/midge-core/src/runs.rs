@@ -179,8 +179,8 @@ impl RunPacket<'_> {
 }
 
 impl<'a> PublishRun<'a> {
-    /// The run at the start of `input`, of packets whose packet identifiers `take` takes. `first` is what
-    /// [`RunKind::first`] found there.
+    /// The run at the start of `input`, of packets whose packet identifiers `take` takes. `first`
+    /// is what [`RunKind::first`] found there.
     #[inline(always)]
     pub(crate) fn new<L: PacketLengths>(
         kind: &RunKind<'a>,

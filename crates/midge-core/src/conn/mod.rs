@@ -62,8 +62,8 @@ impl From<DecodeError> for Fault {
 
 type Step = Result<(), Fault>;
 
-/// The cost of one turn of a connection at most, in the unit of [`crate::hub::slice`]: then others get their
-/// turn, and what is left of the input waits.
+/// The cost of one turn of a connection at most, in the unit of [`crate::hub::slice`]: then others
+/// get their turn, and what is left of the input waits.
 const TURN: u64 = 8192;
 
 /// Where a connection is in its life.
@@ -84,8 +84,6 @@ const HOOKS_PER_TURN: u32 = 8;
 
 /// One connection's protocol machine. Feed it with [`Connection::receive`]; while
 /// [`Connection::is_waiting`], drive it with [`Connection::poll`] instead and read nothing.
-///
-/// In the order of use: what each message touches lies together.
 #[repr(C)]
 pub struct Connection {
     hub: Arc<Hub>,
@@ -286,7 +284,8 @@ impl Connection {
         }
     }
 
-    /// A hook has panicked: this connection ends. Effects that the batch has noted so far are carried out.
+    /// A hook has panicked: this connection ends. Effects that the batch has noted so far are
+    /// carried out.
     fn panicked(&mut self) {
         self.hub.report_panic();
         self.waiting = None;

@@ -190,8 +190,8 @@ impl TakenScratch {
 impl Drop for TakenScratch {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // A scratch that a publish inside this one has left is dropped after the borrow: that may run
-            // code of the host, which may publish.
+            // A scratch that a publish inside this one has left is dropped after the borrow: that
+            // may run code of the host, which may publish.
             drop(SCRATCH.try_with(|scratch| scratch.replace(self.0.take())));
         }
     }
@@ -391,7 +391,8 @@ impl Hub {
     }
 
     /// Subscribes the host itself. Retained messages that match come first if `retained` says so.
-    /// `Err` names the filter that is not valid and says why. Once the hub has ended the sink is closed at once.
+    /// `Err` names the filter that is not valid and says why. Once the hub has ended the sink is
+    /// closed at once.
     pub fn observe_messages(
         self: &Arc<Self>,
         filters: &[&str],

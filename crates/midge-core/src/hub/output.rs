@@ -246,9 +246,9 @@ impl Hub {
         }
     }
 
-    /// Appends bytes to what a connection is to send, not before a position is committed. Nothing follows
-    /// the DISCONNECT of a connection that another thread has ended meanwhile (MQTT-3.14.4-1): what is
-    /// not acknowledged comes again.
+    /// Appends bytes to what a connection is to send, not before a position is committed. Nothing
+    /// follows the DISCONNECT of a connection that another thread has ended meanwhile
+    /// (MQTT-3.14.4-1): what is not acknowledged comes again.
     fn push_output(&self, link: &Link, bytes: &[u8], held_until: Position) {
         if let Some(session) = link.session.get() {
             let mut state = session.lock();

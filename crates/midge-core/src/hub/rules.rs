@@ -2,7 +2,8 @@
 //!
 //! [`Hub::objection`] is about a message of a client, whether it came with PUBLISH or as a will.
 //! [`FastPath::eligible`] says which packets may take the fast path, [`Hub::eligible_route`] and
-//! [`Hub::eligible_inside`] say to which receivers; the topics of remembered routes have passed all rules.
+//! [`Hub::eligible_inside`] say to which receivers; the topics of remembered routes have passed all
+//! rules.
 
 use midge_codec::{QoS, ReasonCode};
 

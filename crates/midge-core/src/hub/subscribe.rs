@@ -19,8 +19,8 @@ use crate::subscription::SubRecord;
 /// Bytes of an answer with retained messages that waits, in a list that may be half empty.
 const WALK: usize = 2 * size_of::<RetainedCursor>();
 
-/// The cost of one slice of a SUBSCRIBE or UNSUBSCRIBE at most, as [`cost`] counts it: it holds the router for
-/// some 100 microseconds.
+/// The cost of one slice of a SUBSCRIBE or UNSUBSCRIBE at most, as [`cost`] counts it: it holds the
+/// router for some 100 microseconds.
 pub(super) const SLICE: usize = 768;
 
 /// One filter of a SUBSCRIBE, and what was decided about it.

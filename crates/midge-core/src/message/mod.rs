@@ -24,8 +24,8 @@ pub(crate) const SHARE_FROM: usize = 8 * 1024;
 /// Memory of a kept message beyond its topic, properties and payload: itself, and what an allocator
 /// adds to each of its pieces.
 const MESSAGE: usize = size_of::<Message>() + 80;
-/// Memory that one receiver adds to a message: places in its queue and among what is in flight, each in a
-/// list that may be half empty.
+/// Memory that one receiver adds to a message: places in its queue and among what is in flight,
+/// each in a list that may be half empty.
 const RECEIVER: usize = 2 * 40 + 2 * 64;
 
 /// Memory that an expiry adds for each receiver: a place in the order of expiry.
@@ -34,8 +34,8 @@ const EXPIRES: usize = 48;
 /// The most that a receiver is charged for a message of a run, beyond the packet.
 pub(crate) const SMALL_MESSAGE: usize = MESSAGE + RECEIVER + 1024;
 
-/// Memory that a retained message adds: a place in the store, perhaps a deadline, each in a tree whose nodes
-/// may be half empty.
+/// Memory that a retained message adds: a place in the store, perhaps a deadline, each in a tree
+/// whose nodes may be half empty.
 const RETAINED: usize = 320;
 
 /// The same for each level of its topic.
@@ -98,7 +98,8 @@ pub struct Message {
     expires: Tick,
     id: u64,
     tracker: Option<Arc<Tracker>>,
-    /// Charge for its memory, unless each receiver is charged for that. A large payload has its own charge.
+    /// Charge for its memory, unless each receiver is charged for that. A large payload has its own
+    /// charge.
     charge: Option<Charge>,
     /// Bytes that it counts for in the queue of one receiver.
     cost: u32,

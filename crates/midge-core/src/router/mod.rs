@@ -1,5 +1,5 @@
-//! The receivers of a message: exact filters in one map, filters with wildcards in a trie, shared groups
-//! beside both.
+//! The receivers of a message: exact filters in one map, filters with wildcards in a trie, shared
+//! groups beside both.
 
 mod edges;
 mod shared_group;
@@ -24,7 +24,8 @@ use crate::session::Extra;
 use crate::steps;
 use crate::subscription::{SubRecord, has_wildcards, is_shared, split_share};
 
-/// A receiver of one message, and how it gets it. Overlapping subscriptions of one session are one target.
+/// A receiver of one message, and how it gets it. Overlapping subscriptions of one session are one
+/// target.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     /// A session or an in-process subscriber.

@@ -126,8 +126,8 @@ impl Attached {
         }
     }
 
-    /// Whether what is appended has to be charged, `size` bytes more included. The bytes that one batch appends
-    /// are not, up to a certain sum: mostly they are written at once.
+    /// Whether what is appended has to be charged, `size` bytes more included. The bytes that one
+    /// batch appends are not, up to a certain sum: mostly they are written at once.
     #[inline]
     pub(crate) fn pays(&self, size: usize, effects: &Effects) -> bool {
         self.outbox.len() + size > self.free as usize || effects.unpaid > CREDIT

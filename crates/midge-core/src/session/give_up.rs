@@ -1,5 +1,5 @@
-//! Messages that a session was charged for and will not send: another member of a shared group gets them,
-//! or they are dropped by name.
+//! Messages that a session was charged for and will not send: another member of a shared group gets
+//! them, or they are dropped by name.
 
 use midge_codec::QoS;
 

@@ -17,8 +17,7 @@ use crate::time::{Tick, TimerKey};
 const UNIT: usize = 4096;
 
 /// One connection. Its end is decided exactly once, by what comes first: the client, a deadline,
-/// another connection with the same client identifier, the host. In the order of use: what each
-/// message touches lies together.
+/// another connection with the same client identifier, the host.
 #[repr(C)]
 pub struct Link {
     ended: OnceLock<Box<DisconnectReason>>,

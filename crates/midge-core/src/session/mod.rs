@@ -1,6 +1,9 @@
 //! One client's state: what it subscribed to, what waits for it, what is in flight.
 //!
 //! A session has one lock. Only leaves are locked under it: see `LOCKS.md`.
+//!
+//! The fields of [`Session`], [`State`], [`Link`] and [`Connection`](crate::Connection) are in the
+//! order of use, and `repr(C)` keeps them there: the fields that each message touches lie together.
 
 mod acknowledge;
 mod attached;
@@ -54,8 +57,7 @@ use crate::time::{Tick, TimerKey};
 /// From so many answers with retained messages on, those whose subscriptions are gone are looked for.
 const MANY_WALKS: usize = 1024;
 
-/// A session. Shared by the registry, the router's entries and the connection. In the order of use:
-/// what each message touches lies together.
+/// A session. Shared by the registry, the router's entries and the connection.
 #[repr(C)]
 pub(crate) struct Session {
     pub(crate) client_id: Arc<str>,
@@ -223,7 +225,7 @@ pub(crate) struct Offline {
     pub(crate) will_timer: Option<TimerKey>,
 }
 
-/// In the order of use, as [`Session`].
+/// The state that the lock of a session guards.
 #[derive(Default)]
 #[repr(C)]
 pub(crate) struct State {

@@ -2,8 +2,8 @@
 //!
 //! The hub records an [`Op`] under the lock that guards the change, so that their order is the
 //! order of the changes. At the end of each batch they go to the [`Store`] together. What a client
-//! is told in that batch (PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK) leaves only when the store says
-//! that the batch is committed.
+//! is told in that batch (PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK) leaves only when the
+//! store says that the batch is committed.
 //!
 //! Only sessions with an expiry above 0 and retained messages are recorded.
 
