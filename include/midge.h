@@ -785,7 +785,7 @@ void __tsan_release(void *address);
 #define MIDGE_E_ADDR_IN_USE (-10)
 
 /**
- * The configuration does not fit: a value that an option does not take, a listener's address.
+ * The configuration is not valid: an option does not accept a value, a listener has no such address.
  */
 #define MIDGE_E_CONFIG (-13)
 
@@ -835,12 +835,12 @@ void __tsan_release(void *address);
 #define MIDGE_VERSION_PATCH 0
 
 /**
- * Settings for a broker. Belongs to whoever made it; to be used by one thread at a time.
+ * Settings for a broker. One thread at a time may use it.
  */
 typedef struct midge_config midge_config;
 
 /**
- * A message: immutable, counted. Whoever has a reference may read it on any thread.
+ * A message: immutable, counted. A reference may be read on any thread.
  */
 typedef struct midge_message midge_message;
 
@@ -851,7 +851,7 @@ typedef struct midge_message midge_message;
 typedef int32_t midge_status;
 
 /**
- * Bytes that belong to somebody else. Not NUL-terminated; ptr may be NULL if len is 0.
+ * Borrowed bytes. Not NUL-terminated; ptr may be NULL if len is 0.
  * @since 0.1
  */
 typedef struct midge_bytes {
@@ -877,8 +877,10 @@ typedef struct midge_broker {
 } midge_broker;
 
 /**
- * A client inside the process. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is
- * the null handle.
+ * A client inside the process: a name to publish in, and subscriptions that bring messages into a queue.
+ * It is no client of MQTT: it has no session, no connection and no events of one, it is not among
+ * midge_snapshot_clients(), and midge_stats.clients does not count it. A number, not a pointer: a stale
+ * one gives MIDGE_E_CLOSED. {0} is the null handle.
  * @since 0.1
  */
 typedef struct midge_client {
@@ -911,11 +913,11 @@ typedef struct midge_subscribe_args {
    */
   uint32_t struct_size;
   /**
-   * Maximum QoS of what is delivered: 0, 1 or 2.
+   * Maximum QoS of deliveries: 0, 1 or 2.
    */
   uint8_t qos;
   /**
-   * 1 if what is published in the name of this client does not come back to it. For a client with
+   * 1 if messages published in the name of this client do not come back to it. For a client with
    * a client identifier, and not for shared subscriptions.
    */
   uint8_t no_local;
@@ -1530,8 +1532,8 @@ typedef void (*midge_log_fn)(void *user, int32_t level, const char *text);
 typedef void (*midge_event_fn)(void *user, const struct midge_event *ev);
 
 /**
- * What became of a message. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is the
- * null handle. It holds the client identifiers of those that the message went to.
+ * The outcome of a message. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is the
+ * null handle. It holds the client identifiers of the receivers.
  * @since 0.1
  */
 typedef struct midge_receipt {
@@ -1542,7 +1544,7 @@ typedef struct midge_receipt {
 } midge_receipt;
 
 /**
- * What became of a message, in numbers.
+ * The outcome of a message, in numbers.
  * @since 0.1
  */
 typedef struct midge_receipt_info {
@@ -1563,11 +1565,11 @@ typedef struct midge_receipt_info {
    */
   uint64_t outcomes;
   /**
-   * Sessions to whose clients it was written at once.
+   * Sessions that have written it to their client at once.
    */
   uint64_t sent;
   /**
-   * Sessions in whose queues it waited when it was published.
+   * Sessions that had it in their queue when it was published.
    */
   uint64_t queued;
   /**
@@ -1577,7 +1579,7 @@ typedef struct midge_receipt_info {
 } midge_receipt_info;
 
 /**
- * What one session did with a message.
+ * The outcome of a message at one session.
  * @since 0.1
  */
 typedef struct midge_receipt_outcome {
@@ -1728,7 +1730,7 @@ typedef struct midge_session_info {
    */
   uint64_t subscriptions;
   /**
-   * User name of the client that made it, or empty: nobody else may have it.
+   * User name of the client that made it, or empty: no other user may resume it.
    */
   struct midge_bytes username;
   /**
@@ -1874,8 +1876,8 @@ midge_status midge_broker_wait_subscribers_n(struct midge_broker b,
                                              int32_t timeout_ms);
 
 /**
- * Makes a client inside the process. It has no session and no connection: it subscribes for as
- * long as it lives, and what it gets comes into a queue, which several clients may share.
+ * Makes a client inside the process, which is no client of MQTT: see midge_client. It subscribes for as
+ * long as it lives; its messages come into a queue, which several clients may share.
  *
  * @param client_id  may be NULL; the name in which midge_client_publish() publishes
  * @param q          a queue of the same broker
@@ -1895,7 +1897,7 @@ midge_status midge_client_new(struct midge_broker b,
  * replaces the subscription. Each subscription that matches a message delivers it.
  *
  * @param filter  topic filter, with wildcards and $share/group/ if wanted
- * @param qos     maximum QoS of what is delivered
+ * @param qos     maximum QoS of deliveries
  * @param tag     comes back in midge_event.tag
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED (the client, its queue or broker is gone)
  * @since 0.1
@@ -1919,8 +1921,8 @@ midge_status midge_client_subscribe_ex(struct midge_client c,
                                        const struct midge_subscribe_args *args);
 
 /**
- * Ends a subscription. What it has brought and nobody has read is gone, too: when this returns
- * nothing more of it comes out of the queue.
+ * Ends a subscription. Its messages that were not read are dropped, too: when this returns nothing
+ * more of it comes out of the queue.
  * @return MIDGE_OK, MIDGE_E_NOT_FOUND (no such subscription), MIDGE_E_INVALID, MIDGE_E_CLOSED
  * @since 0.1
  */
@@ -1953,8 +1955,8 @@ MIDGE_API midge_status midge_client_free(struct midge_client c);
  * options. All of it is set, or nothing.
  *
  * @param path  NUL-terminated
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (it says
- *         something that cannot be), MIDGE_E_NOT_FOUND (an option that there is not)
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (a value
+ *         is not accepted, or it is no TOML), MIDGE_E_NOT_FOUND (unknown option)
  * @since 0.1
  */
 MIDGE_API
@@ -1997,7 +1999,7 @@ MIDGE_API void midge_config_free(struct midge_config *config);
  * for tests that move it with midge_broker_advance()).
  *
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the
- *         nearest one), MIDGE_E_CONFIG (a value that the option does not take)
+ *         nearest one), MIDGE_E_CONFIG (the option does not accept the value)
  * @since 0.1
  */
 MIDGE_API
@@ -2153,8 +2155,7 @@ midge_status midge_broker_retained(struct midge_broker b,
                                    size_t *count);
 
 /**
- * Sets the retained message of a topic without delivering it to anybody. An empty payload removes
- * it.
+ * Sets the retained message of a topic without delivering it. An empty payload removes it.
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full), MIDGE_E_NOMEM
  *         (for a copy of the payload), MIDGE_E_STATE, MIDGE_E_CLOSED
  * @since 0.1
@@ -2204,7 +2205,7 @@ MIDGE_API midge_status midge_last_error(struct midge_error_info *out);
  *
  * @param config  stays the caller's
  * @param out     receives the handle; free it with midge_broker_free()
- * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CONFIG (an address that cannot be read),
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CONFIG (an address is not valid),
  *         MIDGE_E_ADDR_IN_USE, MIDGE_E_IO. On failure nothing is left behind.
  * @since 0.1
  */
@@ -2229,7 +2230,7 @@ MIDGE_API midge_status midge_broker_stop(struct midge_broker b, int32_t drain_ms
  * callback runs or will run. Queues stay readable until they are empty.
  *
  * @param timeout_ms  milliseconds, MIDGE_WAIT_FOREVER without limit
- * @return MIDGE_OK, MIDGE_E_TIMEOUT (also if nobody has called midge_broker_stop()),
+ * @return MIDGE_OK, MIDGE_E_TIMEOUT (also if midge_broker_stop() was not called),
  *         MIDGE_E_REENTRANT, MIDGE_E_INVALID, MIDGE_E_CLOSED
  * @since 0.1
  */
@@ -2271,16 +2272,16 @@ midge_status midge_broker_addr(struct midge_broker b,
                                uint16_t *port);
 
 /**
- * Has a callback get what the library has to say: warnings and errors of the engine, and the texts of
+ * Sets the callback for the log of the library: warnings and errors of the engine, and the texts of
  * panics that were caught. For all brokers of the process; one that was set before is let go. The
  * library writes nothing by itself. Never payloads or passwords.
  *
  * The callback runs where no lock is held: on the thread that leaves the library, or on a broker's. It
- * may call everything but what is marked [blocking]. Lines that come up in a callback of the log follow
+ * may call every function that is not marked [blocking]. Lines that come up in a callback of the log follow
  * when it has returned. 64 lines may wait; if there are more, a line says how many were lost.
  *
  * @param on_log     may be NULL, for no callback
- * @param level      MIDGE_LOG_*: this and what is more serious
+ * @param level      MIDGE_LOG_*: lines of this level and of more serious ones
  * @param user       for on_log
  * @param user_free  may be NULL; called with user exactly once, after the last call of on_log. If this
  *                   function fails it is not called.
@@ -2604,7 +2605,7 @@ midge_status midge_receipt_wait(struct midge_receipt r,
                                 int32_t timeout_ms);
 
 /**
- * What became of a message so far.
+ * The outcome of a message so far.
  *
  * @param out  its struct_size must be set; as much as fits is written
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI, MIDGE_E_CLOSED
@@ -2613,7 +2614,7 @@ midge_status midge_receipt_wait(struct midge_receipt r,
 MIDGE_API midge_status midge_receipt_state(struct midge_receipt r, struct midge_receipt_info *out);
 
 /**
- * What one session did with a message when it was published.
+ * The outcome of a message at one session, when it was published.
  *
  * @param index  from 0, below midge_receipt_info.outcomes
  * @param out    its struct_size must be set; as much as fits is written
@@ -2627,7 +2628,7 @@ midge_status midge_receipt_outcome_at(struct midge_receipt r,
                                       struct midge_receipt_outcome *out);
 
 /**
- * Frees a receipt. Who waits for it gets MIDGE_E_CLOSED. The null handle is nothing.
+ * Frees a receipt. Threads that wait for it get MIDGE_E_CLOSED. The null handle is nothing.
  * @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
  * @since 0.1
  */
@@ -2699,7 +2700,7 @@ midge_status midge_snapshot_retained(struct midge_broker b,
                                      struct midge_snapshot *out);
 
 /**
- * How much there is in a snapshot.
+ * Number of items in a snapshot.
  *
  * @param left   may be NULL; receives how many items were not read yet
  * @param total  may be NULL; receives how many there were in all, those included that max has left out
@@ -2769,7 +2770,7 @@ midge_status midge_snapshot_next_message(struct midge_snapshot s,
 
 /**
  * Says why a callback refuses: `return midge_refuse(MIDGE_RC_BANNED, "until Monday", NULL);` in
- * on_auth, on_acl or on_publish, on the thread of the callback. What was said last holds. Without it
+ * on_auth, on_acl or on_publish, on the thread of the callback. The last call holds. Without one
  * a refusal is MIDGE_RC_NOT_AUTHORIZED, and what on_publish drops looks like success to a client.
  * A packet that cannot carry the reason code carries another one: MIDGE_EV_REPLACED.
  *
@@ -2781,18 +2782,15 @@ midge_status midge_snapshot_next_message(struct midge_snapshot s,
  *         is under way on this thread). Each of them is a no when the callback returns it.
  * @since 0.1
  */
-MIDGE_API
-midge_status midge_refuse(uint8_t reason,
-                          const char *text,
-                          const char *server_reference);
+MIDGE_API midge_status midge_refuse(uint8_t reason, const char *text, const char *server_reference);
 
 /**
  * Puts an answer off: `return midge_decision_defer(&job->decision);` in on_auth, or in on_acl for
  * MIDGE_ACL_PUBLISH and MIDGE_ACL_SUBSCRIBE, on the thread of the callback. Give it later, from any
  * thread, with midge_decision_complete() or midge_decision_refuse(). Only this client waits, its
  * packets in their order; for what the host publishes in a client's name the publishing call waits.
- * No answer within hooks.timeout_ms is a no. What the callback was shown is gone when it returns:
- * copy what is needed. In on_auth it gives the decision that the callback has got.
+ * No answer within hooks.timeout_ms is a no. Arguments of the callback are gone when it returns: copy
+ * what is needed. In on_auth it gives the decision that the callback has got.
  *
  * @param d  receives the decision; if the callback then returns anything but MIDGE_E_WOULD_BLOCK, that
  *           is the answer and d is stale
@@ -2831,8 +2829,8 @@ midge_status midge_decision_refuse(struct midge_decision d,
                                    const char *server_reference);
 
 /**
- * Lets go of an answer that is owed: whoever waits for it gets a no with MIDGE_RC_NOT_AUTHORIZED. To
- * be called instead of midge_decision_complete(), not after it. Any thread. The null handle is
+ * Gives up an answer that is owed: it becomes a no with MIDGE_RC_NOT_AUTHORIZED. To be called instead
+ * of midge_decision_complete(), not after it. Any thread. The null handle is
  * nothing.
  * @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
  *         MIDGE_E_FORKED

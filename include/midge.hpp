@@ -660,7 +660,7 @@ constexpr bool is_text<C, std::enable_if_t<!std::is_void_v<element_t<C>>>> = is_
 
 } // namespace detail
 
-/// Bytes that belong to somebody else: of a string, a string_view, a vector, an array, a span, or
+/// Borrowed bytes: of a string, a string_view, a vector, an array, a span, or
 /// whatever else lies in one piece. Of a `const char *`, and so of a literal, up to its NUL.
 class bytes {
   const unsigned char *data_ = nullptr;
@@ -713,7 +713,7 @@ template <class Stream> auto operator<<(Stream &stream, const bytes &b) -> declt
 }
 
 /// A topic, a filter, or another text in UTF-8: of what bytes() takes, if its elements are single bytes.
-/// A NUL inside is refused by whoever gets it.
+/// A NUL inside is refused where it arrives.
 class text {
   std::string_view view_{};
 
@@ -1015,7 +1015,7 @@ public:
   /// Whether its publisher asked to retain it.
   bool published_retained() const noexcept { return (midge_message_flags(m_) & 8U) != 0; }
   midge::origin origin() const noexcept { return static_cast<midge::origin>(midge_message_origin(m_, nullptr)); }
-  /// Who has published it; empty for the host and the broker.
+  /// Client identifier of its publisher; empty for the host and the broker.
   std::string_view client_id() const noexcept {
     midge_bytes id{};
     midge_message_origin(m_, &id);
@@ -1241,7 +1241,7 @@ R guarded([[maybe_unused]] const Told &told, [[maybe_unused]] R otherwise, F &&f
   const auto tell = [&told](std::string_view what) noexcept {
     try {
       if (told) told(what);
-    } catch (...) { // there is nobody left to be told
+    } catch (...) { // nothing is left to report it to
     }
   };
   try {
@@ -1471,7 +1471,7 @@ using any =
 
 namespace detail {
 
-/// What can be read of an event, whoever owns it.
+/// The readable part of an event, owned or borrowed.
 template <class D> class event_view {
   const midge_event &e() const noexcept { return static_cast<const D &>(*this).raw(); }
   static std::optional<std::uint64_t> number(std::uint64_t n) noexcept {
@@ -1568,7 +1568,7 @@ public:
 
 } // namespace detail
 
-/// An event that belongs to somebody else, as callbacks get it.
+/// A borrowed event, as callbacks get it.
 class event_ref : public detail::event_view<event_ref> {
   const midge_event *e_;
 
@@ -1664,7 +1664,7 @@ struct session_info {
   /// When the client was last connected, since the start of the broker; none if it is connected.
   std::optional<std::chrono::milliseconds> disconnected_at;
   std::uint64_t queued = 0, queued_bytes = 0, inflight = 0, subscriptions = 0;
-  /// User name of the client that made it, if it had one: nobody else may have it.
+  /// User name of the client that made it, if it had one: no other user may resume it.
   std::optional<std::string_view> username;
   /// Its number, as events have it.
   std::uint64_t session = 0;
@@ -1989,7 +1989,7 @@ public:
     const auto s = midge_snapshot_retained(b_.get(), filter.empty() ? "" : filter.data(), filter.size(), max, &raw);
     return list<message>(s, raw);
   }
-  /// Without delivering it to anybody; an empty payload removes it.
+  /// Without delivering it; an empty payload removes it.
   status set_retained(text topic, bytes payload) const noexcept {
     return check(midge_broker_set_retained_n(b_.get(), topic.empty() ? "" : topic.data(), topic.size(), payload.data(),
                                              payload.size()));
@@ -2135,7 +2135,8 @@ private:
   }
 };
 
-/// A client inside the process. Its subscriptions end with it.
+/// A client inside the process: a name to publish in, and subscriptions, which end with it. It is no
+/// client of MQTT: it has no session and no connection, and is not among clients().
 class client {
   detail::owned<midge_client, midge_client_free> c_;
   explicit client(midge_client c) noexcept : c_(c) {}

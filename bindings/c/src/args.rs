@@ -1,4 +1,4 @@
-//! The arguments of a publish: how they are read and checked, and whose the payload is.
+//! The arguments of a publish: reading, checking, and the ownership of the payload.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
@@ -62,10 +62,10 @@ pub struct midge_publish_args {
     pub content_type_len: usize,
 }
 
-/// What the first version had up to and with the payload: less makes no message.
+/// The first version up to and with the payload: a shorter structure makes no message.
 const LEAST: usize = std::mem::offset_of!(midge_publish_args, payload_free);
 
-/// Arguments that have been read and checked. What they point to belongs to the host.
+/// Arguments that have been read and checked. Their pointers are the host's.
 pub(crate) struct Args<'a> {
     raw: midge_publish_args,
     topic: &'a str,
@@ -105,7 +105,7 @@ pub(crate) fn qos(number: u8, name: &str) -> Result<QoS, Fault> {
     QoS::from_u8(number).ok_or_else(|| Fault::invalid(format!("{name} is {number}, not 0, 1 or 2")))
 }
 
-/// How a payload comes.
+/// A payload, copied or given away.
 pub(crate) enum Payload<'a> {
     Copied(&'a [u8]),
     Given(Given),
@@ -172,7 +172,7 @@ impl<'a> Args<'a> {
 /// The pairs of a list of keys and values.
 ///
 /// # Safety
-/// What the arguments point to is valid for `'a`.
+/// The pointers of the arguments are valid for `'a`.
 unsafe fn user_properties<'a>(raw: &midge_publish_args) -> Result<Vec<(&'a str, &'a str)>, Fault> {
     let count = raw.user_props_len;
     if count == 0 {
@@ -243,7 +243,7 @@ impl Given {
         let user = ManuallyDrop::into_inner(user);
         match &result {
             Ok(_) => drop(user),
-            // Nobody kept any of it: callbacks get copies while it is only lent.
+            // No copy of it is left: callbacks get copies while it is only lent.
             Err(_) => User::disown(user),
         }
 

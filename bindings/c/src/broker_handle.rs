@@ -1,4 +1,4 @@
-//! What stands behind a broker handle.
+//! Brokers behind their handles: start, stop, end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub(crate) struct BrokerObject {
     pub(crate) life: Arc<Life>,
     /// Strong, so that the end of each dispatch thread can be waited for.
     queues: Mutex<Vec<Arc<QueueObject>>>,
-    /// Who waits for receipts, to be told of the end.
+    /// Threads that wait for receipts; the end wakes them.
     pub(crate) receipts: Waiting,
     hooks: Option<Arc<CHooks>>,
     /// Lines of the log may be told on its threads.
@@ -160,8 +160,7 @@ impl BrokerObject {
     /// Waits for the end, no longer than the caller says.
     pub(crate) fn join(&self, timeout: Option<Duration>) -> Result<(), Fault> {
         self.life.wait(timeout)?;
-        // They have done everything; what is left is to return. Not a thread of the broker, so there
-        // is no error.
+        // All that is left for them is to return. Not a thread of the broker, so there is no error.
         let _ = self.broker.stop(Stop::Now);
         let queues = self.queues.lock().clone();
         for queue in &queues {

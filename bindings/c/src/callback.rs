@@ -35,7 +35,7 @@ impl User {
         })
     }
 
-    /// What `pointer` points to is lent to the engine of a broker from now on.
+    /// Lends the object behind `pointer` to the engine of a broker from now on.
     pub(crate) fn lend(&self, later: Later) {
         let _ = self.later.set(later);
     }

@@ -14,8 +14,10 @@ use crate::queue::{QUEUES, QueueObject, midge_queue};
 use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND, midge_status};
 use crate::table::Table;
 
-/// A client inside the process. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is
-/// the null handle.
+/// A client inside the process: a name to publish in, and subscriptions that bring messages into a queue.
+/// It is no client of MQTT: it has no session, no connection and no events of one, it is not among
+/// midge_snapshot_clients(), and midge_stats.clients does not count it. A number, not a pointer: a stale
+/// one gives MIDGE_E_CLOSED. {0} is the null handle.
 /// @since 0.1
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -115,8 +117,8 @@ impl ClientObject {
     }
 }
 
-/// Makes a client inside the process. It has no session and no connection: it subscribes for as
-/// long as it lives, and what it gets comes into a queue, which several clients may share.
+/// Makes a client inside the process, which is no client of MQTT: see midge_client. It subscribes for as
+/// long as it lives; its messages come into a queue, which several clients may share.
 ///
 /// @param client_id  may be NULL; the name in which midge_client_publish() publishes
 /// @param q          a queue of the same broker
@@ -159,7 +161,7 @@ pub unsafe extern "C" fn midge_client_new(
 /// replaces the subscription. Each subscription that matches a message delivers it.
 ///
 /// @param filter  topic filter, with wildcards and $share/group/ if wanted
-/// @param qos     maximum QoS of what is delivered
+/// @param qos     maximum QoS of deliveries
 /// @param tag     comes back in midge_event.tag
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CLOSED (the client, its queue or broker is gone)
 /// @since 0.1
@@ -199,9 +201,9 @@ pub const MIDGE_RETAIN_DO_NOT_SEND: u8 = 2;
 pub struct midge_subscribe_args {
     /// sizeof(midge_subscribe_args).
     pub struct_size: u32,
-    /// Maximum QoS of what is delivered: 0, 1 or 2.
+    /// Maximum QoS of deliveries: 0, 1 or 2.
     pub qos: u8,
-    /// 1 if what is published in the name of this client does not come back to it. For a client with
+    /// 1 if messages published in the name of this client do not come back to it. For a client with
     /// a client identifier, and not for shared subscriptions.
     pub no_local: u8,
     /// A MIDGE_RETAIN_* number.
@@ -256,8 +258,8 @@ pub unsafe extern "C" fn midge_client_subscribe_ex(
     })
 }
 
-/// Ends a subscription. What it has brought and nobody has read is gone, too: when this returns
-/// nothing more of it comes out of the queue.
+/// Ends a subscription. Its messages that were not read are dropped, too: when this returns nothing
+/// more of it comes out of the queue.
 /// @return MIDGE_OK, MIDGE_E_NOT_FOUND (no such subscription), MIDGE_E_INVALID, MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]

@@ -11,7 +11,7 @@ use crate::hooks::{HookTable, midge_hooks};
 use crate::prepare;
 use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_NOT_FOUND, midge_status};
 
-/// Settings for a broker. Belongs to whoever made it; to be used by one thread at a time.
+/// Settings for a broker. One thread at a time may use it.
 #[derive(Clone)]
 pub struct midge_config {
     options: Config,
@@ -74,12 +74,12 @@ impl midge_config {
         })
     }
 
-    /// How many threads the broker gets.
+    /// Number of threads of the broker.
     pub(crate) fn threads(&self) -> usize {
         self.threads
     }
 
-    /// How long a callback that does not return is waited for.
+    /// Longest wait for a callback that does not return.
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_millis(self.options.shutdown.patience_ms)
     }
@@ -92,12 +92,12 @@ impl midge_config {
         self.clock == Clock::Manual
     }
 
-    /// A builder with these settings, but without the hooks.
     /// Whether `$share/...` is a shared subscription for clients before 5.0, too.
     pub(crate) fn shared_v3(&self) -> bool {
         self.options.mqtt.shared_v3
     }
 
+    /// A builder with these settings, without the hooks.
     pub(crate) fn builder(&self) -> Builder {
         let options = self.options.clone();
         let builder = Broker::builder()
@@ -111,7 +111,7 @@ impl midge_config {
 /// Borrows a configuration of the host.
 ///
 /// # Safety
-/// `config` is NULL or was made by this library and not freed, and nobody changes it meanwhile.
+/// `config` is NULL or was made by this library and not freed, and does not change meanwhile.
 pub(crate) unsafe fn borrow<'a>(config: *const midge_config) -> Result<&'a midge_config, Fault> {
     ffi::not_null(config, "config")?;
     // SAFETY: not NULL, so alive, as the caller promises.
@@ -121,7 +121,7 @@ pub(crate) unsafe fn borrow<'a>(config: *const midge_config) -> Result<&'a midge
 /// As [`borrow`], for a change.
 ///
 /// # Safety
-/// As [`borrow`]; nobody else uses it meanwhile.
+/// As [`borrow`], with exclusive access.
 pub(crate) unsafe fn borrow_mut<'a>(
     config: *mut midge_config,
 ) -> Result<&'a mut midge_config, Fault> {
@@ -135,8 +135,8 @@ pub(crate) unsafe fn borrow_mut<'a>(
 /// options. All of it is set, or nothing.
 ///
 /// @param path  NUL-terminated
-/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (it says
-///         something that cannot be), MIDGE_E_NOT_FOUND (an option that there is not)
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (a value
+///         is not accepted, or it is no TOML), MIDGE_E_NOT_FOUND (unknown option)
 /// @since 0.1
 #[unsafe(no_mangle)]
 #[must_use]
@@ -235,7 +235,7 @@ pub unsafe extern "C" fn midge_config_free(config: *mut midge_config) {
 /// for tests that move it with midge_broker_advance()).
 ///
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the
-///         nearest one), MIDGE_E_CONFIG (a value that the option does not take)
+///         nearest one), MIDGE_E_CONFIG (the option does not accept the value)
 /// @since 0.1
 #[unsafe(no_mangle)]
 #[must_use]

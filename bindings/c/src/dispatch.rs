@@ -1,4 +1,4 @@
-//! The thread that calls back for everything in a queue, and how its end is waited for.
+//! The thread that calls back for each event of a queue, and the wait for its end.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,7 +34,7 @@ struct Progress {
     has_ended: AtomicBool,
 }
 
-/// What a wait for a dispatch thread has found.
+/// Result of a wait for a dispatch thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The thread has ended, or there was none.

@@ -148,9 +148,9 @@ mod tests {
                 midge_queue_new(broker, 0, 8, 0, 0, &raw mut queue),
                 MIDGE_OK
             );
-            let nobody = std::ptr::null();
+            let nameless = std::ptr::null();
             assert_eq!(
-                midge_client_new(broker, nobody, queue, &raw mut host),
+                midge_client_new(broker, nameless, queue, &raw mut host),
                 MIDGE_OK
             );
             assert_eq!(midge_client_subscribe(host, c"t".as_ptr(), 0, 0), MIDGE_OK);

@@ -12,7 +12,7 @@ use crate::status::{
     MIDGE_E_REENTRANT, MIDGE_OK, midge_status, report,
 };
 
-/// Bytes that belong to somebody else. Not NUL-terminated; ptr may be NULL if len is 0.
+/// Borrowed bytes. Not NUL-terminated; ptr may be NULL if len is 0.
 /// @since 0.1
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +52,8 @@ pub(crate) fn enter(body: impl FnOnce() -> Result<(), Fault>) -> midge_status {
     enter_often(body)
 }
 
-/// As [`enter`], for what is called for each message and does itself without cancellation points: it
-/// makes no system call but those that [`Uncancelled`] stands around.
+/// As [`enter`], for functions that are called for each message and have no cancellation points of
+/// their own: all their system calls are made under [`Uncancelled`].
 #[inline]
 pub(crate) fn enter_often(body: impl FnOnce() -> Result<(), Fault>) -> midge_status {
     let _errno = Errno::new();
@@ -164,8 +164,8 @@ pub(crate) unsafe fn bytes<'a>(
     Ok(unsafe { std::slice::from_raw_parts(ptr.cast(), len) })
 }
 
-/// A copy of bytes of the host, whose size is the host's too: without memory for it the call fails,
-/// and not the process.
+/// Copies bytes of the host. Without memory for that the call fails, and not the process: the host
+/// decides on the size.
 pub(crate) fn copy(bytes: &[u8], name: &str) -> Result<Vec<u8>, Fault> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(bytes.len()).map_err(|_| {
@@ -215,8 +215,8 @@ fn checked_size<T>(structure: *const T, least: usize, name: &str) -> Result<usiz
 }
 
 /// Reads a structure that may be older and shorter, or newer and longer, than the library's own.
-/// What an older one lacks is zero; what a newer one has beyond must be zero, or the caller would
-/// ask for something that this library does not know.
+/// Fields that an older one lacks are zero. Fields of a newer one must be zero, or the caller would ask
+/// for something that this library does not know.
 ///
 /// # Safety
 /// `from` is NULL or points to a structure whose first field tells its size. `T` is valid when all

@@ -367,8 +367,7 @@ pub(crate) fn check_filter(filter: &str) -> Result<(), Fault> {
     }
 }
 
-/// Sets the retained message of a topic without delivering it to anybody. An empty payload removes
-/// it.
+/// Sets the retained message of a topic without delivering it. An empty payload removes it.
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (too large, or the store is full), MIDGE_E_NOMEM
 ///         (for a copy of the payload), MIDGE_E_STATE, MIDGE_E_CLOSED
 /// @since 0.1

@@ -15,13 +15,13 @@ struct Freed {
     free: unsafe extern "C" fn(*mut c_void),
 }
 
-// SAFETY: the contract says that what is lent may be freed on any thread.
+// SAFETY: the contract says that a lent payload may be freed on any thread.
 unsafe impl Send for Freed {}
 
 impl Freed {
     fn give_back(self) {
-        // SAFETY: the host gave this function for this pointer; whoever makes a `Freed` owns the
-        // only right to call it.
+        // SAFETY: the host gave this function for this pointer; a `Freed` is made once for each
+        // pointer, and this consumes it.
         run(|| unsafe { (self.free)(self.pointer) });
     }
 }

@@ -1,4 +1,4 @@
-//! How far the end of a broker has come, and whoever waits for it.
+//! Progress of a broker's end, and the waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::status::{Fault, MIDGE_E_TIMEOUT};
 
-/// How far a broker has come.
+/// Stage of a broker's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Stage {
@@ -17,8 +17,8 @@ pub(crate) enum Stage {
     Stopping = 2,
 }
 
-/// What has to end before the broker has. Nothing but this is waited for, so that a wait can have a
-/// limit; threads are joined when they have no more to do than to return.
+/// Everything that has to end before the broker has. Waits are on this alone, so that they can have a
+/// limit; threads are joined once they only have to return.
 pub(crate) struct Life {
     state: Mutex<LifeState>,
     changed: Condvar,

@@ -14,7 +14,7 @@ use crate::status::{Fault, MIDGE_E_LIMIT, MIDGE_E_NOT_FOUND, midge_status};
 ///
 /// @param config  stays the caller's
 /// @param out     receives the handle; free it with midge_broker_free()
-/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CONFIG (an address that cannot be read),
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_CONFIG (an address is not valid),
 ///         MIDGE_E_ADDR_IN_USE, MIDGE_E_IO. On failure nothing is left behind.
 /// @since 0.1
 #[unsafe(no_mangle)]
@@ -55,7 +55,7 @@ pub extern "C" fn midge_broker_stop(b: midge_broker, drain_ms: i32) -> midge_sta
 /// callback runs or will run. Queues stay readable until they are empty.
 ///
 /// @param timeout_ms  milliseconds, MIDGE_WAIT_FOREVER without limit
-/// @return MIDGE_OK, MIDGE_E_TIMEOUT (also if nobody has called midge_broker_stop()),
+/// @return MIDGE_OK, MIDGE_E_TIMEOUT (also if midge_broker_stop() was not called),
 ///         MIDGE_E_REENTRANT, MIDGE_E_INVALID, MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]

@@ -1,5 +1,5 @@
-//! What the library has to say beyond statuses: warnings of the engine, texts of panics. Nothing is
-//! written anywhere; a callback of the host gets it.
+//! The log: warnings of the engine, texts of panics. It is written nowhere; a callback of the host gets
+//! each line.
 //!
 //! Lines may come up anywhere, a panic's even where a lock is held. So they wait in a short queue until
 //! the thread is where callbacks may run: when it leaves the library, or in a task of a broker.
@@ -173,7 +173,7 @@ pub(crate) fn warn(text: String) {
     }
 }
 
-/// What was thrown, and where.
+/// Logs a panic: its text and its place.
 pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
     if !is_wanted(MIDGE_LOG_ERROR) {
         return;
@@ -206,7 +206,7 @@ fn number(level: Level) -> i32 {
 
 impl Subscriber for Lines {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // What is wanted may change.
+        // The level may change.
         Interest::sometimes()
     }
 

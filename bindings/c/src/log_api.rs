@@ -1,4 +1,4 @@
-//! The callback of the host for what the library has to say.
+//! The callback of the host for lines of the log.
 
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use crate::status::{Fault, midge_status};
 pub type midge_log_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, level: i32, text: *const c_char)>;
 
-/// Has a callback get what the library has to say: warnings and errors of the engine, and the texts of
+/// Sets the callback for the log of the library: warnings and errors of the engine, and the texts of
 /// panics that were caught. For all brokers of the process; one that was set before is let go. The
 /// library writes nothing by itself. Never payloads or passwords.
 ///
 /// The callback runs where no lock is held: on the thread that leaves the library, or on a broker's. It
-/// may call everything but what is marked [blocking]. Lines that come up in a callback of the log follow
+/// may call every function that is not marked [blocking]. Lines that come up in a callback of the log follow
 /// when it has returned. 64 lines may wait; if there are more, a line says how many were lost.
 ///
 /// @param on_log     may be NULL, for no callback
-/// @param level      MIDGE_LOG_*: this and what is more serious
+/// @param level      MIDGE_LOG_*: lines of this level and of more serious ones
 /// @param user       for on_log
 /// @param user_free  may be NULL; called with user exactly once, after the last call of on_log. If this
 ///                   function fails it is not called.

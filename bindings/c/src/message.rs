@@ -13,10 +13,10 @@ use crate::ffi::{self, enter, midge_bytes};
 use crate::process;
 use crate::status::midge_status;
 
-/// A message: immutable, counted. Whoever has a reference may read it on any thread.
+/// A message: immutable, counted. A reference may be read on any thread.
 pub struct midge_message {
     body: Body,
-    /// Whose payload it is, if the host gave it.
+    /// Owner of the payload, if the host gave it away.
     given: Option<Arc<User>>,
     /// As the engine takes it, once it was published.
     prepared: OnceLock<Option<SharedMessage>>,
@@ -138,7 +138,7 @@ impl midge_message {
         copy.retain = self.retain();
         copy.expiry = self.expiry();
         for property in self.properties().iter() {
-            // What was valid once is valid again.
+            // It was valid in the message, so it is here.
             let _ = copy.properties.push(property);
         }
         copy

@@ -1,4 +1,4 @@
-//! Numbers and names for what is an enumeration of the engine: why a connection ended, MQTT reason
+//! Numbers and names for enumerations of the engine: reasons why a connection ended, MQTT reason
 //! codes, packets, why a message was dropped, statuses.
 
 use std::ffi::c_char;

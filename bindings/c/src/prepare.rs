@@ -1,4 +1,4 @@
-//! What is done before anything else: once in a process, and first on each thread of the library.
+//! Preparations: once for the process, and first on each thread of the library.
 
 use std::io;
 use std::sync::Once;
@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use crate::process::{self, SignalsBlocked, Uncancelled};
 use crate::{later, message};
 
-/// What is done once, when the library is first used.
+/// Prepares the process, when the library is first used.
 pub(crate) fn process() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -20,7 +20,7 @@ pub(crate) fn process() {
     });
 }
 
-/// What each thread of the library does first, as [`broker::prepare_thread`] says.
+/// Prepares a thread of the library, before all else: see [`broker::prepare_thread`].
 pub(crate) fn thread() {
     // For good.
     std::mem::forget(Uncancelled::new());

@@ -80,8 +80,8 @@ use libc::__errno_location as errno;
 #[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
 use libc::__error as errno;
 
-/// The thread cannot be cancelled while it lives: what unwinds it for that would meet the frames of
-/// Rust, which end the process then. Deferred cancellation waits for the next point outside.
+/// Disables cancellation of the thread while it lives: unwinding would meet the frames of Rust, which
+/// end the process then. Deferred cancellation waits for the next point outside.
 pub(crate) struct Uncancelled(c_int);
 
 #[cfg(target_os = "linux")]
@@ -114,7 +114,7 @@ impl Drop for Uncancelled {
 }
 
 /// A thread inherits the scheduling class of the one that has started it. A host may start its broker
-/// from a thread with real-time priority; what comes over the network must not have that.
+/// from a thread with real-time priority; the work that comes over the network must not have that.
 #[cfg(target_os = "linux")]
 pub(crate) fn leave_real_time() {
     // SAFETY: plain system calls about the calling thread; the parameter lives as long as the call.

@@ -31,7 +31,7 @@ fn publish_copied(
     // One that lives no longer than the copy.
     let mut message = message;
     (message.payload, message.backing) = (payload, None);
-    // What is larger than a packet is refused in any case.
+    // A payload larger than a packet is refused in any case.
     if (COPY_FROM..=object.packet_bytes).contains(&payload.len()) {
         shared = Bytes::from(ffi::copy(payload, &format!("{at}payload"))?);
         (message.payload, message.backing) = (&shared, Some(&shared));
@@ -87,8 +87,8 @@ pub(crate) fn publish_with(
 
     match args.payload() {
         Payload::Copied(payload) => {
-            let whose = (client_id, want_outcomes);
-            publish_copied(object, message.parts(), payload, whose, "args.")
+            let options = (client_id, want_outcomes);
+            publish_copied(object, message.parts(), payload, options, "args.")
         }
         Payload::Given(given) => given.try_with(&object.broker, |payload| {
             message.payload = payload.clone();

@@ -1,5 +1,5 @@
-//! What stands behind a queue handle: a bounded queue of messages and events in the order of their
-//! arrival, read by pull, through a descriptor, or by a thread of its own.
+//! Queues behind their handles: messages and events in the order of their arrival, bounded, read by pull,
+//! through a descriptor, or by a thread of their own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) struct Bounds {
     pub(crate) drop_newest: bool,
 }
 
-/// An item with what is said about its arrival.
+/// An item, and the circumstances of its arrival.
 pub(crate) struct Entry {
     pub(crate) item: Item,
     pub(crate) tag: u32,
@@ -93,13 +93,13 @@ impl State {
     fn refresh_fd(&mut self, bell: &Bell) {
         let Some(fd) = &mut self.fd else { return };
         fd.set(!self.entries.is_empty() || self.closed || bell.has_wakes());
-        // Who wakes holds no lock: it may have come between the look and the clearing.
+        // A wake-up takes no lock: it may have come between the look and the clearing.
         if !fd.is_set() && bell.has_wakes() {
             fd.set(true);
         }
     }
 
-    /// Whether a reader has to be told that something came.
+    /// Whether a reader waits for an item, so that one that comes must wake it.
     fn is_awaited(&self) -> bool {
         self.sleepers > 0 || self.fd.as_ref().is_some_and(|fd| !fd.is_set())
     }
@@ -155,7 +155,7 @@ impl State {
                 break;
             };
             self.bytes -= old.size;
-            // What the lost one had to say about its own predecessors goes to the next one.
+            // Its own lost predecessors are told with the next one.
             let lost = old.lost + 1;
             match self.entries.front_mut() {
                 Some(next) => next.lost += lost,
@@ -248,7 +248,7 @@ impl QueueObject {
         Ok(())
     }
 
-    /// Takes a source away, and what it brought and nobody has read.
+    /// Takes a source away, with its items that were not read.
     pub(crate) fn detach(&self, number: u64) {
         let _scope = Scope::new();
         let mut state = self.state.lock();
@@ -280,7 +280,7 @@ impl QueueObject {
         drop(gone);
     }
 
-    /// Takes in an item, unless its source is gone by now. Nobody is woken.
+    /// Takes in an item, unless its source is gone by now. Wakes no reader.
     pub(crate) fn push(
         &self,
         item: Item,
@@ -300,7 +300,7 @@ impl QueueObject {
         Pushed::new(dropped.len(), awaited)
     }
 
-    /// Wakes whoever waits for what was pushed.
+    /// Wakes the readers that wait for what was pushed.
     pub(crate) fn notify(&self) {
         self.signal(&mut self.state.lock());
     }
@@ -344,7 +344,7 @@ impl QueueObject {
         }
     }
 
-    /// The next entry for whoever pulls.
+    /// The next entry for a reader that pulls.
     pub(crate) fn pull(&self, timeout: Option<Duration>) -> Result<Entry, Fault> {
         if self.state.lock().has_dispatch {
             let what = "the queue has a dispatch thread, which takes everything";
@@ -445,7 +445,7 @@ impl QueueObject {
         Ok(())
     }
 
-    /// Takes nothing in any more; what waits can still be read.
+    /// Takes nothing in any more; entries that wait can still be read.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -455,7 +455,7 @@ impl QueueObject {
         drop(sources);
     }
 
-    /// Closes it and forgets what waits: nobody will read it.
+    /// Closes it and drops the entries that wait: no reader is left.
     pub(crate) fn discard(&self) {
         self.close();
         self.bell.close();
@@ -475,7 +475,7 @@ pub(crate) struct Inlet {
     tag: u32,
     /// Changed under the lock of the queue only.
     gone: Arc<AtomicBool>,
-    /// No Local: whose messages do not come in.
+    /// No Local: messages of this client do not come in.
     not_from: Option<Box<str>>,
 }
 

@@ -1,4 +1,4 @@
-//! What became of a message that the host has published: who took it, and when all are done with it.
+//! Receipts: the outcome of a message that the host has published, at each session and as a whole.
 
 use std::ffi::c_char;
 use std::future::Future;
@@ -21,8 +21,8 @@ use crate::status::{
 use crate::table::Table;
 use crate::waiting::{Signal, Waiting};
 
-/// What became of a message. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is the
-/// null handle. It holds the client identifiers of those that the message went to.
+/// The outcome of a message. A number, not a pointer: a stale one gives MIDGE_E_CLOSED. {0} is the
+/// null handle. It holds the client identifiers of the receivers.
 /// @since 0.1
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -36,7 +36,7 @@ static RECEIPTS: Table<ReceiptObject> = Table::new("receipt", 5);
 struct ReceiptObject {
     receipt: Receipt,
     broker: Weak<BrokerObject>,
-    /// Whoever waits, to be told that the handle was freed.
+    /// Threads that wait; freeing the handle wakes them.
     waiting: Waiting,
 }
 
@@ -244,7 +244,7 @@ pub extern "C" fn midge_receipt_wait(r: midge_receipt, timeout_ms: i32) -> midge
     })
 }
 
-/// What became of a message, in numbers.
+/// The outcome of a message, in numbers.
 /// @since 0.1
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -257,15 +257,15 @@ pub struct midge_receipt_info {
     pub matched: u64,
     /// Outcomes that can be read with midge_receipt_outcome_at(): one for each session.
     pub outcomes: u64,
-    /// Sessions to whose clients it was written at once.
+    /// Sessions that have written it to their client at once.
     pub sent: u64,
-    /// Sessions in whose queues it waited when it was published.
+    /// Sessions that had it in their queue when it was published.
     pub queued: u64,
     /// Sessions that did not take it.
     pub dropped: u64,
 }
 
-/// What became of a message so far.
+/// The outcome of a message so far.
 ///
 /// @param out  its struct_size must be set; as much as fits is written
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI, MIDGE_E_CLOSED
@@ -305,7 +305,7 @@ pub const MIDGE_OUTCOME_QUEUED: u32 = 1;
 /// Not taken; reason says why.
 pub const MIDGE_OUTCOME_DROPPED: u32 = 2;
 
-/// What one session did with a message.
+/// The outcome of a message at one session.
 /// @since 0.1
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -322,7 +322,7 @@ pub struct midge_receipt_outcome {
     pub client_id: midge_bytes,
 }
 
-/// What one session did with a message when it was published.
+/// The outcome of a message at one session, when it was published.
 ///
 /// @param index  from 0, below midge_receipt_info.outcomes
 /// @param out    its struct_size must be set; as much as fits is written
@@ -363,7 +363,7 @@ pub unsafe extern "C" fn midge_receipt_outcome_at(
     })
 }
 
-/// Frees a receipt. Who waits for it gets MIDGE_E_CLOSED. The null handle is nothing.
+/// Frees a receipt. Threads that wait for it get MIDGE_E_CLOSED. The null handle is nothing.
 /// @return MIDGE_OK, MIDGE_E_CLOSED, MIDGE_E_FORKED
 /// @since 0.1
 #[unsafe(no_mangle)]

@@ -1,4 +1,4 @@
-//! What there is, as lists to walk along: clients, sessions, subscriptions, retained messages.
+//! Snapshots: clients, sessions, subscriptions or retained messages of one moment, read one by one.
 
 use std::collections::VecDeque;
 use std::ffi::c_char;
@@ -31,14 +31,14 @@ pub struct midge_snapshot {
 static SNAPSHOTS: Table<SnapshotObject> = Table::new("snapshot", 6);
 
 struct SnapshotObject {
-    /// How many items there were, those included that are left out.
+    /// Number of items that there were, those included that are left out.
     total: usize,
     state: Mutex<State>,
 }
 
 struct State {
     items: Items,
-    /// What was handed out. The texts do not move.
+    /// Texts that were handed out. They do not move.
     texts: Vec<Box<[u8]>>,
 }
 
@@ -211,7 +211,7 @@ pub unsafe extern "C" fn midge_snapshot_retained(
     })
 }
 
-/// How much there is in a snapshot.
+/// Number of items in a snapshot.
 ///
 /// @param left   may be NULL; receives how many items were not read yet
 /// @param total  may be NULL; receives how many there were in all, those included that max has left out
@@ -344,7 +344,7 @@ pub struct midge_session_info {
     pub inflight: u64,
     /// Its subscriptions.
     pub subscriptions: u64,
-    /// User name of the client that made it, or empty: nobody else may have it.
+    /// User name of the client that made it, or empty: no other user may resume it.
     pub username: midge_bytes,
     /// Number of the session, as midge_event.session.
     pub session: u64,

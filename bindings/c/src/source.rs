@@ -1,4 +1,4 @@
-//! What comes into a queue: subscriptions and the broker's events.
+//! Sources of a queue: subscriptions and the broker's events.
 
 use broker::{Event, Events, Feed, Message};
 

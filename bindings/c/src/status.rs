@@ -28,7 +28,7 @@ pub const MIDGE_E_DENIED: i32 = -8;
 pub const MIDGE_E_IO: i32 = -9;
 /// The address of a listener is taken.
 pub const MIDGE_E_ADDR_IN_USE: i32 = -10;
-/// The configuration does not fit: a value that an option does not take, a listener's address.
+/// The configuration is not valid: an option does not accept a value, a listener has no such address.
 pub const MIDGE_E_CONFIG: i32 = -13;
 /// The struct_size of a structure is not understood.
 pub const MIDGE_E_ABI: i32 = -15;

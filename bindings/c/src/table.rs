@@ -66,7 +66,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// One of the objects, if there is any and nobody is just changing that.
+    /// One of the objects, if there is any and no other thread is just changing that.
     pub(crate) fn any(&self) -> Option<Arc<T>> {
         self.objects.try_read()?.values().next().cloned()
     }

@@ -1,4 +1,4 @@
-//! What a callback says besides yes and no: a refusal with its reason, an answer that comes later.
+//! Answers of callbacks besides yes and no: a refusal with its reason, an answer that comes later.
 
 use std::cell::RefCell;
 use std::ffi::c_char;
@@ -40,12 +40,12 @@ pub(crate) fn owe(resolver: Resolver) -> u64 {
     DECISIONS.add(Arc::new(Pending(Mutex::new(Some(resolver)))))
 }
 
-/// Forgets an answer that nobody waits for any more; one that was still owed is a no.
+/// Forgets an answer that is no longer waited for; one that was still owed is a no.
 pub(crate) fn forget(id: u64) {
     let _ = DECISIONS.remove(id);
 }
 
-/// Whether somebody waits for an answer.
+/// Whether an answer is still waited for.
 pub(crate) fn is_owed(id: u64) -> bool {
     DECISIONS.find(id).is_ok_and(|pending| pending.is_open())
 }
@@ -71,7 +71,7 @@ struct Question {
     deferred: Option<(u64, Verdict)>,
 }
 
-/// What a callback has said.
+/// The answer of a callback.
 pub(crate) struct Answer {
     status: midge_status,
     refusal: Option<Refusal>,
@@ -82,7 +82,7 @@ thread_local! {
     static QUESTIONS: RefCell<Vec<Question>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes the question back, also when what is called panics.
+/// Takes the question back, also when the callback panics.
 struct Asked;
 
 impl Drop for Asked {
@@ -101,7 +101,7 @@ fn pop() -> Option<Question> {
 
 /// Does something with the question that the innermost callback of this thread answers.
 fn question<T>(change: impl FnOnce(&mut Question) -> Result<T, Fault>) -> Result<T, Fault> {
-    let nobody_asks = || {
+    let not_asked = || {
         let what = "no callback that decides is under way on this thread";
         Fault::new(MIDGE_E_STATE, what)
     };
@@ -110,9 +110,9 @@ fn question<T>(change: impl FnOnce(&mut Question) -> Result<T, Fault>) -> Result
             let mut questions = questions.borrow_mut();
             let asked = questions.last_mut();
             let asked = asked.filter(|question| question.depth == inside::depth());
-            change(asked.ok_or_else(nobody_asks)?)
+            change(asked.ok_or_else(not_asked)?)
         })
-        .map_err(|_| nobody_asks())?
+        .map_err(|_| not_asked())?
 }
 
 /// Asks a callback of the host. `deferred` is the later answer that it may announce, if there is one
@@ -214,7 +214,7 @@ unsafe fn refusal(
 }
 
 /// Says why a callback refuses: `return midge_refuse(MIDGE_RC_BANNED, "until Monday", NULL);` in
-/// on_auth, on_acl or on_publish, on the thread of the callback. What was said last holds. Without it
+/// on_auth, on_acl or on_publish, on the thread of the callback. The last call holds. Without one
 /// a refusal is MIDGE_RC_NOT_AUTHORIZED, and what on_publish drops looks like success to a client.
 /// A packet that cannot carry the reason code carries another one: MIDGE_EV_REPLACED.
 ///
@@ -249,8 +249,8 @@ pub unsafe extern "C" fn midge_refuse(
 /// MIDGE_ACL_PUBLISH and MIDGE_ACL_SUBSCRIBE, on the thread of the callback. Give it later, from any
 /// thread, with midge_decision_complete() or midge_decision_refuse(). Only this client waits, its
 /// packets in their order; for what the host publishes in a client's name the publishing call waits.
-/// No answer within hooks.timeout_ms is a no. What the callback was shown is gone when it returns:
-/// copy what is needed. In on_auth it gives the decision that the callback has got.
+/// No answer within hooks.timeout_ms is a no. Arguments of the callback are gone when it returns: copy
+/// what is needed. In on_auth it gives the decision that the callback has got.
 ///
 /// @param d  receives the decision; if the callback then returns anything but MIDGE_E_WOULD_BLOCK, that
 ///           is the answer and d is stale
@@ -336,8 +336,8 @@ pub unsafe extern "C" fn midge_decision_refuse(
     })
 }
 
-/// Lets go of an answer that is owed: whoever waits for it gets a no with MIDGE_RC_NOT_AUTHORIZED. To
-/// be called instead of midge_decision_complete(), not after it. Any thread. The null handle is
+/// Gives up an answer that is owed: it becomes a no with MIDGE_RC_NOT_AUTHORIZED. To be called instead
+/// of midge_decision_complete(), not after it. Any thread. The null handle is
 /// nothing.
 /// @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
 ///         MIDGE_E_FORKED

@@ -1,4 +1,4 @@
-//! Who this library is.
+//! Version and features of this library.
 
 use std::ffi::{CStr, c_char};
 
