@@ -159,7 +159,7 @@ pub mod io {
     pub use crate::transport::{Unix, UnixDirect};
 }
 
-/// What a [`Store`] takes and gives back: for whoever writes one.
+/// What a [`Store`] takes and gives back: for a crate that implements one.
 pub mod store {
     pub use midge_core::{
         MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,

@@ -46,7 +46,7 @@ impl Context {
     /// Whether a connection may handle its first bytes now; it is woken when it may.
     pub(super) fn admits(&self, waker: &Waker) -> bool {
         if self.is_closing() {
-            return true; // to be told so
+            return true; // to be turned away
         }
 
         let admitted = self.admission.request(waker);

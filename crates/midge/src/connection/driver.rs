@@ -210,6 +210,7 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Notes what a read has brought.
+    #[inline]
     fn note_read(&mut self, count: usize, bulk: bool) {
         self.heard = true;
         if self.outlet.is_overdue() {
@@ -223,6 +224,7 @@ impl<T: Transport> Driver<T> {
     /// Leaves the wake-ups of what was read to the thread's, or to the next round: other connections that
     /// are ready to be read may have more for the same receivers. Much for one receiver is written
     /// immediately, while the processor's cache still has it.
+    #[inline]
     fn leave_wakeups(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let is_run = self.fairness.is_turn_over() && self.connection.has_one_dirty_other();
         let much = self.input.is_large() || is_run;

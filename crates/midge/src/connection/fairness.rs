@@ -35,7 +35,7 @@ impl Fairness {
         }
     }
 
-    /// Whether this round of the runtime belongs to others, who are read first.
+    /// Whether this round of the runtime belongs to other connections, which are read first.
     pub(super) fn skips_read(&mut self) -> bool {
         match self.turn {
             Turn::Reading(_) => false,

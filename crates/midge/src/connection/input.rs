@@ -151,6 +151,17 @@ enum ReadPlan {
     Own(Box<Large>),
 }
 
+impl ReadPlan {
+    /// The buffer for a read of whatever comes.
+    #[inline]
+    fn buffer(self) -> ReadBuffer {
+        match self {
+            Self::Ahead(buffer) => buffer,
+            _ => ReadBuffer::take(),
+        }
+    }
+}
+
 /// A transport as the helpers of tokio read it.
 struct Reader<'a, T>(&'a mut T);
 
@@ -210,10 +221,10 @@ impl Input {
         mut to: Consumer<'_>,
     ) -> Poll<io::Result<Read>> {
         let held = self.stash.charged();
-        let read = match self.plan(to.context) {
+        let plan = self.plan(to.context);
+        let read = match plan {
             ReadPlan::Own(large) => self.read_large(cx, transport, &mut to, large),
-            ReadPlan::Ahead(buffer) => self.read_packets(cx, transport, &mut to, buffer),
-            ReadPlan::Shared => self.read_packets(cx, transport, &mut to, ReadBuffer::take()),
+            plan => self.read_packets(cx, transport, &mut to, plan.buffer()),
         };
 
         let holds = self.stash.charged();
@@ -227,7 +238,18 @@ impl Input {
 
     /// Decides where the next read goes. The beginning of a packet that has a buffer of its own leaves
     /// the stash with it.
+    #[inline]
     fn plan(&mut self, context: &Context) -> ReadPlan {
+        let is_plain = !self.more && !self.is_large() && !matches!(self.stash, Stash::Large(_));
+        if is_plain {
+            return ReadPlan::Shared;
+        }
+
+        self.plan_for_much(context)
+    }
+
+    /// The plan for a client that sends much: large packets, or many of them without a pause.
+    fn plan_for_much(&mut self, context: &Context) -> ReadPlan {
         if matches!(self.stash, Stash::Large(_))
             && let Stash::Large(large) = std::mem::replace(&mut self.stash, Stash::EMPTY)
         {
@@ -252,6 +274,7 @@ impl Input {
     }
 
     /// Reads packets into a buffer of the thread, behind the beginning of the first one.
+    #[inline]
     fn read_packets(
         &mut self,
         cx: &mut task::Context<'_>,

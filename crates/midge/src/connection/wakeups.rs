@@ -70,57 +70,59 @@ mod tests {
 
     const NOW: Tick = Tick(0);
 
-    /// Counts how often it was told; one that is broken panics.
+    /// Counts flushes; one that is broken panics.
     #[derive(Default)]
-    struct Told {
+    struct Count {
         times: AtomicUsize,
         broken: AtomicBool,
     }
 
-    impl Flush for Told {
+    impl Flush for Count {
         fn flush(&self) {
             self.times.fetch_add(1, Ordering::Relaxed);
             assert!(!self.broken.load(Ordering::Relaxed), "broken");
         }
     }
 
-    fn client(hub: &Arc<Hub>, id: u8, told: &Arc<Told>) -> Connection {
-        let link = hub.accept("".into(), "".into(), told.clone(), NOW).unwrap();
+    fn client(hub: &Arc<Hub>, id: u8, flushes: &Arc<Count>) -> Connection {
+        let link = hub
+            .accept("".into(), "".into(), flushes.clone(), NOW)
+            .unwrap();
         let mut connection = Connection::new(hub.clone(), link);
         let connect = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, id];
         connection.receive(&connect, None, NOW);
         connection
     }
 
-    /// A publisher, its subscriber, and how often that one was told.
+    /// A publisher, its subscriber, and how often that one was flushed.
     struct Pair {
         topic: u8,
         publisher: Connection,
         subscriber: Connection,
-        told: Arc<Told>,
+        flushes: Arc<Count>,
     }
 
     impl Pair {
         fn new(hub: &Arc<Hub>, topic: u8, broken: bool) -> Self {
-            let told = Arc::<Told>::default();
-            let mut subscriber = client(hub, topic, &told);
+            let flushes = Arc::<Count>::default();
+            let mut subscriber = client(hub, topic, &flushes);
             subscriber.receive(&[0x82, 6, 0, 1, 0, 1, topic, 0], None, NOW);
             let publisher = client(hub, topic.to_ascii_uppercase(), &Arc::default());
             let pair = Self {
                 topic,
                 publisher,
                 subscriber,
-                told,
+                flushes,
             };
-            pair.write(hub);
-            pair.told.times.store(0, Ordering::Relaxed);
-            pair.told.broken.store(broken, Ordering::Relaxed);
+            pair.take(hub);
+            pair.flushes.times.store(0, Ordering::Relaxed);
+            pair.flushes.broken.store(broken, Ordering::Relaxed);
             pair
         }
 
         /// Publishes. Returns whether the publisher owes a flush.
         fn publish(&mut self, wakeups: &Wakeups, hub: &Hub) -> bool {
-            self.write(hub);
+            self.take(hub);
             let publish = [0x30, 4, 0, 1, self.topic, b'x'];
             self.publisher.receive_unflushed(&publish, None, NOW);
             assert!(self.publisher.has_dirty_others());
@@ -129,8 +131,8 @@ mod tests {
             owes
         }
 
-        /// Takes what the subscriber gets, so that it has to be told of more.
-        fn write(&self, hub: &Hub) {
+        /// Takes what the subscriber gets, so that it is dirty again with the next message.
+        fn take(&self, hub: &Hub) {
             let (mut written, mut work) = (Outbox::default(), Vec::new());
             let link = self.subscriber.link();
             loop {
@@ -143,8 +145,8 @@ mod tests {
             }
         }
 
-        fn told(&self) -> usize {
-            self.told.times.load(Ordering::Relaxed)
+        fn flushes(&self) -> usize {
+            self.flushes.times.load(Ordering::Relaxed)
         }
     }
 
@@ -162,9 +164,9 @@ mod tests {
                 .map(|p| p.publish(&wakeups, &hub))
                 .collect();
             assert_eq!(owes, [true, false, false]);
-            assert!(pairs.iter().all(|pair| pair.told() == round - 1));
+            assert!(pairs.iter().all(|pair| pair.flushes() == round - 1));
             wakeups.flush(&hub, || NOW);
-            assert!(pairs.iter().all(|pair| pair.told() == round));
+            assert!(pairs.iter().all(|pair| pair.flushes() == round));
         }
     }
 
@@ -177,10 +179,10 @@ mod tests {
         for (at, pair) in burst.iter_mut().enumerate() {
             assert_eq!(pair.publish(&wakeups, &hub), at == 0);
         }
-        assert!(burst.iter().all(|pair| pair.told() == 1));
-        assert!(last.publish(&wakeups, &hub) && last.told() == 0);
+        assert!(burst.iter().all(|pair| pair.flushes() == 1));
+        assert!(last.publish(&wakeups, &hub) && last.flushes() == 0);
         wakeups.flush(&hub, || NOW);
-        assert!(last.told() == 1 && burst.iter().all(|pair| pair.told() == 1));
+        assert!(last.flushes() == 1 && burst.iter().all(|pair| pair.flushes() == 1));
     }
 
     #[test]
@@ -192,7 +194,7 @@ mod tests {
             pair.publish(&wakeups, &hub);
         }
         wakeups.flush(&hub, || NOW);
-        assert!(pairs.iter().all(|pair| pair.told() >= 1));
+        assert!(pairs.iter().all(|pair| pair.flushes() >= 1));
         let ended = pairs.map(|pair| pair.subscriber.link().ended().is_some());
         assert_eq!(ended, [false, true, false]);
         assert!(hub.stats(NOW).panics >= 1);

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::handle::broker::Broker;
 
-    /// Does not return before it is told to.
+    /// Does not return before the test says so.
     struct Stuck {
         inside: Sender<()>,
         go: Mutex<Receiver<()>>,

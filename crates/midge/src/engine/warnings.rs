@@ -6,7 +6,7 @@ use std::sync::Arc;
 use midge_core::{Event, EventMask, Hub, Observed, Queue, QueueLimits};
 use parking_lot::Mutex;
 
-/// Warnings that wait for their turn; each is told once anyway.
+/// Warnings that wait to be logged; each is logged once anyway.
 const CAPACITY: usize = 64;
 
 /// Logs the reason codes that had to be replaced, once for each packet and code.

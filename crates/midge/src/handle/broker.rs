@@ -31,7 +31,7 @@ const EVENT_CAPACITY: usize = 4096;
 ///
 /// When the last one is dropped, the broker stops at once. On threads of its own the drop waits as
 /// [`Broker::stop`] does; on a runtime of the host ([`Builder::runtime`](crate::Builder::runtime)), which may stand still, the
-/// clients are disconnected and everything is let go of, and what remains to be written is left to
+/// clients are disconnected and everything is released, and what remains to be written is left to
 /// the runtime. [`Broker::stop`] waits, and says what could not be waited for.
 #[derive(Clone)]
 pub struct Broker {
@@ -128,7 +128,7 @@ impl Broker {
     }
 
     /// Adds a listener while the broker runs, as [`Builder::listener`](crate::Builder::listener) does
-    /// before. Returns where it listens.
+    /// before. Returns where it listens. Blocks while a host's name is resolved.
     ///
     /// # Errors
     /// Another listener has this name, or the address cannot be read or bound, or the broker has
@@ -430,8 +430,8 @@ impl Broker {
         Ok(client.into())
     }
 
-    /// Serves a connection that has been made somewhere else: the bytes of a client. `peer` is where it
-    /// comes from, as hooks and events are told, of its listener, too. Never blocks.
+    /// Serves a connection that has been made somewhere else: the bytes of a client. `peer` is what hooks
+    /// and events see as its address, and hooks as its listener. Never blocks.
     ///
     /// # Errors
     /// No more connections are taken, or the transport cannot be moved to the broker's runtime.

@@ -66,8 +66,8 @@ impl Builder {
         self
     }
 
-    /// Adds a listener with a name and options of its own. What hooks and events are told of a
-    /// connection's listener is this name; without one, as with [`Builder::listen`], it is the address.
+    /// Adds a listener with a name and options of its own. The name is what hooks see as a connection's
+    /// listener; without one, as with [`Builder::listen`], it is the address.
     ///
     /// ```
     /// use midge::{Broker, ListenAddr, ListenerOptions};

@@ -53,7 +53,7 @@ pub trait Listener: Send + 'static {
 pub struct Incoming<T> {
     /// Its bytes.
     pub transport: T,
-    /// Where it comes from, as hooks and events are told: the address of the client.
+    /// The address of the client, for hooks and events.
     pub peer: Arc<str>,
 }
 

@@ -25,10 +25,11 @@ pub use unix::{Unix, UnixDirect};
 /// [`Broker::attach`](crate::Broker::attach).
 ///
 /// The task of the connection polls it; each method that returns [`Poll::Pending`] has that task woken
-/// when it is worth another try. An error ends the connection.
+/// when it is worth another try. An error ends the connection. Methods run under a lock of the
+/// connection, so they must not call the broker.
 ///
-/// Only [`Transport::direct`] decides about speed: output for a client mostly arises on the threads of
-/// those who publish, and a transport without a direct part has to have its task woken for each.
+/// Speed depends on [`Transport::direct`]: output for a client mostly arises on the threads that publish,
+/// and a transport without a direct part has its task woken for each message.
 pub trait Transport: Send + Unpin + 'static {
     /// The part that any thread may write to; [`Infallible`] without one.
     type Direct: DirectWrite;
@@ -39,7 +40,7 @@ pub trait Transport: Send + Unpin + 'static {
         None
     }
 
-    /// Gives what tells of unread input, for a transport without a direct part. Called once, before
+    /// Gives the knowledge of unread input, for a transport without a direct part. Called once, before
     /// anything is polled. With `None` a client whose input arrives while the broker does not read may
     /// be taken for silent.
     fn unread(&self) -> Option<Arc<dyn Unread>> {
@@ -82,7 +83,7 @@ pub trait Transport: Send + Unpin + 'static {
 }
 
 /// The part of a [`Transport`] that any thread may write to, without waiting. One lock is around all
-/// calls. Dropped before the transport, when the connection has ended.
+/// calls, so they must not call the broker. Dropped before the transport, when the connection has ended.
 pub trait DirectWrite: Send + 'static {
     /// Writes some of the bytes.
     ///

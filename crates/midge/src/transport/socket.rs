@@ -112,6 +112,7 @@ macro_rules! socket_transport {
         }
 
         impl DirectWrite for $direct {
+            #[inline]
             fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
                 let stream: &$stream = self.0.as_ref();
                 stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), slices))
