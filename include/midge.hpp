@@ -1458,7 +1458,7 @@ struct replaced {
   std::string_view client_id;
   midge::packet packet;
   reason_code given, sent;
-  std::optional<std::uint64_t> connection;
+  std::optional<std::uint64_t> connection, session;
 };
 /// An empty event, or a kind that this header does not know.
 struct unknown {};
@@ -1546,8 +1546,9 @@ public:
       case event_type::session_end: return ev::session_ended{client_id(), e().session};
       case event_type::will: return ev::will_sent{client_id(), topic(), e().session};
       case event_type::replaced:
-        return ev::replaced{client_id(), static_cast<midge::packet>(detail()), static_cast<reason_code>(tag()), reason,
-                            connection()};
+        return ev::replaced{
+            client_id(), static_cast<midge::packet>(detail()), static_cast<reason_code>(tag()), reason, connection(),
+            session()};
       case event_type::none:
       case event_type::all: break;
     }

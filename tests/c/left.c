@@ -72,6 +72,9 @@ static int told(const char *name) {
 
 /* ---- one of each ---------------------------------------------------------------------------------- */
 
+/* Milliseconds: more than a thread needs that does not hang. */
+#define PATIENCE "100"
+
 static midge_broker impatient(const midge_hooks *hooks, const char *patience) {
   midge_config *config = new_config();
   OK(midge_config_set(config, "shutdown.patience_ms", patience));
@@ -101,7 +104,7 @@ static uint64_t left_running(midge_broker b) {
 
 static void a_dispatch_callback_when_its_broker_is_freed(void) {
   struct host host;
-  midge_broker b = impatient(NULL, "1");
+  midge_broker b = impatient(NULL, PATIENCE);
   midge_queue q = busy_queue(b, &host);
   CHECK(midge_broker_free(b) == MIDGE_E_TIMEOUT && told("on_event of a queue"));
   CHECK(strstr(last_message(), "was left") != NULL);
@@ -113,7 +116,7 @@ static void a_dispatch_callback_when_its_broker_is_freed(void) {
 
 static void a_dispatch_callback_when_its_queue_is_freed(void) {
   struct host host, second;
-  midge_broker b = impatient(NULL, "1");
+  midge_broker b = impatient(NULL, PATIENCE);
   midge_queue q = busy_queue(b, &host);
   CHECK(midge_queue_free(q) == MIDGE_E_TIMEOUT && told("on_event of a queue"));
   CHECK(left_running(b) == 1 && midge_queue_free(q) == MIDGE_E_CLOSED);
@@ -135,7 +138,7 @@ static void a_hook_on_a_thread_of_the_broker(void) {
   hooks.user = &host;
   hooks.user_free = freed;
   hooks.on_auth = on_auth;
-  midge_broker b = impatient(&hooks, "1");
+  midge_broker b = impatient(&hooks, PATIENCE);
   struct host other;
   midge_queue q = {0};
   OK(midge_queue_new(b, 0, 8, 0, MIDGE_OVERFLOW_DROP_OLDEST, &q));
@@ -165,7 +168,7 @@ static void a_hook_on_a_thread_that_publishes(void) {
   hooks.user = &host;
   hooks.user_free = freed;
   hooks.on_publish = on_publish;
-  midge_broker b = impatient(&hooks, "1");
+  midge_broker b = impatient(&hooks, PATIENCE);
   CHECK(pthread_create(&thread, NULL, publishes, &b) == 0);
   sem_wait(&host.inside);
   CHECK(midge_broker_free(b) == MIDGE_E_TIMEOUT && told("publish"));
@@ -180,7 +183,7 @@ static void the_last_function_of_a_thread(void) {
   hooks.user = &host;
   hooks.user_free = freed;
   hooks.on_thread_stop = hang;
-  midge_broker b = impatient(&hooks, "1");
+  midge_broker b = impatient(&hooks, PATIENCE);
   CHECK(midge_broker_free(b) == MIDGE_E_TIMEOUT && told("a broker thread does not end"));
   let_go(&host);
 }
@@ -205,7 +208,7 @@ static void a_callback_that_returns_in_time(void) {
 /* At the end of the process it is where it was. */
 static void a_callback_that_never_returns(void) {
   static struct host host;
-  midge_broker b = impatient(NULL, "0");
+  midge_broker b = impatient(NULL, PATIENCE);
   midge_queue q = busy_queue(b, &host);
   CHECK(midge_queue_free(q) == MIDGE_E_TIMEOUT && told("on_event of a queue"));
   CHECK(midge_broker_free(b) == MIDGE_E_TIMEOUT && lines == 0);
