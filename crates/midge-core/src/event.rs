@@ -9,8 +9,8 @@ use midge_codec::{QoS, ReasonCode, ReasonPacket, Version};
 
 use crate::message::SharedMessage;
 use crate::reason::{DisconnectReason, DropReason};
+use crate::time::Tick;
 pub use kind::{EventKind, EventMask};
-pub use taps::Observed;
 #[cfg(shuttle)]
 pub(crate) use taps::TapList;
 pub(crate) use taps::Taps;
@@ -464,6 +464,19 @@ impl Event {
             _ => 0,
         }
     }
+}
+
+/// An event with the moment when it happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Observed {
+    /// Number of the event in its hub, from 1 on, whichever observers see it: what two of them saw can
+    /// be put together by it. Events that have an order of their own are numbered in it.
+    pub number: u64,
+    /// When it happened.
+    pub at: Tick,
+    /// What happened.
+    pub event: Event,
 }
 
 /// Whom an event is about, as far as that is known.

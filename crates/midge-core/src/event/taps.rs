@@ -2,24 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Event, EventMask};
+use super::{Event, EventMask, Observed};
 use crate::queue::Queue;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::time::Tick;
-
-/// An event with the moment when it happened.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Observed {
-    /// Number of the event in its hub, from 1 on, whichever observers see it: what two of them saw can
-    /// be put together by it. Events that have an order of their own are numbered in it.
-    pub number: u64,
-    /// When it happened.
-    pub at: Tick,
-    /// What happened.
-    pub event: Event,
-}
 
 /// The observers of a hub. Without observers an event costs one atomic load.
 #[derive(Default)]
