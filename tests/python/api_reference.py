@@ -21,13 +21,7 @@ Made of the docstrings by `tests/python/api_reference.py`, which the tests compa
 typed (`py.typed`); an editor shows the same texts.
 """
 
-FIXTURES = (
-    "mqtt_broker",
-    "mqtt_broker_factory",
-    "mqtt_broker_session",
-    "mqtt_broker_reset",
-    "mqtt_broker_options",
-)
+FIXTURES = sorted(name for name in vars(pytest_midge) if name.startswith("mqtt_"))
 
 
 def text(thing):
