@@ -83,11 +83,11 @@ impl<D: Deadline> Env<D> {
         self.budget.of(Part::Queues)
     }
 
-    pub(crate) fn charge(&self, bytes: usize) {
+    pub(crate) fn charge_queues(&self, bytes: usize) {
         self.budget.charge(Part::Queues, bytes);
     }
 
-    pub(crate) fn release(&self, bytes: usize) {
+    pub(crate) fn release_queues(&self, bytes: usize) {
         self.budget.release(Part::Queues, bytes);
     }
 

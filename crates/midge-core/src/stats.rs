@@ -31,7 +31,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn dropped(&self, reason: DropReason, count: u64) {
+    pub(crate) fn count_drops(&self, reason: DropReason, count: u64) {
         if let Some(counter) = self.dropped.get(reason as usize) {
             counter.fetch_add(count, Ordering::Relaxed);
         }

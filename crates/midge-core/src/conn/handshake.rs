@@ -333,7 +333,7 @@ impl Connection {
         };
         let reason = objection.drop_reason();
         let lost = Lost::untaken(&will.topic);
-        self.batch.dropped(&self.hub.env, whom, lost, reason);
+        self.batch.report_drop(&self.hub.env, whom, lost, reason);
         request.will = None;
     }
 

@@ -384,7 +384,7 @@ impl Connection {
         {
             self.panicked();
         }
-        self.finish();
+        self.finish_batch();
         Poll::Ready(())
     }
 
@@ -442,7 +442,7 @@ impl Connection {
         self.waiting = Some(Waiting::turn(&self.hub, then));
     }
 
-    fn finish(&mut self) {
+    fn finish_batch(&mut self) {
         self.end_batch();
         self.flush_dirty();
     }

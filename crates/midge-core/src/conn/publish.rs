@@ -39,7 +39,7 @@ impl Connection {
         {
             let whom = self.link.whom(self.session.as_ref());
             let (lost, reason) = (Lost::untaken(publish.topic), DropReason::RateExceeded);
-            self.batch.dropped(&self.hub.env, whom, lost, reason);
+            self.batch.report_drop(&self.hub.env, whom, lost, reason);
             return Err(Fault::violation(
                 ReasonCode::MessageRateTooHigh,
                 "more messages a second than limits.publish_rate",
@@ -145,7 +145,7 @@ impl Connection {
     pub(super) fn publish_forgotten(&mut self, held: &HeldPublish) {
         let whom = self.link.whom(self.session.as_ref());
         let (lost, reason) = (Lost::untaken(&held.message.topic), DropReason::MemoryFull);
-        self.batch.dropped(&self.hub.env, whom, lost, reason);
+        self.batch.report_drop(&self.hub.env, whom, lost, reason);
         self.acknowledge_refusal(held.message.qos, held.packet_id, &no_memory());
     }
 
@@ -258,7 +258,7 @@ impl Connection {
     ) {
         let whom = self.link.whom(self.session.as_ref());
         let lost = Lost::untaken(message.topic);
-        self.batch.dropped(&self.hub.env, whom, lost, reason);
+        self.batch.report_drop(&self.hub.env, whom, lost, reason);
         self.acknowledge_refusal(message.qos, packet_id, refusal);
     }
 

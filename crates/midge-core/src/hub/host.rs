@@ -270,7 +270,7 @@ impl Hub {
                 if let Err(refusal) = self.authorize_host(id, &message) {
                     let client_id = id.into();
                     let reason = DropReason::NotAuthorized;
-                    self.begin_with(batch, now()).dropped(
+                    self.begin_with(batch, now()).report_drop(
                         &self.env,
                         Whom::client(&client_id),
                         Lost::untaken(message.topic),

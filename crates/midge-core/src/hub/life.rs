@@ -188,14 +188,14 @@ impl Hub {
                 let ended = link.set_ended(reason.clone());
                 drop(sessions);
                 if ended {
-                    self.tell_refused(link, reason, refusal, batch);
+                    self.report_refused(link, reason, refusal, batch);
                 }
             }
         }
     }
 
     /// A connection has ended before it had a session.
-    fn tell_refused(
+    fn report_refused(
         &self,
         link: &Arc<Link>,
         reason: DisconnectReason,

@@ -77,7 +77,7 @@ impl Hub {
                 if lost > 0 {
                     self.env
                         .counters
-                        .dropped(DropReason::ObserverFull, lost as u64);
+                        .count_drops(DropReason::ObserverFull, lost as u64);
                 }
                 Outcome::Sent
             }
@@ -175,7 +175,7 @@ impl Hub {
                 topic: deliverable.parts().topic,
                 number,
             };
-            batch.dropped(&self.env, session.whom(), lost, reason);
+            batch.report_drop(&self.env, session.whom(), lost, reason);
         }
         if let Some(receipt) = receipt {
             receipt.outcomes.push((session.client_id.clone(), outcome));
@@ -194,13 +194,13 @@ impl Hub {
         };
         if message.is_expired(batch.now) {
             let reason = DropReason::Expired;
-            return batch.dropped(&self.env, Whom::NOBODY, Lost::kept(message), reason);
+            return batch.report_drop(&self.env, Whom::NOBODY, Lost::kept(message), reason);
         }
 
         let router = self.router.read();
         let Some(group) = router.group(filter).cloned() else {
             let reason = DropReason::SessionEnded;
-            return batch.dropped(&self.env, Whom::NOBODY, Lost::kept(message), reason);
+            return batch.report_drop(&self.env, Whom::NOBODY, Lost::kept(message), reason);
         };
         if self.asks_per_receiver() {
             drop(router);

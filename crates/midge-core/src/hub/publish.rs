@@ -123,7 +123,7 @@ impl Hub {
         };
         let reason = DropReason::RefusedByHook;
 
-        batch.dropped(&self.env, whom, Lost::untaken(topic), reason);
+        batch.report_drop(&self.env, whom, Lost::untaken(topic), reason);
     }
 
     /// Whether the connection that a message comes from still has its session; from then on a
@@ -201,7 +201,7 @@ impl Hub {
         if let Ok(matched) = matched
             && (batch.wants(EventMask::PUBLISHED) || matches!(publisher, Publisher::Will(_)))
         {
-            tell_published(&mut routed, matched, batch);
+            report_published(&mut routed, matched, batch);
         }
         routed.end(batch);
         matched
@@ -300,7 +300,7 @@ impl Hub {
             if full == WhenFull::RemoveOld {
                 self.remove_retained(message.topic());
             }
-            batch.dropped(&self.env, Whom::NOBODY, Lost::kept(&message), reason);
+            batch.report_drop(&self.env, Whom::NOBODY, Lost::kept(&message), reason);
             return false;
         };
 
@@ -356,7 +356,7 @@ impl Hub {
 }
 
 /// Tells that a message was routed.
-fn tell_published(routed: &mut RoutedMessage<'_>, matched: usize, batch: &mut Batch) {
+fn report_published(routed: &mut RoutedMessage<'_>, matched: usize, batch: &mut Batch) {
     let whom = match routed.publisher {
         Publisher::Client(client) => client.link.whom(Some(client.session)),
         Publisher::Other(Origin::Broker) => return,

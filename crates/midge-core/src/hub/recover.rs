@@ -141,7 +141,7 @@ impl Hub {
         };
 
         state.queued_bytes += delivery.cost();
-        self.env.charge(delivery.share());
+        self.env.charge_queues(delivery.share());
         match stored.packet_id {
             Some(packet_id) => {
                 let stage = if stored.released {

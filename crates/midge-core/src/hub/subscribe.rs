@@ -110,7 +110,7 @@ impl Hub {
         }
         // Slice by slice: the connection may end before the last one, and what it has is kept.
         let made = rest.get(..count).unwrap_or_default();
-        self.tell_subscribed((link, session), made, batch);
+        self.report_subscribed((link, session), made, batch);
         work.made += count;
 
         if let Some(attached) = state.attached.as_deref_mut() {
@@ -216,7 +216,7 @@ impl Hub {
         }
     }
 
-    fn tell_subscribed(
+    fn report_subscribed(
         &self,
         (link, session): (&Link, &Session),
         grants: &[Grant],

@@ -193,28 +193,28 @@ impl Hub {
                 info,
                 session_present,
             } => {
-                self.tell(Hook::Connected, |hooks| {
+                self.call_life_hook(Hook::Connected, |hooks| {
                     hooks.connected(&info, session_present);
                 });
             }
             After::Disconnected { info, reason } => {
-                self.tell(Hook::Disconnected, |hooks| {
+                self.call_life_hook(Hook::Disconnected, |hooks| {
                     hooks.disconnected(&info, &reason);
                 });
             }
             After::SessionStarted(client_id) => {
-                self.tell(Hook::SessionStarted, |hooks| {
+                self.call_life_hook(Hook::SessionStarted, |hooks| {
                     hooks.session_started(&client_id);
                 });
             }
             After::SessionEnded(client_id) => {
-                self.tell(Hook::SessionEnded, |hooks| hooks.session_ended(&client_id));
+                self.call_life_hook(Hook::SessionEnded, |hooks| hooks.session_ended(&client_id));
             }
         }
     }
 
     /// Tells the hooks what has happened.
-    fn tell(&self, hook: Hook, what: impl FnOnce(&dyn Hooks)) {
+    fn call_life_hook(&self, hook: Hook, what: impl FnOnce(&dyn Hooks)) {
         if let Some(hooks) = self.hooks(HookSet::LIFE) {
             self.in_hook(hook, || what(&**hooks));
         }

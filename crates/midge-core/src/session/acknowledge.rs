@@ -32,7 +32,7 @@ impl SessionGuard<'_> {
                 Err(FlowError("PUBACK for a QoS 2 message"))
             }
             Some(_) => {
-                self.finish(packet_id, reason);
+                self.finish_flow(packet_id, reason);
                 Ok(())
             }
             None => Ok(()),
@@ -51,7 +51,7 @@ impl SessionGuard<'_> {
             }
             Some(_) if reason.is_error() => {
                 // MQTT-4.4.0-2: the message is done, no PUBREL.
-                self.finish(packet_id, reason);
+                self.finish_flow(packet_id, reason);
                 Ok(IdState::Known)
             }
             Some(entry) => {
@@ -79,7 +79,7 @@ impl SessionGuard<'_> {
                 Err(FlowError("PUBCOMP without PUBREC"))
             }
             Some(_) => {
-                self.finish(packet_id, ReasonCode::Success);
+                self.finish_flow(packet_id, ReasonCode::Success);
                 Ok(())
             }
             None => Ok(()),
@@ -95,7 +95,7 @@ impl SessionGuard<'_> {
     }
 
     /// Ends a flow that went as it should; what the message had been charged.
-    pub(super) fn complete(&mut self, packet_id: u16) -> usize {
+    pub(super) fn complete_flow(&mut self, packet_id: u16) -> usize {
         let Some(entry) = self.state.inflight.remove(packet_id) else {
             return 0;
         };
@@ -108,29 +108,29 @@ impl SessionGuard<'_> {
             tracker.closed();
         }
         if self.effects.wants(EventMask::ACKNOWLEDGED) {
-            self.tell_acknowledged(message);
+            self.report_acknowledged(message);
         }
         share
     }
 
     /// Ends a flow in general.
-    fn finish(&mut self, packet_id: u16, reason: ReasonCode) {
+    fn finish_flow(&mut self, packet_id: u16, reason: ReasonCode) {
         let Some(entry) = self.state.inflight.remove(packet_id) else {
             return;
         };
 
         self.window_back(&entry);
         self.state
-            .release(&entry.delivery, Some(packet_id), self.env);
+            .end_accounting(&entry.delivery, Some(packet_id), self.env);
         if reason.is_error() {
-            self.tell_dropped(&entry.delivery, DropReason::RefusedByReceiver);
+            self.report_dropped(&entry.delivery, DropReason::RefusedByReceiver);
         } else if self.effects.wants(EventMask::ACKNOWLEDGED) {
-            self.tell_acknowledged(entry.delivery.message);
+            self.report_acknowledged(entry.delivery.message);
         }
     }
 
     #[cold]
-    fn tell_acknowledged(&mut self, message: SharedMessage) {
+    fn report_acknowledged(&mut self, message: SharedMessage) {
         // Acknowledgements come from the present connection only.
         let connection = self.state.attached.as_ref();
         self.effects.event(Event::Acknowledged {

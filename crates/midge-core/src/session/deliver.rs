@@ -187,7 +187,7 @@ impl SessionGuard<'_> {
             tracker.opened();
         }
 
-        state.charge(&delivery, env);
+        state.begin_accounting(&delivery, env);
         match self.send(delivery) {
             Ok(()) => Outcome::Sent,
             Err((_, reason)) => Outcome::Dropped(reason),
@@ -213,7 +213,7 @@ impl SessionGuard<'_> {
 
         let expires = delivery.message.expires();
         let state = &mut *self.state;
-        state.charge(&delivery, env);
+        state.begin_accounting(&delivery, env);
         env.counters.queued_messages.fetch_add(1, Ordering::Relaxed);
         state.retained_backlog.push_back(delivery);
         if expires != Tick::NEVER {
@@ -255,7 +255,7 @@ impl SessionGuard<'_> {
                     let Some(oldest) = self.state.take_queued(env) else {
                         return Outcome::Dropped(reason);
                     };
-                    self.dropped(&oldest, reason);
+                    self.drop_delivery(&oldest, reason);
                 }
                 (Overflow::Disconnect, Some(attached)) => {
                     return refuse(attached, reason, env, self.effects);
@@ -269,7 +269,7 @@ impl SessionGuard<'_> {
         }
 
         let state = &mut *self.state;
-        state.charge(&delivery, env);
+        state.begin_accounting(&delivery, env);
         env.counters.queued_messages.fetch_add(1, Ordering::Relaxed);
         state.queued_qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
 
@@ -297,13 +297,13 @@ impl SessionGuard<'_> {
             Some(0)
         };
         let (Some(packet_id), Some(attached)) = (packet_id, state.attached.as_deref_mut()) else {
-            state.release(&delivery, None, env);
+            state.end_accounting(&delivery, None, env);
             return Err((delivery, DropReason::QueueFull));
         };
 
         if !encode(attached, &delivery, packet_id, false, effects.now) {
             // MQTT-3.1.2-25: as if it had been sent.
-            state.release(&delivery, None, env);
+            state.end_accounting(&delivery, None, env);
             return Err((delivery, DropReason::PacketTooLarge));
         }
 
@@ -323,7 +323,7 @@ impl SessionGuard<'_> {
         }
 
         if !acknowledged {
-            state.release(&delivery, None, env);
+            state.end_accounting(&delivery, None, env);
             return Ok(());
         }
 
@@ -353,7 +353,7 @@ impl SessionGuard<'_> {
             return false;
         };
 
-        self.dropped(&delivery, DropReason::Expired);
+        self.drop_delivery(&delivery, DropReason::Expired);
         true
     }
 }

@@ -173,14 +173,14 @@ impl Effects {
         sent
     }
 
-    pub(crate) fn dropped(
+    pub(crate) fn report_drop(
         &mut self,
         env: &Env,
         whom: Whom<'_>,
         lost: Lost<'_>,
         reason: DropReason,
     ) {
-        env.counters.dropped(reason, 1);
+        env.counters.count_drops(reason, 1);
         if self.wants(EventMask::DROPPED) {
             self.event(Event::Dropped {
                 client_id: whom.client_id.cloned(),

@@ -71,7 +71,7 @@ impl Session {
         {
             steps::add(1);
             dropped += 1;
-            guard.dropped(&delivery, DropReason::Expired);
+            guard.drop_delivery(&delivery, DropReason::Expired);
         }
         guard.watch_expiry();
         dropped

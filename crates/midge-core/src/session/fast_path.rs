@@ -123,7 +123,7 @@ impl SessionGuard<'_> {
 
         if charged > 0 {
             state.queued_bytes += cost;
-            env.charge(charged);
+            env.charge_queues(charged);
             let size = attached.outbox.len() - before;
             attached.append_paid(attached.pays(0, effects), size, env, effects);
             effects.touch(attached);
@@ -142,7 +142,7 @@ impl SessionGuard<'_> {
             let stage = entry.map(|entry| (entry.delivery.qos, entry.stage));
             match (header, stage) {
                 (PUBACK, Some((QoS::AtLeastOnce, _))) | (PUBCOMP, Some((_, Stage::Released))) => {
-                    released += self.complete(packet_id);
+                    released += self.complete_flow(packet_id);
                 }
                 (PUBREC, Some((QoS::ExactlyOnce, _))) => {
                     if let Some(entry) = self.state.inflight.get_mut(packet_id) {
@@ -167,7 +167,7 @@ impl SessionGuard<'_> {
         drop(self);
 
         if released > 0 {
-            env.release(released);
+            env.release_queues(released);
         }
         used
     }

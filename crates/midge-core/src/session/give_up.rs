@@ -16,7 +16,7 @@ impl SessionGuard<'_> {
         // First: a receipt must not see the message as done in between.
         let reassigned = Reassigned::new(delivery);
         self.state
-            .release(&reassigned.delivery, packet_id, self.env);
+            .end_accounting(&reassigned.delivery, packet_id, self.env);
         self.effects.reassign.push(reassigned);
     }
 
@@ -26,7 +26,7 @@ impl SessionGuard<'_> {
         if again && delivery.group().is_some() {
             self.pass_on(delivery, None);
         } else {
-            self.dropped(&delivery, reason);
+            self.drop_delivery(&delivery, reason);
         }
     }
 

@@ -66,21 +66,21 @@ impl<'a> SessionGuard<'a> {
     }
 
     /// Gives up a message that was taken: accounts, counts, tells.
-    pub(super) fn dropped(&mut self, delivery: &Delivery, reason: DropReason) {
-        self.state.release(delivery, None, self.env);
-        self.tell_dropped(delivery, reason);
+    pub(super) fn drop_delivery(&mut self, delivery: &Delivery, reason: DropReason) {
+        self.state.end_accounting(delivery, None, self.env);
+        self.report_dropped(delivery, reason);
     }
 
     /// Counts and tells that the client does not get a message.
-    pub(super) fn tell_dropped(&mut self, delivery: &Delivery, reason: DropReason) {
+    pub(super) fn report_dropped(&mut self, delivery: &Delivery, reason: DropReason) {
         let lost = Lost::kept(&delivery.message);
-        (self.effects).dropped(self.env, self.session.whom(), lost, reason);
+        (self.effects).report_drop(self.env, self.session.whom(), lost, reason);
     }
 }
 
 impl State {
     /// Begins the accounting of a message that is taken.
-    pub(super) fn charge(&mut self, delivery: &Delivery, env: &Env) {
+    pub(super) fn begin_accounting(&mut self, delivery: &Delivery, env: &Env) {
         if let Some((journal, client_id)) = self.recorded(env)
             && delivery.qos != QoS::AtMostOnce
         {
@@ -92,11 +92,16 @@ impl State {
         }
 
         self.queued_bytes += delivery.cost();
-        env.charge(delivery.share());
+        env.charge_queues(delivery.share());
     }
 
     /// Ends the accounting of a message that was taken.
-    pub(crate) fn release(&mut self, delivery: &Delivery, packet_id: Option<u16>, env: &Env) {
+    pub(crate) fn end_accounting(
+        &mut self,
+        delivery: &Delivery,
+        packet_id: Option<u16>,
+        env: &Env,
+    ) {
         if let Some((journal, client_id)) = self.recorded(env)
             && delivery.qos != QoS::AtMostOnce
         {
@@ -109,7 +114,7 @@ impl State {
         }
 
         self.queued_bytes = self.queued_bytes.saturating_sub(delivery.cost());
-        env.release(delivery.share());
+        env.release_queues(delivery.share());
 
         if let Some(tracker) = delivery.message.tracker() {
             tracker.closed();

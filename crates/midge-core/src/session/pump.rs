@@ -132,7 +132,7 @@ impl SessionGuard<'_> {
             // An interval that ran out while waiting (MQTT-3.3.2-5).
             let now = self.effects.now;
             if delivery.message.is_expired(now) {
-                self.dropped(&delivery, DropReason::Expired);
+                self.drop_delivery(&delivery, DropReason::Expired);
                 continue;
             }
 
@@ -143,7 +143,7 @@ impl SessionGuard<'_> {
             }
 
             if let Err((delivery, reason)) = self.send(delivery) {
-                self.tell_dropped(&delivery, reason);
+                self.report_dropped(&delivery, reason);
             }
         }
         !(self.state.can_send_next(high) && self.state.waits())
@@ -214,7 +214,8 @@ impl SessionGuard<'_> {
         if delivery.group().is_some() && delivery.qos == QoS::AtLeastOnce {
             return self.pass_on(delivery, Some(packet_id));
         }
-        self.state.release(&delivery, Some(packet_id), self.env);
-        self.tell_dropped(&delivery, DropReason::PacketTooLarge);
+        self.state
+            .end_accounting(&delivery, Some(packet_id), self.env);
+        self.report_dropped(&delivery, DropReason::PacketTooLarge);
     }
 }

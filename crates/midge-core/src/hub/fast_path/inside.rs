@@ -60,7 +60,7 @@ impl Hub {
             }
             if lost > 0 {
                 let counters = &self.env.counters;
-                counters.dropped(DropReason::ObserverFull, lost as u64);
+                counters.count_drops(DropReason::ObserverFull, lost as u64);
             }
         }
 
