@@ -5,19 +5,22 @@
 
 mod common;
 
-use std::io;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use midge::io::{Incoming, Listener, Tcp, Unix};
+use midge::io::{DirectWrite, Incoming, Listener, Tcp, Transport, Unix, UnixDirect};
 use midge::{
     Broker, ClientInfo, DisconnectReason, Event, HookSet, Hooks, ListenAddr, ListenerOptions,
     StartError, Stop,
 };
 use midge_testkit::faulty::{Faults, Faulty, FaultyTcp};
 use midge_testkit::{Client, Connect, Kind, Publish, Subscribe, Will, ack};
+use tokio::io::ReadBuf;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Accepts the broker's ends of socket pairs, from a channel. The end of the channel is the listener's.
@@ -144,6 +147,224 @@ fn tcp(addresses: &[ListenAddr]) -> SocketAddr {
         [ListenAddr::Tcp(address)] => *address,
         other => panic!("{other:?}"),
     }
+}
+
+/// Bytes as a transport that seals them sends them: each bit the other way round.
+fn seal(bytes: &mut [u8]) {
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
+}
+
+/// A transport that seals what it sends in records, as TLS does: a record that the socket takes a part of
+/// stays here until the rest has left. Any thread may seal and send.
+struct Sealing {
+    socket: Unix,
+    out: Arc<Mutex<Sealed>>,
+}
+
+struct Sealed {
+    direct: Option<UnixDirect>,
+    record: Vec<u8>,
+}
+
+/// The longest record.
+const RECORD: usize = 16 * 1024;
+
+impl Sealed {
+    fn seal(&mut self, slices: &[IoSlice<'_>]) -> usize {
+        let bytes = slices.iter().flat_map(|slice| slice.iter());
+        self.record.extend(bytes.take(RECORD));
+        seal(&mut self.record);
+        self.record.len()
+    }
+
+    /// Sends what is left of a record.
+    fn send(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+        while !self.record.is_empty() {
+            let written = write(&self.record)?;
+            self.record.drain(..written);
+        }
+        Ok(())
+    }
+
+    fn send_directly(&mut self) -> io::Result<()> {
+        let mut direct = self.direct.take().unwrap();
+        let sent = self.send(|record| direct.try_write(&[IoSlice::new(record)]));
+        self.direct = Some(direct);
+        sent
+    }
+}
+
+struct SealingDirect(Arc<Mutex<Sealed>>);
+
+impl DirectWrite for SealingDirect {
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut out = self.0.lock().unwrap();
+        out.send_directly()?;
+        let count = out.seal(slices);
+        match out.send_directly() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(count),
+        }
+    }
+
+    fn try_flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap().send_directly()
+    }
+
+    fn has_unread(&self) -> bool {
+        let out = self.0.lock().unwrap();
+        out.direct.as_ref().is_some_and(DirectWrite::has_unread)
+    }
+}
+
+impl Sealing {
+    fn new(socket: Unix) -> Self {
+        let (direct, record) = (None, Vec::new());
+        let out = Arc::new(Mutex::new(Sealed { direct, record }));
+        Self { socket, out }
+    }
+}
+
+impl Transport for Sealing {
+    type Direct = SealingDirect;
+
+    fn direct(&mut self) -> Option<SealingDirect> {
+        self.out.lock().unwrap().direct = self.socket.direct();
+        Some(SealingDirect(self.out.clone()))
+    }
+
+    fn move_to(mut self, runtime: &Handle) -> io::Result<Self> {
+        self.socket = self.socket.move_to(runtime)?;
+        Ok(self)
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.socket.poll_read(cx, buffer))?;
+        seal(&mut buffer.filled_mut()[before..]);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_flush(cx))?;
+        let count = self.out.lock().unwrap().seal(slices);
+        match self.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(count)),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = &mut self.socket;
+        let sent = self.out.lock().unwrap().send(|record| {
+            match socket.poll_write(cx, &[IoSlice::new(record)]) {
+                Poll::Ready(written) => written,
+                Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+            }
+        });
+        match sent {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
+            sent => Poll::Ready(sent),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_shutdown(cx)
+    }
+}
+
+/// The client's side of [`Sealing`].
+struct Unsealing(UnixStream);
+
+impl Read for Unsealing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        seal(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Write for Unsealing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut bytes = bytes.to_vec();
+        seal(&mut bytes);
+        self.0.write_all(&bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl midge_testkit::Transport for Unsealing {
+    fn set_deadline(&self, limit: Duration) -> io::Result<()> {
+        self.0.set_deadline(limit)
+    }
+
+    fn end(&self) -> io::Result<()> {
+        self.0.end()
+    }
+}
+
+/// A client over a transport that seals, whose broker's end belongs to `runtime` at first.
+fn sealed(broker: &Broker, runtime: &Handle) -> Client {
+    let (client, server) = UnixStream::pair().unwrap();
+    server.set_nonblocking(true).unwrap();
+    let _entered = runtime.enter();
+    let server = Unix::new(tokio::net::UnixStream::from_std(server).unwrap());
+    broker.attach(Sealing::new(server), "sealed").unwrap();
+    Client::over(Unsealing(client))
+}
+
+/// Covers: none
+#[test]
+fn a_publishing_thread_seals_and_writes_at_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let broker = Broker::builder().runtime(runtime.handle().clone());
+    let broker = broker.start().unwrap();
+    let mut client = sealed(&broker, runtime.handle());
+    let mut client = runtime.block_on(async move {
+        let connected = tokio::task::spawn_blocking(move || {
+            client.send(Connect::v5("client").bytes());
+            assert_eq!(client.expect_connack().code, 0);
+            client.subscribe("t", 0);
+            client
+        });
+        connected.await.unwrap()
+    });
+
+    // No thread drives the runtime now.
+    broker.publish("t", "x").unwrap();
+    client.expect_message("t", "x");
+}
+
+/// Covers: none
+#[test]
+fn records_that_the_socket_takes_in_parts_arrive_whole() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let broker = Broker::builder().start().unwrap();
+    let connect = |name| {
+        let mut client = sealed(&broker, runtime.handle());
+        client.send(Connect::v5(name).bytes());
+        assert_eq!(client.expect_connack().code, 0);
+        client
+    };
+    exchange(connect("publisher"), connect("subscriber"));
 }
 
 /// Covers: none
@@ -335,7 +556,7 @@ fn a_listener_that_panics_ends_and_no_other() {
 
 /// Fails, and then accepts.
 struct Failing {
-    errors: Vec<io::ErrorKind>,
+    errors: Vec<ErrorKind>,
     listener: Pairs,
 }
 
@@ -357,7 +578,7 @@ impl Listener for Failing {
 #[test]
 fn a_listener_goes_on_after_errors() {
     let (dialer, listener) = Pairs::new(Faults::new(6));
-    let errors = vec![io::ErrorKind::OutOfMemory, io::ErrorKind::ConnectionAborted];
+    let errors = vec![ErrorKind::OutOfMemory, ErrorKind::ConnectionAborted];
     let failing = Failing { errors, listener };
     let builder = Broker::builder().listener_of("failing", failing);
     let _broker = builder.start().unwrap();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
 use common::join;
-use midge::{Broker, ListenAddr, StartError, Stop};
+use midge::{Broker, ListenAddr, ListenerOptions, StartError, Stop, TcpSettings};
 use midge_testkit::{Client, Connect, Transport};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -275,5 +275,30 @@ fn the_system_probes_an_idle_client_unless_it_is_told_not_to() {
         let broker = builder.start().unwrap();
         let client = TcpStream::connect(broker.addr().unwrap()).unwrap();
         assert_eq!(timer(&broker, &client), expected);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_options_of_a_listener_are_its_own() {
+    let mut unprobed = TcpSettings::default();
+    unprobed.keepalive_s = 0;
+    let options = ListenerOptions::new("tcp://127.0.0.1:0").tcp(unprobed);
+    let broker = Broker::builder().listener("unprobed", options).start();
+    let broker = broker.unwrap();
+    let client = TcpStream::connect(broker.addr().unwrap()).unwrap();
+    assert_eq!(timer(&broker, &client), "00");
+
+    let place = Place::new("options");
+    let options = ListenerOptions::new(format!("{}?mode=0600", place.url())).mode(0o660);
+    let addresses = broker.add_listener("local", options).unwrap();
+    assert_eq!(addresses, [ListenAddr::Unix(place.socket())]);
+    let permissions = fs::metadata(place.socket()).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o7777, 0o660);
+
+    // Its file goes with it.
+    assert!(broker.remove_listener("local"));
+    while place.socket().exists() {
+        std::thread::yield_now();
     }
 }
