@@ -1950,9 +1950,9 @@ midge_status midge_client_publish(struct midge_client c,
 MIDGE_API midge_status midge_client_free(struct midge_client c);
 
 /**
- * Reads a configuration file in TOML, as `midge serve --config` takes it: `listen` (a list of
- * addresses, added to those that are there), `threads`, and a table for each section of the
- * options. All of it is set, or nothing.
+ * Reads a configuration file in TOML, as `midge serve --config` takes it: the part of a key before its
+ * last dot is the table; addresses of `listen`, an array, are added to those that are there. All of it
+ * is set, or nothing. The message names the line.
  *
  * @param path  NUL-terminated
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (a value
@@ -1993,10 +1993,9 @@ midge_status midge_config_clone(const struct midge_config *config,
 MIDGE_API void midge_config_free(struct midge_config *config);
 
 /**
- * Sets an option. The keys are those of docs/configuration.md, and:
- * "listen" (tcp://host:port with port 0 for a free one, or unix:///path; each call adds one, an
- * empty value clears the list), "threads" (1 by default), "clock" ("system", or "manual"
- * for tests that move it with midge_broker_advance()).
+ * Sets an option; the keys are those of docs/configuration.md. Among them: "listen"
+ * (tcp://host:port with port 0 for a free one, or unix:///path; each call adds one, an empty value
+ * clears the list), "threads", "clock" ("manual" for tests that move it with midge_broker_advance()).
  *
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the
  *         nearest one), MIDGE_E_CONFIG (the option does not accept the value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from midge import _midge, _threads
 from midge._aio import AsyncView
@@ -13,8 +13,6 @@ from midge._callbacks import OnMessage, Registration
 from midge._config import (
     check_host,
     check_options,
-    check_protocols,
-    patience,
     resolve,
     whole,
 )
@@ -60,7 +58,7 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Moves a manual clock. Keep alive, will delay, message and session expiry that come due
         on the way happen in their order before this returns."""
-        if not self._broker._manual:
+        if self._broker._settings.get("clock") != "manual":
             raise ConfigError('clock: only Broker(clock="manual") has a clock that can be moved')
         self._broker._running().advance(seconds)
 
@@ -103,25 +101,20 @@ class Broker(Life, Expectations):
         hooks_threads: int = 8,
         options: Mapping[str, object] | None = None,
         record: int = 10_000,
-        clock: Literal["system", "manual"] = "system",
-        threads: int = 1,
         timeout: float = 2.0,
         **keywords: Unpack[Options],
     ) -> None:
         super().__init__()
-        if clock not in ("system", "manual"):
-            raise ConfigError(f'clock: "system" or "manual", not {clock!r}')
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0:
             raise ConfigError(f"timeout: a number of seconds, 0 or more, not {timeout!r}")
         self._bind_host = check_host(host)
         self._bind_port = None if port is None else whole("port", port, 0, 65535)
         self._unix_path = None if unix_path is None else os.path.abspath(unix_path)
-        self._options = check_protocols(protocols) + check_options(options, keywords)
-        self._failures = _threads.Failures(patience(self._options))
+        self._settings = check_options(protocols, options, keywords)
+        patience = int(self._settings.get("shutdown.patience_ms")) / 1000
+        self._failures = _threads.Failures(patience)
         hooks_threads = whole("hooks_threads", hooks_threads, 1, 1024)
         self._hooks = HookSet(auth, acl, intercept, receive, hooks_threads, self._failures)
-        self._manual = clock == "manual"
-        self._threads = whole("threads", threads, 1, 1024)
         self.timeout: float = float(timeout)
         self._recorder = Recorder(whole("record", record, 0, sys.maxsize))
         self._url = ""
@@ -141,10 +134,8 @@ class Broker(Life, Expectations):
         kinds = RECORDED if self._recorder.limit else []
         try:
             run.native, recorded, subscriptions, watches = _midge.start(
+                self._settings,
                 listen,
-                self._options,
-                self._manual,
-                self._threads,
                 (kinds, max(self._recorder.limit, 1), RECORD_BYTES),
                 None if run.pool is None else run.pool.questions,
                 self._kept,

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from midge import _midge
 from midge._errors import BindError, ConfigError
 
 __tracebackhide__ = True
-
-_KEYWORDS = (
-    "host",
-    "port",
-    "unix_path",
-    "protocols",
-    "auth",
-    "acl",
-    "intercept",
-    "receive",
-    "hooks_threads",
-    "options",
-    "record",
-    "clock",
-    "threads",
-    "timeout",
-)
 
 _VERSIONS = {"3.1": "3.1", "3.1.1": "3.1.1", "5": "5", "5.0": "5"}
 
@@ -37,35 +21,36 @@ def _table() -> dict[str, str]:
 
 
 def check_options(
-    options: Mapping[str, object] | None, keywords: Mapping[str, object]
-) -> list[tuple[str, str]]:
-    """The options as the broker takes them."""
+    protocols: Sequence[str] | None,
+    options: Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+) -> _midge.Settings:
+    """The options as the broker takes them; keywords win over what ``options`` says."""
     if options is not None and not isinstance(options, Mapping):
         raise ConfigError(f"options: a mapping of keys to values, not {type(options).__name__}")
-    pairs = list((options or {}).items())
+    settings = _midge.Settings()
+    if protocols is not None:
+        settings.set("mqtt.versions", _versions(protocols))
+    for key, value in (options or {}).items():
+        settings.set(key, _text(key, value))
     for keyword, value in keywords.items():
-        key = _table().get(keyword)
-        if key is None:
-            import difflib
-
-            near = difflib.get_close_matches(keyword, [*_KEYWORDS, *_table()], 1, 0.6)
-            rest = f"{', '.join(_KEYWORDS)}, and the options of docs/configuration.md"
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {rest}"
-            raise ConfigError(f"unknown keyword {keyword!r}; {hint}")
-        pairs.append((key, value))
-    checked = []
-    for key, value in pairs:
-        text = _text(key, value)
-        _midge.check_option(key, text)
-        checked.append((key, text))
-    return checked
+        key = _table().get(keyword) or _unknown(keyword)
+        settings.set(key, _text(key, value))
+    if settings.get("listen"):
+        raise ConfigError("listen: host, port and unix_path say where to listen")
+    return settings
 
 
-def patience(options: Sequence[tuple[str, str]]) -> float:
-    """Seconds that the end waits for hooks and callbacks."""
-    key = "shutdown.patience_ms"
-    default = next(row[2] for row in _midge.options() if row[0] == key)
-    return int(dict(options).get(key, default)) / 1000
+def _unknown(keyword: str) -> NoReturn:
+    import difflib
+
+    from midge._options import Settings
+
+    own = [name for name in Settings.__annotations__ if name not in _table()]
+    near = difflib.get_close_matches(keyword, [*own, *_table()], 1, 0.6)
+    rest = f"{', '.join(own)}, and the options of docs/configuration.md"
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {rest}"
+    raise ConfigError(f"unknown keyword {keyword!r}; {hint}")
 
 
 def _text(key: object, value: object) -> str:
@@ -107,10 +92,8 @@ def resolve(host: str, address: str) -> None:
         raise BindError(error.errno, f"host: {error.strerror}", address) from None
 
 
-def check_protocols(protocols: Sequence[str] | None) -> list[tuple[str, str]]:
+def _versions(protocols: Sequence[str]) -> str:
     """The accepted versions of MQTT as an option."""
-    if protocols is None:
-        return []
     names: Iterable[object] = [protocols] if isinstance(protocols, str) else protocols
     versions = []
     for name in names:
@@ -119,7 +102,7 @@ def check_protocols(protocols: Sequence[str] | None) -> list[tuple[str, str]]:
         versions.append(_VERSIONS[name])
     if not versions:
         raise ConfigError('protocols: at least one of "3.1", "3.1.1" and "5.0"')
-    return [("mqtt.versions", ",".join(versions))]
+    return ",".join(versions)
 
 
 def seconds(name: str, value: float | None) -> float | None:

@@ -43,8 +43,6 @@ class Settings(Options, total=False):
     hooks_threads: int
     options: Mapping[str, object] | None
     record: int
-    clock: Literal["system", "manual"]
-    threads: int
     timeout: float
 '''
 
@@ -63,6 +61,8 @@ def kind(name, accepted):
 def page():
     lines = [HEAD]
     for key, name, default, accepted, doc in _midge.options():
+        if name == "list":
+            continue  # where to listen, for which the package has words of its own
         typed = kind(name, accepted)
         lines.append(f"    {key.replace('.', '_', 1)}: {typed}")
         text = f"{doc} Accepted: {accepted}; {default or 'empty'} by default."

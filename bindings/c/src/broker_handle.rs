@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::{Broker, StartError, Stop};
+use broker::{Broker, Clock, StartError, Stop};
 use parking_lot::Mutex;
 
 use crate::config::midge_config;
@@ -46,12 +46,15 @@ pub(crate) struct BrokerObject {
 
 impl BrokerObject {
     pub(crate) fn start(config: &midge_config) -> Result<Arc<Self>, Fault> {
-        let mut builder = config.builder();
-        let life = Life::new(config.threads(), config.hooks.is_some(), config.patience());
+        let settings = &config.settings;
+        let rules = settings.config();
+        let mut builder = Broker::builder().settings(settings.clone());
+        let patience = Duration::from_millis(rules.shutdown.patience_ms);
+        let life = Life::new(settings.threads(), config.hooks.is_some(), patience);
         let hooks = config.hooks.as_ref().map(|table| {
             let life = life.clone();
             let closed = move || life.hooks_end();
-            Arc::new(CHooks::new(table, config.shared_v3(), closed))
+            Arc::new(CHooks::new(table, rules.mqtt.shared_v3, closed))
         });
 
         if let Some(hooks) = &hooks {
@@ -90,8 +93,8 @@ impl BrokerObject {
         Ok(Arc::new(Self {
             _log: log::Place::new(broker.later()),
             broker,
-            is_clock_manual: config.is_clock_manual(),
-            packet_bytes: config.packet_bytes(),
+            is_clock_manual: settings.clock() == Clock::Manual,
+            packet_bytes: rules.limits.packet_bytes as usize,
             life,
             queues: Mutex::default(),
             receipts: Waiting::default(),

@@ -2,9 +2,8 @@
 
 use std::ffi::c_char;
 use std::sync::Arc;
-use std::time::Duration;
 
-use broker::{Broker, Builder, Clock, Config, ConfigFile, OptionError, options, set_option};
+use broker::{OptionError, Settings};
 
 use crate::ffi::{self, enter};
 use crate::hooks::{HookTable, midge_hooks};
@@ -14,97 +13,24 @@ use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_NOT_FOUND, midge_status};
 /// Settings for a broker. One thread at a time may use it.
 #[derive(Clone)]
 pub struct midge_config {
-    options: Config,
-    listen: Vec<String>,
-    threads: usize,
-    clock: Clock,
+    pub(crate) settings: Settings,
     pub(crate) hooks: Option<Arc<HookTable>>,
 }
 
-/// Options that belong to the start and not to the broker's rules.
-const LISTEN: &str = "listen";
-const THREADS: &str = "threads";
-const CLOCK: &str = "clock";
+fn fault(error: &OptionError) -> Fault {
+    Fault::new(status(error), error.to_string())
+}
+
+fn status(error: &OptionError) -> midge_status {
+    match error {
+        OptionError::Unknown { .. } => MIDGE_E_NOT_FOUND,
+        _ => MIDGE_E_CONFIG,
+    }
+}
 
 impl midge_config {
     fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
-        let refuse = |accepted: &str| {
-            let message = format!("{key} does not take {value:?}; accepted: {accepted}");
-            Err(Fault::new(MIDGE_E_CONFIG, message))
-        };
-
-        match key {
-            LISTEN if value.is_empty() => self.listen.clear(),
-            LISTEN if value.contains("://") => self.listen.push(value.to_owned()),
-            LISTEN => return refuse("tcp://host:port, unix:///path, or nothing to clear the list"),
-            THREADS => match value.trim().parse() {
-                Ok(threads @ 1..=1024) => self.threads = threads,
-                _ => return refuse("1 to 1024"),
-            },
-            CLOCK => match value {
-                "system" => self.clock = Clock::System,
-                "manual" => self.clock = Clock::Manual,
-                _ => return refuse("system or manual"),
-            },
-            _ => set_option(&mut self.options, key, value).map_err(|error| {
-                let status = match error {
-                    OptionError::Unknown { .. } => MIDGE_E_NOT_FOUND,
-                    _ => MIDGE_E_CONFIG,
-                };
-                Fault::new(status, error.to_string())
-            })?,
-        }
-
-        Ok(())
-    }
-
-    fn value(&self, key: &str) -> Result<String, Fault> {
-        Ok(match key {
-            LISTEN => self.listen.join("\n"),
-            THREADS => self.threads.to_string(),
-            CLOCK if self.clock == Clock::Manual => "manual".to_owned(),
-            CLOCK => "system".to_owned(),
-            _ => match options().iter().find(|option| option.key == key) {
-                Some(option) => option.value(&self.options),
-                None => {
-                    let message = format!("there is no option {key:?}");
-                    return Err(Fault::new(MIDGE_E_NOT_FOUND, message));
-                }
-            },
-        })
-    }
-
-    /// Number of threads of the broker.
-    pub(crate) fn threads(&self) -> usize {
-        self.threads
-    }
-
-    /// Longest wait for a callback that does not return.
-    pub(crate) fn patience(&self) -> Duration {
-        Duration::from_millis(self.options.shutdown.patience_ms)
-    }
-
-    pub(crate) fn packet_bytes(&self) -> usize {
-        self.options.limits.packet_bytes as usize
-    }
-
-    pub(crate) fn is_clock_manual(&self) -> bool {
-        self.clock == Clock::Manual
-    }
-
-    /// Whether `$share/...` is a shared subscription for clients before 5.0, too.
-    pub(crate) fn shared_v3(&self) -> bool {
-        self.options.mqtt.shared_v3
-    }
-
-    /// A builder with these settings, without the hooks.
-    pub(crate) fn builder(&self) -> Builder {
-        let options = self.options.clone();
-        let builder = Broker::builder()
-            .config(|config| *config = options)
-            .threads(self.threads)
-            .clock(self.clock);
-        self.listen.iter().fold(builder, Builder::listen)
+        self.settings.set(key, value).map_err(|error| fault(&error))
     }
 }
 
@@ -130,9 +56,9 @@ pub(crate) unsafe fn borrow_mut<'a>(
     Ok(unsafe { &mut *config })
 }
 
-/// Reads a configuration file in TOML, as `midge serve --config` takes it: `listen` (a list of
-/// addresses, added to those that are there), `threads`, and a table for each section of the
-/// options. All of it is set, or nothing.
+/// Reads a configuration file in TOML, as `midge serve --config` takes it: the part of a key before its
+/// last dot is the table; addresses of `listen`, an array, are added to those that are there. All of it
+/// is set, or nothing. The message names the line.
 ///
 /// @param path  NUL-terminated
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (a value
@@ -147,26 +73,16 @@ pub unsafe extern "C" fn midge_config_load(
     enter(|| {
         // SAFETY: the host's configuration and string, or NULL.
         let (config, path) = unsafe { (borrow_mut(config)?, ffi::text(path, "path")?) };
-        let file = ConfigFile::read(path).map_err(|error| match error.io() {
-            Some(source) => Fault::io(path, source),
-            None => Fault::new(MIDGE_E_CONFIG, error.to_string()),
-        })?;
-        let mut changed = config.clone();
-
-        for address in &file.listen {
-            changed.set(LISTEN, address)?;
-        }
-
-        if let Some(threads) = file.threads {
-            changed.set(THREADS, &threads.to_string())?;
-        }
-
-        for (key, value) in &file.options {
-            changed.set(key, value)?;
-        }
-
-        *config = changed;
-        Ok(())
+        config
+            .settings
+            .load(path)
+            .map_err(|error| match error.io() {
+                Some(source) => Fault::io(path, source),
+                None => {
+                    let status = error.option().map_or(MIDGE_E_CONFIG, status);
+                    Fault::new(status, error.to_string())
+                }
+            })
     })
 }
 
@@ -182,10 +98,7 @@ pub unsafe extern "C" fn midge_config_new(out: *mut *mut midge_config) -> midge_
     enter(|| {
         ffi::not_null(out, "out")?;
         let config = Box::new(midge_config {
-            options: Config::default(),
-            listen: Vec::new(),
-            threads: 1,
-            clock: Clock::System,
+            settings: Settings::default(),
             hooks: None,
         });
         // SAFETY: not NULL, so writable.
@@ -229,10 +142,9 @@ pub unsafe extern "C" fn midge_config_free(config: *mut midge_config) {
     });
 }
 
-/// Sets an option. The keys are those of docs/configuration.md, and:
-/// "listen" (tcp://host:port with port 0 for a free one, or unix:///path; each call adds one, an
-/// empty value clears the list), "threads" (1 by default), "clock" ("system", or "manual"
-/// for tests that move it with midge_broker_advance()).
+/// Sets an option; the keys are those of docs/configuration.md. Among them: "listen"
+/// (tcp://host:port with port 0 for a free one, or unix:///path; each call adds one, an empty value
+/// clears the list), "threads", "clock" ("manual" for tests that move it with midge_broker_advance()).
 ///
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the
 ///         nearest one), MIDGE_E_CONFIG (the option does not accept the value)
@@ -292,7 +204,7 @@ pub unsafe extern "C" fn midge_config_get(
     enter(|| {
         // SAFETY: the host's configuration and string, or NULL.
         let (config, key) = unsafe { (borrow(config)?, ffi::text(key, "key")?) };
-        let value = config.value(key)?;
+        let value = config.settings.get(key).map_err(|error| fault(&error))?;
         // SAFETY: the host's buffer of that size, or NULL.
         unsafe { ffi::write_text(&value, buf, cap, need) }
     })

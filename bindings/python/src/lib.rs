@@ -264,11 +264,11 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hooks::Request>()?;
     module.add_class::<message::Message>()?;
     module.add_class::<message::Properties>()?;
+    module.add_class::<options::Settings>()?;
     module.add_class::<queue::Events>()?;
     module.add_class::<queue::Subscription>()?;
     module.add_class::<wake::Wake>()?;
     module.add_function(wrap_pyfunction!(options::options, module)?)?;
-    module.add_function(wrap_pyfunction!(options::check_option, module)?)?;
     module.add_function(wrap_pyfunction!(start::start, module)?)?;
     module.add_function(wrap_pyfunction!(check_filter, module)?)?;
     module.add_function(wrap_pyfunction!(topic_matches, module)?)?;

@@ -1,6 +1,6 @@
 //! The one table of options.
 
-use midge::OptionKind;
+use midge::{OptionError, OptionKind};
 use pyo3::prelude::*;
 
 use crate::errors::ConfigError;
@@ -21,22 +21,40 @@ pub(crate) fn options() -> Vec<Row> {
         let kind = match option.kind {
             OptionKind::Bool => "bool",
             OptionKind::Integer => "int",
+            OptionKind::List => "list",
             _ => "str",
         };
         let default = option.default_value();
         (option.key, kind, default, option.accepted, option.doc)
     };
-    midge::options().iter().map(row).collect()
+    midge::Settings::options().iter().map(row).collect()
 }
 
-/// Raises if there is no such option or it does not take the value.
-#[pyfunction]
-pub(crate) fn check_option(key: &str, value: &str) -> PyResult<()> {
-    set(midge::Broker::builder(), key, value).map(|_| ())
+fn config_error(error: &OptionError) -> PyErr {
+    ConfigError::new_err(error.to_string())
 }
 
-pub(crate) fn set(builder: midge::Builder, key: &str, value: &str) -> PyResult<midge::Builder> {
-    builder
-        .set(key, value)
-        .map_err(|error| ConfigError::new_err(error.to_string()))
+/// What a broker is started with, as text by the keys of the table.
+#[pyclass(module = "midge._midge")]
+#[derive(Default)]
+pub struct Settings {
+    pub(crate) inner: midge::Settings,
+}
+
+#[pymethods]
+impl Settings {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> PyResult<()> {
+        self.inner
+            .set(key, value)
+            .map_err(|error| config_error(&error))
+    }
+
+    fn get(&self, key: &str) -> PyResult<String> {
+        self.inner.get(key).map_err(|error| config_error(&error))
+    }
 }

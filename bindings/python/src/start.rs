@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use midge::{Clock, Handover, StartError};
+use midge::{Handover, StartError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -12,7 +12,7 @@ use crate::broker::{Broker, subscribe_options, watched_kinds};
 use crate::event::mask;
 use crate::hooks::{Bridge, Hooks};
 use crate::message::qos;
-use crate::options::set;
+use crate::options::Settings;
 use crate::questions::{ASKED_LIMIT_MS, CLOSING_MS};
 use crate::queue::{Events, Subscription};
 use crate::{errors, outside};
@@ -68,27 +68,17 @@ type WatchAgain = (Vec<String>, usize);
 #[allow(clippy::too_many_arguments)] // what Python passes by position
 pub(crate) fn start(
     py: Python<'_>,
+    settings: PyRef<'_, Settings>,
     listen: Vec<String>,
-    options: Vec<(String, String)>,
-    manual_clock: bool,
-    threads: usize,
     record: (Vec<String>, usize, usize),
     hooks: Option<&Hooks>,
     kept: &Kept,
     subscribed: Vec<Again>,
     watched: Vec<WatchAgain>,
 ) -> PyResult<(Broker, Events, Vec<Subscription>, Vec<Events>)> {
-    let mut builder = midge::Broker::builder().threads(threads);
-    for (key, value) in &options {
-        builder = set(builder, key, value)?;
-    }
-
+    let mut builder = midge::Broker::builder().settings(settings.inner.clone());
     for address in listen {
         builder = builder.listen(address);
-    }
-
-    if manual_clock {
-        builder = builder.clock(Clock::Manual);
     }
 
     if let Some(hooks) = hooks {

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use midge::{Builder, options};
+use midge::{Clock, OptionKind, Settings};
 
+use crate::client::{HOST, PORT, url_of};
 use crate::{Failure, Outcome};
 
 /// Arguments of `midge config`.
@@ -17,28 +18,28 @@ pub(crate) struct Print {
 
 impl Print {
     pub(crate) fn run(&self) -> Outcome {
-        let text = if self.markdown { markdown() } else { file() };
+        let text = if self.markdown { markdown() } else { file()? };
         crate::print(text.as_bytes()).map(|()| 0)
     }
 }
 
-/// A configuration file with every option at its default.
-fn file() -> String {
-    let mut text = String::from(
-        "# Where to listen: tcp://host:port (port 0 takes a free one) or unix:///path?mode=0660.\n\
-         listen = [\"tcp://127.0.0.1:1883\"]\n\
-         # Threads of the broker.\nthreads = 1\n",
-    );
+/// A configuration file with every option as `midge serve` has it without a file.
+fn file() -> Result<String, Failure> {
+    let mut settings = Settings::default();
+    listen_by_default(&mut settings)?;
+
+    let mut text = String::new();
     let mut section = "";
-    for option in options() {
-        let (table, name) = option.key.split_once('.').unwrap_or(("", option.key));
+    for option in Settings::options() {
+        let (table, name) = option.key.rsplit_once('.').unwrap_or(("", option.key));
         if table != section {
             section = table;
             let _ = write!(text, "\n[{table}]\n");
         }
-        let value = option.default_value();
+        let value = option.value(&settings);
         let value = match option.kind {
-            midge::OptionKind::Text => format!("{value:?}"),
+            OptionKind::Text => format!("{value:?}"),
+            OptionKind::List => format!("{:?}", value.lines().collect::<Vec<_>>()),
             _ => value,
         };
         let _ = write!(
@@ -48,22 +49,21 @@ fn file() -> String {
         );
     }
 
-    text
+    Ok(text)
 }
 
 /// The contents of `docs/configuration.md`.
 fn markdown() -> String {
     let mut text = String::from(
         "# Configuration\n\n\
-         Every option has one key, the same everywhere: `Builder::set` in Rust, `midge serve --set key=value`, \
-         a configuration file in TOML (the part before the dot is the table), the options of the C library \
-         and of the Python package. This page is made by `midge config --markdown`.\n\n\
-         A file for `midge serve --config` may also have `listen` (a list of addresses) and `threads`; \
-         `midge config` prints one with all defaults.\n\n\
+         Every option has one key, the same everywhere: `Settings::set` in Rust, `midge serve --set key=value`, \
+         a configuration file in TOML (the part before the last dot is the table; a list is an array), the options \
+         of the C library and of the Python package. `midge config` prints a file with all defaults. This page is \
+         made by `midge config --markdown`.\n\n\
          | key | default | accepted | what it does |\n|---|---|---|---|\n",
     );
 
-    for option in options() {
+    for option in Settings::options() {
         let default = option.default_value();
         let default = if default.is_empty() {
             "(empty)".into()
@@ -86,12 +86,26 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
-/// Sets options on a builder.
-pub(crate) fn apply(mut builder: Builder, pairs: &[(String, String)]) -> Result<Builder, Failure> {
+/// Sets options by their keys.
+pub(crate) fn apply(settings: &mut Settings, pairs: &[(String, String)]) -> Result<(), Failure> {
     for (key, value) in pairs {
-        builder = builder.set(key, value).map_err(Failure::new)?;
+        settings.set(key, value).map_err(Failure::new)?;
     }
-    Ok(builder)
+    if settings.clock() == Clock::Manual {
+        return Err(Failure::new(
+            "clock: a manual one is for a program that moves it; the command has the system's",
+        ));
+    }
+    Ok(())
+}
+
+/// Listens on the port of MQTT, for this machine alone, if nothing else is said.
+pub(crate) fn listen_by_default(settings: &mut Settings) -> Result<(), Failure> {
+    if settings.get("listen").map_err(Failure::new)?.is_empty() {
+        let address = url_of("tcp", HOST, PORT);
+        settings.set("listen", &address).map_err(Failure::new)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -99,14 +113,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_printed_file_can_be_read_and_set() {
-        let table: toml::Table = file().parse().unwrap();
-        let keys: Vec<_> = table
-            .values()
-            .filter_map(toml::Value::as_table)
-            .flat_map(toml::Table::keys)
-            .collect();
-        assert_eq!(keys.len(), options().len());
+    fn the_printed_file_is_what_the_command_starts_with() {
+        let path = std::env::temp_dir().join(format!("midge-printed-{}.toml", std::process::id()));
+        let text = file().unwrap_or_else(|failure| panic!("{}", failure.message));
+        std::fs::write(&path, &text).unwrap();
+        let mut read = Settings::default();
+        read.load(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+
+        let mut started = Settings::default();
+        let listens = listen_by_default(&mut started);
+        assert!(listens.is_ok() && read == started);
+        for option in Settings::options() {
+            let name = option.key.rsplit('.').next().unwrap_or_default();
+            assert!(text.contains(&format!("\n{name} = ")), "{}", option.key);
+        }
     }
 
     #[test]

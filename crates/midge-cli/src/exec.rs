@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use midge::{Broker, Stop};
+use midge::{Broker, Settings, Stop};
 use signal_hook::consts::SIGINT;
 
 use crate::config::{apply, pair};
@@ -31,11 +31,14 @@ impl Exec {
         };
 
         let mut signals = crate::signals::of_ending()?;
-        let builder = apply(Broker::builder(), &self.options)?;
-        let broker = builder
-            .listen("tcp://127.0.0.1:0")
-            .start()
+        let mut settings = Settings::default();
+        settings
+            .set("listen", "tcp://127.0.0.1:0")
             .map_err(Failure::new)?;
+        apply(&mut settings, &self.options)?;
+        let broker = Broker::builder().settings(settings).start();
+        let broker = broker.map_err(Failure::new)?;
+
         let spawned = Command::new(program)
             .args(arguments)
             .env("MQTT_HOST", "127.0.0.1")

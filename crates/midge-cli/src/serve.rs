@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use midge::{Broker, Builder, ConfigFile, DisconnectReason, DropReason, Event, Events, Stop};
+use midge::{Broker, DisconnectReason, DropReason, Event, Events, Settings, Stop};
 use signal_hook::iterator::Signals;
 use tracing::level_filters::LevelFilter;
 
 use crate::client::{HOST, PORT, url_of};
-use crate::config::{apply, pair};
+use crate::config::{apply, listen_by_default, pair};
 use crate::log::Log;
 use crate::{Failure, Outcome};
 
@@ -101,7 +101,8 @@ impl Serve {
     fn serve(&self, mut signals: Signals) -> Outcome {
         let wants_events = self.log != Level::Off;
         let first = |broker: &Broker| wants_events.then(|| broker.events());
-        let (broker, events) = self.builder()?.start_with(first).map_err(Failure::new)?;
+        let builder = Broker::builder().settings(self.settings()?);
+        let (broker, events) = builder.start_with(first).map_err(Failure::new)?;
         let logger = events.map(log_events);
 
         for address in broker.addrs() {
@@ -128,34 +129,34 @@ impl Serve {
         Ok(0)
     }
 
-    fn builder(&self) -> Result<Builder, Failure> {
-        let file = match &self.config {
-            Some(path) => ConfigFile::read(path).map_err(Failure::new)?,
-            None => ConfigFile::default(),
-        };
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = Settings::default();
+        if let Some(path) = &self.config {
+            settings.load(path).map_err(Failure::new)?;
+        }
 
+        // The command line wins over the file.
+        let mut pairs = Vec::new();
         let mut listen = self.listen.clone();
         if self.host.is_some() || self.port.is_some() {
             let host = self.host.as_deref().unwrap_or(HOST);
             listen.push(url_of("tcp", host, self.port.unwrap_or(PORT)));
         }
-
-        // The command line wins over the file.
-        if listen.is_empty() {
-            listen = file.listen;
+        if !listen.is_empty() {
+            pairs.push(("listen".to_owned(), String::new()));
         }
-        if listen.is_empty() {
-            listen.push(url_of("tcp", HOST, PORT));
-        }
+        pairs.extend(
+            listen
+                .into_iter()
+                .map(|address| ("listen".to_owned(), address)),
+        );
+        let threads = self.threads.map(|threads| threads.to_string());
+        pairs.extend(threads.map(|threads| ("threads".to_owned(), threads)));
 
-        let mut builder = Broker::builder().threads(self.threads.or(file.threads).unwrap_or(1));
-        builder = apply(builder, &file.options)?;
-        builder = apply(builder, &self.options)?;
-        for address in listen {
-            builder = builder.listen(address);
-        }
-
-        Ok(builder)
+        apply(&mut settings, &pairs)?;
+        apply(&mut settings, &self.options)?;
+        listen_by_default(&mut settings)?;
+        Ok(settings)
     }
 }
 

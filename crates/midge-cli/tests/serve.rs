@@ -284,7 +284,7 @@ fn a_port_and_a_host_are_short_for_an_address() {
     for address in ["1884", "127.0.0.1:1884"] {
         let ran = output(&["serve", "--listen", address]);
         assert!(
-            stderr(&ran).contains("expected tcp://host:port"),
+            stderr(&ran).contains("accepted: tcp://host:port"),
             "{}",
             stderr(&ran)
         );

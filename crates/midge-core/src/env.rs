@@ -45,7 +45,7 @@ impl<D: Deadline> Env<D> {
         Self {
             config: Settings {
                 decode_limits: config.limits.of_decoding(),
-                overflow: config.overflow,
+                overflow: config.overflow.session,
                 inner: config,
             },
             counters: Counters::default(),

@@ -45,7 +45,8 @@ mod wakers;
 pub use budget::{Charge, Part};
 pub use client::ClientInfo;
 pub use config::{
-    Config, HookSettings, Lenient, Limits, Mqtt, Overflow, Shutdown, Strict, Sys, TcpSettings,
+    Config, ConfigOption, HookSettings, Lenient, Limits, Mqtt, OptionKind, Overflow,
+    OverflowSettings, Shutdown, Strict, Sys, TcpSettings, Versions,
 };
 pub use conn::Connection;
 pub use event::{Event, EventKind, EventMask, Observed};

@@ -3,31 +3,26 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use midge_core::OptionKind;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-/// What a configuration file says: where to listen, how many threads, and every option of the table
-/// by its key (`docs/configuration.md`; the part before the dot is the table of the file).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ConfigFile {
-    /// Addresses, in order.
-    pub listen: Vec<String>,
-    /// Threads of the broker, at least 1.
-    pub threads: Option<usize>,
-    /// Keys and values. Whether they are known and valid is found out when they are set.
-    pub options: Vec<(String, String)>,
-}
+use crate::error::OptionError;
+use crate::settings::{Settings, find};
 
-/// A configuration file that cannot be used.
+/// A configuration file that cannot be used. It says which line is wrong.
 #[derive(Debug)]
 pub struct ConfigFileError {
     path: PathBuf,
+    /// From 1 on.
+    line: Option<usize>,
     what: What,
 }
 
 #[derive(Debug)]
 enum What {
     Unreadable(std::io::Error),
+    Option(OptionError),
     Wrong(String),
 }
 
@@ -36,87 +31,149 @@ impl ConfigFileError {
     pub fn io(&self) -> Option<&std::io::Error> {
         match &self.what {
             What::Unreadable(error) => Some(error),
-            What::Wrong(_) => None,
+            _ => None,
         }
+    }
+
+    /// The option that does not exist or does not take its value, if that is what is wrong.
+    pub fn option(&self) -> Option<&OptionError> {
+        match &self.what {
+            What::Option(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The line that is wrong, from 1 on, if the file could be read.
+    pub fn line(&self) -> Option<usize> {
+        self.line
     }
 }
 
 impl fmt::Display for ConfigFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
+        match self.line {
+            Some(line) => write!(f, "{path}:{line}: ")?,
+            None => write!(f, "{path}: ")?,
+        }
         match &self.what {
-            What::Unreadable(error) => write!(f, "{path}: {error}"),
-            What::Wrong(what) => write!(f, "{path}: {}", what.trim_end()),
+            What::Unreadable(error) => error.fmt(f),
+            What::Option(error) => error.fmt(f),
+            What::Wrong(what) => f.write_str(what),
         }
     }
 }
 
 impl std::error::Error for ConfigFileError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.io().map(|error| error as _)
+        match &self.what {
+            What::Unreadable(error) => Some(error),
+            What::Option(error) => Some(error),
+            What::Wrong(_) => None,
+        }
     }
 }
 
-impl ConfigFile {
-    /// Reads a file.
+impl Settings {
+    /// Sets what a file in TOML says: each option by its key, the part before its last dot being the
+    /// table (`docs/configuration.md`). All of it is set, or nothing; addresses are added to those that
+    /// are there.
     ///
     /// # Errors
-    /// It cannot be read, it is not TOML, or it has something that no configuration has; the error
-    /// names the path.
-    pub fn read(path: impl AsRef<Path>) -> Result<Self, ConfigFileError> {
+    /// The file cannot be read, is not TOML, or has an option that does not exist or a value that its
+    /// option does not take. The error names the file and the line.
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<(), ConfigFileError> {
         let path = path.as_ref();
-        let failed = |what| ConfigFileError {
+        let failed = |line, what| ConfigFileError {
             path: path.to_owned(),
+            line,
             what,
         };
         let text =
-            std::fs::read_to_string(path).map_err(|error| failed(What::Unreadable(error)))?;
-        Self::parse(&text).map_err(|what| failed(What::Wrong(what)))
+            std::fs::read_to_string(path).map_err(|error| failed(None, What::Unreadable(error)))?;
+
+        let mut changed = self.clone();
+        changed
+            .read(&text)
+            .map_err(|(at, what)| failed(Some(line(&text, at)), what))?;
+        *self = changed;
+        Ok(())
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let table: Table = text.parse().map_err(|error| format!("{error}"))?;
-        let mut file = Self::default();
-        for (key, value) in table {
-            match (key.as_str(), value) {
-                ("listen", Value::String(address)) => file.listen.push(address),
-                ("listen", Value::Array(addresses)) => {
-                    for address in addresses {
-                        let Value::String(address) = address else {
-                            return Err("listen takes a list of addresses".into());
-                        };
-                        file.listen.push(address);
-                    }
-                }
-                ("threads", Value::Integer(threads)) => {
-                    let threads = usize::try_from(threads).ok().filter(|threads| *threads > 0);
-                    file.threads = Some(threads.ok_or("threads takes 1 or more")?);
-                }
-                (_, Value::Table(section)) => file.section(&key, section)?,
-                _ => {
-                    return Err(format!(
-                        "unknown key {key:?}; known: listen, threads, sections"
-                    ));
-                }
-            }
-        }
+    /// Sets what a text in TOML says. An error has the place in the text.
+    fn read(&mut self, text: &str) -> Result<(), (usize, What)> {
+        let table = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            (at, What::Wrong(error.message().to_owned()))
+        })?;
+        let mut entries = Vec::new();
+        flatten("", table.get_ref(), &mut entries);
 
-        // Single limits change what the preset has set.
-        file.options.sort_by_key(|(key, _)| key != "limits.preset");
-        Ok(file)
+        // Single limits change what the preset has set. The first mistake of the file is told.
+        entries.sort_by_key(|(key, value)| (key != "limits.preset", value.span().start));
+        entries
+            .iter()
+            .try_for_each(|(key, value)| self.set_entry(key, value))
     }
 
-    fn section(&mut self, key: &str, section: Table) -> Result<(), String> {
-        for (name, value) in section {
-            let value = match value {
-                Value::String(text) => text,
-                Value::Integer(number) => number.to_string(),
-                Value::Boolean(on) => on.to_string(),
-                _ => return Err(format!("{key}.{name} takes a single value")),
-            };
-            self.options.push((format!("{key}.{name}"), value));
+    fn set_entry(&mut self, key: &str, value: &Entry<'_>) -> Result<(), (usize, What)> {
+        let at = |entry: &Entry<'_>| entry.span().start;
+        let option = find(key).map_err(|error| (at(value), What::Option(error)))?;
+
+        let single = std::slice::from_ref(value);
+        let values = match value.get_ref() {
+            DeValue::Array(values) if option.kind == OptionKind::List => values,
+            _ => single,
+        };
+        for value in values {
+            let text = scalar(value.get_ref());
+            let text = text.ok_or_else(|| {
+                (
+                    at(value),
+                    What::Wrong(format!("{key} takes a single value")),
+                )
+            });
+            let set = option.set(self, &text?);
+            set.map_err(|error| (at(value), What::Option(error)))?;
         }
         Ok(())
+    }
+}
+
+/// The line of a place in a text.
+fn line(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().iter().take(at);
+    before.filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// A value with its place in the file.
+type Entry<'a> = Spanned<DeValue<'a>>;
+
+/// The values of a table and of the tables in it, by key.
+fn flatten<'a>(section: &str, table: &'a DeTable<'a>, entries: &mut Vec<(String, &'a Entry<'a>)>) {
+    for (name, value) in table {
+        let name = name.get_ref();
+        let key = match section {
+            "" => name.to_string(),
+            _ => format!("{section}.{name}"),
+        };
+        match value.get_ref() {
+            DeValue::Table(table) => flatten(&key, table, entries),
+            _ => entries.push((key, value)),
+        }
+    }
+}
+
+/// A single value as the text of an option.
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(on) => Some(on.to_string()),
+        DeValue::Integer(number) => {
+            let parsed = i64::from_str_radix(number.as_str(), number.radix());
+            Some(parsed.map_or_else(|_| number.as_str().to_owned(), |number| number.to_string()))
+        }
+        _ => None,
     }
 }
 
@@ -124,49 +181,107 @@ impl ConfigFile {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_file_is_addresses_threads_and_sections() {
-        let text = "listen = ['tcp://127.0.0.1:0', 'unix:///s']\nthreads = 2\n\
-                    [limits]\ninflight = 7\n[mqtt]\nretain_available = false\nversions = '5'";
-        let file = ConfigFile::parse(text).unwrap();
-        assert_eq!((file.listen.len(), file.threads), (2, Some(2)));
-
-        let mut options = file.options;
-        options.sort();
-
-        let option = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(
-            options,
-            [
-                option("limits.inflight", "7"),
-                option("mqtt.retain_available", "false"),
-                option("mqtt.versions", "5")
-            ]
-        );
-        assert_eq!(ConfigFile::parse("").unwrap(), ConfigFile::default());
-
-        let file = ConfigFile::parse("[limits]\ninflight = 7\npreset = 'device'").unwrap();
-        assert_eq!(file.options[0], option("limits.preset", "device"));
+    fn read(text: &str) -> Result<Settings, String> {
+        let mut settings = Settings::default();
+        let read = settings.read(text);
+        let told = read.map_err(|(at, what)| {
+            let error = ConfigFileError {
+                path: "f".into(),
+                line: Some(line(text, at)),
+                what,
+            };
+            error.to_string()
+        });
+        told.map(|()| settings)
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
-        for (text, says) in [
-            ("listen = 7", "unknown key \"listen\""),
-            ("listen = [7]", "list of addresses"),
-            ("threads = 0", "1 or more"),
-            ("threads = -1", "1 or more"),
-            (
-                "[limits]\ninflight = [1]",
-                "limits.inflight takes a single value",
-            ),
-            ("inflight = 1", "unknown key \"inflight\""),
-            ("[limits", "line 1"),
+    fn a_file_sets_any_option() {
+        let text = "listen = ['tcp://127.0.0.1:0', 'unix:///s']\nthreads = 2\nclock = 'manual'\n\
+                    [limits]\ninflight = 0x7\n[mqtt]\nretain_available = false\nversions = '5'";
+        let settings = read(text).unwrap();
+        for (key, value) in [
+            ("listen", "tcp://127.0.0.1:0\nunix:///s"),
+            ("threads", "2"),
+            ("clock", "manual"),
+            ("limits.inflight", "7"),
+            ("mqtt.retain_available", "false"),
+            ("mqtt.versions", "5"),
         ] {
-            let error = ConfigFile::parse(text).unwrap_err();
-            assert!(error.contains(says), "{text}: {error}");
+            assert_eq!(settings.get(key).unwrap(), value);
         }
-        let missing = ConfigFile::read("/nowhere/midge.toml").unwrap_err();
-        assert!(missing.io().is_some() && missing.to_string().starts_with("/nowhere/midge.toml: "));
+
+        assert_eq!(read("").unwrap(), Settings::default());
+        assert_eq!(read("listen = []").unwrap(), Settings::default());
+        let one = read("listen = 'tcp://[::1]:0'\nlimits.inflight = 7").unwrap();
+        assert_eq!(one.get("listen").unwrap(), "tcp://[::1]:0");
+        assert_eq!(one.config().limits.inflight, 7);
+    }
+
+    #[test]
+    fn single_limits_change_what_the_preset_has_set() {
+        let settings = read("[limits]\ninflight = 7\npreset = 'device'").unwrap();
+        let limits = &settings.config().limits;
+        assert_eq!((limits.inflight, limits.sessions), (7, 128));
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line() {
+        for (text, says) in [
+            (
+                "listen = 7",
+                "f:1: listen does not take \"7\"; accepted: tcp://",
+            ),
+            (
+                "listen = [\n'tcp://a:1',\n7]",
+                "f:3: listen does not take \"7\"",
+            ),
+            ("listen = [[]]", "f:1: listen takes a single value"),
+            (
+                "\nthreads = 0",
+                "f:2: threads does not take \"0\"; accepted: 1 to 1024",
+            ),
+            ("threads = -1", "f:1: threads does not take \"-1\""),
+            (
+                "threads = 99999999999999999999",
+                "f:1: threads does not take",
+            ),
+            (
+                "[limits]\n# seven\ninflight = [1]",
+                "f:3: limits.inflight takes a single value",
+            ),
+            (
+                "[limits]\ninflght = [1]",
+                "f:2: unknown option \"limits.inflght\"; did you mean \"limits.inflight\"?",
+            ),
+            (
+                "tread = 0\ninflight = 1",
+                "f:1: unknown option \"tread\"; did you mean \"threads\"?",
+            ),
+            (
+                "[mqtt.versions]\nv5 = true",
+                "f:2: unknown option \"mqtt.versions.v5\"",
+            ),
+            ("threads = 1\n[limits", "f:2: "),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.starts_with(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_changes_nothing() {
+        let mut settings = Settings::default();
+        let missing = settings.load("/nowhere/midge.toml").unwrap_err();
+        assert!(missing.io().is_some() && missing.line().is_none());
+        assert!(missing.to_string().starts_with("/nowhere/midge.toml: "));
+
+        let path = std::env::temp_dir().join(format!("midge-file-{}.toml", std::process::id()));
+        std::fs::write(&path, "threads = 2\n[limits]\ninflight = 0").unwrap();
+        let wrong = settings.load(&path).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(wrong.option(), Some(OptionError::Value { .. })));
+        assert_eq!(wrong.line(), Some(3));
+        assert_eq!(settings, Settings::default());
     }
 }

@@ -71,7 +71,7 @@ mod file;
 mod handle;
 mod listener;
 mod observe;
-mod options;
+mod settings;
 mod transport;
 
 pub use bytes::Bytes;
@@ -79,7 +79,7 @@ pub use clock::{Clock, ClockHandle};
 pub use engine::{Later, Stop, THREAD_STACK, prepare_thread};
 pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, Timeout};
 #[cfg(feature = "file")]
-pub use file::{ConfigFile, ConfigFileError};
+pub use file::ConfigFileError;
 pub use futures_core::Stream;
 pub use handle::Outgoing;
 pub use handle::broker::{Broker, WeakBroker};
@@ -94,13 +94,13 @@ pub use midge_core::{
     Acknowledged, AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred,
     DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventKind, EventMask,
     Handover, HookSet, HookSettings, Hooks, Interception, Lenient, Limits, MemoryStats,
-    MemoryStore, Message as KeptMessage, MessageRef, Mqtt, Observed, Origin, Outcome, Overflow,
-    OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError,
-    SessionView, SharedMessage, Shutdown, Stats, Store, Strict, SubscriptionView, Sys, TcpSettings,
-    Tick, Verdict,
+    MemoryStore, Message as KeptMessage, MessageRef, Mqtt, Observed, OptionKind, Origin, Outcome,
+    Overflow, OverflowSettings, OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError,
+    Refusal, Resolver, SendError, SessionView, SharedMessage, Shutdown, Stats, Store, Strict,
+    SubscriptionView, Sys, TcpSettings, Tick, Verdict, Versions,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
-pub use options::{OptionInfo, OptionKind, options, set as set_option};
+pub use settings::{OptionInfo, Settings};
 pub use transport::MemoryStream;
 
 /// Transports and listeners: for a crate that brings its own, such as one for TLS or WebSocket, and the

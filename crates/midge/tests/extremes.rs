@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::{join, open};
 use midge::{
-    Broker, Clock, EventMask, OptionError, OptionKind, QoS, RecvError, StartError, Stop,
-    SubscribeOptions, options,
+    Broker, Clock, EventMask, OptionError, OptionKind, QoS, RecvError, Settings, StartError, Stop,
+    SubscribeOptions,
 };
 use midge_testkit::{Client, Connect, Subscribe};
 
@@ -135,7 +135,7 @@ fn bounds(accepted: &str) -> Vec<String> {
 
 #[test]
 fn every_option_works_at_its_bounds() {
-    for option in options()
+    for option in Settings::options()
         .iter()
         .filter(|option| option.kind == OptionKind::Integer)
     {

@@ -115,7 +115,7 @@ impl Connection {
         self.link.set_caller(Some(caller.clone()));
 
         let config = self.hub.config();
-        if !config.mqtt.accepts(connect.version) {
+        if !config.mqtt.versions.accept(connect.version) {
             return self.refuse(
                 connect.version,
                 Refusal::new(ReasonCode::UnsupportedProtocolVersion),

@@ -96,7 +96,7 @@ fn a_client_that_is_too_slow_is_disconnected() {
     explore(|| {
         let change = |config: &mut Config| {
             config.limits.session_queue_bytes = 4 * LARGE;
-            config.overflow = Overflow::Disconnect;
+            config.overflow.session = Overflow::Disconnect;
         };
         a_backlog(change, 0, true);
     });
@@ -155,7 +155,7 @@ fn the_oldest_make_room() {
     explore(|| {
         let change = |config: &mut Config| {
             config.limits.session_queue_messages = 2;
-            config.overflow = Overflow::DropOldest;
+            config.overflow.session = Overflow::DropOldest;
         };
         let hub = hub(change, None);
         let connect = || Connect::v5("client").clean(false).expiry(100);

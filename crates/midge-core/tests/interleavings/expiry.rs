@@ -29,7 +29,7 @@ fn expires(owner: Owner, overflow: Overflow) {
                 Owner::ComesBack => 8_000,
                 Owner::StaysAway | Owner::IsCleared => 4_000,
             };
-            config.overflow = overflow;
+            config.overflow.session = overflow;
         },
         None,
     );

@@ -114,7 +114,7 @@ fn settings(random: &mut fastrand::Rng) -> Config {
     config.limits.topic_levels = if few { 3 } else { 8 };
     config.limits.inflight = if full { random.u16(1..6) } else { 100 };
     config.lenient.receive_maximum = old;
-    config.overflow = match random.u8(..5) {
+    config.overflow.session = match random.u8(..5) {
         0 => Overflow::DropOldest,
         1 => Overflow::Disconnect,
         _ => Overflow::DropNewest,

@@ -247,7 +247,7 @@ impl Script {
         // Each attempt has a user name of its own, for hooks to know it by.
         config.lenient.session_user = true;
         if let Some(overflow) = self.tight {
-            config.overflow = overflow;
+            config.overflow.session = overflow;
             config.limits.session_queue_messages = 4;
             config.limits.retained_messages = 1;
         }

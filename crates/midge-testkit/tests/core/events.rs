@@ -173,7 +173,7 @@ fn refusal(events: &Queue<Observed>) -> (String, Option<String>, Option<String>,
 fn a_refusal_says_whom_it_concerns_and_why() {
     let hub = hub_with(
         |config| {
-            config.mqtt.v31 = false;
+            config.mqtt.versions.v31 = false;
             config.limits.client_id_bytes = 20;
             config.strict.dollar_publish = true;
         },

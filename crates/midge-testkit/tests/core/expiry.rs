@@ -47,7 +47,7 @@ fn in_its_own_queue_wherever_it_stands() {
         for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
             let hub = hub(|config| {
                 config.limits.session_queue_messages = 10;
-                config.overflow = overflow;
+                config.overflow.session = overflow;
             });
             let connect = away(&hub, "client", "t");
             let mut publisher = Client::plain(&hub, "publisher");
@@ -93,7 +93,7 @@ fn in_the_queues_of_others_when_all_room_is_taken() {
         ] {
             let tight = |config: &mut Config| {
                 config.limits.total_queue_bytes = 40_000;
-                config.overflow = overflow;
+                config.overflow.session = overflow;
             };
             let hub = hub(tight);
             let many: Vec<_> = (0..3)

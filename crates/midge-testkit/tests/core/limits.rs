@@ -376,7 +376,7 @@ fn a_client_whose_queue_is_full_is_disconnected_if_the_host_wants_that() {
             config.limits.session_queue_messages = 3;
             config.limits.session_queue_bytes = 130_000;
             if wanted {
-                config.overflow = Overflow::Disconnect;
+                config.overflow.session = Overflow::Disconnect;
             }
         });
         let mut client = Client::connect(&hub, &Connect::v5("client").receive_maximum(1));

@@ -11,7 +11,7 @@ use crate::clock::{Clock, TimeSource};
 use crate::engine::{Accept, Background, Engine, ThreadHook, Workers};
 use crate::error::{OptionError, StartError};
 use crate::listener::{Bound, Listener, ListenerOptions, bind_all};
-use crate::options;
+use crate::settings::Settings;
 
 type MakeHooks = Box<dyn FnOnce(WeakBroker) -> Arc<dyn Hooks> + Send>;
 
@@ -24,20 +24,15 @@ enum Source {
     Own(Box<dyn Accept>),
 }
 
-/// Threads of one broker.
-const MOST_THREADS: usize = 1024;
-
 /// Builds a [`Broker`].
 #[derive(Default)]
 #[must_use]
 pub struct Builder {
-    config: Config,
+    settings: Settings,
     listeners: Vec<Named>,
     hooks: Option<MakeHooks>,
     store: Option<Arc<dyn Store>>,
     handover: Option<Arc<Handover>>,
-    clock: Clock,
-    threads: usize,
     runtime: Option<Handle>,
     thread_hook: ThreadHook,
 }
@@ -50,6 +45,13 @@ impl Broker {
 }
 
 impl Builder {
+    /// Takes all settings, in place of options that were set before. Their addresses come before those
+    /// of [`Builder::listen`].
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
     /// Adds a listener: `tcp://host:port`, `unix:///path`, or `unix:///path?mode=0660` to set the
     /// permissions of the socket file, which are those of the umask otherwise. Without any listener,
     /// clients connect in memory only.
@@ -103,20 +105,20 @@ impl Builder {
     /// # Errors
     /// An unknown key, or a value that the option does not take.
     pub fn set(mut self, key: &str, value: &str) -> Result<Self, OptionError> {
-        options::set(&mut self.config, key, value)?;
+        self.settings.set(key, value)?;
         Ok(self)
     }
 
     /// Sets all limits for a device with a few MiB to spare, as the option `limits.preset` does; what
     /// is set later changes single ones. The default is for a server.
     pub fn device(mut self) -> Self {
-        self.config.limits = Limits::device();
+        self.settings.config.limits = Limits::device();
         self
     }
 
     /// Changes the settings directly. [`Builder::start`] refuses what an option does not take.
     pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(&mut self.config);
+        change(&mut self.settings.config);
         self
     }
 
@@ -181,14 +183,14 @@ impl Builder {
 
     /// Chooses the clock; the system's by default.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+        self.settings.clock = clock;
         self
     }
 
     /// Number of threads in the background, 1 by default, 1,024 at most. A connection stays with one of them, the
     /// one that has the fewest when it begins. With [`Builder::runtime`] this has no meaning.
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+        self.settings.threads = threads.max(1);
         self
     }
 
@@ -226,33 +228,31 @@ impl Builder {
         self,
         first: impl FnOnce(&Broker) -> T,
     ) -> Result<(Broker, T), StartError> {
-        options::check(&self.config).map_err(StartError::Option)?;
-        if self.threads > MOST_THREADS {
-            return Err(StartError::Option(OptionError::Value {
-                key: "threads",
-                value: self.threads.to_string(),
-                accepted: "1 to 1024",
-            }));
-        }
+        self.settings.check().map_err(StartError::Option)?;
 
         let Self {
-            config,
+            settings,
             listeners,
             hooks,
             store,
             handover,
-            clock,
-            threads,
             runtime,
             thread_hook,
         } = self;
 
-        let named = bind_named(listeners)?;
+        let Settings {
+            config,
+            listen,
+            threads,
+            clock,
+        } = settings;
+
+        let unnamed = |address| (None, Source::Bound(ListenerOptions::new(address)));
+        let listeners = listen.into_iter().map(unnamed).chain(listeners);
+        let named = bind_named(listeners.collect())?;
         let background = match &runtime {
             Some(_) => None,
-            None => {
-                Some(Background::start(threads.max(1), &thread_hook).map_err(StartError::Runtime)?)
-            }
+            None => Some(Background::start(threads, &thread_hook).map_err(StartError::Runtime)?),
         };
         let workers = match (runtime, &background) {
             (Some(handle), _) => Workers::of_host(handle),
