@@ -13,13 +13,19 @@ from midge._hooks import Acl, Auth, Intercept, Receive
 class Options(TypedDict, total=False):
     """Every option by the keyword that stands for it."""
 
+    threads: int
+    """Threads of the broker. A connection stays with one of them, the one that has the fewest when
+    it begins. Of no meaning on a runtime of the host. Accepted: 1 to 1024; 1 by default."""
+    clock: Literal["system", "manual"]
+    """The clock of the broker. A manual one stands still until the host moves it: for tests.
+    Accepted: system or manual; system by default."""
     limits_preset: Literal["default", "device"]
     """All limits at once; what is set after it, or beside it in a file, changes single ones. device
     is for a few MiB of memory: the table in docs/memory.md. Accepted: default or device; default
     by default."""
     limits_connections: int
-    """Connections open at the same time. More are closed at once, counted as refused. Accepted: 1
-    or more; 10000 by default."""
+    """Connections open at the same time, those before CONNECT included. More are closed at once,
+    counted as refused. Accepted: 1 or more; 10000 by default."""
     limits_sessions: int
     """Sessions kept, connected or not. More are refused with 0x97 Quota exceeded. Accepted: 1 or
     more; 100000 by default."""
@@ -41,7 +47,7 @@ class Options(TypedDict, total=False):
     refused with 0x97 (0x80 before 5.0). Accepted: 1 or more; 1000 by default."""
     limits_wildcard_patterns_per_client: int
     """Different patterns of wildcards among the filters of one client: the number of levels, and
-    which of them are + or #. A message matches at most one filter of each pattern, so this
+    which of them are `+` or `#`. A message matches at most one filter of each pattern, so this
     bounds its matches and the subscription identifiers that it carries. Filters with one more
     pattern are refused with 0x97 (0x80 before 5.0). Accepted: 1 or more; 128 by default."""
     limits_filters_per_packet: int
@@ -67,10 +73,11 @@ class Options(TypedDict, total=False):
     """Bytes waiting for one client: messages queued or in flight, and separately bytes not yet
     written. Accepted: 1024 or more; 67108864 by default."""
     limits_total_queue_bytes: int
-    """Bytes waiting for all clients together. Accepted: 1024 or more; 1073741824 by default."""
+    """Bytes waiting for all clients together: messages, unwritten output, large payloads once each.
+    Accepted: 1024 or more; 1073741824 by default."""
     limits_retained_messages: int
-    """Retained messages. More are delivered but not retained. Accepted: 0 or more; 1000000 by
-    default."""
+    """Retained messages. More are delivered but not retained, and what their topic had is removed.
+    Accepted: 0 or more; 1000000 by default."""
     limits_retained_bytes: int
     """Bytes of all retained messages. Accepted: 0 or more; 268435456 by default."""
     limits_total_bytes: int
@@ -137,8 +144,9 @@ class Options(TypedDict, total=False):
     """Tolerate more QoS 2 messages in flight than Receive Maximum allows, instead of 0x93.
     Accepted: true or false; false by default."""
     lenient_session_user: bool
-    """Let a client have or clear a session that another user made, instead of refusing it with
-    0x87. Accepted: true or false; false by default."""
+    """Let a client resume, take over or clear a session that another user made, instead of refusing
+    it with 0x87. The user is the user name of CONNECT; clients without one are one user, too.
+    Accepted: true or false; false by default."""
     strict_v31_client_id: bool
     """Refuse client identifiers of 3.1 clients that are longer than 23 characters. Accepted: true
     or false; false by default."""
@@ -155,9 +163,9 @@ class Options(TypedDict, total=False):
     """Seconds between updates of the $SYS topics. Accepted: 0 to 86400; 0 is never; 10 by default.
     """
     tcp_keepalive_s: int
-    """Idle seconds of a TCP connection before the operating system probes the peer (SO_KEEPALIVE).
-    Detects clients without keep alive that have vanished. Accepted: 0 to 32767; 0 is never; 120
-    by default."""
+    """Idle seconds of a TCP connection before the operating system probes the peer
+    (`SO_KEEPALIVE`). Detects clients without keep alive that have vanished. Accepted: 0 to
+    32767; 0 is never; 120 by default."""
     tcp_keepalive_interval_s: int
     """Seconds between unanswered TCP probes. Accepted: 1 to 32767; 30 by default."""
     tcp_keepalive_probes: int
@@ -187,6 +195,4 @@ class Settings(Options, total=False):
     hooks_threads: int
     options: Mapping[str, object] | None
     record: int
-    clock: Literal["system", "manual"]
-    threads: int
     timeout: float

@@ -451,6 +451,8 @@ def test_the_clock_can_be_moved(device):
         ({"options": {"limits.inflght": 1}}, 'did you mean "limits.inflight"'),
         ({"options": {"limits.inflight": 1.5}}, "limits.inflight: a bool, an int or a str"),
         ({"options": [1]}, "options: a mapping"),
+        ({"options": {"listen": "tcp://127.0.0.1:0"}}, "listen: host, port and unix_path"),
+        ({"options": {"threads": 1025}}, 'threads does not take "1025"; accepted: 1 to 1024'),
         ({"clock": "wrong"}, "clock"),
         ({"port": 70000}, "port: a whole number from 0 to 65535"),
         ({"port": "1883"}, "port"),

@@ -94,8 +94,8 @@ def test_a_restart_that_fails_ends_what_waits():
     broker = Broker().start()
     messages = broker.subscribe("t")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(broker, "_options", [("limits.inflight", "0")])
-        with pytest.raises(midge.ConfigError):
+        patch.setattr(broker, "_unix_path", "/nowhere/at/all")
+        with pytest.raises(midge.BindError):
             broker.restart()
     with pytest.raises(midge.StoppedError):
         messages.get(10)

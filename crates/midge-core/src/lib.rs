@@ -46,7 +46,7 @@ pub use budget::{Charge, Part};
 pub use client::ClientInfo;
 pub use config::{
     Config, ConfigOption, HookSettings, Lenient, Limits, Mqtt, OptionKind, Overflow,
-    OverflowSettings, Shutdown, Strict, Sys, TcpSettings, Versions,
+    OverflowSettings, Shutdown, Strict, Sys, TcpSettings, Versions, config_options,
 };
 pub use conn::Connection;
 pub use event::{Event, EventKind, EventMask, Observed};

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use midge_core::{Config, ConfigOption, OptionKind};
+use midge_core::{Config, ConfigOption, OptionKind, config_options};
 
 use crate::clock::Clock;
 use crate::error::OptionError;
@@ -150,7 +150,7 @@ const START: [OptionInfo; 3] = [
 ];
 
 static TABLE: LazyLock<Vec<OptionInfo>> = LazyLock::new(|| {
-    let rules = Config::options().map(|option| OptionInfo {
+    let rules = config_options().map(|option| OptionInfo {
         key: option.key,
         kind: option.kind,
         accepted: option.accepted,

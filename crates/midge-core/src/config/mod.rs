@@ -33,23 +33,21 @@ pub struct Config {
     pub shutdown: Shutdown,
 }
 
-impl Config {
-    /// All options, in the order of the documentation.
-    pub fn options() -> impl Iterator<Item = &'static ConfigOption> {
-        let sections: [&'static [ConfigOption]; 10] = [
-            PRESET,
-            Limits::OPTIONS,
-            OverflowSettings::OPTIONS,
-            Mqtt::OPTIONS,
-            Lenient::OPTIONS,
-            Strict::OPTIONS,
-            Sys::OPTIONS,
-            TcpSettings::OPTIONS,
-            HookSettings::OPTIONS,
-            Shutdown::OPTIONS,
-        ];
-        sections.into_iter().flatten()
-    }
+/// All options of a [`Config`], in the order of the documentation.
+pub fn config_options() -> impl Iterator<Item = &'static ConfigOption> {
+    let sections: [&'static [ConfigOption]; 10] = [
+        PRESET,
+        Limits::OPTIONS,
+        OverflowSettings::OPTIONS,
+        Mqtt::OPTIONS,
+        Lenient::OPTIONS,
+        Strict::OPTIONS,
+        Sys::OPTIONS,
+        TcpSettings::OPTIONS,
+        HookSettings::OPTIONS,
+        Shutdown::OPTIONS,
+    ];
+    sections.into_iter().flatten()
 }
 
 /// The one option that is no field: it sets the whole of `limits`.
