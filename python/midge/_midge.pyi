@@ -19,6 +19,7 @@ class Settings:
     def set(self, key: str, value: str) -> None: ...
     def get(self, key: str) -> str: ...
 
+@final
 class Properties:
     """MQTT 5 properties of a message."""
 

@@ -61,8 +61,8 @@ def kind(name, accepted):
 def page():
     lines = [HEAD]
     for key, name, default, accepted, doc in _midge.options():
-        if name == "list":
-            continue  # where to listen, for which the package has words of its own
+        if key == "listen":
+            continue  # said with host, port and unix_path
         typed = kind(name, accepted)
         lines.append(f"    {key.replace('.', '_', 1)}: {typed}")
         text = f"{doc} Accepted: {accepted}; {default or 'empty'} by default."
