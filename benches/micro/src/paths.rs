@@ -8,7 +8,7 @@ use midge_codec::{
     MessageProperties, Packet, Properties, PropertiesBuf, Property, Publish, PublishFrame, QoS,
     Side, TopicFilter, Version,
 };
-use midge_core::{Config, Hub, Tick};
+use midge_core::{Config, HookSet, Hooks, Hub, Tick};
 
 use crate::client::{Client, encode, publish_bytes};
 
@@ -88,6 +88,16 @@ pub const PATHS: &[Path] = &[
         name: "p2p_q0_single",
         units: 1,
         setup: p2p_single,
+    },
+    Path {
+        name: "hooks_publish_q0",
+        units: BATCH,
+        setup: || asked(HookSet::AUTHORIZE_PUBLISH.and(HookSet::INTERCEPT_PUBLISH)),
+    },
+    Path {
+        name: "hooks_receive_q0",
+        units: BATCH,
+        setup: || asked(HookSet::AUTHORIZE_RECEIVE.and(HookSet::INTERCEPT_DELIVERY)),
     },
     Path {
         name: "fanout_100_q0",
@@ -263,9 +273,22 @@ fn filter_matches() -> Box<dyn FnMut()> {
 }
 
 fn hub() -> Arc<Hub> {
+    hub_with(None)
+}
+
+fn hub_with(hooks: Option<Arc<dyn Hooks>>) -> Arc<Hub> {
     let mut config = Config::default();
     config.sys.interval_s = 0;
-    Hub::new(config, None, None, "bench", Tick(0))
+    Hub::new(config, hooks, None, "bench", Tick(0))
+}
+
+/// Hooks that have no objection.
+struct Agreeing(HookSet);
+
+impl Hooks for Agreeing {
+    fn set(&self) -> HookSet {
+        self.0
+    }
 }
 
 /// Answers acknowledgements until both sides have nothing to say: what `from` wrote comes in.
@@ -297,11 +320,25 @@ fn answer(bytes: &[u8], replies: &mut Vec<u8>) {
 
 /// Messages from the bytes of a publisher to the bytes of a subscriber, with all acknowledgements.
 fn p2p(version: Version, qos: QoS, with_properties: bool) -> Box<dyn FnMut()> {
-    let hub = hub();
-    let mut subscriber = Client::connect(&hub, "s", version);
+    between_two(&hub(), version, qos, with_properties)
+}
+
+/// The same with hooks that are asked about each message.
+fn asked(hooks: HookSet) -> Box<dyn FnMut()> {
+    let hub = hub_with(Some(Arc::new(Agreeing(hooks))));
+    between_two(&hub, Version::V311, QoS::AtMostOnce, false)
+}
+
+fn between_two(
+    hub: &Arc<Hub>,
+    version: Version,
+    qos: QoS,
+    with_properties: bool,
+) -> Box<dyn FnMut()> {
+    let mut subscriber = Client::connect(hub, "s", version);
     subscriber.subscribe(&[TOPIC], qos);
 
-    let mut publisher = Client::connect(&hub, "p", version);
+    let mut publisher = Client::connect(hub, "p", version);
     let bytes = batch(version, qos, with_properties, TOPIC);
     let mut replies = Vec::new();
     Box::new(move || {
