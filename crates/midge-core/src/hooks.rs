@@ -1,18 +1,17 @@
 //! Hooks: what the host sees and decides.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+mod deferred;
 
-use crate::sync::{Condvar, Mutex};
+use std::sync::Arc;
+
 use midge_codec::{Properties, QoS, ReasonCode, SubscriptionOptions};
 
 use crate::client::ClientInfo;
 use crate::message::{Message, MessageRef, Origin, OwnedMessage};
 use crate::reason::DisconnectReason;
 pub use crate::refusal::Refusal;
+pub(crate) use deferred::{Answer, Awaiting};
+pub use deferred::{Deferred, Resolver};
 
 /// A set of hooks that are to be called. Hooks outside the set cost nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,125 +249,6 @@ pub enum EnhancedVerdict {
     Now(AuthReply),
     /// Later.
     Defer(Deferred),
-}
-
-/// The final answer of a deferred hook.
-#[derive(Clone, Debug)]
-pub(crate) enum Answer {
-    Allow,
-    Deny(Refusal),
-    Auth(AuthReply),
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    state: Mutex<(Option<Answer>, Option<Waker>)>,
-    answered: Condvar,
-}
-
-impl Slot {
-    fn answer(&self, answer: Answer) -> bool {
-        let mut state = self.state.lock();
-        if state.0.is_some() {
-            return false;
-        }
-        state.0 = Some(answer);
-        let waker = state.1.take();
-        drop(state);
-        self.answered.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        true
-    }
-}
-
-/// The waiting half of a deferred answer.
-#[derive(Clone, Debug)]
-pub struct Deferred {
-    slot: Arc<Slot>,
-}
-
-/// The answering half of a deferred answer. Dropped without an answer it says no.
-#[derive(Debug)]
-pub struct Resolver {
-    slot: Arc<Slot>,
-}
-
-impl Deferred {
-    /// A new pair.
-    pub fn new() -> (Resolver, Self) {
-        let slot = Arc::new(Slot::default());
-        (Resolver { slot: slot.clone() }, Self { slot })
-    }
-
-    /// Ends the waiting with a no; used when time is up.
-    pub(crate) fn expire(&self) {
-        self.slot.answer(Answer::Deny(
-            Refusal::new(ReasonCode::NotAuthorized)
-                .text("no answer from the authorization in time"),
-        ));
-    }
-
-    /// Waits for the answer on the calling thread.
-    pub(crate) fn wait(&self, timeout: Duration) -> Answer {
-        let mut state = self.slot.state.lock();
-        if state.0.is_none() {
-            let has = |state: &mut (Option<Answer>, Option<Waker>)| state.0.is_none();
-            self.slot.answered.wait_while_for(&mut state, has, timeout);
-        }
-        state
-            .0
-            .clone()
-            .unwrap_or_else(|| Answer::Deny(Refusal::new(ReasonCode::NotAuthorized)))
-    }
-}
-
-/// Resolves to the answer.
-pub(crate) struct Awaiting(pub(crate) Deferred);
-
-impl Future for Awaiting {
-    type Output = Answer;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let mut state = self.0.slot.state.lock();
-        match &state.0 {
-            Some(answer) => Poll::Ready(answer.clone()),
-            None => {
-                state.1 = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl Resolver {
-    /// Whether the answer is still awaited: not after `hooks.timeout_ms`.
-    pub fn is_open(&self) -> bool {
-        self.slot.state.lock().0.is_none()
-    }
-
-    /// Yes.
-    pub fn allow(self) {
-        self.slot.answer(Answer::Allow);
-    }
-
-    /// No.
-    pub fn deny(self, refusal: Refusal) {
-        self.slot.answer(Answer::Deny(refusal));
-    }
-
-    /// Answers a step of enhanced authentication.
-    pub fn auth(self, reply: AuthReply) {
-        self.slot.answer(Answer::Auth(reply));
-    }
-}
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.slot
-            .answer(Answer::Deny(Refusal::new(ReasonCode::NotAuthorized)));
-    }
 }
 
 /// User properties of a packet as owned pairs.
