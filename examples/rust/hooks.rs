@@ -46,8 +46,8 @@ impl Hooks for Ward {
 
     /// A rule about what may be read belongs here: `#`, `+/7/alarm` and `$share/g/ward/#` all bring
     /// messages of `ward/7/alarm`, however the filter is written.
-    fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
-        !message.topic.ends_with("/alarm") || client_id.starts_with("nurse")
+    fn authorize_receive(&self, client: &ClientInfo, message: &MessageRef<'_>) -> bool {
+        !message.topic.ends_with("/alarm") || client.client_id.starts_with("nurse")
     }
 }
 

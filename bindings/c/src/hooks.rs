@@ -74,9 +74,10 @@ pub struct midge_acl_request {
     pub reserved: u8,
     /// Client identifier.
     pub client_id: midge_bytes,
-    /// User name, or empty; always empty for MIDGE_ACL_RECEIVE.
+    /// User name, or empty.
     pub username: midge_bytes,
-    /// Where it comes from, or empty for MIDGE_ACL_RECEIVE.
+    /// Where it comes from. For MIDGE_ACL_RECEIVE and a client that is away: where it came from last, or
+    /// empty if the broker has not seen it.
     pub peer_addr: midge_bytes,
     /// Topic name, or filter of a subscription. Of a shared subscription it is the filter alone, without
     /// $share and the group. A rule that looks how a filter begins is passed by wildcards: "#" and
@@ -392,18 +393,12 @@ impl Hooks for CHooks {
         })
     }
 
-    fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
+    fn authorize_receive(&self, client: &ClientInfo, message: &MessageRef<'_>) -> bool {
         let request = midge_acl_request {
-            struct_size: size_of::<midge_acl_request>() as u32,
-            action: MIDGE_ACL_RECEIVE,
             qos: message.qos as u8,
             retain: u8::from(message.retain),
-            reserved: 0,
-            client_id: midge_bytes::of(client_id),
-            username: midge_bytes::EMPTY,
-            peer_addr: midge_bytes::EMPTY,
             topic: midge_bytes::of(message.topic),
-            group: midge_bytes::EMPTY,
+            ..client_request(client, MIDGE_ACL_RECEIVE)
         };
         self.acl(false, &request)
             .is_some_and(|answer| answer.is_yes())

@@ -109,13 +109,14 @@ impl midge::Hooks for Bridge {
         })
     }
 
-    fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
+    fn authorize_receive(&self, client: &ClientInfo, message: &MessageRef<'_>) -> bool {
         if self.questions.is_asked_by_itself() {
             return true;
         }
         let asked = |answer| Asked {
+            client: Some(Arc::new(client.clone())),
             message: Some(message.into()),
-            client_id: Some(client_id.to_owned()),
+            client_id: Some(client.client_id.to_string()),
             qos: message.qos as u8,
             ..Asked::new("receive", answer)
         };

@@ -62,6 +62,7 @@ pub(crate) struct Running([Unscheduled; NAMES.len()]);
 
 impl Running {
     /// Runs a hook and counts it.
+    #[inline(always)]
     pub(crate) fn call<T>(&self, hook: Hook, run: impl FnOnce() -> T) -> T {
         let running = self.0.get(hook as usize);
         if let Some(running) = running {

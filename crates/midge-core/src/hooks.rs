@@ -1,5 +1,6 @@
 //! Hooks: what the host sees and decides.
 
+mod chain;
 mod deferred;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use crate::client::ClientInfo;
 use crate::message::{Message, MessageRef, Origin, OwnedMessage};
 use crate::reason::DisconnectReason;
 pub use crate::refusal::Refusal;
+pub(crate) use chain::{Chain, FIRST, Place, Said};
 pub(crate) use deferred::{Answer, Awaiting};
 pub use deferred::{Deferred, Resolver};
 
@@ -111,6 +113,8 @@ pub enum AuthReply {
 pub enum Verdict {
     /// Yes.
     Allow,
+    /// No opinion: the next set of hooks is asked.
+    Pass,
     /// No.
     Deny(Refusal),
     /// Later, through the [`Resolver`] that came with it. Holds back this client only.
@@ -159,11 +163,33 @@ pub enum DeliveryVerdict {
 
 /// The host's hooks. Every method has a default; only those in [`Hooks::set`] are called.
 ///
+/// # Several sets
+///
+/// Several sets can be registered: rules from a file, a recorder, the host's own. They are asked in the
+/// order in which they were registered, each only for the hooks in its [`Hooks::set`]. A hook in no set
+/// costs nothing, and one in several what each of them takes.
+///
+/// | hook | what several say together |
+/// |---|---|
+/// | [`authenticate`](Self::authenticate) | the first answer that is not [`Verdict::Pass`] counts; if no set has one, the client is refused (0x86) |
+/// | [`enhanced_auth`](Self::enhanced_auth) | the first set that does not [`Pass`](EnhancedVerdict::Pass) knows the method: it gets all further steps, those of re-authentication included |
+/// | [`authorize_publish`](Self::authorize_publish), [`authorize_subscribe`](Self::authorize_subscribe) | the first no counts; [`Verdict::Allow`] and [`Verdict::Pass`] both let the next set speak |
+/// | [`authorize_receive`](Self::authorize_receive) | the first `false` counts |
+/// | [`intercept_publish`](Self::intercept_publish), [`intercept_delivery`](Self::intercept_delivery) | each sees what those before it have made of the message; the first that drops or refuses it ends it |
+/// | [`connected`](Self::connected), [`disconnected`](Self::disconnected), [`session_started`](Self::session_started), [`session_ended`](Self::session_ended) | all are told |
+///
+/// Once a message is authorized by all it is intercepted, in both directions. An answer that is
+/// deferred has its own `hooks.timeout_ms`; when it has come, the sets behind it are asked. A check that
+/// must hold for everybody, such as a list of banned addresses, stands before the set that lets clients
+/// in, and passes whom it does not know.
+///
+/// # How they are called
+///
 /// They are called on the thread that handles the packet (or publishes), with no lock of the
 /// broker held, and may call the broker. Those that return a [`Verdict`] may defer their answer;
 /// the others must be quick.
 ///
-/// A hook that panics has said no: what it was asked about does not happen, and
+/// A hook that panics has said no, and no other is asked: what it was asked about does not happen, and
 /// [`Stats::panics`](crate::Stats::panics) grows. If a packet of a client was what it was asked
 /// about, the client's connection ends; if a publish of the host was, the panic goes on to the
 /// caller. A receiver does not get the message it was asked about, and all others do.
@@ -173,22 +199,20 @@ pub trait Hooks: Send + Sync + 'static {
 
     /// Whether a client may connect: user name and password, addresses.
     fn authenticate(&self, _request: &ConnectRequest) -> Verdict {
-        Verdict::Allow
+        Verdict::Pass
     }
 
-    /// One step of enhanced authentication. Without this hook every method is refused with 0x8C.
+    /// One step of enhanced authentication. A method that no set knows is refused with 0x8C.
     fn enhanced_auth(&self, _step: &AuthStep) -> EnhancedVerdict {
-        EnhancedVerdict::Now(AuthReply::Refuse(Refusal::new(
-            ReasonCode::BadAuthenticationMethod,
-        )))
+        EnhancedVerdict::Pass
     }
 
     /// Whether a client may publish this message, its will included (asked at CONNECT).
     fn authorize_publish(&self, _client: &ClientInfo, _message: &MessageRef<'_>) -> Verdict {
-        Verdict::Allow
+        Verdict::Pass
     }
 
-    /// Whether a client may subscribe to a filter, and with which QoS at most.
+    /// Whether a client may subscribe to a filter.
     ///
     /// The filter is as the client has written it: that of a shared subscription begins with
     /// `$share/{group}/`, which [`TopicFilter`](midge_codec::TopicFilter) takes apart (`share`,
@@ -202,11 +226,15 @@ pub trait Hooks: Send + Sync + 'static {
         _filter: &str,
         _options: &SubscriptionOptions,
     ) -> Verdict {
-        Verdict::Allow
+        Verdict::Pass
     }
 
     /// Whether a client may receive this message. Asked per receiver: must be cheap.
-    fn authorize_receive(&self, _client_id: &str, _message: &MessageRef<'_>) -> bool {
+    ///
+    /// A session without a connection is asked about, too. Its client is as its last connection was;
+    /// if the broker has seen none, because the session comes from a store, the client identifier and
+    /// the user name are known, addresses are empty and the number of the connection is 0.
+    fn authorize_receive(&self, _client: &ClientInfo, _message: &MessageRef<'_>) -> bool {
         true
     }
 
@@ -247,6 +275,8 @@ pub trait Hooks: Send + Sync + 'static {
 pub enum EnhancedVerdict {
     /// Now.
     Now(AuthReply),
+    /// The method is not known here: the next set of hooks is asked.
+    Pass,
     /// Later.
     Defer(Deferred),
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use midge::{
-    Broker, Feed, HookSet, Hooks, Interception, Message, MessageRef, Origin, Pushed, QoS,
-    ReasonCode, Sink, Stop,
+    Broker, ClientInfo, Feed, HookSet, Hooks, Interception, Message, MessageRef, Origin, Pushed,
+    QoS, ReasonCode, Sink, Stop,
 };
 use midge_testkit::{Client, Connect, Subscribe};
 
@@ -25,17 +25,17 @@ impl Hooks for Announcer {
         HookSet::AUTHORIZE_RECEIVE
     }
 
-    fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
+    fn authorize_receive(&self, client: &ClientInfo, message: &MessageRef<'_>) -> bool {
         if message.topic == "state/a" && !self.inside.swap(true, Ordering::AcqRel) {
             let broker = self.broker.get().unwrap();
             assert_eq!(broker.publish("state/b", "x").unwrap().matched(), 1);
-            assert_eq!(&*broker.clients()[0].info.client_id, client_id);
+            assert_eq!(broker.clients()[0].info.client_id, client.client_id);
             self.inside.store(false, Ordering::Release);
         }
         if message.topic == "state/end" {
             let broker = self.broker.get().unwrap();
             let reason = ReasonCode::AdministrativeAction;
-            assert!(broker.disconnect(client_id, reason));
+            assert!(broker.disconnect(&client.client_id, reason));
         }
         true
     }

@@ -8,14 +8,15 @@ use midge_codec::{Auth, Packet, PropertiesBuf, Property, ReasonCode, ReasonPacke
 use super::handshake::Handshake;
 use super::{Connection, Fault, Phase, Step, Then};
 use crate::client::ClientInfo;
-use crate::hook_depth::Hook;
-use crate::hooks::{Answer, AuthReply, AuthStep, EnhancedVerdict, HookSet, Refusal};
+use crate::hooks::{Answer, AuthReply, AuthStep, EnhancedVerdict, Place, Refusal};
 use crate::hub::no_memory;
 use crate::reason::DisconnectReason;
 
 /// The authentication method of a connected client, and whether an exchange is going on.
 pub(super) struct ReAuthentication {
     method: Arc<str>,
+    /// Behind the set of hooks that knows the method.
+    place: Place,
     ongoing: bool,
 }
 
@@ -35,41 +36,53 @@ fn step(
     }
 }
 
+/// No set of hooks knows the method.
+fn unknown_method() -> Refusal {
+    Refusal::new(ReasonCode::BadAuthenticationMethod)
+}
+
 impl Connection {
-    pub(super) fn remember_method(&mut self, method: Arc<str>) {
+    pub(super) fn remember_method(&mut self, method: Arc<str>, place: Place) {
         self.re_authentication = Some(Box::new(ReAuthentication {
             method,
+            place,
             ongoing: false,
         }));
     }
 
-    pub(super) fn start_exchange(&mut self, handshake: Box<Handshake>) -> Step {
-        let data = handshake.data.clone();
-        self.ask_enhanced(handshake, data, true)
-    }
-
-    fn ask_enhanced(
-        &mut self,
-        handshake: Box<Handshake>,
-        data: Option<Bytes>,
-        first: bool,
-    ) -> Step {
+    /// Looks for the set of hooks that knows the method, from the handshake's place on.
+    pub(super) fn start_exchange(&mut self, mut handshake: Box<Handshake>) -> Step {
         let Some(method) = handshake.method.clone() else {
             return Ok(());
         };
 
-        let Some(hooks) = self.hub.hooks(HookSet::ENHANCED_AUTH).cloned() else {
+        let (client, data) = (&handshake.request.client, handshake.data.clone());
+        let step = step(client, &method, data, true, false);
+        match self.hub.start_exchange(&step, handshake.place) {
+            Some((verdict, place)) => {
+                handshake.place = place;
+                self.enhanced_verdict(handshake, verdict)
+            }
             // MQTT-4.12.0-1
-            let refusal = Refusal::new(ReasonCode::BadAuthenticationMethod);
-            return self.refuse(handshake.version, refusal);
+            None => self.refuse(handshake.version, unknown_method()),
+        }
+    }
+
+    /// Asks the set of hooks that has begun the exchange.
+    fn continue_exchange(&mut self, handshake: Box<Handshake>, data: Option<Bytes>) -> Step {
+        let Some(method) = handshake.method.clone() else {
+            return Ok(());
         };
 
-        let step = step(&handshake.request.client, &method, data, first, false);
-        match self
-            .hub
-            .in_hook(Hook::EnhancedAuth, || hooks.enhanced_auth(&step))
-        {
+        let step = step(&handshake.request.client, &method, data, false, false);
+        let verdict = self.hub.continue_exchange(&step, handshake.place);
+        self.enhanced_verdict(handshake, verdict)
+    }
+
+    fn enhanced_verdict(&mut self, handshake: Box<Handshake>, verdict: EnhancedVerdict) -> Step {
+        match verdict {
             EnhancedVerdict::Now(reply) => self.enhanced_answer(handshake, Answer::Auth(reply)),
+            EnhancedVerdict::Pass => self.enhanced_answer(handshake, Answer::Pass),
             EnhancedVerdict::Defer(deferred) => {
                 self.wait(deferred, Then::EnhancedAnswer(handshake))
             }
@@ -95,6 +108,7 @@ impl Connection {
 
                 // The data is not needed any more: each step brings its own.
                 handshake.data = None;
+                handshake.is_exchange = true;
 
                 let size = handshake.size();
 
@@ -114,6 +128,10 @@ impl Connection {
                 self.refuse(handshake.version, refusal)
             }
             Answer::Allow => self.authorize_will(handshake),
+            Answer::Pass if handshake.is_exchange => {
+                self.refuse(handshake.version, unknown_method())
+            }
+            Answer::Pass => self.start_exchange(handshake),
         }
     }
 
@@ -139,7 +157,7 @@ impl Connection {
             .properties
             .authentication_data()
             .map(Bytes::copy_from_slice);
-        self.ask_enhanced(handshake, data, false)
+        self.continue_exchange(handshake, data)
     }
 
     /// AUTH of a connected client (section 4.12.1).
@@ -161,11 +179,8 @@ impl Connection {
 
         state.ongoing = true;
 
-        let method = state.method.clone();
-        let (Some(client), Some(hooks)) = (
-            self.info.clone(),
-            self.hub.hooks(HookSet::ENHANCED_AUTH).cloned(),
-        ) else {
+        let (method, place) = (state.method.clone(), state.place);
+        let Some(client) = self.info.clone() else {
             return violation("no re-authentication here");
         };
 
@@ -174,11 +189,9 @@ impl Connection {
             .authentication_data()
             .map(Bytes::copy_from_slice);
         let step = step(&client, &method, data, first, true);
-        match self
-            .hub
-            .in_hook(Hook::EnhancedAuth, || hooks.enhanced_auth(&step))
-        {
+        match self.hub.continue_exchange(&step, place) {
             EnhancedVerdict::Now(reply) => self.re_authenticated(Answer::Auth(reply)),
+            EnhancedVerdict::Pass => self.re_authenticated(Answer::Pass),
             EnhancedVerdict::Defer(deferred) => self.wait(deferred, Then::ReAuthenticated),
         }
     }
@@ -201,6 +214,7 @@ impl Connection {
                 state.ongoing = false;
                 self.say_auth(ReasonCode::Success, &method, None)
             }
+            Answer::Pass => self.re_authenticated(Answer::Deny(unknown_method())),
             // MQTT-4.12.1-2
             Answer::Auth(AuthReply::Refuse(mut refusal)) | Answer::Deny(mut refusal) => {
                 let whom = self.link.whom(self.session.as_ref());

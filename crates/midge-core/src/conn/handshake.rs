@@ -14,8 +14,9 @@ use super::{Connection, Fault, Phase, Step, Then};
 use crate::budget::Charge;
 use crate::client::ClientInfo;
 use crate::event::{Lost, Whom};
-use crate::hook_depth::Hook;
-use crate::hooks::{Answer, AuthReply, ConnectRequest, HookSet, Refusal, Verdict, user_properties};
+use crate::hooks::{
+    Answer, AuthReply, ConnectRequest, FIRST, HookSet, Place, Refusal, Said, user_properties,
+};
 use crate::hub::{AttachPlan, Consequence, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::rate::Bucket;
@@ -39,6 +40,10 @@ pub(super) struct Handshake {
     pub(super) data: Option<Bytes>,
     /// Authentication Data for CONNACK.
     pub(super) answer_data: Option<Bytes>,
+    /// Where asking goes on, or behind which set an exchange goes on.
+    pub(super) place: Place,
+    /// The client has been asked for more.
+    pub(super) is_exchange: bool,
     /// While the client is asked for more.
     pub(super) charge: Charge,
 }
@@ -160,16 +165,18 @@ impl Connection {
             return self.start_exchange(handshake);
         }
 
-        let Some(hooks) = self.hub.hooks(HookSet::AUTHENTICATE).cloned() else {
-            return self.authenticated(handshake, Answer::Allow);
-        };
+        self.authenticate(handshake)
+    }
 
-        match self.hub.in_hook(Hook::Authenticate, || {
-            hooks.authenticate(&handshake.request)
-        }) {
-            Verdict::Allow => self.authenticated(handshake, Answer::Allow),
-            Verdict::Deny(refusal) => self.authenticated(handshake, Answer::Deny(refusal)),
-            Verdict::Defer(deferred) => self.wait(deferred, Then::Authenticated(handshake)),
+    /// Asks who the client is; without hooks for that it is believed.
+    fn authenticate(&mut self, mut handshake: Box<Handshake>) -> Step {
+        match (self.hub).authenticate(&handshake.request, handshake.place) {
+            Said::Yes => self.authorize_will(handshake),
+            Said::No(refusal) => self.refuse(handshake.version, refusal),
+            Said::Later(deferred, place) => {
+                handshake.place = place;
+                self.wait(deferred, Then::Authenticated(handshake))
+            }
         }
     }
 
@@ -261,9 +268,9 @@ impl Connection {
                 clean_start: connect.clean_start,
                 keep_alive: connect.keep_alive,
                 will,
-                user_properties: match self.hub.hooks(HookSet::AUTHENTICATE) {
-                    Some(_) => user_properties(properties),
-                    None => Vec::new(),
+                user_properties: match self.hub.hooks.has(HookSet::AUTHENTICATE) {
+                    true => user_properties(properties),
+                    false => Vec::new(),
                 },
             },
             version: connect.version,
@@ -281,42 +288,57 @@ impl Connection {
             method: properties.authentication_method().map(Arc::from),
             data: properties.authentication_data().map(Bytes::copy_from_slice),
             answer_data: None,
+            place: FIRST,
+            is_exchange: false,
             charge: Charge::NONE,
         }
     }
 
-    pub(super) fn authenticated(&mut self, handshake: Box<Handshake>, answer: Answer) -> Step {
+    /// The set of hooks that was asked last has answered.
+    pub(super) fn authenticated(&mut self, mut handshake: Box<Handshake>, answer: Answer) -> Step {
         match answer {
-            Answer::Allow => {}
-            Answer::Deny(refusal) => return self.refuse(handshake.version, refusal),
+            Answer::Allow => self.authorize_will(handshake),
+            Answer::Pass => self.authenticate(handshake),
+            Answer::Deny(refusal) => self.refuse(handshake.version, refusal),
             Answer::Auth(AuthReply::Accept(data)) => {
-                let mut handshake = handshake;
                 handshake.answer_data = data;
-                return self.authorize_will(handshake);
+                self.authorize_will(handshake)
             }
             Answer::Auth(_) => {
-                return self.refuse(handshake.version, Refusal::new(ReasonCode::NotAuthorized));
+                self.refuse(handshake.version, Refusal::new(ReasonCode::NotAuthorized))
             }
         }
-        self.authorize_will(handshake)
     }
 
     /// Whether the client may publish its will is settled before it is taken in.
     pub(super) fn authorize_will(&mut self, mut handshake: Box<Handshake>) -> Step {
         self.drop_will(&mut handshake);
-        let (Some(hooks), Some(will)) = (
-            self.hub.hooks(HookSet::AUTHORIZE_PUBLISH).cloned(),
-            handshake.request.will.as_ref(),
-        ) else {
+        self.authorize_will_from(handshake, FIRST)
+    }
+
+    fn authorize_will_from(&mut self, mut handshake: Box<Handshake>, place: Place) -> Step {
+        let request = &handshake.request;
+        let Some(will) = &request.will else {
             return self.accept(handshake);
         };
-        let client = &handshake.request.client;
-        match self.hub.in_hook(Hook::AuthorizePublish, || {
-            hooks.authorize_publish(client, &will.parts())
-        }) {
-            Verdict::Allow => self.accept(handshake),
-            Verdict::Deny(refusal) => self.refuse(handshake.version, refusal),
-            Verdict::Defer(deferred) => self.wait(deferred, Then::WillAuthorized(handshake)),
+        match (self.hub).authorize_publish(&request.client, &will.parts(), place) {
+            Said::Yes => self.accept(handshake),
+            Said::No(refusal) => self.refuse(handshake.version, refusal),
+            Said::Later(deferred, place) => {
+                handshake.place = place;
+                self.wait(deferred, Then::WillAuthorized(handshake))
+            }
+        }
+    }
+
+    /// One set of hooks has answered: the others behind it are asked.
+    pub(super) fn will_authorized(&mut self, handshake: Box<Handshake>, answer: Answer) -> Step {
+        match answer.objection() {
+            Some(refusal) => self.refuse(handshake.version, refusal),
+            None => {
+                let place = handshake.place;
+                self.authorize_will_from(handshake, place)
+            }
         }
     }
 
@@ -335,16 +357,6 @@ impl Connection {
         let lost = Lost::untaken(&will.topic);
         self.batch.report_drop(&self.hub.env, whom, lost, reason);
         request.will = None;
-    }
-
-    pub(super) fn will_authorized(&mut self, handshake: Box<Handshake>, answer: Answer) -> Step {
-        match answer {
-            Answer::Allow => self.accept(handshake),
-            Answer::Deny(refusal) => self.refuse(handshake.version, refusal),
-            Answer::Auth(_) => {
-                self.refuse(handshake.version, Refusal::new(ReasonCode::NotAuthorized))
-            }
-        }
     }
 
     fn accept(&mut self, handshake: Box<Handshake>) -> Step {
@@ -421,7 +433,7 @@ impl Connection {
         self.publish_bucket = (rate > 0).then(|| Box::new(Bucket::new(rate, self.batch.now())));
         self.silence_ms = u64::from(keep_alive) * 1500; // MQTT-3.1.2-22
         if let Some(method) = handshake.method.clone() {
-            self.remember_method(method);
+            self.remember_method(method, handshake.place);
         }
 
         self.info = Some(handshake.request.client).filter(|info| self.hub.is_worth_keeping(info));

@@ -294,7 +294,7 @@ impl Connection {
     }
 
     fn handle(&mut self, input: &[u8], backing: Option<&Bytes>, now: Tick) -> usize {
-        let hooked = self.hub.hook_set != HookSet::NONE;
+        let hooked = self.hub.hooks.set() != HookSet::NONE;
         let hooks_before = if hooked {
             crate::hook_depth::calls()
         } else {
@@ -407,7 +407,7 @@ impl Connection {
             Then::WillAuthorized(handshake) => self.will_authorized(handshake, answer),
             Then::EnhancedAnswer(handshake) => self.enhanced_answer(handshake, answer),
             Then::ReAuthenticated => self.re_authenticated(answer),
-            Then::Publish(held) => self.publish_held(*held, answer),
+            Then::Publish(held) => self.publish_held(held, answer),
             Then::Subscribe(held) => self.subscribe_held(*held, answer),
             Then::MakeSubscriptions(held) => self.make_subscriptions(*held),
             Then::Unsubscribe(held) => self.unsubscribe_held(*held),

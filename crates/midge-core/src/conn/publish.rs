@@ -8,8 +8,7 @@ use midge_codec::{MessageProperties, Publish, QoS, ReasonCode, ReasonPacket, Ver
 use super::waiting::message_size;
 use super::{Connection, Fault, Step, Then};
 use crate::event::Lost;
-use crate::hook_depth::Hook;
-use crate::hooks::{Answer, HookSet, Refusal, Verdict};
+use crate::hooks::{Answer, FIRST, HookSet, Place, Refusal, Said};
 use crate::hub::{ClientPublisher, Consequence, Publisher, Unpublished, no_memory};
 use crate::message::{MessageRef, OwnedMessage};
 use crate::reason::DropReason;
@@ -22,6 +21,8 @@ const ALIAS: usize = 96;
 pub(super) struct HeldPublish {
     message: OwnedMessage,
     packet_id: u16,
+    /// Where asking goes on.
+    place: Place,
 }
 
 impl HeldPublish {
@@ -102,24 +103,23 @@ impl Connection {
             return Ok(());
         }
 
-        let Some(hooks) = self.hub.hooks(HookSet::AUTHORIZE_PUBLISH).cloned() else {
+        if !self.hub.hooks.has(HookSet::AUTHORIZE_PUBLISH) {
             self.route(&message, publish.packet_id);
             return Ok(());
-        };
+        }
 
         let Some(client) = &self.info else {
             return Ok(());
         };
 
-        match self.hub.in_hook(Hook::AuthorizePublish, || {
-            hooks.authorize_publish(client, &message)
-        }) {
-            Verdict::Allow => self.route(&message, publish.packet_id),
-            Verdict::Deny(refusal) => self.refused(&message, publish.packet_id, &refusal),
-            Verdict::Defer(deferred) => {
+        match self.hub.authorize_publish(client, &message, FIRST) {
+            Said::Yes => self.route(&message, publish.packet_id),
+            Said::No(refusal) => self.refused(&message, publish.packet_id, &refusal),
+            Said::Later(deferred, place) => {
                 let held = HeldPublish {
                     message: (&message).into(),
                     packet_id: publish.packet_id,
+                    place,
                 };
                 return self.wait(deferred, Then::Publish(Box::new(held)));
             }
@@ -128,16 +128,27 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn publish_held(&mut self, held: HeldPublish, answer: Answer) -> Step {
-        let message = held.message.parts();
-        match answer {
-            Answer::Allow => self.route(&message, held.packet_id),
-            Answer::Deny(refusal) => self.refused(&message, held.packet_id, &refusal),
-            Answer::Auth(_) => {
-                let refusal = Refusal::new(ReasonCode::NotAuthorized);
-                self.refused(&message, held.packet_id, &refusal);
+    /// One set of hooks has answered: the others behind it are asked.
+    pub(super) fn publish_held(&mut self, mut held: Box<HeldPublish>, answer: Answer) -> Step {
+        let Some(client) = &self.info else {
+            return Ok(());
+        };
+
+        let (message, packet_id) = (held.message.parts(), held.packet_id);
+        let said = match answer.objection() {
+            Some(refusal) => Said::No(refusal),
+            None => self.hub.authorize_publish(client, &message, held.place),
+        };
+
+        match said {
+            Said::Yes => self.route(&message, packet_id),
+            Said::No(refusal) => self.refused(&message, packet_id, &refusal),
+            Said::Later(deferred, place) => {
+                held.place = place;
+                return self.wait(deferred, Then::Publish(held));
             }
         }
+
         Ok(())
     }
 

@@ -9,8 +9,7 @@ use midge_codec::{
 
 use super::handshake::granted;
 use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
-use crate::hook_depth::Hook;
-use crate::hooks::{Answer, HookSet, Refusal, Verdict};
+use crate::hooks::{Answer, FIRST, HookSet, Place, Refusal, Said};
 use crate::hub::{Grant, Subscribing, slice};
 use crate::reason::DisconnectReason;
 use crate::session::Session;
@@ -22,6 +21,8 @@ pub(super) struct HeldSubscribe {
     work: Subscribing,
     /// The filter that is asked about.
     at: usize,
+    /// Where asking about it goes on.
+    place: Place,
     text: Option<String>,
 }
 
@@ -50,6 +51,7 @@ impl Connection {
             packet_id: subscribe.packet_id,
             work: Subscribing::new(grants),
             at: 0,
+            place: FIRST,
             text,
         })
     }
@@ -119,24 +121,22 @@ impl Connection {
     }
 
     fn authorize_subscribe(&mut self, mut held: HeldSubscribe) -> Step {
-        if let (Some(hooks), Some(client)) = (
-            self.hub.hooks(HookSet::AUTHORIZE_SUBSCRIBE).cloned(),
-            self.info.clone(),
-        ) {
-            while let Some(grant) = held.work.grants.get_mut(held.at) {
+        if self.hub.hooks.has(HookSet::AUTHORIZE_SUBSCRIBE)
+            && let Some(client) = self.info.clone()
+        {
+            while let Some(grant) = held.work.grants.get(held.at) {
                 if grant.answer.is_none() {
-                    let verdict = self.hub.in_hook(Hook::AuthorizeSubscribe, || {
-                        hooks.authorize_subscribe(&client, &grant.filter, &grant.options)
-                    });
-                    match verdict {
-                        Verdict::Allow => {}
-                        Verdict::Deny(refusal) => self.deny(&mut held, refusal),
-                        Verdict::Defer(deferred) => {
+                    let (filter, options) = (&grant.filter, &grant.options);
+                    match (self.hub).authorize_subscribe(&client, filter, options, held.place) {
+                        Said::Yes => {}
+                        Said::No(refusal) => self.deny(&mut held, refusal),
+                        Said::Later(deferred, place) => {
+                            held.place = place;
                             return self.wait(deferred, Then::Subscribe(Box::new(held)));
                         }
                     }
                 }
-                held.at += 1;
+                held.next();
             }
         }
 
@@ -145,13 +145,12 @@ impl Connection {
         self.make_subscriptions(held)
     }
 
+    /// One set of hooks has answered: the others behind it are asked.
     pub(super) fn subscribe_held(&mut self, mut held: HeldSubscribe, answer: Answer) -> Step {
-        match answer {
-            Answer::Allow => {}
-            Answer::Deny(refusal) => self.deny(&mut held, refusal),
-            Answer::Auth(_) => self.deny(&mut held, Refusal::new(ReasonCode::NotAuthorized)),
+        if let Some(refusal) = answer.objection() {
+            self.deny(&mut held, refusal);
+            held.next();
         }
-        held.at += 1;
         self.authorize_subscribe(held)
     }
 
@@ -301,6 +300,12 @@ impl HeldSubscribe {
         let grants = &self.work.grants;
         let filters = grants.iter().map(|grant| grant.filter.len() + 32);
         grants.capacity() * size_of::<Grant>() + filters.sum::<usize>()
+    }
+
+    /// Goes on with the next filter.
+    fn next(&mut self) {
+        self.at += 1;
+        self.place = FIRST;
     }
 
     /// Refuses what is not decided yet.

@@ -181,7 +181,7 @@ mod tests {
         let slow = Arc::new(Slow::default());
         let mut config = Config::default();
         config.sys.interval_s = 0;
-        let hub = Hub::new(config, Some(slow.clone()), None, "", NOW);
+        let hub = Hub::new(config, [slow.clone() as _], None, "", NOW);
         let budget = &hub.env.budget;
         let connect = || {
             let io = Arc::new(Unflushed);

@@ -15,8 +15,20 @@ use crate::sync::{Condvar, Mutex};
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Allow,
+    Pass,
     Deny(Refusal),
     Auth(AuthReply),
+}
+
+impl Answer {
+    /// What is said against that about which the hook was asked.
+    pub(crate) fn objection(self) -> Option<Refusal> {
+        match self {
+            Self::Allow | Self::Pass => None,
+            Self::Deny(refusal) => Some(refusal),
+            Self::Auth(_) => Some(Refusal::new(ReasonCode::NotAuthorized)),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +122,11 @@ impl Resolver {
     /// Yes.
     pub fn allow(self) {
         self.slot.answer(Answer::Allow);
+    }
+
+    /// No opinion: the next set of hooks is asked.
+    pub fn pass(self) {
+        self.slot.answer(Answer::Pass);
     }
 
     /// No.

@@ -7,16 +7,17 @@ use hashbrown::HashMap;
 use midge_codec::QoS;
 
 use super::Hub;
+use super::ask::Decided;
 use super::publish::Unpublished;
 use super::routed_message::{Kept, RoutedMessage};
-use crate::hook_depth::Hook;
-use crate::hooks::{DeliveryVerdict, HookSet};
+use crate::client::ClientInfo;
+use crate::hooks::{FIRST, HookSet};
 use crate::hub::Batch;
 use crate::message::{Outcome, OwnedMessage, Receipt, SharedMessage};
 use crate::observer::Observers;
 use crate::reason::DropReason;
 use crate::router::{Asked, Group, Router, Sub, SubTarget, Subscriber, Target};
-use crate::session::{Deliverable, Extra};
+use crate::session::{Deliverable, Extra, Session};
 use crate::time::Tick;
 
 /// Rounds of questions about receivers that subscribed while others were asked about. Receivers
@@ -27,7 +28,7 @@ const ROUNDS: usize = 16;
 struct Planned {
     target: Target,
     /// `None`: not asked yet. Shared groups are asked member by member, later.
-    verdict: Option<DeliveryVerdict>,
+    verdict: Option<Decided>,
 }
 
 impl Planned {
@@ -64,7 +65,7 @@ impl Hub {
         let mut rounds = 0;
         let (order, router) = loop {
             for planned in plan.iter_mut().filter(|planned| planned.is_to_be_asked()) {
-                planned.verdict = Some(self.ask(&planned.target, routed));
+                planned.verdict = Some(self.ask(&planned.target, routed, batch.now));
             }
 
             let order = (routed.message.retain).then(|| self.retained_order.lock(topic));
@@ -90,7 +91,7 @@ impl Hub {
         for Planned { target, verdict } in plan {
             match target {
                 Target::One(target) => {
-                    let verdict = verdict.unwrap_or(DeliveryVerdict::Drop);
+                    let verdict = verdict.unwrap_or(Decided::Drop);
                     let (observers, receipt) = (&router.observers, receipt.as_deref_mut());
                     self.offer_as_decided(&target, verdict, routed, observers, receipt, batch);
                 }
@@ -106,15 +107,15 @@ impl Hub {
         Ok(matched)
     }
 
-    /// The verdict of the hooks about one receiver. Subscriptions of the host are not asked about.
-    fn ask(&self, target: &Target, routed: &mut RoutedMessage<'_>) -> DeliveryVerdict {
+    /// What the hooks say about one receiver. Subscriptions of the host are not asked about.
+    fn ask(&self, target: &Target, routed: &mut RoutedMessage<'_>, now: Tick) -> Decided {
         match target {
             Target::One(SubTarget {
                 subscriber: Subscriber::Session(session),
                 qos,
                 ..
-            }) => self.verdict(&session.client_id, *qos, routed),
-            Target::One(_) | Target::Group(_) => DeliveryVerdict::Deliver,
+            }) => self.verdict(session, *qos, routed, now),
+            Target::One(_) | Target::Group(_) => Decided::Deliver,
         }
     }
 
@@ -122,7 +123,7 @@ impl Hub {
     fn offer_as_decided<O: Deliverable>(
         &self,
         target: &SubTarget,
-        verdict: DeliveryVerdict,
+        verdict: Decided,
         deliverable: &mut O,
         observers: &Observers,
         receipt: Option<&mut Receipt>,
@@ -135,31 +136,32 @@ impl Hub {
     fn try_as_decided<O: Deliverable>(
         &self,
         target: &SubTarget,
-        verdict: DeliveryVerdict,
+        verdict: Decided,
         deliverable: &mut O,
         observers: &Observers,
         batch: &mut Batch,
     ) -> Outcome {
         match verdict {
-            DeliveryVerdict::Deliver => {
-                self.offer_one(target, deliverable, observers, false, batch)
-            }
-            DeliveryVerdict::Replace(other) => {
-                let original = deliverable.keep();
-                let replaced = self.replacement(&other, &original, batch.now);
-                let target = &with_original(target, original);
+            Decided::Deliver => self.offer_one(target, deliverable, observers, false, batch),
+            Decided::Replace(replaced) => {
+                let target = &with_original(target, deliverable.keep());
                 let mut deliverable = Kept {
                     message: &replaced,
                     now: batch.now,
                 };
                 self.offer_one(target, &mut deliverable, observers, false, batch)
             }
-            DeliveryVerdict::Drop => Outcome::Dropped(DropReason::RefusedByHook),
+            Decided::Drop => Outcome::Dropped(DropReason::RefusedByHook),
         }
     }
 
     /// The message that goes to one receiver in place of another one.
-    fn replacement(&self, by: &OwnedMessage, of: &SharedMessage, now: Tick) -> SharedMessage {
+    pub(super) fn replacement(
+        &self,
+        by: &OwnedMessage,
+        of: &SharedMessage,
+        now: Tick,
+    ) -> SharedMessage {
         let (id, origin) = (self.next_message_id(), of.origin().clone());
 
         let (mut place, mut parts) = (None, by.parts());
@@ -195,9 +197,9 @@ impl Hub {
                 let target = SubTarget::new(&sub, Some(group));
                 let verdict = match &sub.subscriber {
                     Subscriber::Session(session) => {
-                        self.verdict(&session.client_id, target.qos, deliverable)
+                        self.verdict(session, target.qos, deliverable, batch.now)
                     }
-                    Subscriber::Observer(_) => DeliveryVerdict::Deliver,
+                    Subscriber::Observer(_) => Decided::Deliver,
                 };
 
                 // Under the lock nothing leaves the group.
@@ -220,58 +222,47 @@ impl Hub {
         }
     }
 
-    /// The verdict of the hooks about one receiver. One that panics says no.
+    /// What the hooks say about one receiver. One that panics says no.
     fn verdict<O: Deliverable>(
         &self,
-        client_id: &str,
+        session: &Session,
         qos: QoS,
         deliverable: &mut O,
-    ) -> DeliveryVerdict {
-        let ask = || self.ask_hooks(client_id, qos, deliverable);
-        self.catch_hook_panic(ask).unwrap_or(DeliveryVerdict::Drop)
+        now: Tick,
+    ) -> Decided {
+        let ask = || self.ask_hooks(session, qos, deliverable, now);
+        self.catch_hook_panic(ask).unwrap_or(Decided::Drop)
     }
 
     fn ask_hooks<O: Deliverable>(
         &self,
-        client_id: &str,
+        session: &Session,
         qos: QoS,
         deliverable: &mut O,
-    ) -> DeliveryVerdict {
-        if let Some(hooks) = self.hooks(HookSet::AUTHORIZE_RECEIVE)
-            && !self.in_hook(Hook::AuthorizeReceive, || {
-                hooks.authorize_receive(client_id, &deliverable.parts())
-            })
+        now: Tick,
+    ) -> Decided {
+        if self.hooks.has(HookSet::AUTHORIZE_RECEIVE)
+            && !self.authorize_receive(&session.info(), &deliverable.parts())
         {
-            return DeliveryVerdict::Drop;
+            return Decided::Drop;
         }
-        let Some(hooks) = self.hooks(HookSet::INTERCEPT_DELIVERY) else {
-            return DeliveryVerdict::Deliver;
-        };
+        if !self.hooks.has(HookSet::INTERCEPT_DELIVERY) {
+            return Decided::Deliver;
+        }
 
-        let message = deliverable.keep();
-        let verdict = self.in_hook(Hook::InterceptDelivery, || {
-            hooks.intercept_delivery(client_id, &message, qos.min(message.qos()))
-        });
-        match verdict {
-            // A replacement that cannot be sent is as good as none.
-            DeliveryVerdict::Replace(other) if self.check_parts(&other.parts(), false).is_err() => {
-                DeliveryVerdict::Drop
-            }
-            verdict => verdict,
-        }
+        let receiver = (&*session.client_id, qos);
+        self.intercept_delivery(receiver, &deliverable.keep(), now, FIRST)
     }
 
     /// Whether a client may still receive a message that has waited for it. A hook that panics
     /// says no.
-    pub(super) fn may_receive(&self, client_id: &str, message: &SharedMessage, now: Tick) -> bool {
-        let Some(hooks) = self.hooks(HookSet::AUTHORIZE_RECEIVE) else {
-            return true;
-        };
-        let ask = || {
-            self.in_hook(Hook::AuthorizeReceive, || {
-                hooks.authorize_receive(client_id, &message.parts(now))
-            })
-        };
+    pub(super) fn may_receive(
+        &self,
+        client: &ClientInfo,
+        message: &SharedMessage,
+        now: Tick,
+    ) -> bool {
+        let ask = || self.authorize_receive(client, &message.parts(now));
 
         self.catch_hook_panic(ask).unwrap_or(false)
     }
@@ -295,14 +286,14 @@ impl Hub {
         if let Subscriber::Session(session) = &target.subscriber
             && self.asks_per_receiver()
         {
-            match self.verdict(&session.client_id, target.qos, &mut deliverable) {
-                DeliveryVerdict::Deliver => {}
-                DeliveryVerdict::Drop => {
+            match self.verdict(session, target.qos, &mut deliverable, batch.now) {
+                Decided::Deliver => {}
+                Decided::Drop => {
                     let outcome = Outcome::Dropped(DropReason::RefusedByHook);
                     return self.note(target, outcome, &mut deliverable, None, batch);
                 }
-                DeliveryVerdict::Replace(other) => {
-                    replaced = self.replacement(&other, message, batch.now);
+                Decided::Replace(other) => {
+                    replaced = other;
                     deliverable.message = &replaced;
                 }
             }

@@ -9,8 +9,7 @@ use midge_codec::{QoS, ReasonCode, TopicError, TopicFilter};
 use super::{Hub, Publisher, RouteCache, Unpublished};
 use crate::client::ClientInfo;
 use crate::event::{Lost, Whom};
-use crate::hook_depth::Hook;
-use crate::hooks::{Answer, HookSet, Refusal, Verdict};
+use crate::hooks::{FIRST, HookSet, Refusal, Said};
 use crate::hub::Batch;
 use crate::message::{MessageRef, Origin, OwnedMessage, Receipt, SharedMessage, Tracker};
 use crate::observer::{Observer, ObserverKey, Received, Sink};
@@ -354,22 +353,20 @@ impl Hub {
 
     /// A message in the name of a client passes the same authorization as the client's own.
     fn authorize_host(&self, client_id: &str, message: &MessageRef<'_>) -> Result<(), Refusal> {
-        let Some(hooks) = self.hooks(HookSet::AUTHORIZE_PUBLISH) else {
+        if !self.hooks.has(HookSet::AUTHORIZE_PUBLISH) {
             return Ok(());
-        };
+        }
 
         let client = self.info_of(client_id);
-        match self.in_hook(Hook::AuthorizePublish, || {
-            hooks.authorize_publish(&client, message)
-        }) {
-            Verdict::Allow => Ok(()),
-            Verdict::Deny(refusal) => Err(refusal),
-            Verdict::Defer(deferred) => {
-                let timeout = std::time::Duration::from_millis(self.config().hooks.timeout_ms);
-                match deferred.wait(timeout) {
-                    Answer::Allow => Ok(()),
-                    Answer::Deny(refusal) => Err(refusal),
-                    Answer::Auth(_) => Err(Refusal::new(ReasonCode::NotAuthorized)),
+        let timeout = std::time::Duration::from_millis(self.config().hooks.timeout_ms);
+        let mut place = FIRST;
+        loop {
+            match self.authorize_publish(&client, message, place) {
+                Said::Yes => return Ok(()),
+                Said::No(refusal) => return Err(refusal),
+                Said::Later(deferred, behind) => {
+                    deferred.wait(timeout).objection().map_or(Ok(()), Err)?;
+                    place = behind;
                 }
             }
         }
@@ -377,7 +374,7 @@ impl Hub {
 
     fn info_of(&self, client_id: &str) -> Arc<ClientInfo> {
         self.session_of(client_id)
-            .and_then(|session| session.lock().info.clone())
+            .map(|session| session.info())
             .unwrap_or_else(|| {
                 Arc::new(ClientInfo {
                     client_id: client_id.into(),

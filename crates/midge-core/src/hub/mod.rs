@@ -2,6 +2,7 @@
 //! calls. See `LOCKS.md` for the order of the locks.
 
 mod account;
+mod ask;
 mod batch;
 mod fast_path;
 mod filtered;
@@ -58,7 +59,7 @@ use crate::config::Config;
 use crate::event::{Event, EventMask, Observed};
 use crate::flush::Flush;
 use crate::hook_depth::{Hook, Running};
-use crate::hooks::{HookSet, Hooks};
+use crate::hooks::{Chain, Hooks};
 use crate::queue::Queue;
 use crate::reason::DisconnectReason;
 use crate::retained::Retained;
@@ -81,8 +82,7 @@ static INSTANCES: ProcessWide = ProcessWide::new(1);
 /// [`Hub::next_output`] when a connection is to [`Flush`].
 pub struct Hub {
     pub(crate) env: Env,
-    pub(crate) hooks: Option<Arc<dyn Hooks>>,
-    pub(crate) hook_set: HookSet,
+    pub(crate) hooks: Chain,
     /// Which packets may come in runs.
     pub(crate) fast_path: FastPath,
     running: Running,
@@ -134,23 +134,22 @@ pub(crate) enum After {
 
 impl Hub {
     /// A hub with these settings. `instance` makes assigned client identifiers unique between
-    /// brokers: any text. A `store` gives back
-    /// what it has.
+    /// brokers: any text. The sets of `hooks` are asked in this order, see [`Hooks`]. A `store` gives
+    /// back what it has.
     pub fn new(
         config: Config,
-        hooks: Option<Arc<dyn Hooks>>,
+        hooks: impl IntoIterator<Item = Arc<dyn Hooks>>,
         store: Option<Arc<dyn Store>>,
         instance: &str,
         now: Tick,
     ) -> Arc<Self> {
-        let hook_set = hooks.as_ref().map_or(HookSet::NONE, |hooks| hooks.set());
+        let hooks = Chain::new(hooks);
         let budget = Budget::new(config.limits.total_bytes);
         let connect_bucket = crate::rate::Bucket::new(config.limits.connect_rate, now);
         let hub = Arc::new(Self {
-            fast_path: FastPath::new(&config, hook_set, store.is_some()),
+            fast_path: FastPath::new(&config, hooks.set(), store.is_some()),
             env: Env::new(config, budget.clone(), store.clone()),
             hooks,
-            hook_set,
             running: Running::default(),
             sessions: Mutex::default(),
             fresh: Mutex::default(),
@@ -187,15 +186,6 @@ impl Hub {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.env.config
-    }
-
-    /// The hooks that are called in `set`, if any of it is registered.
-    pub(crate) fn hooks(&self, set: HookSet) -> Option<&Arc<dyn Hooks>> {
-        if self.hook_set.has(set) {
-            self.hooks.as_ref()
-        } else {
-            None
-        }
     }
 
     /// Runs a hook and counts it.

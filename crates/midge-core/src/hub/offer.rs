@@ -212,7 +212,7 @@ impl Hub {
 
     /// Whether hooks decide about each receiver.
     pub(super) fn asks_per_receiver(&self) -> bool {
-        self.hook_set
+        self.hooks
             .has(HookSet::AUTHORIZE_RECEIVE.and(HookSet::INTERCEPT_DELIVERY))
     }
 

@@ -8,8 +8,7 @@ use super::Hub;
 use super::routed_message::RoutedMessage;
 use super::routes::RouteCache;
 use crate::event::{Event, EventMask, Lost, Whom};
-use crate::hook_depth::Hook;
-use crate::hooks::{HookSet, Interception, Refusal};
+use crate::hooks::{FIRST, HookSet, Interception, Refusal};
 use crate::hub::Batch;
 use crate::message::{MessageRef, Origin, OwnedMessage, Receipt};
 use crate::reason::DropReason;
@@ -86,20 +85,13 @@ impl Hub {
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
-        let Some(hooks) = self.hooks(HookSet::INTERCEPT_PUBLISH) else {
+        if !self.hooks.has(HookSet::INTERCEPT_PUBLISH) {
             return self.route(publisher, message, cache, receipt, batch);
-        };
+        }
 
-        match self.in_hook(Hook::InterceptPublish, || {
-            hooks.intercept_publish(&publisher.origin(), &message)
-        }) {
+        match self.intercept_publish(&publisher.origin(), &message, FIRST) {
             Interception::Forward => self.route(publisher, message, cache, receipt, batch),
             Interception::Replace(other) => {
-                let other = *other;
-                if let Err(error) = self.check_parts(&other.parts(), false) {
-                    let refusal = Refusal::new(error.reason()).text(error.to_string());
-                    return Err(Unpublished::Refused(refusal));
-                }
                 self.route(publisher, other.parts(), None, receipt, batch)
             }
             Interception::Drop => {

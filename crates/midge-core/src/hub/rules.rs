@@ -131,7 +131,7 @@ impl Hub {
             return Objection::ends(reason, "retained messages are not supported here");
         }
 
-        if topic.len() > limits.topic_bytes.min(limits.topic_levels)
+        if topic.len() >= limits.topic_bytes.min(limits.topic_levels)
             && let Err(what) = self.check_topic(topic)
         {
             return Objection::ends(ReasonCode::TopicNameInvalid, what);
@@ -208,7 +208,7 @@ impl Hub {
         routes: &'a RouteCache,
         message: &MessageRef<'_>,
     ) -> Option<&'a Route> {
-        let asked = self.hook_set.has(HookSet::PUBLISHING)
+        let asked = self.hooks.has(HookSet::PUBLISHING)
             || self.env.taps.mask() & EventMask::PUBLISHED.0 != 0;
         if asked || message.retain || message.expiry.is_some() {
             return None;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::{After, Hub};
 use crate::hook_depth::Hook;
-use crate::hooks::{HookSet, Hooks};
 use crate::hub::{Batch, Detour};
 use crate::reason::DropReason;
 use crate::session::{Delivery, Dirty, Session};
@@ -157,9 +156,9 @@ impl Hub {
         deliveries: Vec<Delivery>,
         batch: &mut Batch,
     ) {
-        let may_receive = |delivery: &Delivery| {
-            self.may_receive(&session.client_id, &delivery.message, batch.now)
-        };
+        let info = session.info();
+        let may_receive =
+            |delivery: &Delivery| self.may_receive(&info, &delivery.message, batch.now);
         let (allowed, denied): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(may_receive);
 
         let mut session = session.guard(&self.env, batch);
@@ -213,6 +212,7 @@ impl Hub {
         }
     }
 
+<<<<<<< HEAD
     /// Tells the hooks what has happened.
     fn call_life_hook(&self, hook: Hook, what: impl FnOnce(&dyn Hooks)) {
         if let Some(hooks) = self.hooks(HookSet::LIFE) {
@@ -220,6 +220,8 @@ impl Hub {
         }
     }
 
+=======
+>>>>>>> c9a730f (Hooks are a chain: several sets can be registered, and each rule for several stands once)
     /// Runs work that may call a hook and belongs to no connection. A panic of the hook is counted and
     /// goes no further: `None`.
     pub(crate) fn catch_hook_panic<T>(&self, work: impl FnOnce() -> T) -> Option<T> {

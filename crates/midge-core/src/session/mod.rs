@@ -28,7 +28,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use crate::sync::{Mutex, MutexGuard};
-use midge_codec::{QoS, RetainHandling, SubscriptionOptions};
+use midge_codec::{QoS, RetainHandling, SubscriptionOptions, Version};
 
 pub(crate) use acknowledge::{AckKind, IdState, encode_ack};
 pub(crate) use attached::{Attached, AttachedSettings, OUTBOX_HIGH};
@@ -289,6 +289,28 @@ impl Session {
             connection: None,
             session: Some(self.number),
         }
+    }
+
+    /// The client as hooks see it: as its last connection was. Of a session that has had none since
+    /// the start of the broker, the client identifier and the user name are known.
+    pub(crate) fn info(&self) -> Arc<ClientInfo> {
+        let mut state = self.lock();
+        if let Some(info) = &state.info {
+            return info.clone();
+        }
+
+        let info = match &state.attached {
+            Some(attached) => attached.info(&self.client_id),
+            None => ClientInfo {
+                client_id: self.client_id.clone(),
+                username: self.username.clone(),
+                peer: "".into(),
+                listener: "".into(),
+                version: Version::V5,
+                connection: 0,
+            },
+        };
+        state.info.insert(Arc::new(info)).clone()
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use midge_core::{HookSet, Hooks, Hub, MessageRef};
+use midge_core::{ClientInfo, HookSet, Hooks, Hub, MessageRef};
 use midge_testkit::{Connect, Kind, PropsBuf, Subscribe, ack, unsubscribe};
 use shuttle::thread;
 
@@ -17,7 +17,7 @@ impl Hooks for AsksReceivers {
         HookSet::AUTHORIZE_RECEIVE
     }
 
-    fn authorize_receive(&self, _: &str, _: &MessageRef<'_>) -> bool {
+    fn authorize_receive(&self, _: &ClientInfo, _: &MessageRef<'_>) -> bool {
         assert_unlocked("a hook");
         // Others may come in between.
         thread::yield_now();

@@ -47,6 +47,8 @@ pub struct Access {
     pub defers: bool,
     /// Hooks may panic.
     pub panics: bool,
+    /// There are two sets of hooks: each question is answered by one of them, and the other passes.
+    pub halves: bool,
 }
 
 impl Access {
@@ -60,6 +62,12 @@ impl Access {
         let mut hasher = DefaultHasher::new();
         (self.seed, what, of).hash(&mut hasher);
         hasher.finish() % below
+    }
+
+    /// Whether a set of hooks is the one that answers a question: of two, one does.
+    #[must_use]
+    pub fn is_of(&self, set: usize, what: &str, of: impl Hash) -> bool {
+        !self.halves || self.draw("half", (what, of), 2) == set as u64
     }
 
     /// In which manner a question is answered.

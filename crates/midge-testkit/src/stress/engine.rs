@@ -26,7 +26,7 @@ impl Engine {
     pub(super) fn start(
         place: Place,
         script: &Script,
-        hooks: Option<Arc<dyn Hooks>>,
+        hooks: Vec<Arc<dyn Hooks>>,
     ) -> std::io::Result<Self> {
         if place != Place::Core {
             return Whole::start(place, script, hooks).map(Self::Whole);

@@ -1,5 +1,6 @@
 //! The hooks of a script: they answer as the model says.
 
+use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -16,11 +17,14 @@ use crate::model::{Access, Change, MARK_DELIVERY, MARK_PUBLISH, MARKS_AT, Manner
 pub(super) struct Deliberate;
 
 /// Where a thread takes answers from that are to be given.
-pub(super) type Answers = std::sync::mpsc::Sender<(Resolver, bool)>;
+pub(super) type Answers = std::sync::mpsc::Sender<(Resolver, Says)>;
+
+/// What a set of hooks says to a question; nothing if it has no opinion.
+pub(super) type Says = Option<bool>;
 
 /// Answers that are still to be given.
 #[derive(Default)]
-pub(super) struct Pending(Mutex<Vec<(Resolver, bool)>>);
+pub(super) struct Pending(Mutex<Vec<(Resolver, Says)>>);
 
 impl Pending {
     /// Gives all answers; whether there was one.
@@ -28,24 +32,25 @@ impl Pending {
         let mut any = false;
         loop {
             let next = lock(&self.0).pop();
-            let Some((resolver, yes)) = next else {
+            let Some((resolver, says)) = next else {
                 return any;
             };
             any = true;
-            give(resolver, yes);
+            give(resolver, says);
         }
     }
 
-    fn add(&self, resolver: Resolver, yes: bool) {
-        lock(&self.0).push((resolver, yes));
+    fn add(&self, resolver: Resolver, says: Says) {
+        lock(&self.0).push((resolver, says));
     }
 }
 
 /// Gives an answer.
-pub(super) fn give(resolver: Resolver, yes: bool) {
-    match yes {
-        true => resolver.allow(),
-        false => resolver.deny(Refusal::new(ReasonCode::NotAuthorized)),
+pub(super) fn give(resolver: Resolver, says: Says) {
+    match says {
+        Some(true) => resolver.allow(),
+        Some(false) => resolver.deny(Refusal::new(ReasonCode::NotAuthorized)),
+        None => resolver.pass(),
     }
 }
 
@@ -72,8 +77,11 @@ impl Rights {
     }
 }
 
-/// The hooks of a script.
+/// A set of hooks of a script.
+#[derive(Clone)]
 pub(super) struct StressHooks {
+    /// Its number among the sets.
+    number: usize,
     pub(super) access: Access,
     pub(super) pending: Arc<Pending>,
     pub(super) rights: Arc<Rights>,
@@ -94,6 +102,7 @@ impl StressHooks {
         answers: Option<Answers>,
     ) -> Self {
         Self {
+            number: 0,
             access: access.clone(),
             pending: pending.clone(),
             rights: rights.clone(),
@@ -103,27 +112,53 @@ impl StressHooks {
         }
     }
 
+    /// The sets that a script registers: none, one, or two that answer as one would.
+    pub(super) fn sets(self) -> Vec<Arc<dyn Hooks>> {
+        let count = match (self.access.is_any(), self.access.halves) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 2,
+        };
+        let of = |number| {
+            let set = Self {
+                number,
+                ..self.clone()
+            };
+            Arc::new(set) as Arc<dyn Hooks>
+        };
+
+        (0..count).map(of).collect()
+    }
+
+    /// Whether this set answers a question.
+    fn decides(&self, what: &str, of: impl Hash) -> bool {
+        self.access.is_of(self.number, what, of)
+    }
+
     /// Panics without a message on the console.
     fn panic_on_purpose(&self) -> ! {
         self.panics.fetch_add(1, Ordering::SeqCst);
         std::panic::resume_unwind(Box::new(Deliberate))
     }
 
-    fn answer(&self, yes: bool, manner: Manner) -> Verdict {
+    fn answer(&self, says: Says, manner: Manner) -> Verdict {
         match manner {
-            Manner::Panic => self.panic_on_purpose(),
+            Manner::Panic if says.is_some() => self.panic_on_purpose(),
             Manner::Later => {
                 let (resolver, verdict) = Verdict::defer();
                 match &self.answers {
                     Some(answers) => {
-                        let _ = answers.send((resolver, yes)); // a dropped one means no
+                        let _ = answers.send((resolver, says)); // a dropped one means no
                     }
-                    None => self.pending.add(resolver, yes),
+                    None => self.pending.add(resolver, says),
                 }
                 verdict
             }
-            Manner::Now if yes => Verdict::Allow,
-            Manner::Now => Verdict::deny(),
+            Manner::Now | Manner::Panic => match says {
+                Some(true) => Verdict::Allow,
+                Some(false) => Verdict::deny(),
+                None => Verdict::Pass,
+            },
         }
     }
 }
@@ -168,14 +203,17 @@ impl Hooks for StressHooks {
             &*request.client.client_id,
             request.client.username.as_deref(),
         );
-        match self.access.manner("authenticate", of) {
-            Manner::Panic => self.answer(false, Manner::Now),
-            manner => self.answer(true, manner),
-        }
+        let (yes, manner) = match self.access.manner("authenticate", of) {
+            Manner::Panic => (false, Manner::Now),
+            manner => (true, manner),
+        };
+        self.answer(self.decides("authenticate", of).then_some(yes), manner)
     }
 
     fn authorize_publish(&self, client: &ClientInfo, message: &MessageRef<'_>) -> Verdict {
+        let of = (&*client.client_id, message.topic);
         let yes = self.access.may_publish(&client.client_id, message.topic);
+        let yes = self.decides("publish", of).then_some(yes);
         let Some((name, _)) = Name::read(message.payload) else {
             return self.answer(yes, Manner::Now);
         };
@@ -204,10 +242,15 @@ impl Hooks for StressHooks {
             filter,
             options.qos as u8,
         );
+        let yes = self.decides("subscribe", of).then_some(yes);
         self.answer(yes, self.access.manner("subscribe", of))
     }
 
-    fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
+    fn authorize_receive(&self, client: &ClientInfo, message: &MessageRef<'_>) -> bool {
+        let client_id = &client.client_id;
+        if !self.decides("receive", (client_id, message.topic)) {
+            return true;
+        }
         if self.access.receive_panics(client_id, message.topic) {
             self.panic_on_purpose();
         }
@@ -215,6 +258,9 @@ impl Hooks for StressHooks {
     }
 
     fn intercept_publish(&self, _origin: &Origin, message: &MessageRef<'_>) -> Interception {
+        if !self.decides("change", message.topic) {
+            return Interception::Forward;
+        }
         match self.access.change(message.topic) {
             Change::Forward => Interception::Forward,
             Change::Mark => Interception::Replace(marked(message.into(), MARK_PUBLISH)),
@@ -224,6 +270,9 @@ impl Hooks for StressHooks {
     }
 
     fn intercept_delivery(&self, client_id: &str, message: &Message, _qos: QoS) -> DeliveryVerdict {
+        if !self.decides("delivery", (client_id, message.topic())) {
+            return DeliveryVerdict::Deliver;
+        }
         match self.access.delivery(client_id, message.topic()) {
             Change::Mark => {
                 let mut owned = OwnedMessage::from(&message.parts(self.clock.now()));

@@ -47,24 +47,16 @@ pub fn run(script: &Script, place: Place, checks: &Checks) -> Report {
         Place::Core => (None, None),
         _ => {
             let (answers, due) = std::sync::mpsc::channel();
-            let thread = std::thread::spawn(move || due.iter().for_each(|(to, yes)| give(to, yes)));
+            let thread =
+                std::thread::spawn(move || due.iter().for_each(|(to, says)| give(to, says)));
             (Some(answers), Some(thread))
         }
     };
-    let hooks = Arc::new(StressHooks::new(
-        &script.access,
-        &pending,
-        &rights,
-        &clock,
-        answers,
-    ));
-    let (deliberate, held) = (hooks.panics.clone(), Arc::downgrade(&hooks));
-    let given = script
-        .access
-        .is_any()
-        .then(|| hooks.clone() as Arc<dyn midge_core::Hooks>);
-    drop(hooks);
-    let engine = match Engine::start(place, script, given) {
+    let hooks = StressHooks::new(&script.access, &pending, &rights, &clock, answers);
+    let deliberate = hooks.panics.clone();
+    let sets = hooks.sets();
+    let held: Vec<_> = sets.iter().map(Arc::downgrade).collect();
+    let engine = match Engine::start(place, script, sets) {
         Ok(engine) => engine,
         Err(error) => {
             let finding = Finding::new(Check::Gauge, format!("the broker does not start: {error}"));
@@ -111,7 +103,7 @@ pub fn run(script: &Script, place: Place, checks: &Checks) -> Report {
     let (findings, receipts, history) = facts(world, script, lanes, watchers);
     report.published = history.sendings().count() as u64;
     report.findings = findings;
-    if held.strong_count() > 0 {
+    if held.iter().any(|set| set.strong_count() > 0) {
         report
             .findings
             .push(Finding::new(Check::Leak, "something still holds the hooks"));

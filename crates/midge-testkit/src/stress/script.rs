@@ -265,6 +265,7 @@ fn access(rng: &mut Rng, seed: u64, moves_clock: bool, hooking: Hooking) -> Acce
         // A deferred answer has a time limit.
         defers: !moves_clock && rng.bool(),
         panics: rng.u8(..3) == 0,
+        halves: rng.bool(),
     };
 
     match hooking {

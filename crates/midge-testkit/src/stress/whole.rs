@@ -67,13 +67,13 @@ impl Whole {
     pub(super) fn start(
         place: Place,
         script: &Script,
-        hooks: Option<Arc<dyn Hooks>>,
+        hooks: Vec<Arc<dyn Hooks>>,
     ) -> std::io::Result<Self> {
         let mut builder = Broker::builder()
             .clock(BrokerClock::Manual)
             .config(|config| script.configure(config));
 
-        if let Some(hooks) = hooks {
+        for hooks in hooks {
             builder = builder.shared_hooks(hooks);
         }
 

@@ -147,9 +147,10 @@ impl Hooks for Leaves {
         HookSet::AUTHORIZE_RECEIVE
     }
 
-    fn authorize_receive(&self, client_id: &str, _: &MessageRef<'_>) -> bool {
-        self.asked.lock().unwrap().push(client_id.to_owned());
+    fn authorize_receive(&self, client: &ClientInfo, _: &MessageRef<'_>) -> bool {
+        let client_id = client.client_id.to_string();
         let leaves = (client_id == "first").then(|| self.second.lock().unwrap().take());
+        self.asked.lock().unwrap().push(client_id);
         if let Some(mut second) = leaves.flatten() {
             second.say(unsubscribe(5, 2, &PropsBuf::new(), &["t"]));
             let packets = second.read();
@@ -201,7 +202,7 @@ impl Hooks for Adds {
         HookSet::AUTHORIZE_RECEIVE
     }
 
-    fn authorize_receive(&self, _: &str, message: &MessageRef<'_>) -> bool {
+    fn authorize_receive(&self, _: &ClientInfo, message: &MessageRef<'_>) -> bool {
         if message.payload == b"2" && self.armed.swap(false, Ordering::Relaxed) {
             let hub = self.hub.get().and_then(Weak::upgrade).unwrap();
             let mut message = MessageRef::new("t", b"3");

@@ -2,6 +2,7 @@
 //! rely on, byte by byte. No socket, no thread, no clock.
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail
 
+mod chain;
 mod counters;
 mod ends;
 mod events;

@@ -26,6 +26,15 @@ pub(crate) fn hub_with(
     hooks: Option<Arc<dyn Hooks>>,
     store: Option<Arc<dyn Store>>,
 ) -> Arc<Hub> {
+    hub_of(change, hooks.into_iter().collect(), store)
+}
+
+/// A hub with several sets of hooks.
+pub(crate) fn hub_of(
+    change: impl FnOnce(&mut Config),
+    hooks: Vec<Arc<dyn Hooks>>,
+    store: Option<Arc<dyn Store>>,
+) -> Arc<Hub> {
     let mut config = Config::default();
     config.sys.interval_s = 0;
     change(&mut config);

@@ -126,7 +126,7 @@ impl Hooks for Receivers {
         HookSet::AUTHORIZE_RECEIVE
     }
 
-    fn authorize_receive(&self, client_id: &str, message: &MessageRef<'_>) -> bool {
+    fn authorize_receive(&self, client: &ClientInfo, message: &MessageRef<'_>) -> bool {
         let broker = self
             .broker
             .lock()
@@ -134,7 +134,7 @@ impl Hooks for Receivers {
             .as_ref()
             .and_then(std::sync::Weak::upgrade);
 
-        broker.is_none_or(|broker| (self.decide)(&broker, client_id, message))
+        broker.is_none_or(|broker| (self.decide)(&broker, &client.client_id, message))
     }
 }
 

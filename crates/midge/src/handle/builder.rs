@@ -30,7 +30,7 @@ enum Source {
 pub struct Builder {
     settings: Settings,
     listeners: Vec<Named>,
-    hooks: Option<MakeHooks>,
+    hooks: Vec<MakeHooks>,
     store: Option<Arc<dyn Store>>,
     handover: Option<Arc<Handover>>,
     runtime: Option<Handle>,
@@ -122,18 +122,19 @@ impl Builder {
         self
     }
 
-    /// Registers the hooks.
+    /// Registers a set of hooks, behind those that are registered already. [`Hooks`] says what several
+    /// sets say together.
     pub fn hooks(self, hooks: impl Hooks) -> Self {
         self.shared_hooks(Arc::new(hooks))
     }
 
-    /// Registers hooks that are shared.
+    /// As [`Builder::hooks`], with hooks that are shared.
     pub fn shared_hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
-        self.hooks = Some(Box::new(|_| hooks));
+        self.hooks.push(Box::new(|_| hooks));
         self
     }
 
-    /// Registers hooks that use their broker. `make` gets a reference that does not keep the broker
+    /// As [`Builder::hooks`], with hooks that use their broker. `make` gets a reference that does not keep the broker
     /// running: with a [`Broker`] in its own hooks it would never stop by itself. It can be upgraded
     /// once the broker has been started, which is before the first client can connect.
     ///
@@ -163,7 +164,7 @@ impl Builder {
         mut self,
         make: impl FnOnce(WeakBroker) -> H + Send + 'static,
     ) -> Self {
-        self.hooks = Some(Box::new(|broker| Arc::new(make(broker))));
+        self.hooks.push(Box::new(|broker| Arc::new(make(broker))));
         self
     }
 
@@ -262,7 +263,7 @@ impl Builder {
 
         let time = TimeSource::new(clock);
         let broker = Broker::new(background, |weak| {
-            let hooks = hooks.map(|make| make(weak));
+            let hooks = hooks.into_iter().map(|make| make(weak.clone()));
             let hub = Hub::new(config, hooks, store, &instance_name(), time.now());
             if let Some(handover) = handover {
                 hub.hand_over(&handover, time.now());
