@@ -217,7 +217,7 @@ impl Hub {
     }
 
     /// Tells every set what has happened. One that panics keeps it from no other.
-    pub(super) fn tell(&self, hook: Hook, what: impl Fn(&dyn Hooks)) {
+    pub(super) fn call_life_hook(&self, hook: Hook, what: impl Fn(&dyn Hooks)) {
         let mut place = FIRST;
         while let Some((hooks, behind)) = self.hooks.next(place, HookSet::LIFE) {
             place = behind;

@@ -212,16 +212,6 @@ impl Hub {
         }
     }
 
-<<<<<<< HEAD
-    /// Tells the hooks what has happened.
-    fn call_life_hook(&self, hook: Hook, what: impl FnOnce(&dyn Hooks)) {
-        if let Some(hooks) = self.hooks(HookSet::LIFE) {
-            self.in_hook(hook, || what(&**hooks));
-        }
-    }
-
-=======
->>>>>>> c9a730f (Hooks are a chain: several sets can be registered, and each rule for several stands once)
     /// Runs work that may call a hook and belongs to no connection. A panic of the hook is counted and
     /// goes no further: `None`.
     pub(crate) fn catch_hook_panic<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
