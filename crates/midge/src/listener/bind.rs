@@ -89,7 +89,7 @@ fn bind_each(all: &[SocketAddr], listed: &[Address]) -> io::Result<Vec<TcpListen
                 port = Some(listener.local_addr()?.port());
                 bound.push(listener);
             }
-            Err(error) if is_missing(&error) => missing = Some(error),
+            Err(error) if super::tcp::is_missing(&error) => missing = Some(error),
             Err(error) if all.len() > 1 => {
                 let kind = error.kind();
                 return Err(io::Error::new(kind, Refused { at, error }));
@@ -122,12 +122,6 @@ impl std::error::Error for Refused {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }
-}
-
-/// Whether this machine has no such address.
-fn is_missing(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrNotAvailable
-        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub(crate) use tcp::TcpPort;
 #[cfg(unix)]
 pub(crate) use unix::UnixSocket;
 
+/// Connections that may wait to be accepted. Systems take less where they have a lower limit.
+const BACKLOG: i32 = 4096;
+
 /// Accepts connections. The listeners that the broker has itself, for TCP and Unix sockets, are made with
 /// [`ListenerOptions`]; another crate brings its own, such as one that lays TLS around what it accepts:
 /// see [`Builder::listener_of`](crate::Builder::listener_of).

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use midge_core::TcpSettings;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Incoming, ListenAddr, Listener};
+use super::{BACKLOG, Incoming, ListenAddr, Listener};
 use crate::transport::Tcp;
 
 /// Accepts TCP connections.
@@ -42,6 +42,17 @@ impl Listener for TcpPort {
     }
 }
 
+/// The system's number of the error that it has no such family of addresses.
+#[cfg(unix)]
+const NO_FAMILY: i32 = libc::EAFNOSUPPORT;
+#[cfg(not(unix))]
+const NO_FAMILY: i32 = 10047; // WSAEAFNOSUPPORT
+
+/// Whether this machine has no such address.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_FAMILY)
+}
+
 /// Binds an address.
 pub(super) fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
@@ -49,13 +60,15 @@ pub(super) fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // Connections of an earlier run in TIME-WAIT must not block the port.
+    // Connections of an earlier run in TIME-WAIT must not block the port. On Windows they do not, and the
+    // option would let another process take it.
+    #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
     if only_v6 {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(libc::SOMAXCONN)?;
+    socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Incoming, ListenAddr, Listener};
+use super::{BACKLOG, Incoming, ListenAddr, Listener};
 use crate::transport::Unix;
 
 /// Accepts on a Unix socket.
@@ -64,7 +64,7 @@ fn bind_within(
         // Before `listen`: until then no client can connect.
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
-    socket.listen(libc::SOMAXCONN)?;
+    socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok((file, socket.into()))
 }
