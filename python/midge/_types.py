@@ -91,8 +91,8 @@ class Stats(NamedTuple):
     retained_bytes: int
     queued_messages: int
     queued_bytes: int
-    messages_received: int
-    messages_sent: int
+    packets_received: int
+    packets_sent: int
     publish_received: int
     publish_bytes_received: int
     publish_sent: int

@@ -7,8 +7,8 @@ use crate::reason::DropReason;
 /// Counters of a hub. Written with relaxed atomics, mostly once per batch.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) messages_received: AtomicU64,
-    pub(crate) messages_sent: AtomicU64,
+    pub(crate) packets_received: AtomicU64,
+    pub(crate) packets_sent: AtomicU64,
     pub(crate) publish_received: AtomicU64,
     pub(crate) publish_bytes_received: AtomicU64,
     pub(crate) publish_sent: AtomicU64,
@@ -46,7 +46,7 @@ impl Counters {
 /// Counts of one batch, added to [`Counters`] at its end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Local {
-    pub(crate) messages_received: u64,
+    pub(crate) packets_received: u64,
     pub(crate) publish_received: u64,
     pub(crate) publish_bytes_received: u64,
     pub(crate) publish_sent: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Local {
 impl Local {
     pub(crate) const fn new() -> Self {
         Self {
-            messages_received: 0,
+            packets_received: 0,
             publish_received: 0,
             publish_bytes_received: 0,
             publish_sent: 0,
@@ -73,7 +73,7 @@ impl Local {
             }
         };
 
-        add(&counters.messages_received, self.messages_received);
+        add(&counters.packets_received, self.packets_received);
         add(&counters.publish_received, self.publish_received);
         add(
             &counters.publish_bytes_received,
@@ -81,7 +81,7 @@ impl Local {
         );
         add(&counters.publish_sent, self.publish_sent);
         add(
-            &counters.messages_sent,
+            &counters.packets_sent,
             self.publish_sent + self.packets_sent,
         );
         add(&counters.publish_bytes_sent, self.publish_bytes_sent);
@@ -149,9 +149,9 @@ pub struct Stats {
     /// more: see [`MemoryStats::payloads`].
     pub queued_bytes: u64,
     /// Packets received.
-    pub messages_received: u64,
+    pub packets_received: u64,
     /// Packets sent.
-    pub messages_sent: u64,
+    pub packets_sent: u64,
     /// PUBLISH packets received, and messages published by the host.
     pub publish_received: u64,
     /// Payload bytes received.
@@ -222,8 +222,8 @@ impl Counters {
             retained_bytes: 0,
             queued_messages: level(&self.queued_messages),
             queued_bytes: level(&self.queued_bytes),
-            messages_received: count(&self.messages_received),
-            messages_sent: count(&self.messages_sent),
+            packets_received: count(&self.packets_received),
+            packets_sent: count(&self.packets_sent),
             publish_received: count(&self.publish_received),
             publish_bytes_received: count(&self.publish_bytes_received),
             publish_sent: count(&self.publish_sent),

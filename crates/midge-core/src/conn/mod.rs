@@ -353,7 +353,7 @@ impl Connection {
             }
         }
         if packets > 0 {
-            self.batch.local.messages_received += packets;
+            self.batch.local.packets_received += packets;
             if self.session.is_some() {
                 self.link.received(now);
             }

@@ -69,8 +69,8 @@ fn values(stats: &Stats) -> [(&'static str, u64); 25] {
         ("clients/maximum", stats.clients_maximum),
         ("clients/total", stats.sessions),
         ("clients/expired", stats.sessions_expired),
-        ("messages/received", stats.messages_received),
-        ("messages/sent", stats.messages_sent),
+        ("messages/received", stats.packets_received),
+        ("messages/sent", stats.packets_sent),
         ("messages/stored", stats.retained + stats.queued_messages),
         (
             "store/messages/count",

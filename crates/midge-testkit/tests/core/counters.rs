@@ -130,7 +130,7 @@ fn packets_and_payloads_received() {
     let received = || {
         let now = stats(&hub);
         (
-            now.messages_received,
+            now.packets_received,
             now.publish_received,
             now.publish_bytes_received,
         )
@@ -173,7 +173,7 @@ fn messages_of_the_host_to_itself_count_as_all_others() {
             (now.publish_received, now.publish_bytes_received),
             (round, 4 * round)
         );
-        assert_eq!((now.messages_sent, now.publish_sent), (0, 0));
+        assert_eq!((now.packets_sent, now.publish_sent), (0, 0));
         assert_eq!(queue.len() as u64, round);
     }
 }
@@ -184,7 +184,7 @@ fn packets_and_payloads_sent() {
     let hub = hub(|_| ());
     let sent = || {
         let now = stats(&hub);
-        (now.messages_sent, now.publish_sent, now.publish_bytes_sent)
+        (now.packets_sent, now.publish_sent, now.publish_bytes_sent)
     };
     let connect = Connect::v5("client").expiry(9).clean(false);
     let mut client = Client::connect(&hub, &connect);
@@ -251,11 +251,11 @@ fn runs_are_counted_as_single_messages_are() {
             after.publish_bytes_received - before.publish_bytes_received,
             100
         );
-        assert_eq!(after.messages_received - before.messages_received, 20);
+        assert_eq!(after.packets_received - before.packets_received, 20);
         assert_eq!(after.publish_sent - before.publish_sent, 60);
         assert_eq!(after.publish_bytes_sent - before.publish_bytes_sent, 300);
         let answers = if qos == 0 { 0 } else { 20 };
-        assert_eq!(after.messages_sent - before.messages_sent, 60 + answers);
+        assert_eq!(after.packets_sent - before.packets_sent, 60 + answers);
         for reader in &mut readers {
             assert_eq!(reader.texts().len(), 20);
         }

@@ -138,9 +138,9 @@ fn a_slow_reader_that_pings_stays_connected() {
         server.publish("t", vec![1; 65_536]).unwrap();
     }
     for _ in 0..5 {
-        let before = server.stats().messages_received;
+        let before = server.stats().packets_received;
         slow.send([0xc0, 0]);
-        while server.stats().messages_received == before {
+        while server.stats().packets_received == before {
             std::thread::yield_now();
         }
         server.pass(9);
