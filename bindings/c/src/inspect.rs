@@ -3,9 +3,9 @@
 use std::ffi::{c_char, c_void};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use broker::{ConnectError, EventMask, ReasonCode, RecvError, TopicFilter, TopicName};
+use broker::{Condition, ConnectError, ReasonCode, TopicFilter, TopicName, WaitError};
 
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
 use crate::ffi::{self, enter};
@@ -180,21 +180,9 @@ pub extern "C" fn midge_broker_quiesce(b: midge_broker, timeout_ms: i32) -> midg
         let object = BROKERS.find(b.id)?;
         object
             .broker
-            .settle(ffi::timeout(timeout_ms).unwrap_or(LONG))
+            .settle(ffi::timeout(timeout_ms).unwrap_or(Duration::MAX))
             .map_err(|_| Fault::new(MIDGE_E_TIMEOUT, "something is still on its way"))
     })
-}
-
-/// As good as for ever, and can be added to a moment.
-const LONG: Duration = Duration::from_secs(u32::MAX as u64);
-
-fn subscribers(object: &BrokerObject, topic: &str) -> usize {
-    let subscriptions = object.broker.subscriptions(None);
-    let matching = subscriptions.iter().filter(|subscription| {
-        TopicFilter::new(&subscription.filter).is_ok_and(|filter| filter.matches(topic))
-    });
-    let ids: std::collections::HashSet<_> = matching.map(|found| &found.client_id).collect();
-    ids.len()
 }
 
 /// [blocking] Waits until at least n clients have subscriptions that match a topic. Clients inside
@@ -227,27 +215,18 @@ pub(crate) fn wait_subscribers(
         return Err(Fault::invalid("topic is not a valid topic name"));
     }
 
-    let object = BROKERS.find(b.id)?;
-
-    // Before the first look, so that nothing is missed in between.
-    let events = object.broker.events_with(EventMask::SUBSCRIBED, 1);
-    let timeout = ffi::timeout(timeout_ms).unwrap_or(LONG);
-    let deadline = Instant::now() + timeout;
-    while subscribers(&object, topic) < n as usize {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match events.recv_timeout(left) {
-            Ok(_) => {}
-            Err(RecvError::Timeout) => {
-                let what = "too few clients have subscribed in time";
-                return Err(Fault::new(MIDGE_E_TIMEOUT, what));
-            }
-            Err(_) => {
-                return Err(Fault::new(MIDGE_E_STATE, "the broker has stopped"));
-            }
+    let clients = n as usize;
+    let timeout = ffi::timeout(timeout_ms).unwrap_or(Duration::MAX);
+    let waited = BROKERS
+        .find(b.id)?
+        .broker
+        .wait_for(Condition::Subscribers { topic, clients }, timeout);
+    waited.map_err(|error| match error {
+        WaitError::Timeout(_) => {
+            Fault::new(MIDGE_E_TIMEOUT, "too few clients have subscribed in time")
         }
-    }
-
-    Ok(())
+        error => Fault::new(MIDGE_E_STATE, error.to_string()),
+    })
 }
 
 /// [blocking] Moves the clock of a broker with "clock" set to "manual": everything that comes due

@@ -186,3 +186,24 @@ impl fmt::Display for Timeout {
 }
 
 impl std::error::Error for Timeout {}
+
+/// Why [`Broker::wait_for`](crate::Broker::wait_for) has ended without what it waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// It did not come within this time.
+    Timeout(Duration),
+    /// The broker has stopped.
+    Stopped,
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout(time) => Timeout(*time).fmt(f),
+            Self::Stopped => f.write_str("the broker has stopped"),
+        }
+    }
+}
+
+impl std::error::Error for WaitError {}

@@ -77,13 +77,15 @@ mod transport;
 pub use bytes::Bytes;
 pub use clock::{Clock, ClockHandle};
 pub use engine::{Later, Stop, THREAD_STACK, prepare_thread};
-pub use error::{ConnectError, FilterError, OptionError, StartError, StopError, Timeout};
+pub use error::{
+    ConnectError, FilterError, OptionError, StartError, StopError, Timeout, WaitError,
+};
 #[cfg(feature = "file")]
 pub use file::ConfigFileError;
 pub use futures_core::Stream;
-pub use handle::Outgoing;
 pub use handle::broker::{Broker, WeakBroker};
 pub use handle::builder::Builder;
+pub use handle::{Condition, Outgoing};
 pub use listener::{ListenAddr, ListenerOptions};
 pub use midge_codec::{
     EncodeError, MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property, QoS,

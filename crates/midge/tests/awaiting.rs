@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use common::{client, subscriber};
 use futures_core::Stream;
-use midge::{Broker, Event, QoS, Stop};
+use midge::{Broker, Condition, Event, QoS, Stop, WaitError};
 
 struct Unpark(Thread);
 
@@ -40,6 +41,80 @@ fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     wait(std::future::poll_fn(|cx| {
         Pin::new(&mut *stream).poll_next(cx)
     }))
+}
+
+const CONNECTED: Condition<'_> = Condition::Connected("c");
+const DISCONNECTED: Condition<'_> = Condition::Disconnected("c");
+
+fn subscribed(clients: usize) -> Condition<'static> {
+    let topic = "t";
+    Condition::Subscribers { topic, clients }
+}
+
+/// Lets a future wait before something happens, and until it is done after that.
+fn wait_during(future: impl Future<Output = Result<(), WaitError>>, happen: impl FnOnce()) {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    happen();
+    wait(future).unwrap();
+}
+
+#[test]
+fn a_wait_for_clients_misses_nothing_and_looks_first() {
+    let broker = Broker::builder().start().unwrap();
+    let mut clients = Vec::new();
+    broker.wait_for(DISCONNECTED, Duration::ZERO).unwrap();
+    wait_during(broker.wait_for_async(CONNECTED), || {
+        clients.push(client(&broker, "c"));
+    });
+    broker.wait_for(CONNECTED, Duration::ZERO).unwrap();
+
+    wait_during(broker.wait_for_async(subscribed(1)), || {
+        clients[0].subscribe("+", 1);
+        clients[0].subscribe("t", 0);
+    });
+    // One client with two filters that match is one client.
+    let second = broker.wait_for_async(subscribed(2));
+    wait_during(second, || {
+        let mut client = client(&broker, "other");
+        client.subscribe("elsewhere", 0);
+        client.subscribe("$share/g/t", 0);
+        clients.push(client);
+    });
+    broker.wait_for(subscribed(2), Duration::ZERO).unwrap();
+
+    wait_during(broker.wait_for_async(DISCONNECTED), || clients.clear());
+}
+
+#[test]
+fn a_blocking_wait_for_clients_ends_with_what_comes() {
+    let broker = Broker::builder().start().unwrap();
+    let waiting = thread::spawn({
+        let broker = broker.clone();
+        move || broker.wait_for(subscribed(1), Duration::MAX)
+    });
+    let _client = subscriber(&broker, "c", 1);
+    waiting.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_wait_for_clients_ends_in_time_and_with_the_broker() {
+    let broker = Broker::builder().start().unwrap();
+    let late = broker.wait_for(CONNECTED, Duration::ZERO);
+    assert_eq!(late, Err(WaitError::Timeout(Duration::ZERO)));
+    assert_eq!(late.unwrap_err().to_string(), "not within 0ns");
+
+    let waiting = thread::spawn({
+        let broker = broker.clone();
+        move || broker.wait_for(CONNECTED, Duration::MAX)
+    });
+    broker.stop(Stop::Now).unwrap();
+    assert_eq!(waiting.join().unwrap(), Err(WaitError::Stopped));
+    assert_eq!(
+        wait(broker.wait_for_async(CONNECTED)),
+        Err(WaitError::Stopped)
+    );
 }
 
 #[test]

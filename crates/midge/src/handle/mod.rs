@@ -3,5 +3,7 @@
 pub(crate) mod broker;
 pub(crate) mod builder;
 mod outgoing;
+mod wait;
 
 pub use outgoing::Outgoing;
+pub use wait::Condition;
