@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use midge_codec::{
     Ack, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, QoS, ReasonCode, Side,
     TopicError, TopicName, Version, Will, decode, encode, split,
 };
+use socket2::Socket;
 
 use crate::Failure;
 use crate::signals::Farewell;
@@ -146,60 +146,10 @@ enum Protocol {
     V5,
 }
 
-/// A connected socket. Its clones are the same connection.
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    fn try_clone(&self) -> std::io::Result<Self> {
-        match self {
-            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
-            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
-        }
-    }
-
-    fn set_read_timeout(&self, timeout: Duration) -> std::io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
-            Self::Unix(stream) => stream.set_read_timeout(Some(timeout)),
-        }
-    }
-
-    fn set_write_timeout(&self, timeout: Duration) -> std::io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
-            Self::Unix(stream) => stream.set_write_timeout(Some(timeout)),
-        }
-    }
-
-    fn shutdown(&self) -> std::io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.write_all(bytes),
-            Self::Unix(stream) => stream.write_all(bytes),
-        }
-    }
-}
-
 /// The writing half of a connection, shared with the thread that waits for signals. `None` once the
 /// end was said or the connection broke.
 #[derive(Clone)]
-struct Writer(Arc<Mutex<Option<Stream>>>);
+struct Writer(Arc<Mutex<Option<Socket>>>);
 
 impl Writer {
     fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
@@ -231,13 +181,13 @@ impl Writer {
         });
         encode(&end, version, &mut out).map_err(std::io::Error::other)?;
         stream.write_all(&out)?;
-        stream.shutdown()?;
+        stream.shutdown(Shutdown::Write)?;
 
         let deadline = Instant::now() + CLOSE;
         let mut buffer = [0; 16 * 1024];
         loop {
             let wait = deadline.saturating_duration_since(Instant::now());
-            if wait.is_zero() || stream.set_read_timeout(wait).is_err() {
+            if wait.is_zero() || stream.set_read_timeout(Some(wait)).is_err() {
                 return Ok(());
             }
             match stream.read(&mut buffer) {
@@ -253,7 +203,7 @@ impl Writer {
 /// A connected client. Every end of it that is not the broker's sends DISCONNECT.
 pub(crate) struct Client {
     address: String,
-    stream: Stream,
+    stream: Socket,
     writer: Writer,
     pub(crate) version: Version,
     bytes: Vec<u8>,
@@ -284,7 +234,7 @@ impl Client {
         let failed = |error: std::io::Error| Failure::new(format!("{address}: {error}"));
         let stream = open(&address)?;
         let writer = stream.try_clone().map_err(failed)?;
-        writer.set_write_timeout(ANSWER).map_err(failed)?;
+        writer.set_write_timeout(Some(ANSWER)).map_err(failed)?;
         let writer = Writer(Arc::new(Mutex::new(Some(writer))));
 
         // Before CONNECT: from then on the broker has a will to publish.
@@ -457,7 +407,7 @@ impl Client {
         let mut buffer = [0; 16 * 1024];
         let read = self
             .stream
-            .set_read_timeout(wait)
+            .set_read_timeout(Some(wait))
             .and_then(|()| self.stream.read(&mut buffer));
         match read {
             Ok(0) if self.answered => Err(self.lost("the broker closed the connection")),
@@ -515,10 +465,13 @@ impl Client {
     }
 }
 
-fn open(address: &str) -> Result<Stream, Failure> {
+fn open(address: &str) -> Result<Socket, Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("{address}: {error}"));
     match address.split_once("://") {
-        Some(("unix", path)) => UnixStream::connect(path).map(Stream::Unix).map_err(failed),
+        #[cfg(unix)]
+        Some(("unix", path)) => std::os::unix::net::UnixStream::connect(path)
+            .map(Socket::from)
+            .map_err(failed),
         Some(("mqtt" | "tcp", rest)) => {
             let rest = rest.trim_end_matches('/');
 
@@ -532,7 +485,7 @@ fn open(address: &str) -> Result<Stream, Failure> {
             let addresses: Vec<_> = rest.to_socket_addrs().map_err(failed)?.collect();
             let stream = dial(&addresses).map_err(failed)?;
             stream.set_nodelay(true).map_err(failed)?;
-            Ok(Stream::Tcp(stream))
+            Ok(stream.into())
         }
         _ => Err(Failure::new(format!(
             "{address}: expected mqtt://host:port or unix:///path"

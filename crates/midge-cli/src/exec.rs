@@ -1,16 +1,15 @@
 //! `midge exec`: a broker for the life of one command.
 
 use std::io::IsTerminal;
-use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 use midge::{Broker, Settings, Stop};
-use signal_hook::consts::SIGINT;
 
 use crate::config::{apply, pair};
+use crate::signals::{Signals, pass_on, status_of};
 use crate::{Failure, Outcome};
 
 /// Arguments of `midge exec`.
@@ -30,7 +29,7 @@ impl Exec {
             return Err(Failure::new("no command"));
         };
 
-        let mut signals = crate::signals::of_ending()?;
+        let signals = Signals::new()?;
         let mut settings = Settings::default();
         settings
             .set("listen", "tcp://127.0.0.1:0")
@@ -55,19 +54,11 @@ impl Exec {
             },
         })?;
 
-        // A supervisor signals only this process. A terminal interrupts the command, too, which must
-        // not hear of it twice: many take the second time for a wish to end without cleaning up.
+        // A supervisor signals only this process; a terminal interrupts the command, too.
         let at_terminal = std::io::stdin().is_terminal();
         let handle = signals.handle();
-        let id = child.id().to_string();
-        let forwarder = thread::spawn(move || {
-            let forwarded = |signal: &i32| *signal != SIGINT || !at_terminal;
-            for signal in signals.forever().filter(forwarded) {
-                let _ = Command::new("kill")
-                    .args([&format!("-{signal}"), "--", &id])
-                    .status();
-            }
-        });
+        let id = child.id();
+        let forwarder = thread::spawn(move || pass_on(signals, id, at_terminal));
 
         let status = child.wait().map_err(Failure::new)?;
         handle.close();
@@ -77,10 +68,6 @@ impl Exec {
             .stop(Stop::Drain(Duration::from_millis(100)))
             .map_err(Failure::new)?;
 
-        let code = status
-            .code()
-            .or(status.signal().map(|signal| 128 + signal))
-            .unwrap_or(1);
-        Ok(u8::try_from(code).unwrap_or(1))
+        Ok(u8::try_from(status_of(status)).unwrap_or(1))
     }
 }

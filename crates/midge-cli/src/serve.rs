@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use midge::{Broker, DisconnectReason, DropReason, Event, Events, Settings, Stop};
-use signal_hook::iterator::Signals;
 use tracing::level_filters::LevelFilter;
 
 use crate::client::{HOST, PORT, url_of};
 use crate::config::{apply, listen_by_default, pair};
 use crate::log::Log;
+use crate::signals::{Signal, Signals};
 use crate::{Failure, Outcome};
 
 /// Arguments of `midge serve`.
@@ -73,7 +73,7 @@ impl Level {
 impl Serve {
     pub(crate) fn run(self) -> Outcome {
         // Before the broker starts: its threads inherit that signals go to this one.
-        let signals = crate::signals::of_ending()?;
+        let signals = Signals::new()?;
         let log = self.start_log()?;
         let outcome = self.serve(signals);
         if let Some(log) = log {
@@ -112,7 +112,7 @@ impl Serve {
             print_url(broker.url());
         }
 
-        let signal = signals.forever().next().map_or("", crate::signals::name);
+        let signal = signals.next().map_or("", Signal::name);
         tracing::info!(signal, "stopping");
 
         let handle = signals.handle();
@@ -174,8 +174,8 @@ fn print_url(url: String) {
 /// Cuts the drain short on a second signal.
 fn hurry_on_signal(mut signals: Signals, broker: Broker) -> thread::JoinHandle<()> {
     thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            tracing::info!(signal = crate::signals::name(signal), "stopping at once");
+        if let Some(signal) = signals.next() {
+            tracing::info!(signal = signal.name(), "stopping at once");
             broker.hurry();
         }
     })

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+#[cfg(unix)]
 use std::path::PathBuf;
 
 use crate::error::StartError;
@@ -12,10 +13,12 @@ pub(crate) enum Address {
     /// All addresses of a host, without repetition. The port of all of them is the same.
     Tcp(Vec<SocketAddr>),
     /// A Unix socket, and the permissions of its file.
+    #[cfg(unix)]
     Unix(PathBuf, Option<u32>),
 }
 
 const TCP: &str = "expected host:port, with port 0 for a free one";
+#[cfg(unix)]
 const UNIX: &str = "expected unix:///path or unix:///path?mode=0660";
 
 /// Parses an address and resolves its host.
@@ -42,7 +45,12 @@ pub(crate) fn read(address: &str) -> Result<Address, StartError> {
                     source,
                 })
         }
+        #[cfg(unix)]
         "unix" => unix(rest).ok_or_else(|| unreadable(UNIX)),
+        #[cfg(not(unix))]
+        "unix" => Err(unreadable(
+            "Unix sockets are not supported on this platform; use tcp://host:port",
+        )),
         _ => Err(unreadable(
             "unknown scheme; this build has tcp:// and unix://",
         )),
@@ -84,6 +92,7 @@ fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
+#[cfg(unix)]
 fn unix(rest: &str) -> Option<Address> {
     let (path, mode) = match rest.split_once('?') {
         Some((path, query)) => (path, Some(mode(query.strip_prefix("mode=")?)?)),
@@ -93,6 +102,7 @@ fn unix(rest: &str) -> Option<Address> {
 }
 
 /// Permissions as `chmod` takes them: up to four octal digits, without the special ones.
+#[cfg(unix)]
 fn mode(digits: &str) -> Option<u32> {
     let octal = (1..=4).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     let mode = u32::from_str_radix(digits, 8).ok()?;
@@ -110,6 +120,7 @@ pub(crate) fn shares_port_with_v4(address: &SocketAddr, all: &[Address]) -> bool
                 let same_port = other.port() == address.port();
                 other.is_ipv4() && same_port && (other.port() != 0 || same_host)
             }),
+            #[cfg(unix)]
             Address::Unix(..) => false,
         })
 }
@@ -142,6 +153,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_unix_socket_has_a_path_and_perhaps_a_mode() {
         let socket = |path: &str, mode| Some(Address::Unix(path.into(), mode));

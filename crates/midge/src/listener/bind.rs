@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 
 use midge_core::TcpSettings;
 
@@ -38,7 +37,9 @@ pub(crate) fn bind_all(listeners: &[&ListenerOptions]) -> Result<Vec<Vec<Bound>>
                 let bound = |socket| Bound::Tcp(socket, options.tcp.clone());
                 sockets.into_iter().map(bound).collect()
             }),
-            Address::Unix(path, mode) => bind_unix(path, options.mode.or(*mode)),
+            #[cfg(unix)]
+            Address::Unix(path, mode) => super::unix::bind(path, options.mode.or(*mode))
+                .map(|(file, socket)| vec![Bound::Unix(file, socket)]),
         };
         all.push(bound.map_err(|source| StartError::Bind {
             address: options.address.clone(),
@@ -46,16 +47,6 @@ pub(crate) fn bind_all(listeners: &[&ListenerOptions]) -> Result<Vec<Vec<Bound>>
         })?);
     }
     Ok(all)
-}
-
-#[cfg(unix)]
-fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Vec<Bound>> {
-    super::unix::bind(path, mode).map(|(file, socket)| vec![Bound::Unix(file, socket)])
-}
-
-#[cfg(not(unix))]
-fn bind_unix(_: &Path, _: Option<u32>) -> io::Result<Vec<Bound>> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Binds all addresses of a host to one port. Skips addresses that this machine does not have, such as

@@ -1,16 +1,63 @@
 //! Termination signals.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
-use signal_hook::{SigId, flag, low_level};
+use signal_hook::{SigId, flag, iterator, low_level};
 
 use crate::Failure;
 
-/// SIGINT, SIGTERM and, unless it was inherited as ignored (`nohup`), SIGHUP.
+/// The signals that end a program, received instead of ending it: SIGINT, SIGTERM and, unless it was
+/// inherited as ignored (`nohup`), SIGHUP.
+pub(crate) struct Signals(iterator::Signals);
+
+/// Ends the wait for signals.
+#[derive(Clone)]
+pub(crate) struct Handle(iterator::Handle);
+
+/// A received signal.
+#[derive(Clone, Copy)]
+pub(crate) struct Signal(i32);
+
+impl Signals {
+    /// Receives them from now on. Threads that start later inherit that.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        iterator::Signals::new(ending())
+            .map(Self)
+            .map_err(Failure::new)
+    }
+
+    /// Waits for the next one; `None` once the handle has closed them.
+    pub(crate) fn next(&mut self) -> Option<Signal> {
+        self.0.forever().next().map(Signal)
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        Handle(self.0.handle())
+    }
+}
+
+impl Handle {
+    pub(crate) fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Signal {
+    pub(crate) fn name(self) -> &'static str {
+        match self.0 {
+            SIGINT => "SIGINT",
+            SIGTERM => "SIGTERM",
+            SIGHUP => "SIGHUP",
+            _ => "a signal",
+        }
+    }
+}
+
 fn ending() -> impl Iterator<Item = i32> {
     let hangs_up = !is_in(ignored(), SIGHUP);
     [SIGINT, SIGTERM]
@@ -18,9 +65,26 @@ fn ending() -> impl Iterator<Item = i32> {
         .chain(hangs_up.then_some(SIGHUP))
 }
 
-/// Handles the signals that end a program.
-pub(crate) fn of_ending() -> Result<Signals, Failure> {
-    Signals::new(ending()).map_err(Failure::new)
+/// Passes what is received on to a child, but for what a terminal has sent to the child, too: many
+/// programs take a second interrupt for a wish to end without cleaning up.
+pub(crate) fn pass_on(mut signals: Signals, child: u32, at_terminal: bool) {
+    let child = child.to_string();
+    while let Some(Signal(signal)) = signals.next() {
+        if signal == SIGINT && at_terminal {
+            continue;
+        }
+        let _ = Command::new("kill")
+            .args([&format!("-{signal}"), "--", &child])
+            .status();
+    }
+}
+
+/// The exit status with which a shell reports the end of a child.
+pub(crate) fn status_of(child: ExitStatus) -> i32 {
+    child
+        .code()
+        .or(child.signal().map(|signal| 128 + signal))
+        .unwrap_or(1)
 }
 
 /// Says farewell when a signal ends the program, which dies of it then: a shell that runs it in a
@@ -48,10 +112,10 @@ impl Farewell {
             }
         }
 
-        let mut signals = of_ending()?;
+        let mut signals = Signals::new()?;
         let handle = signals.handle();
         let wait = move || {
-            if let Some(signal) = signals.forever().next() {
+            if let Some(Signal(signal)) = signals.next() {
                 say();
                 let _ = low_level::emulate_default_handler(signal);
             }
@@ -93,16 +157,6 @@ fn is_in(mask: u64, signal: i32) -> bool {
         .ok()
         .and_then(|bit| mask.checked_shr(bit))
         .is_some_and(|rest| rest & 1 == 1)
-}
-
-/// Name of a handled signal.
-pub(crate) fn name(signal: i32) -> &'static str {
-    match signal {
-        SIGINT => "SIGINT",
-        SIGTERM => "SIGTERM",
-        SIGHUP => "SIGHUP",
-        _ => "a signal",
-    }
 }
 
 #[cfg(test)]
