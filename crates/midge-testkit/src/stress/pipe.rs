@@ -1,8 +1,11 @@
-//! A connection to a whole broker, through a socket pair.
+//! A connection to a whole broker: through a socket pair, or over TCP where there are none.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+#[cfg(not(unix))]
+use std::net::TcpStream as Stream;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream as Stream;
 
 use midge::Broker;
 
@@ -11,7 +14,7 @@ use crate::client::DEADLINE;
 
 /// A connection whose IO on the broker's side is done by the broker's threads.
 pub(super) struct PipeLine {
-    stream: UnixStream,
+    stream: Stream,
     ended: bool,
     /// The broker neither took nor said anything within [`DEADLINE`].
     stuck: bool,
@@ -19,7 +22,7 @@ pub(super) struct PipeLine {
 
 impl PipeLine {
     pub(super) fn open(broker: &Broker) -> Option<Self> {
-        let stream = UnixStream::from(broker.connect_fd().ok()?);
+        let stream = open(broker)?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
         stream.set_write_timeout(Some(DEADLINE)).ok()?;
         Some(Self {
@@ -59,6 +62,18 @@ impl PipeLine {
 
         false
     }
+}
+
+#[cfg(unix)]
+fn open(broker: &Broker) -> Option<Stream> {
+    broker.connect_fd().ok().map(Stream::from)
+}
+
+#[cfg(not(unix))]
+fn open(broker: &Broker) -> Option<Stream> {
+    let stream = Stream::connect(broker.addr()?).ok()?;
+    stream.set_nodelay(true).ok()?;
+    Some(stream)
 }
 
 impl Line for PipeLine {

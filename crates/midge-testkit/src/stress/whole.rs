@@ -73,6 +73,11 @@ impl Whole {
             .clock(BrokerClock::Manual)
             .config(|config| script.configure(config));
 
+        // Where there are no socket pairs, clients come over TCP.
+        if cfg!(not(unix)) {
+            builder = builder.listen("tcp://127.0.0.1:0");
+        }
+
         for hooks in hooks {
             builder = builder.shared_hooks(hooks);
         }

@@ -99,9 +99,12 @@ fn a_socket_that_never_sends_connect_is_not_kept() {
     let server = broker_set(&[("limits.connect_timeout_ms", "500")]);
     let mut silent = server.open();
     let mut slow = server.say([0x10]);
+    #[cfg(unix)]
     let mut pair = midge_testkit::Client::over(std::os::unix::net::UnixStream::from(
         server.connect_fd().expect("a connection"),
     ));
+    #[cfg(not(unix))]
+    let mut pair = server.open();
     let mut other = client(&server, 5, "other");
     while server.stats().connections < 4 {
         other.expect_nothing();

@@ -1,5 +1,6 @@
 //! What carries the bytes.
 
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
 use midge_testkit::{Client, Publish, Subscribe};
@@ -36,6 +37,7 @@ fn mqtt311_7_1_1_1_tcp_loses_nothing_and_keeps_the_order() {
 }
 
 /// Covers: v3:MQTT-7.1.1-1
+#[cfg(unix)]
 #[test]
 fn mqtt311_7_1_1_1_other_streams_speak_the_same() {
     let folder = std::env::temp_dir().join(format!("midge v3 {}", std::process::id()));
