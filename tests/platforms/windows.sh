@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Windows (x86-64), built and run on Debian: the codec, the core, the test kit and the command.
+#
+#   tests/platforms/windows.sh [--build | SUITE...]
+#
+# Builds for x86_64-pc-windows-gnu with Debian's compiler, which comes with the sources of its standard
+# library, and runs the suites under Wine; --build builds only, SUITEs (such as v5 or midge_core) run
+# alone. What needs Unix sockets or signals is left out by the tests themselves.
+#
+# Needs Debian's rustc-web, cargo-web, rust-web-src, gcc-mingw-w64-x86-64 and wine64.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+target=x86_64-pc-windows-gnu
+export CARGO_TARGET_DIR=$PWD/target/platforms
+export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 CARGO_INCREMENTAL=0
+# Debian's compiler is a stable one; to build the standard library it has to be told.
+export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1
+unset RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_TARGET
+
+for tool in /usr/bin/cargo /usr/bin/rustc x86_64-w64-mingw32-gcc wine; do
+    command -v "$tool" >/dev/null || {
+        echo "$tool is missing; this script needs Debian's rustc-web, cargo-web, rust-web-src," \
+            "gcc-mingw-w64-x86-64 and wine64" >&2
+        exit 1
+    }
+done
+
+cargo() {
+    /usr/bin/cargo "$1" --quiet --locked -Zbuild-std=std,panic_unwind,test,proc_macro --target "$target" "${@:2}"
+}
+
+echo "building for $target"
+cargo build -p midge-cli
+built=$(cargo test --no-run --message-format=json -p midge-codec -p midge-core -p midge-testkit --lib --tests |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+[ "${1:-}" != --build ] || exit 0
+
+# Wine 8 has no bcryptprimitives.dll, in which the standard library looks for random numbers.
+deps=$CARGO_TARGET_DIR/$target/debug/deps
+cat >"$deps/prng.c" <<'C'
+#include <windows.h>
+#include <ntsecapi.h>
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length) {
+  return RtlGenRandom(data, (ULONG)length);
+}
+C
+x86_64-w64-mingw32-gcc -shared -O2 -o "$deps/bcryptprimitives.dll" "$deps/prng.c" -ladvapi32
+cp "$deps/bcryptprimitives.dll" "$CARGO_TARGET_DIR/$target/debug/"
+
+export WINEDEBUG=-all WINEPREFIX=$CARGO_TARGET_DIR/wine
+wine wineboot --init >/dev/null 2>&1
+
+failed=0
+run() {
+    echo "== $1"
+    shift
+    "$@" || failed=1
+}
+
+suites=("$@")
+for executable in $built; do
+    name=$(basename "$executable")
+    name=${name%-*}
+    if [ ${#suites[@]} -gt 0 ]; then
+        case " ${suites[*]} " in *" $name "*) ;; *) continue ;; esac
+    fi
+    # Each starts in the folder of its crate, as cargo does it; paths in the sources are absolute.
+    run "$name" wine "$executable" --quiet
+done
+
+# The command says its version, refuses what Windows lacks in a sentence, and serves.
+command=$CARGO_TARGET_DIR/$target/debug/midge.exe
+if [ ${#suites[@]} -eq 0 ]; then
+    run "midge --version" wine "$command" --version
+    echo "== midge serve unix://"
+    refused=$(wine "$command" serve --listen unix:///s 2>&1) && failed=1
+    [[ $refused == *"not supported on this platform"* ]] || {
+        echo "it says: $refused"
+        failed=1
+    }
+    run "midge exec" wine "$command" exec -- "$command" pub -t greeting -m hello
+fi
+exit "$failed"
