@@ -1,5 +1,7 @@
 //! Transports and listeners that a host brings itself, and listeners that come and go.
 
+// The streams that are made faulty are socket pairs.
+#![cfg(unix)]
 // A test that cannot go on fails; what it prints is shown when it does.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout)]
 
