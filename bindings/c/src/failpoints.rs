@@ -33,13 +33,12 @@ pub(crate) fn point(point: Point) {
 #[allow(clippy::unwrap_used)] // a test may fail
 mod tests {
     use std::ffi::{CStr, c_char, c_void};
-    use std::io::{Read, Write};
     use std::os::fd::{FromRawFd, OwnedFd};
     use std::os::unix::net::UnixStream;
     use std::ptr::null_mut;
     use std::sync::atomic::AtomicUsize;
-    use std::time::Duration;
 
+    use midge_testkit::{Client, Connect, Subscribe};
     use parking_lot::Mutex;
 
     use super::*;
@@ -77,23 +76,17 @@ mod tests {
         broker
     }
 
-    fn client(broker: midge_broker, id: u8) -> UnixStream {
+    fn client(broker: midge_broker, client_id: &str) -> Client {
         let mut fd = -1;
         // SAFETY: a variable of this function; the descriptor is new and ours.
         let owned = unsafe {
             assert_eq!(midge_broker_connect_fd(broker, &raw mut fd), MIDGE_OK);
             OwnedFd::from_raw_fd(fd)
         };
-        let mut stream = UnixStream::from(owned);
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        let connect = [&b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01"[..], &[id]].concat();
-        stream.write_all(&connect).unwrap();
-        let mut connack = [0; 4];
-        stream.read_exact(&mut connack).unwrap();
-        assert_eq!(connack, [0x20, 2, 0, 0]);
-        stream
+        let mut client = Client::over(UnixStream::from(owned));
+        client.send(Connect::new(4, client_id).bytes());
+        assert_eq!(client.expect_connack().code, 0);
+        client
     }
 
     fn panics(broker: midge_broker) -> u64 {
@@ -128,16 +121,14 @@ mod tests {
         assert_eq!(status, MIDGE_OK);
         std::panic::set_hook(Box::new(panicked));
         let broker = start();
-        let (mut first, mut second) = (client(broker, b'a'), client(broker, b'b'));
-        let subscribe = b"\x82\x06\0\x01\0\x01t\0";
+        let (mut first, mut second) = (client(broker, "a"), client(broker, "b"));
+        let subscribe = Subscribe::new(1).filter("t", 0).bytes_for(4);
         NEXT.store(Point::Hook as u8, Ordering::Release);
-        first.write_all(subscribe).unwrap();
-        assert_eq!(first.read(&mut [0]).unwrap(), 0, "this connection ends");
+        first.send(&subscribe);
+        first.expect_closed();
         assert_eq!(panics(broker), 1);
-        second.write_all(subscribe).unwrap();
-        let mut suback = [0; 5];
-        second.read_exact(&mut suback).unwrap();
-        assert_eq!(suback, [0x90, 3, 0, 1, 0]);
+        second.send(&subscribe);
+        assert_eq!(second.expect_suback(1).codes, [0]);
 
         let seen = AtomicUsize::new(0);
         let user = (&raw const seen).cast_mut().cast();
