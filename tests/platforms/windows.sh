@@ -33,7 +33,7 @@ cargo() {
 echo "building for $target"
 cargo build -p midge-cli
 built=$(cargo test --no-run --message-format=json -p midge-codec -p midge-core -p midge-testkit --lib --tests |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+    sed -n 's/.*"executable":"\([^"]*\/deps\/[^"]*\)".*/\1/p')
 [ "${1:-}" != --build ] || exit 0
 
 # Wine 8 has no bcryptprimitives.dll, in which the standard library looks for random numbers.
