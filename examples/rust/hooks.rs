@@ -1,4 +1,4 @@
-//! A host that decides: who may connect, publish, subscribe and receive.
+//! A host that decides which clients may connect, publish, subscribe and receive.
 //!
 //! `cargo run --example hooks`
 

@@ -91,7 +91,7 @@ class HookSet:
             del request
 
     def _failed(self, request: _midge.Request, error: BaseException) -> None:
-        # Before the answer: whoever is told of the no finds the reason.
+        # Before the answer: with the no comes its reason.
         name = {"connect": "auth", "publish": "acl", "subscribe": "acl"}.get(request.kind)
         who = f"the hook {name or request.kind} for {request.client_id!r}"
         self.failures.report(who, error)

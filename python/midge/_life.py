@@ -32,7 +32,7 @@ class Life(Unique):
     _url: str
 
     def __init__(self) -> None:
-        # For a few statements at a time: nobody waits for anything with it.
+        # For a few statements at a time: no thread waits for anything with it.
         self._life = threading.RLock()
         self._restarting = threading.Lock()
         self._run: Run | None = None
@@ -151,7 +151,7 @@ class Life(Unique):
             self._ended(run)
             raise
         except BaseException:
-            # Interrupted: whoever waits for it, or stops it again, goes on with it.
+            # Interrupted: threads that wait for it, or stop it again, go on with it.
             run.stopping = False
             run.starting.set()
             run.ended.set()

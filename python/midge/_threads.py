@@ -27,7 +27,7 @@ _FAILURES = 100
 
 
 def _format(error: BaseException) -> list[str]:
-    # Whoever can fail has started a thread, which has imported it.
+    # A callback that fails ran on a thread, whose start has imported it.
     return sys.modules["traceback"].format_exception(error)  # type: ignore[no-any-return]
 
 

@@ -17,7 +17,7 @@ struct Slot {
     is_taken: AtomicBool,
     /// Of the queue that it rings for; 0 while there is none.
     id: AtomicU64,
-    /// Who is about to ring it. While there is anybody it keeps its descriptor.
+    /// Number of calls that are about to ring it. Above 0 it keeps its descriptor.
     ringing: AtomicU32,
     /// Wake-ups that no reader has taken yet.
     wakes: AtomicU32,
@@ -102,7 +102,7 @@ impl Bell {
         }));
         let slot: *mut Slot = slot;
         loop {
-            // SAFETY: leaked above; nobody else can see it yet.
+            // SAFETY: leaked above, and not shared yet.
             let seen = unsafe { (*slot).next };
             match FIRST.compare_exchange(seen.cast_mut(), slot, SeqCst, SeqCst) {
                 // SAFETY: never freed, and shared only from here on.
@@ -118,12 +118,12 @@ impl Bell {
         self.0.id.store(id, SeqCst);
     }
 
-    /// Nobody can ring it any more when this returns.
+    /// No call can ring it any more when this returns.
     pub(crate) fn close(&self) {
         self.0.id.store(0, SeqCst);
         while self.0.ringing.load(SeqCst) > 0 {
-            // Somebody is between two system calls. Not a yield: who is of a higher priority would
-            // keep others from getting on.
+            // A call is between two system calls. Not a yield: on a thread of higher priority it
+            // would keep that one from running.
             std::thread::sleep(Duration::from_micros(50));
         }
         self.0.fd.store(-1, SeqCst);

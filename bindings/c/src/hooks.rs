@@ -280,7 +280,7 @@ impl CHooks {
         verdict
     }
 
-    /// Keeps the number of a later answer; forgets those that nobody waits for any more.
+    /// Keeps the number of a later answer; forgets those that are no longer waited for.
     fn keep(&self, id: u64) {
         let mut pending = self.pending.lock();
         pending.retain(|id| {

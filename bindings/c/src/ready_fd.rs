@@ -23,7 +23,7 @@ impl ReadyFd {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the descriptor is new and belongs to nobody else.
+        // SAFETY: the descriptor is new and has no other owner.
         let read = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
         Ok(Self {
             read,
@@ -78,7 +78,7 @@ impl ReadyFd {
         }
     }
 
-    /// Makes it not readable, whoever has written to it.
+    /// Makes it not readable, whatever has written to it.
     pub(crate) fn clear(&mut self) {
         self.set = false;
         let _uncancelled = Uncancelled::new();

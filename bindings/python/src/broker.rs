@@ -127,7 +127,7 @@ impl Broker {
         let broker = self.handle()?;
         let qos = self::qos(qos)?;
         if properties.is_none() && client_id.is_none() && to.is_none() {
-            // As nearly all are: nothing is copied that nobody keeps.
+            // As nearly all are: only what is kept is copied.
             let mut message = MessageRef::new(topic, payload_bytes(payload)?);
             (message.qos, message.retain) = (qos, retain);
             let publish = || broker.publish_ref(message, None, true);

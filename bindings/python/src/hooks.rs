@@ -37,7 +37,7 @@ impl Bridge {
         verdict
     }
 
-    /// Waits on the calling thread; `None` if nobody answers any more.
+    /// Waits on the calling thread; `None` if no thread answers any more.
     fn ask_now<T>(
         &self,
         answer: impl FnOnce(SyncSender<T>) -> Answer,
@@ -279,7 +279,7 @@ impl Request {
     fn new(py: Python<'_>, questions: Arc<Questions>, number: u64, asked: Asked) -> PyResult<Self> {
         let client_id = asked.client_id.as_deref();
         let message = asked.message.as_ref().map(|message| {
-            // Whom a receiver is asked about did not publish the message.
+            // The client of a receive question did not publish the message.
             let publisher = client_id.filter(|_| asked.kind != "receive");
             Py::new(py, Message::seen(&message.parts(), publisher, 0.0))
         });
@@ -315,7 +315,7 @@ impl Request {
 
     fn intercepted(&self, interception: Interception) {
         match self.questions.answer(self.number) {
-            // Nobody listens when time is up.
+            // The receiver is gone when time is up.
             Some(Answer::Interception(answer)) => drop(answer.try_send(interception)),
             Some(other) => other.refuse("nothing to intercept"),
             None => {}

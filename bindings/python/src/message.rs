@@ -183,8 +183,8 @@ impl Properties {
     }
 }
 
-/// Bytes of a payload that is copied for Python once. A longer copy lives as long as somebody uses
-/// it, so that a log of large messages does not hold each of them twice.
+/// Bytes of a payload that is copied for Python once. A longer copy lives as long as it is
+/// used, so that a log of large messages does not hold each of them twice.
 const COPIED_ONCE: usize = 4096;
 
 /// A message. Its payload becomes `bytes` when it is asked for.
@@ -298,7 +298,7 @@ pub(crate) fn payload(value: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     payload_bytes(value).map(Bytes::copy_from_slice)
 }
 
-/// The bytes of a payload, which stays as it is while somebody has a reference.
+/// The bytes of a payload, which stays as it is while there is a reference.
 pub(crate) fn payload_bytes<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(bytes.as_bytes());

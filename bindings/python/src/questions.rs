@@ -16,7 +16,7 @@ use crate::lock;
 /// Questions that may wait; more are answered with no at once. A client has one at a time.
 const MOST_QUESTIONS: usize = 16_384;
 
-/// Threads whose hook has not returned in its time, and that were replaced. With so many nobody is
+/// Threads whose hook has not returned in its time, and that were replaced. Beyond so many, none is
 /// replaced any more.
 const MOST_STUCK: usize = 64;
 
@@ -39,7 +39,7 @@ impl Answer {
         let refusal = || Refusal::new(ReasonCode::NotAuthorized).text(why);
         match self {
             Self::Verdict(resolver) => resolver.deny(refusal()),
-            // Nobody listens when time is up.
+            // The receiver is gone when time is up.
             Self::Interception(answer) => {
                 drop(answer.try_send(Interception::Refuse(refusal())));
             }
@@ -60,7 +60,7 @@ pub(crate) struct Asked {
     pub(crate) filter: Option<String>,
     pub(crate) group: Option<String>,
     pub(crate) message: Option<OwnedMessage>,
-    /// Who publishes, or receives.
+    /// The publisher, or the receiver.
     pub(crate) client_id: Option<String>,
     pub(crate) qos: u8,
     pub(crate) answer: Answer,
@@ -82,7 +82,7 @@ impl Asked {
     }
 }
 
-/// A question that somebody is answering.
+/// A question that is being answered.
 struct Taken {
     answer: Answer,
     deadline: Instant,
@@ -118,8 +118,8 @@ struct State {
     closed: bool,
     /// The broker is stopping: from this moment on no hook is waited for.
     close_at: Option<Instant>,
-    /// Nobody answers any more because the process ends: questions stay open, so that whoever asks
-    /// waits instead of getting a no that is not meant.
+    /// No thread answers any more because the process ends: questions stay open, so that the asking
+    /// connection waits instead of getting a no that is not meant.
     retired: bool,
     /// The supervisor sleeps without a deadline.
     sleeps: bool,
@@ -443,7 +443,7 @@ impl Questions {
         self.wake_all();
     }
 
-    /// Whether nobody answers any more because the process ends.
+    /// Whether answering has ended because the process ends.
     pub(crate) fn is_retired(&self) -> bool {
         lock(&self.state).retired
     }

@@ -1,4 +1,4 @@
-//! What a supervisor, a load balancer and a log collector meet: signals, health checks, logs that nobody
+//! What a supervisor, a load balancer and a log collector meet: signals, health checks, logs that nothing
 //! reads, descriptors that run out, outputs that are closed.
 
 #![allow(clippy::unwrap_used)] // a test may fail

@@ -479,7 +479,7 @@ pub struct Observed {
     pub event: Event,
 }
 
-/// Whom an event is about, as far as that is known.
+/// The client, connection and session of an event, as far as they are known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Whom<'a> {
     pub(crate) client_id: Option<&'a Arc<str>>,

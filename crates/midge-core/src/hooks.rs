@@ -180,8 +180,8 @@ pub enum DeliveryVerdict {
 ///
 /// Once a message is authorized by all it is intercepted, in both directions. An answer that is
 /// deferred has its own `hooks.timeout_ms`; when it has come, the sets behind it are asked. A check that
-/// must hold for everybody, such as a list of banned addresses, stands before the set that lets clients
-/// in, and passes whom it does not know.
+/// must hold for all clients, such as a list of banned addresses, stands before the set that lets clients
+/// in, and passes clients that it does not know.
 ///
 /// # How they are called
 ///

@@ -19,7 +19,7 @@ const KEPT: usize = 1024;
 /// The longest piece is two to the power of this.
 const PIECE: u32 = 12;
 
-/// What a transport does wrong. By default it cuts and hesitates, which nobody may notice.
+/// What a transport does wrong. By default it cuts and hesitates, which must not show.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Faults {

@@ -48,7 +48,7 @@ impl TimeSource {
     }
 }
 
-/// Who moves a manual clock: one at a time.
+/// The right to move a manual clock: one caller at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Mover {
     moving: Mutex<()>,

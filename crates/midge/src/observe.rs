@@ -211,7 +211,7 @@ macro_rules! receiver {
             }
 
             /// Ends it from any thread: nothing more comes, what waits can still be received, and
-            /// then everybody who receives is told that it is closed.
+            /// then all receivers are told that it is closed.
             pub fn close(&self) {
                 self.queue().close();
             }
@@ -326,7 +326,7 @@ pub trait Sink: Send + Sync {
     /// broker held: it must not wait, nor call the broker, nor panic.
     fn push(&self, message: Message) -> Pushed;
 
-    /// Wakes whoever waits: called once after pushes of which one said that somebody waits, with no
+    /// Wakes the waiting receivers: called once after pushes of which one said that there are some, with no
     /// lock held.
     fn wake(&self);
 

@@ -1,4 +1,4 @@
-//! What everybody else gets done while one client sends as fast as it can.
+//! What all others get done while one client sends as fast as it can.
 
 #![allow(clippy::unwrap_used)] // a test may fail
 
@@ -45,7 +45,7 @@ async fn expect(stream: &mut UnixStream, bytes: &[u8]) {
     assert_eq!(got, bytes);
 }
 
-/// What the broker reads of a flood between a message of somebody else and its delivery, at most.
+/// What the broker reads of a flood between a message of another client and its delivery, at most.
 async fn flood(broker: &Broker, payload: usize) -> u64 {
     let mut sink = subscribe(broker, "s", "t").await;
     let mut flooder = connect(broker, "f").await;

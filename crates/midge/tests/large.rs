@@ -158,7 +158,7 @@ fn a_client_with_a_backlog_is_heard_and_gets_all_of_it_in_order() {
     broker.stop(Stop::Now).unwrap();
 }
 
-/// What was read for one receiver may be written from where it was read: nobody may read over it
+/// What was read for one receiver may be written from where it was read: no read may overwrite it
 /// before that.
 #[test]
 fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {

@@ -75,7 +75,7 @@ fn who_has_come_back_during_a_pause_finds_his_session() {
     assert_eq!(broker.stats().sessions_expired, 0);
 }
 
-/// Leaves the answer to somebody else.
+/// Leaves the answer to the test.
 #[derive(Default)]
 struct Later(Mutex<Option<Resolver>>);
 

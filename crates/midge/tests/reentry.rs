@@ -89,7 +89,7 @@ fn a_hook_disconnects_the_receiver_of_a_retained_message() {
     broker.stop(Stop::Now).unwrap();
 }
 
-/// Publishes when nobody has it any more.
+/// Publishes when it is dropped.
 struct Farewell(Broker);
 
 impl Sink for Farewell {

@@ -1,4 +1,4 @@
-//! Who is silent for too long, and who only seems to be. The broker runs only when a test has it run,
+//! Clients that are silent for too long, and those that only seem to be. The broker runs only when a test has it run,
 //! as if the process had been paused in between, and its clock only moves when a test moves it.
 
 #![allow(clippy::unwrap_used)] // a test may fail
@@ -172,7 +172,7 @@ fn what_lies_unread_is_read_before_anybody_is_called_silent() {
     memory.send(PINGREQ);
     leaving.send(&[0xE0, 0]);
     paused.pass(60_000);
-    // Who has sent nothing is ended at once, and at its own moment.
+    // A client that has sent nothing is ended at once, and at its own moment.
     assert_eq!(paused.connected(), ["a", "b", "c", "f"]);
     paused.run();
     assert_eq!(paused.connected(), ["a", "b", "c"]);

@@ -128,7 +128,7 @@ fn the_heartbeat_stands_still_while_one_of_the_threads_does() {
     stuck.send(publish());
     arrival.recv().unwrap();
 
-    // Nobody has asked before: the first beat needs both threads.
+    // The first question: the first beat needs both threads.
     let before = broker.heartbeat();
     for other in &mut others {
         other.send(publish());

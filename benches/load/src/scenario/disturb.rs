@@ -1,4 +1,4 @@
-//! `disturb`: what one bad client, or very many at once, do to the latency of everybody else.
+//! `disturb`: what one bad client, or very many at once, do to the latency of all others.
 //!
 //! A few pairs exchange messages at a fixed rate: first undisturbed, then while the disturbance
 //! goes on. Both halves are in one run, so their ratio does not depend on the machine. The bad

@@ -483,7 +483,7 @@ impl Hub {
             .cloned()
     }
 
-    /// Sets the retained message of a topic without delivering it to anybody; an empty payload
+    /// Sets the retained message of a topic without delivering it; an empty payload
     /// removes it.
     pub fn set_retained(&self, message: &OwnedMessage, now: Tick) -> Result<(), PublishError> {
         let parts = MessageRef {

@@ -68,7 +68,7 @@ pub(crate) enum Unpublished {
 /// What a full retained store does with the message that is stored for the topic.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WhenFull {
-    /// It stays; the new message was not delivered to anybody.
+    /// It stays; the new message was not delivered.
     KeepOld,
     /// It goes: subscribers have seen a newer one.
     RemoveOld,

@@ -15,7 +15,7 @@ use crate::time::Tick;
 const CROWD: usize = 4;
 
 impl Hub {
-    /// To whom a message to so many receivers is charged.
+    /// The account that a message to so many receivers is charged to.
     pub(super) fn account(&self, receivers: usize) -> Account<'_> {
         let budget = &self.env.budget;
         if receivers < CROWD {

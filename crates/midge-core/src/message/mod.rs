@@ -41,7 +41,7 @@ const RETAINED: usize = 320;
 /// The same for each level of its topic.
 const LEVEL: usize = 40;
 
-/// To whom the memory of a kept message is charged.
+/// The account that the memory of a kept message is charged to.
 #[derive(Clone, Copy)]
 pub(crate) enum Account<'a> {
     /// To no client: it is the host's own.

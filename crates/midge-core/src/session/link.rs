@@ -101,7 +101,7 @@ impl Link {
         self.number
     }
 
-    /// Whom its events are about: it and its session, if it has one.
+    /// The subject of its events: the connection, and its session if it has one.
     pub(crate) fn whom<'a>(&self, session: Option<&'a Arc<Session>>) -> Whom<'a> {
         Whom {
             client_id: session.map(|session| &session.client_id),

@@ -282,7 +282,7 @@ impl Session {
         }
     }
 
-    /// Whom its events are about.
+    /// The subject of its events.
     pub(crate) fn whom(&self) -> Whom<'_> {
         Whom {
             client_id: Some(&self.client_id),

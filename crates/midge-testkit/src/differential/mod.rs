@@ -1,7 +1,7 @@
 //! The same random script on several ways through the broker.
 //!
 //! A message may leave as it came, in a run of others, or step by step with all decisions made anew;
-//! which way it takes must make no difference to anybody. A script follows from a seed and runs once on
+//! which way it takes must make no difference. A script follows from a seed and runs once on
 //! each [`Way`], on one thread and with a clock of its own. Every client gets the same bytes, observers
 //! the same events, the counters have the same values, or [`differs`] says where they part.
 //!

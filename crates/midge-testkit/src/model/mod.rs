@@ -1,4 +1,4 @@
-//! A reference model: who must, may and must not get what.
+//! A reference model: which client must, may and must not get what.
 //!
 //! The model is pure. It knows the rules of MQTT and nothing of the broker: it gets a [`History`] of
 //! facts, each with the span of moments in which it came true, and judges every delivery and every

@@ -1,4 +1,4 @@
-//! Several sets of hooks: who is asked, in which order, and what they say together.
+//! Several sets of hooks: which are asked, in which order, and what they say together.
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
@@ -27,7 +27,7 @@ enum Says {
 
 use Says::{Allow, Deny, Later, Panic, Pass};
 
-/// What all sets of a test have in common: who was asked what, and answers that are owed.
+/// What all sets of a test have in common: which set was asked what, and answers that are owed.
 #[derive(Default)]
 struct Book {
     asked: Mutex<Vec<String>>,

@@ -309,7 +309,7 @@ fn all_events_about_one_message_have_its_number() {
     }
     gone.close();
 
-    // A message of QoS 0 that nobody keeps has a number, too.
+    // A message of QoS 0 that is not kept has a number, too.
     let mut publisher = Client::plain(&hub, "publisher");
     publisher.say(Publish::new("t", "p").bytes());
     publisher.say(Publish::new("t", "p").qos(1, 1).bytes());

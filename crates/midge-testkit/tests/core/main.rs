@@ -1,4 +1,4 @@
-//! The core without a driver: what whoever does the IO of a connection, a store and the host can
+//! The core without a driver: what the IO of a connection, a store and the host can
 //! rely on, byte by byte. No socket, no thread, no clock.
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail
 

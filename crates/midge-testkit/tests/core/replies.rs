@@ -1,4 +1,4 @@
-//! Back pressure: whoever reads for a client must see that it does not take its answers.
+//! Back pressure: the reader of a connection must see that it does not take its answers.
 
 use midge_core::MessageRef;
 use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe, ack, unsubscribe};

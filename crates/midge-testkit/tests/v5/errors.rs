@@ -1,4 +1,4 @@
-//! Chapter 4.13: what one client does wrong concerns nobody else.
+//! Chapter 4.13: an error of one client does not concern the others.
 
 use midge_testkit::{Connect, Publish, Subscribe, Will, unsubscribe};
 
