@@ -453,7 +453,7 @@ pub unsafe extern "C" fn midge_event_clear(ev: *mut midge_event) {
     if process::is_forked_child() || check_out(ev).is_err() {
         return;
     }
-    ffi::enter(|| {
+    ffi::enter_often(|| {
         // SAFETY: large enough, and either initialised by the host or written by this library.
         unsafe {
             let owner = std::mem::replace(&mut (*ev).owner, std::ptr::null_mut());

@@ -47,20 +47,27 @@ impl Scope {
 }
 
 impl Drop for Scope {
+    #[inline]
     fn drop(&mut self) {
-        if inside::is_outermost() {
-            let next = || {
-                WAITING
-                    .try_with(|list| list.borrow_mut().pop())
-                    .ok()
-                    .flatten()
-            };
-            while let Some(freed) = next() {
-                freed.give_back();
+        inside::end(|owes| {
+            if owes {
+                give_back_all();
             }
             log::tell_if_any();
-        }
-        inside::end();
+        });
+    }
+}
+
+#[cold]
+fn give_back_all() {
+    let next = || {
+        WAITING
+            .try_with(|list| list.borrow_mut().pop())
+            .ok()
+            .flatten()
+    };
+    while let Some(freed) = next() {
+        freed.give_back();
     }
 }
 
@@ -69,6 +76,7 @@ pub(crate) fn free(later: &Later, pointer: *mut c_void, free: unsafe extern "C" 
     let freed = Freed { pointer, free };
     if inside::is_library() {
         let _ = WAITING.try_with(|list| list.borrow_mut().push(freed));
+        inside::owe();
     } else {
         later.run(|| freed.give_back());
     }

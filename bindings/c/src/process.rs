@@ -57,21 +57,28 @@ impl Drop for SignalsBlocked {
 }
 
 /// errno as it is now, which comes back at the end.
-pub(crate) struct Errno(i32);
+pub(crate) struct Errno {
+    place: *mut c_int,
+    value: c_int,
+}
 
 impl Errno {
     #[inline]
     pub(crate) fn new() -> Self {
         // SAFETY: the calling thread's own variable.
-        Self(unsafe { *errno() })
+        unsafe {
+            let place = errno();
+            let value = *place;
+            Self { place, value }
+        }
     }
 }
 
 impl Drop for Errno {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the calling thread's own variable.
-        unsafe { *errno() = self.0 };
+        // SAFETY: the variable of this thread, which a pointer does not leave.
+        unsafe { *self.place = self.value };
     }
 }
 

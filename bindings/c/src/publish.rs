@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::args::{self, Args, Payload, midge_publish_args, read_args};
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
-use crate::ffi::{self, enter};
+use crate::ffi::{self, enter, enter_often};
 use crate::message::midge_message;
+use crate::process::Uncancelled;
 use crate::status::{
     Fault, MIDGE_E_DENIED, MIDGE_E_INVALID, MIDGE_E_LIMIT, MIDGE_E_REENTRANT, MIDGE_E_STATE,
     midge_status,
@@ -36,8 +37,10 @@ fn publish_copied(
         shared = Bytes::from(ffi::copy(payload, &format!("{at}payload"))?);
         (message.payload, message.backing) = (&shared, Some(&shared));
     }
-    let receipt = object.broker.publish_ref(message, client_id, want_outcomes);
-    receipt.map_err(|error| fault(&error, at))
+    object
+        .broker
+        .publish_ref_guarded(message, client_id, want_outcomes, Uncancelled::new)
+        .map_err(|error| fault(&error, at))
 }
 
 /// `at` is what stands before the names of arguments, such as `args.`.
@@ -137,7 +140,7 @@ pub(crate) unsafe fn plain(
     qos: u8,
     retain: bool,
 ) -> midge_status {
-    enter(|| {
+    enter_often(|| {
         let object = BROKERS.find(b.id)?;
         // SAFETY: the host's string and bytes, or NULL.
         let (topic, payload) = unsafe {
@@ -167,17 +170,17 @@ pub unsafe extern "C" fn midge_publish_message(
     m: *const midge_message,
     matched: *mut u32,
 ) -> midge_status {
-    enter(|| {
+    enter_often(|| {
         let object = BROKERS.find(b.id)?;
         ffi::not_null(m, "m")?;
 
         // SAFETY: not NULL, so a message of this library that is alive.
         let message = unsafe { &*m };
         let receipt = match message.prepared(&object.broker) {
-            Some(prepared) => object.broker.publish_prepared(prepared),
+            Some(prepared) => (object.broker).publish_prepared_guarded(prepared, Uncancelled::new),
             None => {
                 let copy = message.lend(Some(&object.broker.later()));
-                object.broker.publish_ref(copy.parts(), None, false)
+                (object.broker).publish_ref_guarded(copy.parts(), None, false, Uncancelled::new)
             }
         };
         let receivers = receipt.map_err(|error| fault(&error, "m: "))?.matched();

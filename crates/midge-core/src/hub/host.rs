@@ -198,7 +198,8 @@ impl Drop for TakenScratch {
 
 impl Hub {
     /// Publishes a message of the host, on the calling thread. When it returns, every matching
-    /// session has it, or a counted drop. `now` is called at most once.
+    /// session has it, or a counted drop. `now` is called at most once: before the message
+    /// goes to anything else than subscriptions of the host.
     pub fn publish_from_host(
         self: &Arc<Self>,
         message: MessageRef<'_>,

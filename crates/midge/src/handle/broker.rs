@@ -229,6 +229,27 @@ impl Broker {
             .publish_from_host(message, from_client, || self.now(), want_outcomes)
     }
 
+    /// As [`Broker::publish_ref`]. `guard` is called if the message goes further than to subscriptions
+    /// of the host, and what it gives is kept meanwhile: connections may be written to.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub fn publish_ref_guarded<G>(
+        &self,
+        message: MessageRef<'_>,
+        from_client: Option<&str>,
+        want_outcomes: bool,
+        guard: impl FnOnce() -> G,
+    ) -> Result<Receipt, PublishError> {
+        let mut held = None;
+        let now = || {
+            held = Some(guard());
+            self.now()
+        };
+        self.hub()
+            .publish_from_host(message, from_client, now, want_outcomes)
+    }
+
     /// Publishes a message that was prepared ([`OwnedMessage::prepare`]) or received, as often as
     /// wanted: for subscriptions of the host nothing is copied or allocated. One that expires is to
     /// be published in another way: its time would not begin anew.
@@ -237,6 +258,23 @@ impl Broker {
     /// As [`Broker::publish`].
     pub fn publish_prepared(&self, message: &SharedMessage) -> Result<Receipt, PublishError> {
         self.hub().publish_prepared(message, || self.now())
+    }
+
+    /// As [`Broker::publish_prepared`], with a `guard` as that of [`Broker::publish_ref_guarded`].
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub fn publish_prepared_guarded<G>(
+        &self,
+        message: &SharedMessage,
+        guard: impl FnOnce() -> G,
+    ) -> Result<Receipt, PublishError> {
+        let mut held = None;
+        let now = || {
+            held = Some(guard());
+            self.now()
+        };
+        self.hub().publish_prepared(message, now)
     }
 
     /// Open connections, those before CONNECT included. Cheaper than [`Broker::stats`].
