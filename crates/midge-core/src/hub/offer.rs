@@ -167,6 +167,7 @@ impl Hub {
         let Subscriber::Session(session) = &target.subscriber else {
             return;
         };
+
         if let Outcome::Dropped(reason) = outcome {
             let number = batch
                 .wants(EventMask::DROPPED)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Op, Position, Recovered, RecoveredSession, Store, StoredDelivery};
+use super::{Op, Position, Recovered, RecoveredSession, Store, StoredDelivery, StoredSubscription};
 use crate::message::SharedMessage;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -98,95 +98,81 @@ impl MemoryInner {
             Op::Subscribed {
                 client_id,
                 subscription,
-            } => {
-                if let Some(known) = self.sessions.get_mut(&client_id) {
-                    let list = &mut known.session.subscriptions;
-                    list.retain(|other| other.filter != subscription.filter);
-                    list.push(subscription);
-                }
-            }
-            Op::Unsubscribed { client_id, filter } => {
-                if let Some(known) = self.sessions.get_mut(&client_id) {
-                    known
-                        .session
-                        .subscriptions
-                        .retain(|other| other.filter != filter);
-                }
-            }
+            } => self.change(&client_id, |known| known.subscribe(subscription)),
+            Op::Unsubscribed { client_id, filter } => self.change(&client_id, |known| {
+                let list = &mut known.session.subscriptions;
+                list.retain(|other| other.filter != filter);
+            }),
             Op::Opened {
                 client_id,
                 packet_id,
-            } => {
-                if let Some(known) = self.sessions.get_mut(&client_id) {
-                    known.session.open.push(packet_id);
-                }
-            }
+            } => self.change(&client_id, |known| known.session.open.push(packet_id)),
             Op::Closed {
                 client_id,
                 packet_id,
-            } => {
-                if let Some(known) = self.sessions.get_mut(&client_id) {
-                    known.session.open.retain(|other| *other != packet_id);
-                }
-            }
+            } => self.change(&client_id, |known| {
+                known.session.open.retain(|other| *other != packet_id);
+            }),
             Op::Taken {
                 client_id,
                 delivery,
             } => {
                 self.last_message_id = self.last_message_id.max(delivery.message.id());
-                if let Some(known) = self.sessions.get_mut(&client_id) {
-                    known.order += 1;
-                    known
-                        .ids
-                        .entry(delivery.message.id())
-                        .or_default()
-                        .push(known.order);
-                    known.deliveries.insert(known.order, delivery);
-                }
+                self.change(&client_id, |known| known.take(delivery));
             }
             Op::Sent {
                 client_id,
                 message_id,
                 packet_id,
-            } => {
-                if let Some(delivery) = self.find(&client_id, message_id, None) {
+            } => self.change(&client_id, |known| {
+                if let Some(delivery) = known.find(message_id, None) {
                     delivery.packet_id = Some(packet_id);
                 }
-            }
+            }),
             Op::Released {
                 client_id,
                 message_id,
                 packet_id,
-            } => {
-                if let Some(delivery) = self.find(&client_id, message_id, Some(packet_id)) {
+            } => self.change(&client_id, |known| {
+                if let Some(delivery) = known.find(message_id, Some(packet_id)) {
                     delivery.released = true;
                 }
-            }
+            }),
             Op::Done {
                 client_id,
                 message_id,
                 packet_id,
-            } => {
-                if let Some(known) = self.sessions.get_mut(&client_id) {
-                    known.done(message_id, packet_id);
-                }
-            }
+            } => self.change(&client_id, |known| known.done(message_id, packet_id)),
         }
     }
 
-    fn find(
-        &mut self,
-        client_id: &str,
-        message_id: u64,
-        packet_id: Option<u16>,
-    ) -> Option<&mut StoredDelivery> {
-        let known = self.sessions.get_mut(client_id)?;
-        let order = known.position(message_id, packet_id)?;
-        known.deliveries.get_mut(&order)
+    /// Changes a session, if it is known.
+    fn change(&mut self, client_id: &str, change: impl FnOnce(&mut MemorySession)) {
+        if let Some(known) = self.sessions.get_mut(client_id) {
+            change(known);
+        }
     }
 }
 
 impl MemorySession {
+    fn subscribe(&mut self, subscription: StoredSubscription) {
+        let list = &mut self.session.subscriptions;
+        list.retain(|other| other.filter != subscription.filter);
+        list.push(subscription);
+    }
+
+    fn take(&mut self, delivery: StoredDelivery) {
+        self.order += 1;
+        let orders = self.ids.entry(delivery.message.id()).or_default();
+        orders.push(self.order);
+        self.deliveries.insert(self.order, delivery);
+    }
+
+    fn find(&mut self, message_id: u64, packet_id: Option<u16>) -> Option<&mut StoredDelivery> {
+        let order = self.position(message_id, packet_id)?;
+        self.deliveries.get_mut(&order)
+    }
+
     fn position(&self, message_id: u64, packet_id: Option<u16>) -> Option<u64> {
         let orders = self.ids.get(&message_id)?;
         let same = |order: &&u64| {

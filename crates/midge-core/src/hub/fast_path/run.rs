@@ -364,6 +364,7 @@ impl Hub {
         for (packet, message) in run.packets().zip(messages) {
             let candidates = group.candidates();
             let mut message = Some(message).into_iter();
+
             if let Some((session, qos)) = next_member(&candidates)
                 && qos >= run.qos
             {
