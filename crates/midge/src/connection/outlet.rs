@@ -52,6 +52,14 @@ impl<D: DirectWrite> Shared<D> {
         }
     }
 
+    /// The part to write to directly.
+    fn direct(shared: &mut Option<Self>) -> Option<&mut D> {
+        match shared {
+            Some(Self::Direct(direct)) => Some(direct),
+            _ => None,
+        }
+    }
+
     /// Whether there is unread input, the end of the stream included.
     fn has_unread(&self) -> bool {
         match self {
@@ -74,7 +82,22 @@ struct State<D> {
     failed: bool,
 }
 
-impl<D> State<D> {
+impl<D: DirectWrite> State<D> {
+    /// Writes once.
+    #[inline]
+    fn write(&mut self, way: &mut impl Way<D>) -> io::Result<usize> {
+        let direct = Shared::direct(&mut self.shared);
+        let count = match self.out.single() {
+            Some(all) => way.write(direct, &[IoSlice::new(all)]),
+            None => write_vectored(&self.out, |slices| way.write(direct, slices)),
+        }?;
+
+        // A transport of another crate may say more than it was given.
+        let count = count.min(self.out.len());
+        self.out.advance(count);
+        Ok(count)
+    }
+
     fn fail(&mut self) {
         self.failed = true;
         self.out.release();
@@ -109,7 +132,9 @@ pub(super) enum Flushed {
 
 /// How a flush reaches the transport: [`DirectWrite`], or the driver's [`Transport`].
 trait Way<D> {
+    /// Some of the bytes; `WouldBlock` if none are taken at present.
     fn write(&mut self, direct: Option<&mut D>, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// What the transport has kept; `WouldBlock` if some of it stays.
     fn flush(&mut self, direct: Option<&mut D>) -> io::Result<()>;
 }
 
@@ -304,38 +329,10 @@ impl<D: DirectWrite> Outlet<D> {
                 state.out.release();
                 break Flushed::Failed;
             }
-            let mut direct = match &mut state.shared {
-                Some(Shared::Direct(direct)) => Some(direct),
-                _ => None,
-            };
-
-            if state.out.is_empty() {
-                match way.flush(direct.as_deref_mut()) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        state.waits = true;
-                        break Flushed::Blocked;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(_) => {
-                        state.failed = true;
-                        continue;
-                    }
-                }
-                let Some(link) = &state.link else {
-                    break Flushed::Empty;
-                };
-                let Context { hub, time, .. } = &*self.context;
-                let (out, work) = (&mut state.out, &mut leftovers.batches);
-                match hub.next_output(link, written > 0, out, work, || time.now()) {
-                    NextOutput::Bytes => {}
-                    NextOutput::Nothing => break Flushed::Empty,
-                    // Finding out what comes next may be the work of more than one turn.
-                    NextOutput::Later => {
-                        state.waits = true;
-                        break Flushed::Paused;
-                    }
-                }
+            if state.out.is_empty()
+                && let Some(end) = self.take_next(state, way, written > 0, leftovers)
+            {
+                break end;
             }
 
             let nearly_all = state.out.len() <= WRITE_BUDGET && written < 4 * WRITE_BUDGET;
@@ -344,17 +341,9 @@ impl<D: DirectWrite> Outlet<D> {
                 break Flushed::Paused;
             }
 
-            let result = match state.out.single() {
-                Some(all) => way.write(direct, &[IoSlice::new(all)]),
-                None => write_vectored(&state.out, |slices| way.write(direct, slices)),
-            };
-            match result {
+            match state.write(way) {
                 Ok(0) => state.failed = true,
-                Ok(count) => {
-                    let count = count.min(state.out.len());
-                    written += count;
-                    state.out.advance(count);
-                }
+                Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     state.waits = true;
                     break Flushed::Blocked;
@@ -373,6 +362,50 @@ impl<D: DirectWrite> Outlet<D> {
         }
 
         result
+    }
+
+    /// Takes the output that comes next, when everything before it has left the transport. Returns what
+    /// ends the flush if there is none.
+    #[inline]
+    fn take_next(
+        &self,
+        state: &mut State<D>,
+        way: &mut impl Way<D>,
+        wrote: bool,
+        leftovers: &mut Leftovers,
+    ) -> Option<Flushed> {
+        let flushed = loop {
+            match way.flush(Shared::direct(&mut state.shared)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        match flushed {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                state.waits = true;
+                return Some(Flushed::Blocked);
+            }
+            Err(_) => {
+                state.fail();
+                return Some(Flushed::Failed);
+            }
+        }
+
+        let Some(link) = &state.link else {
+            return Some(Flushed::Empty);
+        };
+        let Context { hub, time, .. } = &*self.context;
+        let (out, work) = (&mut state.out, &mut leftovers.batches);
+        match hub.next_output(link, wrote, out, work, || time.now()) {
+            NextOutput::Bytes => None,
+            NextOutput::Nothing => Some(Flushed::Empty),
+            // Finding out what comes next may be the work of more than one turn.
+            NextOutput::Later => {
+                state.waits = true;
+                Some(Flushed::Paused)
+            }
+        }
     }
 
     /// Charges the output that the transport does not take now, or drops it with its connection.

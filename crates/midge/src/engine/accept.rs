@@ -80,6 +80,7 @@ impl Pace {
                 if let Some(times) = self.trouble.over() {
                     tracing::warn!(listener = name, times, "accepting again after errors");
                 }
+
                 self.accepted = self.accepted.wrapping_add(1);
                 if self.accepted.is_multiple_of(ACCEPTS) {
                     tokio::task::yield_now().await;

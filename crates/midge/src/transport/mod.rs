@@ -25,8 +25,9 @@ pub use unix::{Unix, UnixDirect};
 /// [`Broker::attach`](crate::Broker::attach).
 ///
 /// The task of the connection polls it; each method that returns [`Poll::Pending`] has that task woken
-/// when it is worth another try. An error ends the connection. Methods run under a lock of the
-/// connection, so they must not call the broker.
+/// when it is worth another try. An error ends the connection. No method may call the broker: writing
+/// and flushing, here and with the direct part, happen under one lock, so never at the same time. Reading
+/// may happen while another thread uses the direct part.
 ///
 /// Speed depends on [`Transport::direct`]: output for a client mostly arises on the threads that publish,
 /// and a transport without a direct part has its task woken for each message.
@@ -64,7 +65,7 @@ pub trait Transport: Send + Unpin + 'static {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>)
     -> Poll<io::Result<()>>;
 
-    /// Writes some of the bytes. Never called while the direct part is used: one lock is around both.
+    /// Writes some of the bytes.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -72,7 +73,7 @@ pub trait Transport: Send + Unpin + 'static {
     ) -> Poll<io::Result<usize>>;
 
     /// Ready when everything that was written has left a transport that keeps some of it, such as an
-    /// encrypted record. Called under the same lock as [`Transport::poll_write`].
+    /// encrypted record. Called before more is written.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let _ = cx;
         Poll::Ready(Ok(()))
