@@ -29,15 +29,24 @@ COMMENT = {
     ".py": r"^\s*#(?!!)(.*)|\S\s\s#(.*)",
     ".sh": r"^\s*#(?!!)(.*)",
 }
-COMMENT |= {".h": COMMENT[".c"], ".hpp": COMMENT[".c"], ".cpp": COMMENT[".c"], ".toml": COMMENT[".sh"]}
+COMMENT |= {
+    ".h": COMMENT[".c"],
+    ".hpp": COMMENT[".c"],
+    ".cpp": COMMENT[".c"],
+    ".toml": COMMENT[".sh"],
+}
 FUNCTION = {
-    ".rs": re.compile(r"^(\s*)(?:pub(?:\([^)]*\))? )?(?:const )?(?:async )?(?:unsafe )?(?:extern \"C\" )?fn (\w+)"),
+    ".rs": re.compile(
+        r"^(\s*)(?:pub(?:\([^)]*\))? )?(?:const )?(?:async )?(?:unsafe )?(?:extern \"C\" )?fn (\w+)"
+    ),
     ".py": re.compile(r"^(\s*)(?:async )?def (\w+)"),
 }
 
 
 def sources() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return [ROOT / name for name in listed.stdout.splitlines()]
 
 
@@ -62,16 +71,23 @@ def bodies(path: Path, lines: list[str]) -> list[tuple[str, list[str]]]:
         indent = len(match.group(1))
         end = number + 1
         if path.suffix == ".rs":
-            while end < len(lines) and lines[end].rstrip() not in (" " * indent + "}", " " * indent + "};"):
+            while end < len(lines) and lines[end].rstrip() not in (
+                " " * indent + "}",
+                " " * indent + "};",
+            ):
                 if lines[end - 1].rstrip().endswith(";") and end == number + 1:
                     break
                 end += 1
         else:
-            while end < len(lines) and (not lines[end].strip() or len(lines[end]) - len(lines[end].lstrip()) > indent):
+            while end < len(lines) and (
+                not lines[end].strip() or len(lines[end]) - len(lines[end].lstrip()) > indent
+            ):
                 end += 1
             while not lines[end - 1].strip():
                 end -= 1
-        found.append((f"{path.relative_to(ROOT)}:{number + 1}: {match.group(2)}", lines[number + 1 : end]))
+        found.append(
+            (f"{path.relative_to(ROOT)}:{number + 1}: {match.group(2)}", lines[number + 1 : end])
+        )
     return found
 
 
@@ -96,7 +112,9 @@ def main() -> int:
     for place in told:
         print(f"{place}\n    a person where a thing is meant (CONTRIBUTING, Air and voice)")
     share = len(walls) / max(long, 1)
-    print(f"{len(walls)} of {long} functions of {LONG} lines and more have no blank line ({share:.1%})")
+    print(
+        f"{len(walls)} of {long} functions of {LONG} lines and more have no blank line ({share:.1%})"
+    )
     if share > SHARE:
         print(f"    more than {SHARE:.0%}: see voice.py --walls")
     return 1 if told or share > SHARE else 0
