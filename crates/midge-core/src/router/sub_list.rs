@@ -129,5 +129,13 @@ mod tests {
         }
 
         assert_eq!(list.len(), subscribers.len() / 2);
+
+        // What comes in while others leave is found, too.
+        let last = list.pop().unwrap().subscriber;
+        assert!(list.place(&last).is_none());
+        list.insert(sub(&last, 3));
+        assert_eq!(list[list.place(&last).unwrap()].id, 3);
+        while list.pop().is_some() {}
+        assert!(list.is_empty());
     }
 }
