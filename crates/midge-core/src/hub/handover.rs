@@ -81,7 +81,7 @@ fn keep(session: &Session, state: &mut State) -> RecoveredSession {
     let sent = flights.into_iter().map(|(_, delivery)| delivery);
 
     RecoveredSession {
-        username: session.username.clone(),
+        username: session.username().cloned(),
         expiry_s: state.expiry_s,
         will: state.will.as_deref().map(|will| (**will).clone()),
         subscriptions: (state.subscriptions.iter())

@@ -132,7 +132,7 @@ impl Hub {
                 let state = session.lock();
                 SessionView {
                     client_id: session.client_id.clone(),
-                    username: session.username.clone(),
+                    username: session.username().cloned(),
                     number: session.number,
                     connected: state.attached.is_some(),
                     expiry_s: state.expiry_s,

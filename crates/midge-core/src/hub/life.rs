@@ -108,7 +108,7 @@ impl Hub {
     /// Whether a client may have, or end, a session with its client identifier: it belongs to the
     /// user that made it, and so does its connection.
     fn check_user(&self, session: &Session, client: &ClientInfo) -> Result<(), Option<Refusal>> {
-        if session.username == client.username || self.config().lenient.session_user {
+        if session.username() == client.username.as_ref() || self.config().lenient.session_user {
             return Ok(());
         }
         let what = "the session belongs to another user";
@@ -375,9 +375,6 @@ pub(crate) fn push_detached(link: &Link, bytes: &[u8]) {
 
 fn append_detached(link: &Link, rest: Outbox) {
     if !rest.is_empty() {
-        link.detached_output
-            .lock()
-            .get_or_insert_default()
-            .append(rest);
+        link.push_detached(rest);
     }
 }

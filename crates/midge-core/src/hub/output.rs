@@ -69,11 +69,8 @@ impl Hub {
             return NextOutput::Nothing;
         }
 
-        {
-            let detached = link.detached_output.lock().take();
-            if let Some(detached) = detached {
-                into.append(*detached);
-            }
+        if let Some(detached) = link.take_detached() {
+            into.append(*detached);
         }
 
         let mut looks_again = false;

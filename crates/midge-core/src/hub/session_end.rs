@@ -200,7 +200,7 @@ impl Hub {
             let will = state.will.as_deref().map(|will| (**will).clone());
             journal.record(Op::Session {
                 client_id,
-                username: session.username.clone(),
+                username: session.username().cloned(),
                 expiry_s: state.expiry_s,
                 will,
             });

@@ -49,7 +49,7 @@ pub(crate) struct Attached {
     /// Messages sent on this connection that count against the window.
     pub(crate) in_window: u16,
     /// Bytes taken for writing that may not be written yet.
-    pub(crate) in_write: usize,
+    pub(crate) in_write: u32,
     /// Bytes that the outbox may hold without a charge: none while the transport is full.
     pub(crate) free: u32,
     /// Position in the store that must be committed before anything is sent, 0 for none.
@@ -155,7 +155,7 @@ impl Attached {
         } else {
             into.append(std::mem::take(&mut self.outbox));
         }
-        self.in_write = into.len();
+        self.in_write = u32::try_from(into.len()).unwrap_or(u32::MAX);
     }
 
     /// The output that was taken before is written.

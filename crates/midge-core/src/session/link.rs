@@ -26,8 +26,7 @@ pub struct Link {
     last_received: AtomicU64,
     pub(crate) session: OnceLock<Arc<Session>>,
     pub(crate) io: Arc<dyn Flush>,
-    /// Output before a session is attached and after it was detached.
-    pub(crate) detached_output: Mutex<Option<Box<Outbox>>>,
+    detached: Mutex<Detached>,
     /// Longest silence in milliseconds, 0 for any.
     silence_ms: AtomicU64,
     pub(crate) timer: Mutex<Option<TimerKey>>,
@@ -40,8 +39,14 @@ pub struct Link {
     pub(crate) listener: Arc<str>,
     /// No other connection of its hub has or had it.
     number: u64,
+}
+
+/// What a connection has mostly before a session is attached and after it was detached.
+#[derive(Default)]
+struct Detached {
+    output: Option<Box<Outbox>>,
     /// The client that wants to connect, from CONNECT until a session is attached.
-    caller: Mutex<Option<Arc<ClientInfo>>>,
+    caller: Option<Arc<ClientInfo>>,
 }
 
 impl Link {
@@ -54,11 +59,10 @@ impl Link {
     ) -> Self {
         Self {
             number,
-            caller: Mutex::default(),
             peer,
             listener,
             io,
-            detached_output: Mutex::default(),
+            detached: Mutex::default(),
             session: OnceLock::new(),
             ended: OnceLock::new(),
             last_received: AtomicU64::new(now.0),
@@ -112,16 +116,26 @@ impl Link {
 
     /// Notes the client that wants to connect, or that there is none any more.
     pub(crate) fn set_caller(&self, caller: Option<Arc<ClientInfo>>) {
-        let before = std::mem::replace(&mut *self.caller.lock(), caller);
+        let before = std::mem::replace(&mut self.detached.lock().caller, caller);
         drop(before);
     }
 
     pub(crate) fn caller(&self) -> Option<Arc<ClientInfo>> {
-        self.caller.lock().clone()
+        self.detached.lock().caller.clone()
     }
 
     pub(crate) fn take_caller(&self) -> Option<Arc<ClientInfo>> {
-        self.caller.lock().take()
+        self.detached.lock().caller.take()
+    }
+
+    /// Appends output that no session takes.
+    pub(crate) fn push_detached(&self, output: Outbox) {
+        let mut detached = self.detached.lock();
+        detached.output.get_or_insert_default().append(output);
+    }
+
+    pub(crate) fn take_detached(&self) -> Option<Box<Outbox>> {
+        self.detached.lock().output.take()
     }
 
     /// Where the connection comes from.

@@ -66,8 +66,8 @@ pub(crate) struct Session {
     online: AtomicBool,
     /// No other session of this hub has or had it.
     pub(crate) number: u64,
-    /// The user that made it, `None` for one without a name.
-    pub(crate) username: Option<Arc<str>>,
+    /// The user that made it, `None` for one without a name. One word, since most have none.
+    username: Option<Box<Arc<str>>>,
 }
 
 /// The part that only few deliveries have: several subscription identifiers, a shared group.
@@ -275,7 +275,7 @@ impl Session {
     pub(crate) fn new(client_id: Arc<str>, username: Option<Arc<str>>, number: u64) -> Self {
         Self {
             client_id,
-            username,
+            username: username.map(Box::new),
             number,
             online: AtomicBool::new(false),
             state: Mutex::default(),
@@ -303,7 +303,7 @@ impl Session {
             Some(attached) => attached.info(&self.client_id),
             None => ClientInfo {
                 client_id: self.client_id.clone(),
-                username: self.username.clone(),
+                username: self.username().cloned(),
                 peer: "".into(),
                 listener: "".into(),
                 version: Version::V5,
@@ -311,6 +311,10 @@ impl Session {
             },
         };
         state.info.insert(Arc::new(info)).clone()
+    }
+
+    pub(crate) fn username(&self) -> Option<&Arc<str>> {
+        self.username.as_deref()
     }
 
     #[inline]

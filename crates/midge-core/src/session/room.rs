@@ -27,7 +27,7 @@ pub(super) fn over_budget(
     if all <= OUTBOX_HIGH && !attached.outbox.owes(copied) {
         return None; // It needs no memory.
     }
-    let waiting = all + attached.in_write;
+    let waiting = all + attached.in_write as usize;
     if waiting > limits.session_queue_bytes {
         Some(DropReason::QueueFull)
     } else {

@@ -41,14 +41,15 @@ enum Shared<D> {
     /// It can be written to directly.
     Direct(D),
     /// Only the driver writes, and unread input is known, if at all, from a record of its own.
-    Watched(Option<Arc<dyn Unread>>),
+    /// One word, since most are written to directly.
+    Watched(Option<Box<Arc<dyn Unread>>>),
 }
 
 impl<D: DirectWrite> Shared<D> {
     fn of(transport: &mut impl Transport<Direct = D>) -> Self {
         match transport.direct() {
             Some(direct) => Self::Direct(direct),
-            None => Self::Watched(transport.unread()),
+            None => Self::Watched(transport.unread().map(Box::new)),
         }
     }
 
