@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # In a source distribution the workspace is here.
 ROOT = HERE if (HERE / "Cargo.toml").exists() else HERE.parent
-RUST = (1, 88)
+RUST = (1, 89)
 
 MISSING = """
 midge is built from source here, which needs Rust {wanted} or later: {found}.
