@@ -1147,11 +1147,12 @@ typedef struct midge_acl_request {
    */
   struct midge_bytes client_id;
   /**
-   * User name, or empty; always empty for MIDGE_ACL_RECEIVE.
+   * User name, or empty.
    */
   struct midge_bytes username;
   /**
-   * Where it comes from, or empty for MIDGE_ACL_RECEIVE.
+   * Where it comes from. For MIDGE_ACL_RECEIVE and a client that is away: where it came from last, or
+   * empty if the broker has not seen it.
    */
   struct midge_bytes peer_addr;
   /**
