@@ -34,7 +34,6 @@ mod process;
 mod publish;
 mod queue;
 mod queue_api;
-mod ready_fd;
 mod receipt;
 mod snapshot;
 mod source;

@@ -2,11 +2,12 @@
 //! through a descriptor, or by a thread of their own.
 
 use std::collections::VecDeque;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use broker::{Events, Feed, Message, Pushed, Sink};
+use broker::{Events, Feed, Message, Pushed, ReadyFd, Sink};
 use parking_lot::Mutex;
 
 use crate::bell::Bell;
@@ -14,7 +15,7 @@ use crate::dispatch::Dispatch;
 use crate::failpoints;
 use crate::later::Scope;
 use crate::life::Life;
-use crate::ready_fd::ReadyFd;
+use crate::process::Uncancelled;
 use crate::source::{Item, Source};
 use crate::stamp::Stamp;
 use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
@@ -92,9 +93,15 @@ struct Attached {
 impl State {
     fn refresh_fd(&mut self, bell: &Bell) {
         let Some(fd) = &mut self.fd else { return };
-        fd.set(!self.entries.is_empty() || self.closed || bell.has_wakes());
+        let is_ready = !self.entries.is_empty() || self.closed || bell.has_wakes();
+        if is_ready == fd.is_set() {
+            return;
+        }
+
+        let _uncancelled = Uncancelled::new();
+        fd.set(is_ready);
         // A wake-up takes no lock: it may have come between the look and the clearing.
-        if !fd.is_set() && bell.has_wakes() {
+        if !is_ready && bell.has_wakes() {
             fd.set(true);
         }
     }
@@ -375,6 +382,7 @@ impl QueueObject {
             let seen = self.bell.rings();
             if self.bell.take_wake() {
                 if let Some(fd) = &mut state.fd {
+                    let _uncancelled = Uncancelled::new();
                     fd.clear();
                 }
                 state.refresh_fd(&self.bell);
@@ -400,11 +408,11 @@ impl QueueObject {
         if state.fd.is_none() {
             let fd =
                 ReadyFd::new().map_err(|error| Fault::io("cannot make a descriptor", &error))?;
-            self.bell.set_fd(fd.write_end());
+            self.bell.set_fd(fd.write_end().as_raw_fd());
             state.fd = Some(fd);
             state.refresh_fd(&self.bell);
         }
-        state.fd.as_ref().map(ReadyFd::number).ok_or_else(closed)
+        state.fd.as_ref().map(ReadyFd::as_raw_fd).ok_or_else(closed)
     }
 
     /// Starts the thread that takes everything and gives it to `deliver`. A panic of that costs one

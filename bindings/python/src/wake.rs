@@ -1,35 +1,32 @@
 //! Descriptors that become readable when something has come, for event loops.
 
-use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use midge::ReadyFd;
 use pyo3::prelude::*;
 
 use crate::lock;
 
-struct Pair {
-    reader: UnixStream,
-    writer: UnixStream,
+struct Armed {
+    fd: ReadyFd,
     armed: AtomicBool,
 }
 
 /// The descriptors that wait at one queue.
 #[derive(Clone, Default)]
 pub(crate) struct Wakes {
-    pairs: Arc<Mutex<Vec<Weak<Pair>>>>,
+    waiting: Arc<Mutex<Vec<Weak<Armed>>>>,
 }
 
 impl Wakes {
     /// Makes every armed descriptor readable. Called on the thread that brings something.
     pub(crate) fn wake(&self) {
-        lock(&self.pairs).retain(|pair| match pair.upgrade() {
-            Some(pair) => {
-                if pair.armed.swap(false, Ordering::SeqCst) {
-                    // It holds one byte at most, so that it is never full.
-                    let _ = (&pair.writer).write(&[1]);
+        lock(&self.waiting).retain(|waiting| match waiting.upgrade() {
+            Some(waiting) => {
+                if waiting.armed.swap(false, Ordering::SeqCst) {
+                    waiting.fd.wake();
                 }
                 true
             }
@@ -38,40 +35,35 @@ impl Wakes {
     }
 
     pub(crate) fn add(&self) -> PyResult<Wake> {
-        let (reader, writer) = UnixStream::pair()?;
-        reader.set_nonblocking(true)?;
-        writer.set_nonblocking(true)?;
-        let pair = Arc::new(Pair {
-            reader,
-            writer,
+        let inner = Arc::new(Armed {
+            fd: ReadyFd::new()?,
             armed: AtomicBool::new(false),
         });
-        lock(&self.pairs).push(Arc::downgrade(&pair));
-        Ok(Wake { pair })
+        lock(&self.waiting).push(Arc::downgrade(&inner));
+        Ok(Wake { inner })
     }
 }
 
 /// A descriptor that becomes readable once after each `arm`, when something has come.
 #[pyclass(frozen, module = "midge._midge")]
 pub struct Wake {
-    pair: Arc<Pair>,
+    inner: Arc<Armed>,
 }
 
 #[pymethods]
 impl Wake {
     fn fileno(&self) -> i32 {
-        self.pair.reader.as_raw_fd()
+        self.inner.fd.as_raw_fd()
     }
 
     /// From now on whatever comes makes it readable. Look at the queue after this, then wait.
     fn arm(&self) {
-        self.pair.armed.store(true, Ordering::SeqCst);
+        self.inner.armed.store(true, Ordering::SeqCst);
     }
 
     /// It stays unreadable.
     fn disarm(&self) {
-        self.pair.armed.store(false, Ordering::SeqCst);
-        let mut byte = [0; 8];
-        let _ = (&self.pair.reader).read(&mut byte);
+        self.inner.armed.store(false, Ordering::SeqCst);
+        self.inner.fd.drain();
     }
 }

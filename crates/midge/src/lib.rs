@@ -71,6 +71,8 @@ mod file;
 mod handle;
 mod listener;
 mod observe;
+#[cfg(unix)]
+mod ready_fd;
 mod settings;
 mod transport;
 
@@ -102,6 +104,8 @@ pub use midge_core::{
     SubscriptionView, Sys, TcpSettings, Tick, Verdict, Versions,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
+#[cfg(unix)]
+pub use ready_fd::ReadyFd;
 pub use settings::{OptionInfo, Settings};
 pub use transport::MemoryStream;
 
