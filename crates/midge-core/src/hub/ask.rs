@@ -158,9 +158,9 @@ impl Hub {
         changed: Box<OwnedMessage>,
         place: Place,
     ) -> Interception {
-        if let Err(error) = self.check_parts(&changed.parts(), false) {
-            let refusal = Refusal::new(error.reason()).text(error.to_string());
-            return Interception::Refuse(refusal);
+        // No set decides about a message that cannot be published; the caller refuses it.
+        if self.check_parts(&changed.parts(), false).is_err() {
+            return Interception::Replace(changed);
         }
 
         match self.intercept_publish(origin, &changed.parts(), place) {

@@ -92,6 +92,10 @@ impl Hub {
         match self.intercept_publish(&publisher.origin(), &message, FIRST) {
             Interception::Forward => self.route(publisher, message, cache, receipt, batch),
             Interception::Replace(other) => {
+                if let Err(error) = self.check_parts(&other.parts(), false) {
+                    let refusal = Refusal::new(error.reason()).text(error.to_string());
+                    return Err(Unpublished::Refused(refusal));
+                }
                 self.route(publisher, other.parts(), None, receipt, batch)
             }
             Interception::Drop => {
