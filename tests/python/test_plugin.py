@@ -385,12 +385,12 @@ def test_markers_merge_and_parameters_count(suite):
             def test_marks(self, mqtt_broker):
                 mqtt_broker.clock.advance(1)
                 assert mqtt_broker.timeout == 13
-                assert ("limits.inflight", "3") in mqtt_broker._options
+                assert mqtt_broker._settings.get("limits.inflight") == "3"
 
         @pytest.mark.parametrize("mqtt_broker", [{"timeout": 14}, {"port": None}], indirect=True)
         def test_parameters(mqtt_broker):
             assert mqtt_broker.timeout == 14 or mqtt_broker.port == 0
-            assert ("limits.inflight", "3") in mqtt_broker._options
+            assert mqtt_broker._settings.get("limits.inflight") == "3"
 
         @pytest.mark.parametrize("mqtt_broker", [5], indirect=True)
         def test_mistake(mqtt_broker):
