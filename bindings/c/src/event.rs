@@ -363,13 +363,13 @@ unsafe fn write_short(entry: Entry, out: *mut midge_event) {
 /// # Safety
 /// `out` is writable, and has the whole size of an event.
 #[inline(always)]
-unsafe fn write_whole(entry: Entry, struct_size: u32, out: *mut midge_event) {
+unsafe fn write_whole((entry, arrived): Entry, struct_size: u32, out: *mut midge_event) {
     let head = midge_event {
         struct_size,
-        seq: entry.seq,
-        lost: entry.lost,
-        wall_ns: entry.stamp.wall,
-        mono_ns: entry.stamp.monotonic,
+        seq: arrived.seq,
+        lost: arrived.lost,
+        wall_ns: arrived.stamp.wall,
+        mono_ns: arrived.stamp.monotonic,
         tag: entry.tag,
         ..EMPTY
     };

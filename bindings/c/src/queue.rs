@@ -1,13 +1,12 @@
 //! Queues behind their handles: messages and events in the order of their arrival, bounded, read by pull,
 //! through a descriptor, or by a thread of their own.
 
-use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use broker::{Events, Feed, Message, Pushed, ReadyFd, Sink};
+use broker::{Bounded, Events, Feed, Message, Pushed, QueueLimits, ReadyFd, Sink};
 use parking_lot::Mutex;
 
 use crate::bell::Bell;
@@ -17,7 +16,7 @@ use crate::later::Scope;
 use crate::life::Life;
 use crate::process::Uncancelled;
 use crate::source::{Item, Source};
-use crate::stamp::Stamp;
+use crate::stamp::Arrived;
 use crate::status::{Fault, MIDGE_E_CLOSED, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
 use crate::table::Table;
 
@@ -38,41 +37,26 @@ pub const MIDGE_OVERFLOW_DROP_OLDEST: i32 = 0;
 /// The new item is dropped.
 pub const MIDGE_OVERFLOW_DROP_NEWEST: i32 = 1;
 
-/// Bounds of a queue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) items: usize,
-    pub(crate) bytes: usize,
-    pub(crate) drop_newest: bool,
-}
-
-/// An item, and the circumstances of its arrival.
-pub(crate) struct Entry {
+/// An item of a subscription, or an event.
+pub(crate) struct Tagged {
     pub(crate) item: Item,
     pub(crate) tag: u32,
-    pub(crate) seq: u64,
-    pub(crate) lost: u64,
-    pub(crate) stamp: Stamp,
     source: u64,
-    size: usize,
 }
+
+/// An item, and how it has come.
+pub(crate) type Entry = (Tagged, Arrived);
 
 pub(crate) struct QueueObject {
     /// Number of its broker.
     pub(crate) broker: u64,
-    bounds: Bounds,
     state: Mutex<State>,
     pub(crate) bell: Bell,
     pub(crate) dispatch: Dispatch,
 }
 
-#[derive(Default)]
 struct State {
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    next_seq: u64,
-    /// Lost since the last entry was appended.
-    lost: u64,
+    entries: Bounded<Tagged, Arrived>,
     sources: Vec<Attached>,
     next_source: u64,
     sleepers: usize,
@@ -110,75 +94,21 @@ impl State {
     fn is_awaited(&self) -> bool {
         self.sleepers > 0 || self.fd.as_ref().is_some_and(|fd| !fd.is_set())
     }
-
-    /// Inlined: an item in two registers, stored and at once read as a whole, stalls the processor.
-    #[inline(always)]
-    fn append(
-        &mut self,
-        item: Item,
-        source: u64,
-        tag: u32,
-        size: usize,
-        bounds: &Bounds,
-        dropped: &mut Vec<Item>,
-    ) {
-        self.next_seq += 1;
-
-        let full = |state: &Self| {
-            state.entries.len() >= bounds.items
-                || (!state.entries.is_empty() && state.bytes + size > bounds.bytes)
-        };
-
-        // Its room is the host's to size: what there is no memory for is dropped like what there is no
-        // room for.
-        let room =
-            self.entries.len() < self.entries.capacity() || self.entries.try_reserve(1).is_ok();
-
-        if full(self) || !room {
-            if bounds.drop_newest || !room {
-                self.lost += 1;
-                dropped.push(item);
-                return;
-            }
-            self.make_room(full, dropped);
-        }
-
-        self.bytes += size;
-        self.entries.push_back(Entry {
-            item,
-            tag,
-            seq: self.next_seq,
-            lost: std::mem::take(&mut self.lost),
-            stamp: Stamp::now(),
-            source,
-            size,
-        });
-    }
-
-    #[cold]
-    fn make_room(&mut self, full: impl Fn(&Self) -> bool, dropped: &mut Vec<Item>) {
-        while full(self) {
-            let Some(old) = self.entries.pop_front() else {
-                break;
-            };
-            self.bytes -= old.size;
-            // Its own lost predecessors are told with the next one.
-            let lost = old.lost + 1;
-            match self.entries.front_mut() {
-                Some(next) => next.lost += lost,
-                None => self.lost += lost,
-            }
-            dropped.push(old.item);
-        }
-    }
 }
 
 impl QueueObject {
-    pub(crate) fn new(broker: u64, life: &Arc<Life>, bounds: Bounds) -> Arc<Self> {
+    pub(crate) fn new(broker: u64, life: &Arc<Life>, limits: QueueLimits) -> Arc<Self> {
         Arc::new(Self {
             broker,
-            bounds,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                entries: Bounded::new(limits),
+                sources: Vec::new(),
+                next_source: 0,
+                sleepers: 0,
+                fd: None,
+                has_dispatch: false,
+                closed: false,
+            }),
             bell: Bell::new(),
             dispatch: Dispatch::new(life),
         })
@@ -268,18 +198,8 @@ impl QueueObject {
             gone.gone.store(true, Ordering::Relaxed);
         }
 
-        // In place, since there may be no memory for so many. What the host has lent goes back to it at
-        // the end of the scope.
-        let State { entries, bytes, .. } = &mut *state;
-
-        entries.retain(|entry| {
-            let stays = entry.source != number;
-            if !stays {
-                *bytes -= entry.size;
-            }
-            stays
-        });
-
+        // Payloads that the host has lent go back to it at the end of the scope.
+        state.entries.retain(|entry| entry.source != number);
         state.refresh_fd(&self.bell);
         drop(state);
 
@@ -301,7 +221,8 @@ impl QueueObject {
         if state.closed || gone() {
             return Pushed::default();
         }
-        state.append(item, source, tag, size, &self.bounds, &mut dropped);
+        let tagged = Tagged { item, tag, source };
+        state.entries.push(tagged, size, &mut dropped);
         let awaited = state.is_awaited();
         drop(state);
         Pushed::new(dropped.len(), awaited)
@@ -329,11 +250,16 @@ impl QueueObject {
 
         let lost = events.lost();
         let newly = lost - std::mem::replace(&mut attached.lost, lost);
-        state.lost += newly;
+        state.entries.lose(newly);
         while let Some(observed) = events.try_recv() {
             let item = Item::Event(Box::new(observed.event));
             let size = item.size();
-            state.append(item, number, 0, size, &self.bounds, &mut dropped);
+            let tagged = Tagged {
+                item,
+                tag: 0,
+                source: number,
+            };
+            state.entries.push(tagged, size, &mut dropped);
         }
 
         if state.is_awaited() {
@@ -368,8 +294,7 @@ impl QueueObject {
 
         let mut state = self.state.lock();
         loop {
-            if let Some(entry) = state.entries.pop_front() {
-                state.bytes -= entry.size;
+            if let Some(entry) = state.entries.pop() {
                 if state.entries.is_empty() {
                     state.refresh_fd(&self.bell);
                 }
@@ -468,8 +393,7 @@ impl QueueObject {
         self.close();
         self.bell.close();
         let mut state = self.state.lock();
-        let entries = std::mem::take(&mut state.entries);
-        state.bytes = 0;
+        let entries = state.entries.take();
         let fd = state.fd.take();
         drop(state);
         drop((entries, fd));

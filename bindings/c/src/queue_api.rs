@@ -4,6 +4,8 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::{QueueLimits, QueueOverflow};
+
 use crate::bell;
 use crate::broker_handle::{BROKERS, end_dispatch, midge_broker};
 use crate::callback::{User, midge_free_fn};
@@ -12,7 +14,7 @@ use crate::ffi::{self, enter, enter_often};
 use crate::inside;
 use crate::process::{self, Errno};
 use crate::queue::{
-    Bounds, MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject, closed,
+    MIDGE_OVERFLOW_DROP_NEWEST, MIDGE_OVERFLOW_DROP_OLDEST, QUEUES, QueueObject, closed,
     midge_queue,
 };
 use crate::status::{
@@ -52,9 +54,9 @@ pub unsafe extern "C" fn midge_queue_new(
             return Err(Fault::invalid("max_events is 0"));
         }
 
-        let drop_newest = match overflow {
-            MIDGE_OVERFLOW_DROP_OLDEST => false,
-            MIDGE_OVERFLOW_DROP_NEWEST => true,
+        let overflow = match overflow {
+            MIDGE_OVERFLOW_DROP_OLDEST => QueueOverflow::DropOldest,
+            MIDGE_OVERFLOW_DROP_NEWEST => QueueOverflow::DropNewest,
             other => {
                 return Err(Fault::invalid(format!(
                     "overflow is {other}, no MIDGE_OVERFLOW_*"
@@ -62,12 +64,9 @@ pub unsafe extern "C" fn midge_queue_new(
             }
         };
         let object = BROKERS.find(b.id)?;
-        let bounds = Bounds {
-            items: max_events,
-            bytes: if max_bytes == 0 { 16 << 20 } else { max_bytes },
-            drop_newest,
-        };
-        let queue = QueueObject::new(b.id, &object.life, bounds);
+        let max_bytes = if max_bytes == 0 { 16 << 20 } else { max_bytes };
+        let limits = QueueLimits::new(max_events, max_bytes).overflow(overflow);
+        let queue = QueueObject::new(b.id, &object.life, limits);
         object.attach(&queue)?;
         if mask & !MIDGE_EV_MESSAGE != 0 {
             let events = object.broker.events_with(event::mask(mask), max_events);

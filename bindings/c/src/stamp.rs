@@ -2,11 +2,42 @@
 
 use std::cell::Cell;
 
+use broker::Arrival;
+
 /// When something happened, by both clocks, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
     pub(crate) wall: u64,
     pub(crate) monotonic: u64,
+}
+
+/// How an item has come into a queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) seq: u64,
+    pub(crate) lost: u64,
+    pub(crate) stamp: Stamp,
+}
+
+impl Arrival for Arrived {
+    const COUNTS: bool = true;
+
+    #[inline(always)]
+    fn new(seq: u64, lost: u64) -> Self {
+        Self {
+            seq,
+            lost,
+            stamp: Stamp::now(),
+        }
+    }
+
+    fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    fn lose(&mut self, count: u64) {
+        self.lost += count;
+    }
 }
 
 /// Nanoseconds for which the distance between the clocks is taken as known.

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bounded;
 mod budget;
 mod client;
 mod config;
@@ -42,6 +43,7 @@ mod thread;
 mod time;
 mod wakers;
 
+pub use bounded::{Arrival, Bounded, QueueLimits, QueueOverflow};
 pub use budget::{Charge, Part};
 pub use client::ClientInfo;
 pub use config::{
@@ -66,7 +68,7 @@ pub use message::{
 };
 pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
-pub use queue::{Closed, Queue, QueueLimits, QueueOverflow, Recv, RecvError, Waiting};
+pub use queue::{Closed, Queue, Recv, RecvError, Waiting};
 pub use reason::{DisconnectReason, DropReason};
 pub use session::{Dirty, Link};
 pub use stats::{MemoryStats, Stats};

@@ -1,66 +1,15 @@
 //! A bounded queue between the broker and its host: for in-process subscriptions and events.
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::bounded::{Bounded, QueueLimits};
 use crate::sync::{Condvar, Mutex};
 use crate::wakers::{Place, Wakers};
-
-/// What happens when a queue to the host is full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum QueueOverflow {
-    /// The oldest item makes room.
-    #[default]
-    DropOldest,
-    /// The new item is dropped.
-    DropNewest,
-}
-
-/// Bounds and policy of a queue to the host.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct QueueLimits {
-    /// Most items, at least 1.
-    pub items: usize,
-    /// Most bytes of topics, properties and payloads.
-    pub bytes: usize,
-    /// What gives way.
-    pub overflow: QueueOverflow,
-}
-
-impl QueueLimits {
-    /// So many items and bytes, of which the oldest give way.
-    pub const fn new(items: usize, bytes: usize) -> Self {
-        Self {
-            items,
-            bytes,
-            overflow: QueueOverflow::DropOldest,
-        }
-    }
-
-    /// Sets what gives way.
-    #[must_use]
-    pub const fn overflow(mut self, overflow: QueueOverflow) -> Self {
-        self.overflow = overflow;
-        self
-    }
-}
-
-impl Default for QueueLimits {
-    fn default() -> Self {
-        Self {
-            items: 1024,
-            bytes: 16 << 20,
-            overflow: QueueOverflow::DropOldest,
-        }
-    }
-}
 
 /// The queue is closed and empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +39,7 @@ impl std::error::Error for RecvError {}
 type OnReady = Arc<dyn Fn() + Send + Sync>;
 
 struct Inner<T> {
-    items: VecDeque<(T, usize)>,
-    bytes: usize,
+    items: Bounded<T>,
     wakers: Wakers,
     on_ready: Option<OnReady>,
     /// Threads have waited since the last wake-up.
@@ -101,7 +49,6 @@ struct Inner<T> {
 
 /// A bounded queue that never blocks a push. Dropped items are counted.
 pub struct Queue<T> {
-    limits: QueueLimits,
     inner: Mutex<Inner<T>>,
     ready: Condvar,
     lost: AtomicU64,
@@ -112,13 +59,8 @@ impl<T> Queue<T> {
     /// An empty queue.
     pub fn new(limits: QueueLimits) -> Self {
         Self {
-            limits: QueueLimits {
-                items: limits.items.max(1),
-                ..limits
-            },
             inner: Mutex::new(Inner {
-                items: VecDeque::new(),
-                bytes: 0,
+                items: Bounded::new(limits),
                 wakers: Wakers::default(),
                 on_ready: None,
                 sleepers: false,
@@ -139,28 +81,10 @@ impl<T> Queue<T> {
             return (0, false);
         }
 
-        let full = |inner: &Inner<T>| {
-            inner.items.len() >= self.limits.items
-                || (!inner.items.is_empty() && inner.bytes + bytes > self.limits.bytes)
-        };
+        let is_taken = inner.items.push(item, bytes, &mut dropped);
 
-        if full(&inner) && self.limits.overflow == QueueOverflow::DropNewest {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return (1, false);
-        }
-
-        while full(&inner) {
-            let Some((old, size)) = inner.items.pop_front() else {
-                break;
-            };
-            inner.bytes -= size;
-            dropped.push(old);
-        }
-
-        inner.items.push_back((item, bytes));
-        inner.bytes += bytes;
-
-        let awaited = inner.sleepers || !inner.wakers.is_empty() || inner.on_ready.is_some();
+        let awaited =
+            is_taken && (inner.sleepers || !inner.wakers.is_empty() || inner.on_ready.is_some());
         drop(inner);
         if !dropped.is_empty() {
             self.lost.fetch_add(dropped.len() as u64, Ordering::Relaxed);
@@ -188,11 +112,8 @@ impl<T> Queue<T> {
     /// Takes the next item if there is one.
     pub fn try_recv(&self) -> Result<Option<T>, Closed> {
         let mut inner = self.inner.lock();
-        match inner.items.pop_front() {
-            Some((item, size)) => {
-                inner.bytes -= size;
-                Ok(Some(item))
-            }
+        match inner.items.pop() {
+            Some((item, ())) => Ok(Some(item)),
             None if inner.closed => Err(Closed),
             None => Ok(None),
         }
@@ -204,14 +125,7 @@ impl<T> Queue<T> {
         if inner.items.is_empty() && inner.closed {
             return Err(Closed);
         }
-        let count = inner.items.len().min(max);
-        let mut freed = 0;
-        into.extend(inner.items.drain(..count).map(|(item, size)| {
-            freed += size;
-            item
-        }));
-        inner.bytes -= freed;
-        Ok(count)
+        Ok(inner.items.drain_into(into, max))
     }
 
     /// Takes the next item, waiting for it up to `timeout` (`None`: as long as it takes). Blocks
@@ -221,8 +135,7 @@ impl<T> Queue<T> {
         let mut inner = self.inner.lock();
 
         loop {
-            if let Some((item, size)) = inner.items.pop_front() {
-                inner.bytes -= size;
+            if let Some((item, ())) = inner.items.pop() {
                 return Ok(item);
             }
             if inner.closed {
@@ -262,8 +175,7 @@ impl<T> Queue<T> {
         waiting: &mut Waiting,
     ) -> Poll<Result<T, Closed>> {
         let mut inner = self.inner.lock();
-        if let Some((item, size)) = inner.items.pop_front() {
-            inner.bytes -= size;
+        if let Some((item, ())) = inner.items.pop() {
             return Poll::Ready(Ok(item));
         }
         if inner.closed {
@@ -366,7 +278,7 @@ impl<T> std::fmt::Debug for Recv<'_, T> {
 impl<T> std::fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Queue")
-            .field("limits", &self.limits)
+            .field("limits", self.inner.lock().items.limits())
             .field("lost", &self.lost())
             .finish()
     }
@@ -375,6 +287,7 @@ impl<T> std::fmt::Debug for Queue<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::QueueOverflow;
 
     fn queue(items: usize, bytes: usize, overflow: QueueOverflow) -> Queue<u32> {
         Queue::new(QueueLimits {
@@ -468,7 +381,7 @@ mod tests {
                     let (lost, _) = queue.push(n, 10);
                     assert_eq!(lost, usize::from(n == 3), "way {way}, round {round}");
                 }
-                assert_eq!(queue.inner.lock().bytes, 30);
+                assert_eq!(queue.inner.lock().items.bytes(), 30);
                 let mut taken = Vec::new();
                 while taken.len() < 3 {
                     match way {
@@ -482,7 +395,7 @@ mod tests {
                     }
                 }
                 assert_eq!(taken, [1, 2, 3]);
-                assert_eq!(queue.inner.lock().bytes, 0, "way {way}");
+                assert_eq!(queue.inner.lock().items.bytes(), 0, "way {way}");
             }
             assert_eq!(queue.lost(), 10);
         }

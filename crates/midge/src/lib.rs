@@ -95,13 +95,14 @@ pub use midge_codec::{
     TopicName, Version,
 };
 pub use midge_core::{
-    Acknowledged, AuthReply, AuthStep, ClientInfo, ClientView, Config, ConnectRequest, Deferred,
-    DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict, Event, EventKind, EventMask,
-    Handover, HookSet, HookSettings, Hooks, Interception, Lenient, Limits, MemoryStats,
-    MemoryStore, Message as KeptMessage, MessageRef, Mqtt, Observed, OptionKind, Origin, Outcome,
-    Overflow, OverflowSettings, OwnedMessage, PublishError, QueueOverflow, Receipt, RecvError,
-    Refusal, Resolver, SendError, SessionView, SharedMessage, Shutdown, Stats, Store, Strict,
-    SubscriptionView, Sys, TcpSettings, Tick, Verdict, Versions,
+    Acknowledged, Arrival, AuthReply, AuthStep, Bounded, ClientInfo, ClientView, Config,
+    ConnectRequest, Deferred, DeliveryVerdict, DisconnectReason, DropReason, EnhancedVerdict,
+    Event, EventKind, EventMask, Handover, HookSet, HookSettings, Hooks, Interception, Lenient,
+    Limits, MemoryStats, MemoryStore, Message as KeptMessage, MessageRef, Mqtt, Observed,
+    OptionKind, Origin, Outcome, Overflow, OverflowSettings, OwnedMessage, PublishError,
+    QueueLimits, QueueOverflow, Receipt, RecvError, Refusal, Resolver, SendError, SessionView,
+    SharedMessage, Shutdown, Stats, Store, Strict, SubscriptionView, Sys, TcpSettings, Tick,
+    Verdict, Versions,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
 #[cfg(unix)]
