@@ -74,7 +74,8 @@ rust_tests() {
     return "${PIPESTATUS[0]}"
 }
 
-step "packages" need_packages musl-tools mosquitto-clients valgrind pkg-config cmake abigail-tools gcc g++ clang clang-format libclang-rt-dev binutils lld mold shellcheck
+step "packages" need_packages musl-tools mosquitto-clients valgrind pkg-config cmake abigail-tools gcc g++ clang clang-format libclang-rt-dev binutils lld mold shellcheck \
+    rustc-web cargo-web rust-web-src gcc-mingw-w64-x86-64 wine wine64
 step "format" cargo fmt --all --check
 step "format of C and C++" clang_format
 step "shell scripts" shell_scripts
@@ -83,6 +84,7 @@ step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --work
 step "documentation site" timeout 300 docs/site/build.sh
 step "layers" layers
 step "floors" python3 tools/floors/floors.py
+step "air and voice" python3 tools/voice/voice.py
 step "published packages" packages
 step "dependencies" timeout 900 tests/deny.sh
 step "public API" cargo run -q --locked --manifest-path tools/public-api/Cargo.toml --target-dir "$CARGO_TARGET_DIR/tools"
@@ -94,6 +96,8 @@ step "interleavings" timeout 900 tests/interleavings/run.sh
 for example in building appliances hooks; do
     step "example $example" timeout 60 cargo run -q -p midge --example "$example"
 done
+step "macOS" timeout 900 tests/platforms/macos.sh
+step "Windows" timeout 1500 tests/platforms/windows.sh
 for suite in tests/c/run.sh tests/python/run.sh tests/interop/run.sh; do
     step "$suite" timeout 1500 bash "$suite"
 done
