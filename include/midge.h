@@ -85,7 +85,7 @@
 #define MIDGE_EVENT_INIT                                                                                           \
   {                                                                                                                \
     MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL, \
-        {NULL, 0}, {NULL, 0}, 0, 0                                                                                 \
+        {NULL, 0}, {NULL, 0}, 0, 0, 0                                                                              \
   }
 #define MIDGE_HOOKS_INIT \
   { MIDGE_SIZE_OF(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
@@ -740,6 +740,12 @@ void __tsan_release(void *address);
 #define MIDGE_OK 0
 
 /**
+ * From a callback that decides: no opinion. The next set of callbacks is asked; see
+ * midge_config_add_hooks(). From on_publish it is the same as MIDGE_OK.
+ */
+#define MIDGE_PASS 1
+
+/**
  * An argument is not valid: NULL, not UTF-8, a bad topic, a number out of range.
  */
 #define MIDGE_E_INVALID (-1)
@@ -845,7 +851,8 @@ typedef struct midge_config midge_config;
 typedef struct midge_message midge_message;
 
 /**
- * Result of a call: MIDGE_OK, or one of the negative MIDGE_E_* codes. New codes may be appended.
+ * Result of a call: MIDGE_OK, or one of the negative MIDGE_E_* codes. New codes may be appended. A
+ * callback that decides may return MIDGE_PASS, too.
  * @since 0.1
  */
 typedef int32_t midge_status;
@@ -1110,7 +1117,7 @@ typedef struct midge_decision {
 
 /**
  * Decides whether a client may connect: MIDGE_OK, or MIDGE_E_DENIED, or midge_refuse() for a no with
- * a reason. Or keep d, return MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any
+ * a reason, or MIDGE_PASS for no opinion, which is a no if no other set has one. Or keep d, return MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any
  * thread; only this client waits. No answer within hooks.timeout_ms, and any other result, is a no.
  */
 typedef midge_status (*midge_auth_fn)(void *user,
@@ -1169,7 +1176,7 @@ typedef struct midge_acl_request {
 } midge_acl_request;
 
 /**
- * Decides whether a client may do something: MIDGE_OK; midge_refuse() for a no with a reason;
+ * Decides whether a client may do something: MIDGE_OK or MIDGE_PASS; midge_refuse() for a no with a reason;
  * midge_decision_defer() for an answer that comes later; any other result is a no.
  */
 typedef midge_status (*midge_acl_fn)(void *user, const struct midge_acl_request *req);
@@ -1327,6 +1334,11 @@ typedef struct midge_event {
    * number.
    */
   uint64_t session;
+  /**
+   * Number of the message that it is about, or 0: the same in all events about one message. For
+   * MIDGE_EV_MESSAGE and a message that was not taken from its publisher 0.
+   */
+  uint64_t message_number;
 } midge_event;
 
 /**
@@ -2036,7 +2048,7 @@ midge_status midge_config_get(const struct midge_config *config,
                               size_t *need);
 
 /**
- * Sets the callbacks; those set before are let go.
+ * Sets the callbacks; all that were set or added before are let go.
  *
  * @param h  may be NULL, which removes them; copied; h->user belongs to the library once this has returned MIDGE_OK
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
@@ -2045,6 +2057,24 @@ midge_status midge_config_get(const struct midge_config *config,
 MIDGE_API
 MIDGE_MUST_USE
 midge_status midge_config_set_hooks(struct midge_config *config,
+                                    const struct midge_hooks *h);
+
+/**
+ * Adds a set of callbacks behind those that are there, so that rules of a library, a recorder and the
+ * host's own can live together. The sets are asked in this order:
+ *  - on_auth: the first answer that is not MIDGE_PASS counts; if no set has one, the client is refused
+ *  - on_acl: the first no counts; MIDGE_OK and MIDGE_PASS both let the next set speak
+ *  - on_publish: each set sees what those before it have made of a message; the first that does not let
+ *    it pass ends it
+ *  - on_thread_start, on_thread_stop: all are called
+ *
+ * @param h  copied; h->user belongs to the library once this has returned MIDGE_OK
+ * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
+ * @since 0.1
+ */
+MIDGE_API
+MIDGE_MUST_USE
+midge_status midge_config_add_hooks(struct midge_config *config,
                                     const struct midge_hooks *h);
 
 /**
@@ -2805,7 +2835,7 @@ midge_status midge_decision_defer(struct midge_decision *d);
 /**
  * Gives the answer that a callback has owed. Any thread; works once.
  *
- * @param verdict  MIDGE_OK is a yes, everything else a no
+ * @param verdict  MIDGE_OK is a yes, MIDGE_PASS no opinion, everything else a no
  * @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
  *         MIDGE_E_INVALID (verdict is MIDGE_E_WOULD_BLOCK, or a null handle)
  * @since 0.1

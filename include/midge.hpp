@@ -1118,6 +1118,8 @@ public:
   verdict(reason_code reason) noexcept : verdict(refusal{reason}) {}
   static verdict allow() noexcept { return verdict(static_cast<midge_status>(MIDGE_OK)); }
   static verdict deny() noexcept { return verdict(static_cast<midge_status>(MIDGE_E_DENIED)); }
+  /// No opinion: the next hooks are asked.
+  static verdict pass() noexcept { return verdict(static_cast<midge_status>(MIDGE_PASS)); }
   /// The answer comes through the decision that the request has given: request.defer().
   static verdict later() noexcept { return verdict(static_cast<midge_status>(MIDGE_E_WOULD_BLOCK)); }
   /// What the callback of C returns.
@@ -1350,8 +1352,14 @@ public:
     value.pop_back();
     return value;
   }
-  /// Sets the callbacks; those set before are let go.
-  status set_hooks(hooks h) noexcept {
+  /// Sets the callbacks; all that were set or added before are let go.
+  status set_hooks(hooks h) noexcept { return give(std::move(h), &midge_config_set_hooks); }
+  /// Adds callbacks behind those that are there, as midge_config_add_hooks() says.
+  status add_hooks(hooks h) noexcept { return give(std::move(h), &midge_config_add_hooks); }
+  const midge_config *get() const noexcept { return c_.get(); }
+
+private:
+  status give(hooks h, midge_status (*take)(midge_config *, const midge_hooks *)) noexcept {
     auto kept = std::make_unique<hooks>(std::move(h));
     auto raw = detail::sized<midge_hooks>();
     raw.acl_actions = static_cast<std::uint32_t>(kept->acl_actions);
@@ -1362,11 +1370,10 @@ public:
     if (kept->on_publish) raw.on_publish = &detail::trampolines::publish;
     if (kept->on_thread_start) raw.on_thread_start = &detail::trampolines::thread_start;
     if (kept->on_thread_stop) raw.on_thread_stop = &detail::trampolines::thread_stop;
-    const auto s = midge_config_set_hooks(c_.get(), &raw);
+    const auto s = take(c_.get(), &raw);
     if (s == MIDGE_OK) (void)kept.release();
     return check(s);
   }
-  const midge_config *get() const noexcept { return c_.get(); }
 };
 
 // ---- events ------------------------------------------------------------------------------------

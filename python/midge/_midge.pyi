@@ -127,6 +127,8 @@ class Event:
         connection: int | None = None,
         session: int | None = None,
         message: Message | None = None,
+        number: int | None = None,
+        message_number: int | None = None,
     ) -> Event: ...
     @property
     def name(self) -> str:
@@ -173,6 +175,14 @@ class Event:
         of the same client identifier has another. A start of the broker counts anew."""
     @property
     def message(self) -> Message | None: ...
+    @property
+    def number(self) -> int | None:
+        """Number of the event, from 1 on, for all that record events. A start of the broker counts
+        anew."""
+    @property
+    def message_number(self) -> int | None:
+        """Number of the message that it is about: the same in all events about one message. A
+        message that was not taken from its publisher has none."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

@@ -371,6 +371,68 @@ static void decisions_come_later(void) {
   CHECK(host.freed == 1);
 }
 
+/* One of several sets of callbacks. */
+struct member {
+  midge_status says;
+  int asked, freed;
+};
+
+static midge_status member_says(struct member *member) {
+  member->asked++;
+  return member->says;
+}
+
+static midge_status member_auth(void *user, const midge_connect_info *info, midge_decision d) {
+  (void)info, (void)d;
+  return member_says(user);
+}
+
+static midge_status member_acl(void *user, const midge_acl_request *request) {
+  (void)request;
+  return member_says(user);
+}
+
+static void member_free(void *user) { ((struct member *)user)->freed++; }
+
+static void sets_of_hooks_are_asked_in_their_order(void) {
+  static const struct {
+    midge_status says[3];
+    int asked[3];
+    char connack;
+  } cases[] = {
+      {{MIDGE_PASS, MIDGE_OK, MIDGE_E_DENIED}, {1, 1, 0}, 0x00},
+      {{MIDGE_PASS, MIDGE_E_DENIED, MIDGE_OK}, {1, 1, 0}, 0x05},
+      {{MIDGE_PASS, MIDGE_PASS, MIDGE_PASS}, {1, 1, 1}, 0x04},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct member members[3] = {{MIDGE_OK, 0, 0}, {MIDGE_OK, 0, 0}, {MIDGE_OK, 0, 0}};
+    midge_config *config = new_config();
+    for (size_t k = 0; k < 3; k++) {
+      midge_hooks hooks = MIDGE_HOOKS_INIT;
+      members[k].says = cases[i].says[k];
+      hooks.user = &members[k];
+      hooks.user_free = member_free;
+      hooks.on_auth = member_auth;
+      hooks.on_acl = member_acl;
+      OK(midge_config_add_hooks(config, &hooks));
+    }
+    midge_broker broker = start_with(config);
+    int fd = dial(broker, "client");
+    const char connack[] = {0x20, 2, 0, cases[i].connack};
+    CHECK(got(fd, connack, sizeof connack));
+    for (size_t k = 0; k < 3; k++) CHECK(members[k].asked == cases[i].asked[k]);
+
+    /* Of access control the first no counts: a yes lets the next set speak. */
+    if (cases[i].connack == 0) {
+      CHECK(write(fd, "\x82\x06\x00\x01\x00\x01t\x00", 8) == 8 && got(fd, "\x90\x03\x00\x01\x80", 5));
+      for (size_t k = 0; k < 3; k++) CHECK(members[k].asked == cases[i].asked[k] + 1);
+    }
+    close(fd);
+    OK(midge_broker_free(broker));
+    for (size_t k = 0; k < 3; k++) CHECK(members[k].freed == 1);
+  }
+}
+
 static void user_free_on_every_path(void) {
   struct host host = {0};
   midge_hooks hooks = hooks_of(&host);
@@ -654,6 +716,7 @@ static void what_stops_says_so(void) {
 int main(void) {
   properties_arrive();
   hooks_decide();
+  sets_of_hooks_are_asked_in_their_order();
   rules_are_about_topics();
   threads_call();
   decisions_come_later();

@@ -59,6 +59,7 @@ __attribute__((unused)) static int everything(midge_broker b, int inside) {
   EXPECT(midge_config_set_int(config, "limits.inflight", 7), MIDGE_OK);
   EXPECT(midge_config_get(config, "limits.inflight", text, sizeof text, NULL), MIDGE_OK);
   EXPECT(midge_config_set_hooks(config, NULL), MIDGE_OK);
+  EXPECT(midge_config_add_hooks(config, NULL), MIDGE_E_INVALID);
   EXPECT(midge_config_load(config, "/nowhere/midge.toml"), MIDGE_E_IO);
   EXPECT(midge_config_clone(config, &copy), MIDGE_OK);
   midge_config_free(config);

@@ -39,7 +39,7 @@ pub(crate) struct BrokerObject {
     queues: Mutex<Vec<Arc<QueueObject>>>,
     /// Threads that wait for receipts; the end wakes them.
     pub(crate) receipts: Waiting,
-    hooks: Option<Arc<CHooks>>,
+    hooks: Vec<Arc<CHooks>>,
     /// Lines of the log may be told on its threads.
     _log: log::Place,
 }
@@ -50,14 +50,15 @@ impl BrokerObject {
         let rules = settings.config();
         let mut builder = Broker::builder().settings(settings.clone());
         let patience = Duration::from_millis(rules.shutdown.patience_ms);
-        let life = Life::new(settings.threads(), config.hooks.is_some(), patience);
-        let hooks = config.hooks.as_ref().map(|table| {
+        let life = Life::new(settings.threads(), config.hooks.len(), patience);
+        let made = config.hooks.iter().map(|table| {
             let life = life.clone();
             let closed = move || life.hooks_end();
             Arc::new(CHooks::new(table, rules.mqtt.shared_v3, closed))
         });
+        let hooks: Vec<_> = made.collect();
 
-        if let Some(hooks) = &hooks {
+        for hooks in &hooks {
             builder = builder.shared_hooks(hooks.clone());
         }
 
@@ -65,17 +66,13 @@ impl BrokerObject {
         builder = builder.on_thread(
             move || {
                 prepare::thread();
-                if let Some(hooks) = &start {
-                    hooks.thread_started();
-                }
+                start.iter().for_each(|hooks| hooks.thread_started());
             },
             move || {
-                if let Some(hooks) = &stop {
-                    hooks.thread_stopped();
-                }
+                stop.iter().for_each(|hooks| hooks.thread_stopped());
                 // Only the host can publish from now on, which a stopped broker refuses.
-                if let (0, Some(hooks)) = (ending.engine_thread_ends(), &stop) {
-                    hooks.close();
+                if ending.engine_thread_ends() == 0 {
+                    stop.iter().for_each(|hooks| hooks.close());
                 }
             },
         );
@@ -86,9 +83,7 @@ impl BrokerObject {
             builder.start().map_err(|error| start_fault(&error))?
         };
 
-        if let Some(hooks) = &hooks {
-            hooks.started(&broker);
-        }
+        hooks.iter().for_each(|hooks| hooks.started(&broker));
 
         Ok(Arc::new(Self {
             _log: log::Place::new(broker.later()),
@@ -187,18 +182,11 @@ impl BrokerObject {
             for queue in &queues {
                 queue.close();
             }
-            if let Some(hooks) = &self.hooks {
-                hooks.close();
-            }
-        } else if let Some(hooks) = &self.hooks
-            && !self.life.wait_for_hooks(deadline)
-        {
+            self.hooks.iter().for_each(|hooks| hooks.close());
+        } else if !self.life.wait_for_hooks(deadline) {
             is_left = true;
-            leave(
-                Some(self),
-                hooks.calls(),
-                "a hook on a thread that publishes",
-            );
+            let calls = self.hooks.iter().map(|hooks| hooks.calls()).sum();
+            leave(Some(self), calls, "a hook on a thread that publishes");
         }
 
         for queue in &queues {

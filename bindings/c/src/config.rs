@@ -14,7 +14,7 @@ use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_NOT_FOUND, midge_status};
 #[derive(Clone)]
 pub struct midge_config {
     pub(crate) settings: Settings,
-    pub(crate) hooks: Option<Arc<HookTable>>,
+    pub(crate) hooks: Vec<Arc<HookTable>>,
 }
 
 fn fault(error: &OptionError) -> Fault {
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn midge_config_new(out: *mut *mut midge_config) -> midge_
         ffi::not_null(out, "out")?;
         let config = Box::new(midge_config {
             settings: Settings::default(),
-            hooks: None,
+            hooks: Vec::new(),
         });
         // SAFETY: not NULL, so writable.
         unsafe { ffi::write(out, Box::into_raw(config)) };
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn midge_config_get(
     })
 }
 
-/// Sets the callbacks; those set before are let go.
+/// Sets the callbacks; all that were set or added before are let go.
 ///
 /// @param h  may be NULL, which removes them; copied; h->user belongs to the library once this has returned MIDGE_OK
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
@@ -226,12 +226,38 @@ pub unsafe extern "C" fn midge_config_set_hooks(
         let config = unsafe { borrow_mut(config) }?;
 
         if h.is_null() {
-            config.hooks = None;
+            config.hooks = Vec::new();
             return Ok(());
         }
 
         // SAFETY: the host's structure.
-        config.hooks = Some(unsafe { HookTable::read(h) }?);
+        config.hooks = vec![unsafe { HookTable::read(h) }?];
+        Ok(())
+    })
+}
+
+/// Adds a set of callbacks behind those that are there, so that rules of a library, a recorder and the
+/// host's own can live together. The sets are asked in this order:
+///  - on_auth: the first answer that is not MIDGE_PASS counts; if no set has one, the client is refused
+///  - on_acl: the first no counts; MIDGE_OK and MIDGE_PASS both let the next set speak
+///  - on_publish: each set sees what those before it have made of a message; the first that does not let
+///    it pass ends it
+///  - on_thread_start, on_thread_stop: all are called
+///
+/// @param h  copied; h->user belongs to the library once this has returned MIDGE_OK
+/// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_ABI. On failure user_free is not called.
+/// @since 0.1
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn midge_config_add_hooks(
+    config: *mut midge_config,
+    h: *const midge_hooks,
+) -> midge_status {
+    enter(|| {
+        // SAFETY: the host's configuration, or NULL.
+        let config = unsafe { borrow_mut(config) }?;
+        // SAFETY: the host's structure, or NULL.
+        config.hooks.push(unsafe { HookTable::read(h) }?);
         Ok(())
     })
 }

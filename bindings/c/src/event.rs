@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use broker::{DisconnectReason, Event, EventMask, ReasonCode, Version};
+use broker::{DisconnectReason, Event, EventKind, EventMask, ReasonCode, Version};
 
 use crate::ffi::{self, midge_bytes};
 use crate::message::midge_message;
@@ -101,6 +101,9 @@ pub struct midge_event {
     /// Number of the session that it concerns, or 0; as connection. A session that is resumed keeps its
     /// number.
     pub session: u64,
+    /// Number of the message that it is about, or 0: the same in all events about one message. For
+    /// MIDGE_EV_MESSAGE and a message that was not taken from its publisher 0.
+    pub message_number: u64,
 }
 
 /// All of the first version: an event with less would lose its owner.
@@ -127,6 +130,7 @@ const EMPTY: midge_event = midge_event {
     refusal: midge_bytes::EMPTY,
     connection: 0,
     session: 0,
+    message_number: 0,
 };
 
 /// What an event borrows from. A message alone, the frequent case, needs no box.
@@ -138,28 +142,40 @@ struct Owner {
 /// Tells in the lowest bit of `owner`, which is free by alignment, what it points to.
 const BOXED: usize = 1;
 
+/// The bit of each kind of the engine, in the order of [`EventKind::ALL`].
+const BITS: [(EventKind, u32); EventKind::ALL.len()] = [
+    (EventKind::ClientConnected, MIDGE_EV_CONNECT),
+    (EventKind::ConnectionRefused, MIDGE_EV_CONNECT),
+    (EventKind::ClientDisconnected, MIDGE_EV_DISCONNECT),
+    (EventKind::Subscribed, MIDGE_EV_SUBSCRIBE),
+    (EventKind::Unsubscribed, MIDGE_EV_UNSUBSCRIBE),
+    (EventKind::Published, MIDGE_EV_PUBLISH),
+    (EventKind::Delivered, MIDGE_EV_DELIVER),
+    (EventKind::Acknowledged, MIDGE_EV_ACK),
+    (EventKind::Dropped, MIDGE_EV_DROP),
+    (EventKind::RetainedExpired, MIDGE_EV_EXPIRE),
+    (EventKind::SessionEnded, MIDGE_EV_SESSION_END),
+    (EventKind::WillSent, MIDGE_EV_WILL),
+    (EventKind::SubscribeRefused, MIDGE_EV_SUBSCRIBE),
+    (EventKind::ReasonReplaced, MIDGE_EV_REPLACED),
+];
+
+/// A new kind of event needs its row.
+const _: () = {
+    let mut at = 0;
+    while at < BITS.len() {
+        assert!(BITS[at].0 as usize == at && EventKind::ALL[at] as usize == at);
+        at += 1;
+    }
+};
+
 /// The kinds of the engine behind a mask of C.
 pub(crate) fn mask(mask: u32) -> EventMask {
-    let map = [
-        (MIDGE_EV_CONNECT, EventMask::CLIENT_CONNECTED),
-        (MIDGE_EV_CONNECT, EventMask::CONNECTION_REFUSED),
-        (MIDGE_EV_DISCONNECT, EventMask::CLIENT_DISCONNECTED),
-        (MIDGE_EV_SUBSCRIBE, EventMask::SUBSCRIBED),
-        (MIDGE_EV_SUBSCRIBE, EventMask::SUBSCRIBE_REFUSED),
-        (MIDGE_EV_UNSUBSCRIBE, EventMask::UNSUBSCRIBED),
-        (MIDGE_EV_ACK, EventMask::ACKNOWLEDGED),
-        (MIDGE_EV_DROP, EventMask::DROPPED),
-        (MIDGE_EV_PUBLISH, EventMask::PUBLISHED),
-        (MIDGE_EV_DELIVER, EventMask::DELIVERED),
-        (MIDGE_EV_EXPIRE, EventMask::EXPIRED),
-        (MIDGE_EV_SESSION_END, EventMask::SESSION_ENDED),
-        (MIDGE_EV_WILL, EventMask::WILL_SENT),
-        (MIDGE_EV_REPLACED, EventMask::REASON_REPLACED),
-    ];
-
-    map.into_iter()
-        .filter(|(bit, _)| mask & bit != 0)
-        .fold(EventMask::NONE, |all, (_, kind)| all.union(kind))
+    BITS.into_iter()
+        .filter(|(_, bit)| mask & bit != 0)
+        .fold(EventMask::NONE, |all, (kind, _)| {
+            all.union(EventMask::of(kind))
+        })
 }
 
 /// Why a connection ended: the MQTT reason code, a number and a name.
@@ -182,149 +198,49 @@ pub(crate) fn protocol(version: Version) -> u8 {
 }
 
 fn describe(event: &Event, out: &mut midge_event) -> Option<Arc<midge_message>> {
-    let mut message = None;
-    let mut kind = |kind, id: &str| {
-        out.r#type = kind;
-        out.client_id = midge_bytes::of(id);
-    };
-
+    let kind = event.kind();
+    out.r#type = BITS.get(kind as usize).map_or(0, |(_, bit)| *bit);
+    out.client_id = midge_bytes::of_option(event.client_id());
+    out.peer_addr = midge_bytes::of_option(event.peer());
+    out.topic = midge_bytes::of_option(event.topic());
+    out.username = midge_bytes::of_option(event.username());
+    out.refusal = midge_bytes::of_option(event.text());
+    out.text = midge_bytes::of_option(event.reason().or(event.username()));
+    out.tag = event.given_code().map_or(0, |code| code as u32);
+    out.code = code(event);
     out.connection = event.connection().unwrap_or(0);
     out.session = event.session().unwrap_or(0);
+    out.message_number = event.message_number().unwrap_or(0);
 
-    match event {
-        Event::ClientConnected {
-            client_id,
-            username,
-            peer,
-            session_present,
-            version,
-            ..
-        } => {
-            kind(MIDGE_EV_CONNECT, client_id);
-            out.peer_addr = midge_bytes::of(&**peer);
-            out.username = midge_bytes::of_option(username.as_deref());
-            out.text = out.username;
-            out.code = u32::from(*session_present);
-            out.detail = protocol(*version).into();
-        }
-        Event::ConnectionRefused {
-            client_id,
-            peer,
-            reason,
-            username,
-            text: refusal,
-            ..
-        } => {
-            kind(MIDGE_EV_CONNECT, client_id);
-            out.status = MIDGE_E_DENIED;
-            out.peer_addr = midge_bytes::of(&**peer);
-            out.username = midge_bytes::of_option(username.as_deref());
-            out.refusal = midge_bytes::of_option(refusal.as_deref());
-            let text;
-            (out.code, out.detail, text) = ended(reason);
-            out.text = midge_bytes::of(text);
-        }
-        Event::ClientDisconnected {
-            client_id, reason, ..
-        } => {
-            kind(MIDGE_EV_DISCONNECT, client_id);
-            let text;
-            (out.code, out.detail, text) = ended(reason);
-            out.text = midge_bytes::of(text);
-        }
-        Event::Subscribed {
-            client_id,
-            filter,
-            qos,
-            ..
-        } => {
-            kind(MIDGE_EV_SUBSCRIBE, client_id);
-            (out.code, out.topic) = (*qos as u32, midge_bytes::of(&**filter));
-        }
-        Event::SubscribeRefused {
-            client_id,
-            filter,
-            reason,
-            ..
-        } => {
-            kind(MIDGE_EV_SUBSCRIBE, client_id);
-            out.status = MIDGE_E_DENIED;
-            (out.code, out.topic) = (*reason as u32, midge_bytes::of(&**filter));
-        }
-        Event::Unsubscribed {
-            client_id, filter, ..
-        } => {
-            kind(MIDGE_EV_UNSUBSCRIBE, client_id);
-            out.topic = midge_bytes::of(&**filter);
-        }
-        Event::Published {
-            message: published,
-            matched,
-            ..
-        } => {
-            let id = published.origin().client_id().unwrap_or_default();
-            kind(MIDGE_EV_PUBLISH, id);
-            out.code = u32::try_from(*matched).unwrap_or(u32::MAX);
-            message = Some(published.clone());
-        }
-        Event::Delivered {
-            client_id,
-            message: delivered,
-            qos,
-            ..
-        } => {
-            kind(MIDGE_EV_DELIVER, client_id);
-            out.code = *qos as u32;
-            message = Some(delivered.clone());
-        }
-        Event::Acknowledged {
-            client_id,
-            message: acknowledged,
-            ..
-        } => {
-            kind(MIDGE_EV_ACK, client_id);
-            message = Some(acknowledged.clone());
-        }
-        Event::Dropped {
-            client_id,
-            topic,
-            reason,
-            ..
-        } => {
-            kind(MIDGE_EV_DROP, client_id.as_deref().unwrap_or_default());
-            (out.code, out.topic) = (*reason as u32, midge_bytes::of(&**topic));
-            out.text = midge_bytes::of(reason.name());
-        }
-        Event::RetainedExpired {
-            message: expired, ..
-        } => {
-            kind(MIDGE_EV_EXPIRE, "");
-            message = Some(expired.clone());
-        }
-        Event::SessionEnded { client_id, .. } => kind(MIDGE_EV_SESSION_END, client_id),
-        Event::WillSent {
-            client_id, topic, ..
-        } => {
-            kind(MIDGE_EV_WILL, client_id);
-            out.topic = midge_bytes::of(&**topic);
-        }
-        Event::ReasonReplaced {
-            client_id,
-            packet,
-            given,
-            sent,
-            ..
-        } => {
-            kind(MIDGE_EV_REPLACED, client_id.as_deref().unwrap_or_default());
-            (out.code, out.tag) = (*sent as u32, *given as u32);
-            out.detail = names::packet_number(*packet);
-            out.text = midge_bytes::of(packet.name());
-        }
-        // An event that this version of the header has no name for.
-        _ => {}
+    if let EventKind::ConnectionRefused | EventKind::SubscribeRefused = kind {
+        out.status = MIDGE_E_DENIED;
+    }
+    if let Some(reason) = event.disconnect_reason() {
+        let text;
+        (out.code, out.detail, text) = ended(reason);
+        out.text = midge_bytes::of(text);
+    }
+    if let Some(version) = event.version() {
+        out.detail = protocol(version).into();
+    }
+    if let Some(packet) = event.packet() {
+        out.detail = names::packet_number(packet);
     }
 
-    message.map(midge_message::stored)
+    event.message().cloned().map(midge_message::stored)
+}
+
+/// The number that depends on the type.
+fn code(event: &Event) -> u32 {
+    match event.kind() {
+        EventKind::ClientConnected => event.session_present().unwrap_or(false).into(),
+        EventKind::Published => event
+            .matched()
+            .map_or(0, |matched| u32::try_from(matched).unwrap_or(u32::MAX)),
+        EventKind::Dropped => event.drop_reason().map_or(0, |reason| reason as u32),
+        EventKind::Subscribed | EventKind::Delivered => event.qos().map_or(0, |qos| qos as u32),
+        _ => event.code().map_or(0, |code| code as u32),
+    }
 }
 
 /// Hands an entry to C. What is written owns memory until [`release`]. It is put together in place:

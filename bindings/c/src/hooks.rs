@@ -89,7 +89,7 @@ pub struct midge_acl_request {
 }
 
 /// Decides whether a client may connect: MIDGE_OK, or MIDGE_E_DENIED, or midge_refuse() for a no with
-/// a reason. Or keep d, return MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any
+/// a reason, or MIDGE_PASS for no opinion, which is a no if no other set has one. Or keep d, return MIDGE_E_WOULD_BLOCK, and call midge_decision_complete() later from any
 /// thread; only this client waits. No answer within hooks.timeout_ms, and any other result, is a no.
 pub type midge_auth_fn = Option<
     unsafe extern "C" fn(
@@ -99,7 +99,7 @@ pub type midge_auth_fn = Option<
     ) -> midge_status,
 >;
 
-/// Decides whether a client may do something: MIDGE_OK; midge_refuse() for a no with a reason;
+/// Decides whether a client may do something: MIDGE_OK or MIDGE_PASS; midge_refuse() for a no with a reason;
 /// midge_decision_defer() for an answer that comes later; any other result is a no.
 pub type midge_acl_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, req: *const midge_acl_request) -> midge_status>;

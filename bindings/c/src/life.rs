@@ -34,18 +34,21 @@ struct LifeState {
     engine_threads: usize,
     /// Dispatch threads that have not come to their end.
     dispatch_threads: usize,
-    /// Callbacks of hooks are under way, or may be.
-    hooks: bool,
+    /// Sets of hooks whose callbacks are under way, or may be.
+    hooks: usize,
 }
 
 impl LifeState {
     fn has_ended(&self) -> bool {
-        self.engine_ended && self.engine_threads == 0 && self.dispatch_threads == 0 && !self.hooks
+        self.engine_ended
+            && self.engine_threads == 0
+            && self.dispatch_threads == 0
+            && self.hooks == 0
     }
 }
 
 impl Life {
-    pub(crate) fn new(engine_threads: usize, hooks: bool, patience: Duration) -> Arc<Self> {
+    pub(crate) fn new(engine_threads: usize, hooks: usize, patience: Duration) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(LifeState {
                 stopping: false,
@@ -84,9 +87,9 @@ impl Life {
         })
     }
 
-    /// The last callback of the hooks has left, and none begins any more.
+    /// The last callback of a set of hooks has left, and none begins any more.
     pub(crate) fn hooks_end(&self) {
-        self.change(|state| state.hooks = false);
+        self.change(|state| state.hooks = state.hooks.saturating_sub(1));
     }
 
     /// A dispatch thread is about to be started.
@@ -115,7 +118,7 @@ impl Life {
 
     /// Waits until no callback of the hooks is under way. Whether that is so.
     pub(crate) fn wait_for_hooks(&self, deadline: Option<Instant>) -> bool {
-        self.wait_until(deadline, |state| !state.hooks)
+        self.wait_until(deadline, |state| state.hooks == 0)
     }
 
     pub(crate) fn stage(&self) -> Stage {

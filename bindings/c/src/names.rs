@@ -364,6 +364,7 @@ pub extern "C" fn midge_drop_reason_name(reason: u32) -> *const c_char {
 pub extern "C" fn midge_status_name(status: midge_status) -> *const c_char {
     let name = match status {
         MIDGE_OK => c"MIDGE_OK",
+        MIDGE_PASS => c"MIDGE_PASS",
         MIDGE_E_INVALID => c"MIDGE_E_INVALID",
         MIDGE_E_STATE => c"MIDGE_E_STATE",
         MIDGE_E_TIMEOUT => c"MIDGE_E_TIMEOUT",

@@ -4,12 +4,16 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::c_char;
 
-/// Result of a call: MIDGE_OK, or one of the negative MIDGE_E_* codes. New codes may be appended.
+/// Result of a call: MIDGE_OK, or one of the negative MIDGE_E_* codes. New codes may be appended. A
+/// callback that decides may return MIDGE_PASS, too.
 /// @since 0.1
 pub type midge_status = i32;
 
 /// Success.
 pub const MIDGE_OK: i32 = 0;
+/// From a callback that decides: no opinion. The next set of callbacks is asked; see
+/// midge_config_add_hooks(). From on_publish it is the same as MIDGE_OK.
+pub const MIDGE_PASS: i32 = 1;
 /// An argument is not valid: NULL, not UTF-8, a bad topic, a number out of range.
 pub const MIDGE_E_INVALID: i32 = -1;
 /// Not possible in this state: the broker stops, or the queue has a dispatch thread.

@@ -11,7 +11,7 @@ use crate::ffi::{self, enter};
 use crate::inside;
 use crate::status::{
     Fault, MIDGE_E_CLOSED, MIDGE_E_DENIED, MIDGE_E_STATE, MIDGE_E_WOULD_BLOCK, MIDGE_OK,
-    midge_status,
+    MIDGE_PASS, midge_status,
 };
 use crate::table::Table;
 
@@ -145,7 +145,7 @@ pub(crate) fn ask(
 
 impl Answer {
     pub(crate) fn is_yes(&self) -> bool {
-        self.status == MIDGE_OK
+        matches!(self.status, MIDGE_OK | MIDGE_PASS)
     }
 
     /// The refusal that the callback has spelt out.
@@ -163,6 +163,7 @@ impl Answer {
                 }
                 let verdict = match (status, self.refusal) {
                     (MIDGE_OK, _) => Verdict::Allow,
+                    (MIDGE_PASS, _) => Verdict::Pass,
                     (_, Some(refusal)) => Verdict::Deny(refusal),
                     (_, None) => Verdict::deny(),
                 };
@@ -288,7 +289,7 @@ pub unsafe extern "C" fn midge_decision_defer(d: *mut midge_decision) -> midge_s
 
 /// Gives the answer that a callback has owed. Any thread; works once.
 ///
-/// @param verdict  MIDGE_OK is a yes, everything else a no
+/// @param verdict  MIDGE_OK is a yes, MIDGE_PASS no opinion, everything else a no
 /// @return MIDGE_OK, MIDGE_E_CLOSED (answered already, too late, or the broker is gone),
 ///         MIDGE_E_INVALID (verdict is MIDGE_E_WOULD_BLOCK, or a null handle)
 /// @since 0.1
@@ -306,6 +307,7 @@ pub extern "C" fn midge_decision_complete(
         let resolver = take(d)?;
         match verdict {
             MIDGE_OK => resolver.allow(),
+            MIDGE_PASS => resolver.pass(),
             MIDGE_E_DENIED => resolver.deny(Refusal::new(ReasonCode::NotAuthorized)),
             _ => resolver.deny(Refusal::new(ReasonCode::UnspecifiedError)),
         }

@@ -39,7 +39,7 @@
 #define MIDGE_EVENT_INIT                                                                                           \
   {                                                                                                                \
     MIDGE_SIZE_OF(midge_event), 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, NULL, \
-        {NULL, 0}, {NULL, 0}, 0, 0                                                                                 \
+        {NULL, 0}, {NULL, 0}, 0, 0, 0                                                                              \
   }
 #define MIDGE_HOOKS_INIT \
   { MIDGE_SIZE_OF(midge_hooks), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use midge::{DisconnectReason, Event as Native, Observed, Version};
+use midge::{
+    DisconnectReason, Event as Native, EventKind, EventMask, Observed, ReasonCode, Version,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -52,6 +54,11 @@ pub struct Event {
     session: Option<u64>,
     /// The message that was published.
     message: Option<Py<Message>>,
+    /// Number of the event, from 1 on, for all that record events. A start of the broker counts anew.
+    number: Option<u64>,
+    /// Number of the message that it is about: the same in all events about one message. A message that
+    /// was not taken from its publisher has none.
+    message_number: Option<u64>,
 }
 
 /// A name of the broker, or one that came back from a pickle.
@@ -65,192 +72,65 @@ pub(crate) fn version(version: Version) -> &'static str {
     }
 }
 
-/// The kinds of events by the names that `Event.name` uses.
-pub(crate) const KINDS: [(&str, midge::EventMask); 14] = [
-    ("connected", midge::EventMask::CLIENT_CONNECTED),
-    ("refused", midge::EventMask::CONNECTION_REFUSED),
-    ("disconnected", midge::EventMask::CLIENT_DISCONNECTED),
-    ("subscribed", midge::EventMask::SUBSCRIBED),
-    ("subscribe_refused", midge::EventMask::SUBSCRIBE_REFUSED),
-    ("unsubscribed", midge::EventMask::UNSUBSCRIBED),
-    ("published", midge::EventMask::PUBLISHED),
-    ("delivered", midge::EventMask::DELIVERED),
-    ("acknowledged", midge::EventMask::ACKNOWLEDGED),
-    ("dropped", midge::EventMask::DROPPED),
-    ("expired", midge::EventMask::EXPIRED),
-    ("session_ended", midge::EventMask::SESSION_ENDED),
-    ("will_sent", midge::EventMask::WILL_SENT),
-    ("reason_replaced", midge::EventMask::REASON_REPLACED),
-];
-
-/// The set of some kinds of events.
-pub(crate) fn mask(names: &[String]) -> PyResult<midge::EventMask> {
-    let mut mask = midge::EventMask::NONE;
-    for name in names {
-        let Some((_, kind)) = KINDS.iter().find(|(known, _)| known == name) else {
-            let known: Vec<_> = KINDS.iter().map(|(known, _)| *known).collect();
+/// The set of some kinds of events, by the names that `Event.name` uses.
+pub(crate) fn mask(names: &[String]) -> PyResult<EventMask> {
+    let kind = |name: &String| {
+        let kind = EventKind::from_name(name).ok_or_else(|| {
+            let known: Vec<_> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
             let known = known.join(", ");
-            return Err(PyValueError::new_err(format!(
-                "event: {name:?} is not one of {known}"
-            )));
-        };
-        mask = mask.union(*kind);
-    }
-    Ok(mask)
+            PyValueError::new_err(format!("event: {name:?} is not one of {known}"))
+        });
+        kind.map(EventMask::of)
+    };
+
+    (names.iter().map(kind)).try_fold(EventMask::NONE, |all, kind| Ok(all.union(kind?)))
 }
 
 impl Event {
-    fn because(mut self, reason: &DisconnectReason) -> Self {
-        self.reason = Some(reason.name().into());
-        self.reason_code = reason.code().map(|code| code as u8);
-        self.detail = reason.detail().map(str::to_owned);
-        self
-    }
-
     pub(crate) fn seen(py: Python<'_>, observed: &Observed) -> PyResult<Self> {
+        let event = &observed.event;
         let at = std::time::Duration::from_millis(observed.at.0).as_secs_f64();
-        let named = |name: &'static str, client_id: &str| Self {
-            name: name.into(),
-            client_id: Some(client_id.to_owned()),
-            ..Self::default()
-        };
-
-        let on = |name: &'static str, client_id: &str, topic: &str| Self {
-            topic: Some(topic.to_owned()),
-            ..named(name, client_id)
-        };
-
-        let seen = match &observed.event {
-            Native::ClientConnected {
-                client_id,
-                username,
-                version,
-                peer,
-                session_present,
-                ..
-            } => Self {
-                username: username.as_deref().map(str::to_owned),
-                peer: Some(peer.to_string()),
-                version: Some(self::version(*version).into()),
-                session_present: Some(*session_present),
-                ..named("connected", client_id)
-            },
-            Native::ConnectionRefused {
-                client_id,
-                username,
-                peer,
-                reason,
-                text,
-                ..
-            } => {
-                let refused = Self {
-                    username: username.as_deref().map(str::to_owned),
-                    peer: Some(peer.to_string()),
-                    ..named("refused", client_id)
-                }
-                .because(reason);
-                let text = text.as_deref().map(str::to_owned);
-                Self {
-                    detail: text.or(refused.detail.clone()),
-                    ..refused
-                }
+        let message = match event {
+            Native::Published { message, .. } => {
+                let parts = message.parts(observed.at);
+                let seen = Message::seen(&parts, message.origin().client_id(), at);
+                Some(Py::new(py, seen)?)
             }
-            Native::ClientDisconnected {
-                client_id, reason, ..
-            } => named("disconnected", client_id).because(reason),
-            Native::Subscribed {
-                client_id,
-                filter,
-                qos,
-                ..
-            } => Self {
-                qos: Some(*qos as u8),
-                ..on("subscribed", client_id, filter)
-            },
-            Native::SubscribeRefused {
-                client_id,
-                filter,
-                reason,
-                ..
-            } => Self {
-                reason_code: Some(*reason as u8),
-                detail: Some(reason.name().to_owned()),
-                ..on("subscribe_refused", client_id, filter)
-            },
-            Native::Unsubscribed {
-                client_id, filter, ..
-            } => on("unsubscribed", client_id, filter),
-            Native::Published {
-                message, matched, ..
-            } => {
-                let origin = message.origin().client_id();
-                let seen = Message::seen(&message.parts(observed.at), origin, at);
-                Self {
-                    client_id: origin.map(str::to_owned),
-                    qos: Some(message.qos() as u8),
-                    matched: Some(*matched),
-                    message: Some(Py::new(py, seen)?),
-                    ..on("published", "", message.topic())
-                }
-            }
-            Native::Delivered {
-                client_id,
-                message,
-                qos,
-                ..
-            } => Self {
-                qos: Some(*qos as u8),
-                ..on("delivered", client_id, message.topic())
-            },
-            Native::Acknowledged {
-                client_id, message, ..
-            } => on("acknowledged", client_id, message.topic()),
-            Native::Dropped {
-                client_id,
-                topic,
-                reason,
-                ..
-            } => Self {
-                client_id: client_id.as_deref().map(str::to_owned),
-                reason: Some(reason.name().into()),
-                ..on("dropped", "", topic)
-            },
-            Native::RetainedExpired { message, .. } => Self {
-                client_id: None,
-                ..on("expired", "", message.topic())
-            },
-            Native::SessionEnded { client_id, .. } => named("session_ended", client_id),
-            Native::WillSent {
-                client_id, topic, ..
-            } => on("will_sent", client_id, topic),
-            Native::ReasonReplaced {
-                client_id,
-                packet,
-                given,
-                sent,
-                ..
-            } => Self {
-                name: "reason_replaced".into(),
-                client_id: client_id.as_deref().map(str::to_owned),
-                reason: Some(packet.name().into()),
-                reason_code: Some(*sent as u8),
-                detail: Some(format!("in place of {given}")),
-                ..Self::default()
-            },
-            other => Self {
-                name: "other".into(),
-                detail: Some(format!("{other:?}")),
-                ..Self::default()
-            },
+            _ => None,
         };
 
         Ok(Self {
+            name: event.kind().name().into(),
             at,
-            connection: observed.event.connection(),
-            session: observed.event.session(),
-            ..seen
+            client_id: event.client_id().map(str::to_owned),
+            topic: event.topic().map(str::to_owned),
+            reason: event.reason().map(Name::from),
+            reason_code: event.code().map(|code| code as u8),
+            detail: detail(event),
+            qos: event.qos().map(|qos| qos as u8),
+            matched: event.matched(),
+            username: event.username().map(str::to_owned),
+            peer: event.peer().map(str::to_owned),
+            version: event.version().map(|it| version(it).into()),
+            session_present: event.session_present(),
+            connection: event.connection(),
+            session: event.session(),
+            message,
+            number: Some(observed.number),
+            message_number: event.message_number(),
         })
     }
+}
+
+/// The reason in words.
+fn detail(event: &Native) -> Option<String> {
+    if let Some(given) = event.given_code() {
+        return Some(format!("in place of {given}"));
+    }
+
+    let ended = event.disconnect_reason().map(DisconnectReason::detail);
+    let said = ended.unwrap_or_else(|| event.code().map(ReasonCode::name));
+    event.text().or(said).map(str::to_owned)
 }
 
 impl Event {
@@ -280,6 +160,8 @@ impl Event {
             connection,
             session,
             message,
+            number,
+            message_number,
         );
 
         Ok(keywords)
@@ -289,7 +171,7 @@ impl Event {
 #[pymethods]
 impl Event {
     #[new]
-    #[pyo3(signature = (name, *, at=0.0, client_id=None, topic=None, reason=None, reason_code=None, detail=None, qos=None, matched=None, username=None, peer=None, version=None, session_present=None, connection=None, session=None, message=None))]
+    #[pyo3(signature = (name, *, at=0.0, client_id=None, topic=None, reason=None, reason_code=None, detail=None, qos=None, matched=None, username=None, peer=None, version=None, session_present=None, connection=None, session=None, message=None, number=None, message_number=None))]
     #[allow(clippy::too_many_arguments)] // keywords
     fn new(
         name: String,
@@ -308,6 +190,8 @@ impl Event {
         connection: Option<u64>,
         session: Option<u64>,
         message: Option<Py<Message>>,
+        number: Option<u64>,
+        message_number: Option<u64>,
     ) -> Self {
         Self {
             name: name.into(),
@@ -326,6 +210,8 @@ impl Event {
             connection,
             session,
             message,
+            number,
+            message_number,
         }
     }
 
