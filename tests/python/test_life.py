@@ -5,7 +5,9 @@ import copy
 import os
 import pickle
 import socket
+import sys
 import threading
+import traceback
 
 import pytest
 from packets import CONNACK, connect
@@ -215,7 +217,10 @@ def in_child(check):
         status = 1
         try:
             status = 0 if check() else 2
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
@@ -250,6 +255,8 @@ def test_a_forked_child_lets_go_of_every_kind_of_address(host, tmp_path):
                 for address in own_sockets()
                 if address == path or (len(address) > 1 and address[1] == broker.port)
             ]
+            if held:
+                print(f"the child holds {held} of {broker._addresses}", file=sys.stderr)
             return held == []
 
         assert in_child(check)
