@@ -20,7 +20,10 @@ rm -rf "$site"
 mkdir -p "$site/pages"
 cd "$root"
 git ls-files -z --cached --others --exclude-standard '*.md' 'docs/*' 'examples/*' 'include/*' 'LICENSE*' | while IFS= read -r -d '' file; do
-    case $file in .github/* | docs/site/* | tests/*) continue ;; esac
+    case $file in
+        tests/README.md | tests/conformance/README.md) ;;
+        .github/* | docs/site/* | tests/*) continue ;;
+    esac
     [ -f "$file" ] && install -D -m 644 "$file" "$site/pages/$file"
 done
 cp "$here/mkdocs.yml" "$site/"

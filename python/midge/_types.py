@@ -74,7 +74,7 @@ class SubscriptionInfo(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """Counters, as in ``docs/configuration.md`` and ``$SYS``; ``dropped`` is by reason, ``memory`` is
+    """Counters, as ``$SYS`` has them; ``dropped`` is by reason, ``memory`` is
     what is held for clients, in bytes: ``total`` and its parts as in ``docs/memory.md``."""
 
     uptime_ms: int

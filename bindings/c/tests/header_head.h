@@ -20,16 +20,15 @@
  *  6 Callbacks No lock of the broker is held. Event callbacks run on their queue's own thread. Hooks
  *              run on the thread that handles the packet, and for what the host publishes on the
  *              thread that publishes. They must not throw, longjmp or pthread_exit. They may call
- *              everything but
- *              what is marked [blocking]: that gives MIDGE_E_REENTRANT.
+ *              everything but what is marked [blocking]: that gives MIDGE_E_REENTRANT.
  *  7 user_free Called exactly once, after the last callback with that user has returned.
  *  8 Stop      midge_broker_stop() may be called again; after midge_broker_join() gave MIDGE_OK no
  *              thread, port or callback of the broker is left. Queues stay readable until empty.
  *  9 Process   No signal handlers, environment, stdout, stderr, atexit, working directory or
  *              allocator. All signals are blocked on the library's threads; no write raises SIGPIPE
  *              on any thread. Descriptors are close-on-exec. dlclose() is not supported.
- * 10 fork()    In the child of a process that has used the library every call gives MIDGE_E_FORKED
- *              and frees nothing; exec is fine.
+ * 10 fork()    In the child of a process that has used the library every call that gives a status
+ *              gives MIDGE_E_FORKED and frees nothing; exec is fine.
  * 11 Memory    What the caller gives a size to fails with MIDGE_E_NOMEM, and nothing has changed; a
  *              client that asks for too much loses its connection. Without memory for anything small
  *              the process aborts (docs/c-process.md).

@@ -58,7 +58,8 @@ fn markdown() -> String {
         "# Configuration\n\n\
          Every option has one key, the same everywhere: `Settings::set` in Rust, `midge serve --set key=value`, \
          a configuration file in TOML (the part before the last dot is the table; a list is an array), the options \
-         of the C library and of the Python package. `midge config` prints a file with all defaults. This page is \
+         of the C library and of the Python package (where `listen` is `host`, `port` and `unix_path`). `midge \
+         config` prints a file with all defaults. This page is \
          made by `midge config --markdown`.\n\n\
          | key | default | accepted | what it does |\n|---|---|---|---|\n",
     );

@@ -67,7 +67,8 @@ impl ReadyFd {
         self.is_set
     }
 
-    /// Makes it readable, or not. Costs a system call where that is a change.
+    /// Makes it readable, or not. Costs a system call where that is a change of what the last `set` or
+    /// `clear` said: a wake-up by [`ReadyFd::wake`] is taken back by `drain` or `clear` alone.
     pub fn set(&mut self, is_set: bool) {
         match (self.is_set, is_set) {
             (false, true) => {
