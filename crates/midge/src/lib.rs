@@ -25,6 +25,9 @@
 //! The broker runs on a background runtime of its own (one thread by default) or on yours. A
 //! publish of the host does not go through it: it is routed on the calling thread.
 //!
+//! `docs/rust.md` of the repository is the guide: a program for each step, from a first message to an event
+//! loop of the host.
+//!
 //! # Asynchronous code
 //!
 //! A [`Subscription`] and [`Events`] are a [`Stream`] each, a [`Receipt`] can be awaited, and
@@ -173,3 +176,9 @@ pub mod store {
         StoredSubscription, StoredWill,
     };
 }
+
+/// The examples of the guide for Rust, which are programs. Configuration files need their feature, and a
+/// [`ReadyFd`] Unix: `cargo test --workspace` has both on Linux.
+#[cfg(all(doctest, unix, feature = "file"))]
+#[doc = include_str!("../../../docs/rust.md")]
+struct Guide;
