@@ -93,8 +93,9 @@ step "Rust tests" rust_tests
 step "conformance over a transport that cuts and hesitates" env MIDGE_TRANSPORT=faulty timeout 600 cargo test -q -p midge-testkit --test v5
 step "conformance evidence" cargo run -q -p midge-testkit --bin conformance -- --check --results "$CARGO_TARGET_DIR/tests.log"
 step "interleavings" timeout 900 tests/interleavings/run.sh
-for example in building appliances hooks; do
-    step "example $example" timeout 60 cargo run -q -p midge --example "$example"
+for example in building appliances hooks serve; do
+    # A port for the one that takes it; the end of its input ends it as Enter does.
+    step "example $example" timeout 60 cargo run -q -p midge --example "$example" -- 127.0.0.1:0 </dev/null
 done
 step "macOS" timeout 900 tests/platforms/macos.sh
 step "Windows" timeout 1500 tests/platforms/windows.sh

@@ -6,11 +6,10 @@
 #![allow(clippy::print_stdout)] // an example talks to its reader
 
 use std::error::Error;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use midge::{Broker, Property, QoS, Stop};
+use midge::{Broker, Condition, Property, QoS, Stop};
 use rumqttc::v5::mqttbytes::QoS as ClientQoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::v5::{Client, Event, MqttOptions};
@@ -18,7 +17,7 @@ use rumqttc::v5::{Client, Event, MqttOptions};
 const WAIT: Duration = Duration::from_secs(10);
 
 /// A washing machine: obeys `home/washer/set`, keeps `home/washer/state`, answers requests.
-fn washer(port: u16, ready: mpsc::Sender<()>) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn washer(port: u16) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (client, mut connection) = Client::new(MqttOptions::new("washer", "127.0.0.1", port), 16);
     client.subscribe("home/washer/+", ClientQoS::AtLeastOnce)?;
 
@@ -30,7 +29,6 @@ fn washer(port: u16, ready: mpsc::Sender<()>) -> Result<(), Box<dyn Error + Send
             Err(_) => break, // the broker has stopped
         };
         match packet {
-            Packet::SubAck(_) => ready.send(())?,
             Packet::Publish(publish) if publish.topic == "home/washer/set" => {
                 state = String::from_utf8_lossy(&publish.payload).into_owned();
                 client.publish(
@@ -67,10 +65,15 @@ fn washer(port: u16, ready: mpsc::Sender<()>) -> Result<(), Box<dyn Error + Send
 
 fn main() -> Result<(), Box<dyn Error>> {
     let broker = Broker::builder().listen("tcp://127.0.0.1:0").start()?;
-    let (ready, is_ready) = mpsc::channel();
     let port = broker.port();
-    let machine = thread::spawn(move || washer(port, ready));
-    is_ready.recv_timeout(WAIT)?;
+    let machine = thread::spawn(move || washer(port));
+
+    // What is published before the machine has subscribed does not reach it.
+    let subscribed = Condition::Subscribers {
+        topic: "home/washer/set",
+        clients: 1,
+    };
+    broker.wait_for(subscribed, WAIT)?;
 
     println!("command: cotton 60");
     let states = broker.subscribe("home/+/state")?;

@@ -1,4 +1,5 @@
-//! A host that decides which clients may connect, publish, subscribe and receive.
+//! A host that decides which clients may connect, publish and receive, with two sets of hooks: a list of
+//! banned clients, and behind it the rules of a ward.
 //!
 //! `cargo run --example hooks`
 
@@ -15,7 +16,23 @@ use rumqttc::{
     Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Packet, QoS,
 };
 
-/// Nurses read everything of their ward; devices only write; alarms are for nurses alone.
+/// Clients that may not connect, whatever their passwords. All others pass to the next set of hooks.
+struct Banned(&'static [&'static str]);
+
+impl Hooks for Banned {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHENTICATE
+    }
+
+    fn authenticate(&self, request: &ConnectRequest) -> Verdict {
+        match self.0.contains(&&*request.client.client_id) {
+            true => Verdict::Deny(Refusal::new(ReasonCode::Banned)),
+            false => Verdict::Pass,
+        }
+    }
+}
+
+/// Nurses and displays read everything of their ward; devices only write; alarms are for nurses alone.
 struct Ward;
 
 impl Hooks for Ward {
@@ -29,6 +46,7 @@ impl Hooks for Ward {
         let password = request.password.as_deref().unwrap_or_default();
         match request.client.username.as_deref() {
             Some("nurse") if password == b"care" => Verdict::Allow,
+            Some("display") if password == b"wall" => Verdict::Allow,
             Some("device") if password == b"beep" => Verdict::Allow,
             _ => Verdict::Deny(
                 Refusal::new(ReasonCode::BadUserNameOrPassword).text("ask the ward's office"),
@@ -45,9 +63,10 @@ impl Hooks for Ward {
     }
 
     /// A rule about what may be read belongs here: `#`, `+/7/alarm` and `$share/g/ward/#` all bring
-    /// messages of `ward/7/alarm`, however the filter is written.
+    /// messages of `ward/7/alarm`, however the filter is written. It goes by the user name, which the
+    /// password proves: a client chooses its identifier as it likes.
     fn authorize_receive(&self, client: &ClientInfo, message: &MessageRef<'_>) -> bool {
-        !message.topic.ends_with("/alarm") || client.client_id.starts_with("nurse")
+        !message.topic.ends_with("/alarm") || client.username.as_deref() == Some("nurse")
     }
 }
 
@@ -56,6 +75,20 @@ fn client(broker: &Broker, id: &str, user: &str, password: &str) -> (Client, Con
     options.set_credentials(user, password);
     options.set_keep_alive(Duration::from_secs(30));
     Client::new(options, 16)
+}
+
+/// The return code of a connection that is refused.
+fn refusal(
+    broker: &Broker,
+    id: &str,
+    user: &str,
+    password: &str,
+) -> Result<ConnectReturnCode, Box<dyn Error>> {
+    let (_client, mut connection) = client(broker, id, user, password);
+    match connection.iter().next() {
+        Some(Err(ConnectionError::ConnectionRefused(code))) => Ok(code),
+        other => Err(format!("not refused: {other:?}").into()),
+    }
 }
 
 /// Reads up to a packet that `wanted` takes.
@@ -76,26 +109,25 @@ fn until<T>(
 fn main() -> Result<(), Box<dyn Error>> {
     let broker = Broker::builder()
         .listen("tcp://127.0.0.1:0")
+        .hooks(Banned(&["device-6"]))
         .hooks(Ward)
         .start()?;
 
-    // A wrong password.
-    let (_stranger, mut connection) = client(&broker, "stranger", "nurse", "guess");
-    let refused = connection.iter().next().ok_or("no answer")?;
-    assert!(matches!(
-        refused,
-        Err(ConnectionError::ConnectionRefused(
-            ConnectReturnCode::BadUserNamePassword
-        ))
-    ));
-    println!("a stranger is refused");
+    // A wrong password, and a client of the list with the right one.
+    let code = refusal(&broker, "stranger", "nurse", "guess")?;
+    println!("a stranger is refused: {code:?}");
+    assert_eq!(code, ConnectReturnCode::BadUserNamePassword);
+    let code = refusal(&broker, "device-6", "device", "beep")?;
+    println!("a banned device is refused: {code:?}");
+    assert_eq!(code, ConnectReturnCode::NotAuthorized);
 
-    // A nurse and a visitor's display, both with a filter that covers everything.
+    // A nurse and a display for visitors, both with a filter that covers everything. The display's
+    // identifier begins like a nurse's, which helps it nothing.
     let subscribed = |packet: &Packet| matches!(packet, Packet::SubAck(_)).then_some(());
     let (nurse, mut at_nurse) = client(&broker, "nurse-1", "nurse", "care");
     nurse.subscribe("#", QoS::AtLeastOnce)?;
     until(&mut at_nurse, subscribed)?;
-    let (display, mut at_display) = client(&broker, "display-1", "nurse", "care");
+    let (display, mut at_display) = client(&broker, "nurse-display", "display", "wall");
     display.subscribe("#", QoS::AtLeastOnce)?;
     until(&mut at_display, subscribed)?;
 
