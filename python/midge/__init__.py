@@ -23,6 +23,7 @@ from midge._errors import (
     StartError,
     StoppedError,
 )
+from midge._hooks import Hooks
 from midge._log import Log, MessageLog
 from midge._matcher import Matcher
 from midge._midge import Event, Message, Properties, Receipt, __version__
@@ -30,10 +31,12 @@ from midge._options import Options, Settings
 from midge._pull import EventStream, Subscription
 from midge._types import (
     ANY,
+    PASS,
     AclRequest,
     ClientInfo,
     ConnectInfo,
     Failure,
+    Pass,
     ReceiveRequest,
     Refuse,
     SessionInfo,
@@ -45,6 +48,7 @@ _midge._check_interpreter()
 
 __all__ = [
     "ANY",
+    "PASS",
     "AclRequest",
     "AsyncView",
     "BindError",
@@ -58,6 +62,7 @@ __all__ = [
     "ExpectationError",
     "Failure",
     "ForkedError",
+    "Hooks",
     "InternalError",
     "Log",
     "Matcher",
@@ -65,6 +70,7 @@ __all__ = [
     "MessageLog",
     "MidgeError",
     "Options",
+    "Pass",
     "Properties",
     "Receipt",
     "ReceiveRequest",

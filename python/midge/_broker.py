@@ -18,7 +18,16 @@ from midge._config import (
 )
 from midge._errors import ConfigError, StartError
 from midge._expectations import Expectations
-from midge._hooks import Acl, Auth, HookSet, Intercept, Pool, Receive, is_coroutine_function
+from midge._hooks import (
+    Acl,
+    Auth,
+    Chain,
+    Hooks,
+    Intercept,
+    Pool,
+    Receive,
+    is_coroutine_function,
+)
 from midge._life import Life
 from midge._log import RECORD_BYTES, RECORDED, Log, MessageLog, Recorder
 from midge._matcher import jsonable
@@ -75,7 +84,8 @@ class Broker(Life, Expectations):
     listens on none: then clients come in by ``unix_path`` or :meth:`socket`.
 
     Hooks (``auth``, ``acl``, ``intercept``, ``receive``) are answered by up to ``hooks_threads``
-    threads, which may run them at the same time; ``auth`` and ``acl`` may be coroutines.
+    threads, which may run them at the same time; ``auth`` and ``acl`` may be coroutines. Further
+    sets of hooks (``hooks``, of :class:`Hooks`) are asked behind those, in the given order.
 
     Every option of ``docs/configuration.md`` is a keyword, with an underscore for its dot
     (``limits_inflight=10``), or goes by its key into ``options``.
@@ -98,6 +108,7 @@ class Broker(Life, Expectations):
         acl: Acl | None = None,
         intercept: Intercept | None = None,
         receive: Receive | None = None,
+        hooks: Sequence[Hooks] = (),
         hooks_threads: int = 8,
         options: Mapping[str, object] | None = None,
         record: int = 10_000,
@@ -114,7 +125,8 @@ class Broker(Life, Expectations):
         patience = int(self._settings.get("shutdown.patience_ms")) / 1000
         self._failures = _threads.Failures(patience)
         hooks_threads = whole("hooks_threads", hooks_threads, 1, 1024)
-        self._hooks = HookSet(auth, acl, intercept, receive, hooks_threads, self._failures)
+        first = Hooks(auth=auth, acl=acl, intercept=intercept, receive=receive)
+        self._hooks = Chain(first, hooks, hooks_threads, self._failures)
         self.timeout: float = float(timeout)
         self._recorder = Recorder(whole("record", record, 0, sys.maxsize))
         self._url = ""

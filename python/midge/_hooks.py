@@ -9,39 +9,59 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from midge import _midge
 from midge._errors import ConfigError, StartError
 from midge._eventloop import Loop
 from midge._threads import Failures, PullThread
-from midge._types import AclRequest, ConnectInfo, ReceiveRequest, Refuse
+from midge._types import PASS, AclRequest, ConnectInfo, Pass, ReceiveRequest, Refuse
 
 __tracebackhide__ = True
 
-Verdict: TypeAlias = bool | Refuse | None
+Verdict: TypeAlias = bool | Refuse | Pass | None
 Auth: TypeAlias = Mapping[str, str] | Callable[[ConnectInfo], Verdict | Awaitable[Verdict]]
 Acl: TypeAlias = Callable[[AclRequest], Verdict | Awaitable[Verdict]]
-Receive: TypeAlias = Callable[[ReceiveRequest], bool | None]
-Intercept: TypeAlias = Callable[[_midge.Message], _midge.Message | bool | Refuse | None]
+Receive: TypeAlias = Callable[[ReceiveRequest], bool | Pass | None]
+Intercept: TypeAlias = Callable[[_midge.Message], _midge.Message | bool | Refuse | Pass | None]
 
 _BAD_PASSWORD = 0x86
 _NOT_AUTHORIZED = 0x87
 _CO_COROUTINE = 0x80
 
 
-class HookSet:
-    """The callables of one broker."""
+class Hooks:
+    """A set of hooks, for ``Broker(hooks=[...])``.
+
+    Several sets are asked in their order, the hooks that are keywords of the broker first:
+
+    ``auth``
+        The first answer that is not ``PASS`` counts; without one the client is refused (0x86). A
+        mapping has no opinion on user names that it does not know.
+    ``acl``, ``receive``
+        The first no counts; ``True`` and ``PASS`` both let the next set speak.
+    ``intercept``
+        Each sees what those before it have made of the message; the first that drops or refuses it
+        ends it.
+
+    Each question has ``hooks_timeout_ms`` of its own. A set may serve several brokers.
+
+    >>> import midge
+    >>> banned = midge.Hooks(auth=lambda who: False if who.client_id == "eve" else midge.PASS)
+    >>> users = midge.Hooks(auth={"anna": "secret"})
+    >>> broker = midge.Broker(hooks=[banned, users])
+    """
+
+    __slots__ = ("acl", "auth", "intercept", "receive")
 
     def __init__(
         self,
-        auth: Auth | None,
-        acl: Acl | None,
-        intercept: Intercept | None,
-        receive: Receive | None,
-        threads: int,
-        failures: Failures,
+        *,
+        auth: Auth | None = None,
+        acl: Acl | None = None,
+        intercept: Intercept | None = None,
+        receive: Receive | None = None,
     ) -> None:
         for name, hook in (("acl", acl), ("intercept", intercept), ("receive", receive)):
             if hook is not None and not callable(hook):
@@ -58,27 +78,54 @@ class HookSet:
                 "auth: a mapping of user names to passwords or a callable, "
                 f"not {type(auth).__name__}"
             )
-        self.auth = auth
-        self.acl = acl
-        self.intercept = intercept
-        self.receive = receive
-        self.threads = threads
-        self.failures = failures
-        self.loop: Loop | None = None
-        self.needs_loop = is_coroutine_function(auth) or is_coroutine_function(acl)
+        self.auth: Callable[[ConnectInfo], Verdict | Awaitable[Verdict]] | None = auth
+        self.acl: Acl | None = acl
+        self.intercept: Intercept | None = intercept
+        self.receive: Receive | None = receive
 
     def __bool__(self) -> bool:
-        return any((self.auth, self.acl, self.intercept, self.receive))
+        return any(self._given())
 
-    def native(self) -> _midge.Hooks:
-        """The queue of questions for one run of the broker."""
-        return _midge.Hooks(
+    def _given(self) -> tuple[bool, bool, bool, bool]:
+        return (
             self.auth is not None,
             self.acl is not None,
             self.intercept is not None,
             self.receive is not None,
-            self.threads,
         )
+
+
+class Chain:
+    """The sets of hooks of one broker: ``first``, then the ``others``."""
+
+    def __init__(
+        self, first: Hooks, others: Sequence[Hooks], threads: int, failures: Failures
+    ) -> None:
+        try:
+            others = tuple(others)
+        except TypeError:
+            kind = type(others).__name__
+            raise ConfigError(f"hooks: a sequence of midge.Hooks, not {kind}") from None
+        for other in others:
+            if not isinstance(other, Hooks):
+                raise ConfigError(
+                    f"hooks: a sequence of midge.Hooks, not of {type(other).__name__}"
+                )
+        self.sets = (first, *others)
+        self.threads = threads
+        self.failures = failures
+        self.loop: Loop | None = None
+        self.needs_loop = any(
+            is_coroutine_function(hooks.auth) or is_coroutine_function(hooks.acl)
+            for hooks in self.sets
+        )
+
+    def __bool__(self) -> bool:
+        return any(self.sets)
+
+    def native(self) -> _midge.Hooks:
+        """The queue of questions for one run of the broker."""
+        return _midge.Hooks([hooks._given() for hooks in self.sets], self.threads)
 
     def serve(self, questions: _midge.Hooks, reserved: bool) -> None:
         """Answers on the calling thread until it is told to end."""
@@ -93,21 +140,23 @@ class HookSet:
     def _failed(self, request: _midge.Request, error: BaseException) -> None:
         # Before the answer: with the no comes its reason.
         name = {"connect": "auth", "publish": "acl", "subscribe": "acl"}.get(request.kind)
-        who = f"the hook {name or request.kind} for {request.client_id!r}"
+        of = f"hooks[{request.place - 1}]." if request.place else ""
+        who = f"the hook {of}{name or request.kind} for {request.client_id!r}"
         self.failures.report(who, error)
         request.deny(_NOT_AUTHORIZED, "the hook failed")
 
     def _answer(self, request: _midge.Request, limit: float) -> None:
+        hooks = self.sets[request.place]
         match request.kind:
-            case "connect" if self.auth is not None:
-                self._decide(request, self.auth(_connect_info(request)), _BAD_PASSWORD, limit)
-            case "publish" | "subscribe" if self.acl is not None:
-                self._decide(request, self.acl(_acl_request(request)), _NOT_AUTHORIZED, limit)
-            case "intercept" if self.intercept is not None and request.message is not None:
-                self._intercept(request, request.message)
-            case "receive" if self.receive is not None and request.message is not None:
-                asked = ReceiveRequest(request.client_id or "", request.message)
-                _say(request, self.receive(asked), _NOT_AUTHORIZED)
+            case "connect" if hooks.auth is not None:
+                self._decide(request, hooks.auth(_connect_info(request)), _BAD_PASSWORD, limit)
+            case "publish" | "subscribe" if hooks.acl is not None:
+                self._decide(request, hooks.acl(_acl_request(request)), _NOT_AUTHORIZED, limit)
+            case "intercept" if hooks.intercept is not None and request.message is not None:
+                _intercept(request, request.message, hooks.intercept(request.message))
+            case "receive" if hooks.receive is not None and request.message is not None:
+                asked = _receive_request(request, request.message)
+                _say(request, hooks.receive(asked), _NOT_AUTHORIZED)
             case _:
                 request.deny(_NOT_AUTHORIZED, None)
 
@@ -139,33 +188,12 @@ class HookSet:
             _give_up(verdict)
             raise
 
-    def _intercept(self, request: _midge.Request, message: _midge.Message) -> None:
-        assert self.intercept is not None
-        match self.intercept(message):
-            case None | True:
-                request.allow()
-            case False:
-                request.discard()
-            case Refuse(reason, text):
-                request.deny(reason, text)
-            case _midge.Message() as other:
-                if other is message:
-                    request.allow()
-                else:
-                    request.replace(other)
-            case other:
-                _give_up(other)
-                raise TypeError(
-                    "intercept: answer with None, a Message, False or Refuse, "
-                    f"not {type(other).__name__}"
-                )
-
 
 class Pool:
     """The threads that answer for one run of a broker: each is started when a question would have
     to wait without it, and one whose hook does not return in its time is replaced."""
 
-    def __init__(self, hooks: HookSet) -> None:
+    def __init__(self, hooks: Chain) -> None:
         self.questions = hooks.native()
         self._hooks = hooks
         self._loop = hooks.loop
@@ -235,28 +263,52 @@ def _give_up(awaitable: object) -> None:
         close()
 
 
+def _intercept(request: _midge.Request, message: _midge.Message, fate: object) -> None:
+    match fate:
+        case None | True | Pass():
+            request.allow()
+        case False:
+            request.discard()
+        case Refuse(reason, text):
+            request.deny(reason, text)
+        case _midge.Message() as other:
+            if other is message:
+                request.allow()
+            else:
+                request.replace(other)
+        case other:
+            _give_up(other)
+            raise TypeError(
+                "intercept: answer with None, a Message, False, Refuse or PASS, "
+                f"not {type(other).__name__}"
+            )
+
+
 def _say(request: _midge.Request, verdict: object, reason: int) -> None:
     if verdict is True:
         request.allow()
+    elif isinstance(verdict, Pass):
+        request.pass_on()
     elif isinstance(verdict, Refuse):
         request.deny(verdict.reason, verdict.text)
     elif verdict is False or verdict is None:
         request.deny(reason, None)
     else:
         _give_up(verdict)
-        raise TypeError(f"answer with True, False or Refuse, not {type(verdict).__name__}")
+        raise TypeError(f"answer with True, False, Refuse or PASS, not {type(verdict).__name__}")
 
 
-def _passwords(known: dict[str, str]) -> Callable[[ConnectInfo], bool]:
+def _passwords(known: dict[str, str]) -> Callable[[ConnectInfo], bool | Pass]:
     for name, password in known.items():
         if not isinstance(name, str) or not isinstance(password, str):
             raise ConfigError("auth: user names and passwords are str")
 
     import hmac
 
-    def check(client: ConnectInfo) -> bool:
-        expected = known.get(client.username or "")
-        if client.username is None or expected is None or client.password is None:
+    def check(client: ConnectInfo) -> bool | Pass:
+        if client.username is None or (expected := known.get(client.username)) is None:
+            return PASS
+        if client.password is None:
             return False
         return hmac.compare_digest(expected.encode(), client.password)
 
@@ -286,4 +338,14 @@ def _acl_request(request: _midge.Request) -> AclRequest:
         qos=request.qos,
         retain=request.retain,
         group=request.group,
+    )
+
+
+def _receive_request(request: _midge.Request, message: _midge.Message) -> ReceiveRequest:
+    return ReceiveRequest(
+        client_id=request.client_id or "",
+        message=message,
+        username=request.username,
+        peer=request.peer or "",
+        connection=request.connection,
     )

@@ -14,7 +14,7 @@ from midge._callbacks import Registration
 from midge._config import seconds
 from midge._errors import ForkedError, StartError, StoppedError
 from midge._eventloop import in_thread, running_loop
-from midge._hooks import HookSet
+from midge._hooks import Chain
 from midge._log import Recorder
 from midge._pull import Pull, Unique
 from midge._run import Run
@@ -26,7 +26,7 @@ class Life(Unique):
     """What :class:`midge.Broker` does from its start to its end. One thread at a time begins a run or
     ends it; others wait for that, unless they answer one of its hooks."""
 
-    _hooks: HookSet
+    _hooks: Chain
     _failures: _threads.Failures
     _recorder: Recorder
     _url: str

@@ -5,7 +5,7 @@ time that the import takes.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, final
 
 from midge import _midge
 
@@ -124,6 +124,23 @@ class Refuse:
         return f"Refuse({self.reason:#04x}, {self.text!r})"
 
 
+@final
+class Pass:
+    """The type of ``PASS``, the answer of a hook that has no opinion: the next set of hooks is asked."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "PASS"
+
+    def __reduce__(self) -> str:
+        return "PASS"
+
+
+PASS: Final[Pass] = Pass()
+"""No opinion: the next of several sets of hooks is asked."""
+
+
 class ConnectInfo(NamedTuple):
     """A client that asks to connect."""
 
@@ -170,10 +187,17 @@ class AclRequest(NamedTuple):
 
 class ReceiveRequest(NamedTuple):
     """A client that is about to receive a message, because of whichever subscription. Who has
-    published it is not known here: its ``client_id`` is ``None``."""
+    published it is not known here: its ``client_id`` is ``None``.
+
+    The session of a client that is not connected is asked about, too: ``peer`` and ``connection``,
+    the number that events have, are then of its last connection; ``""`` and 0 if this broker has
+    seen none."""
 
     client_id: str
     message: _midge.Message
+    username: str | None = None
+    peer: str = ""
+    connection: int = 0
 
 
 class Failure(NamedTuple):

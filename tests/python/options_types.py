@@ -20,7 +20,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-from midge._hooks import Acl, Auth, Intercept, Receive
+from midge._hooks import Acl, Auth, Hooks, Intercept, Receive
 
 
 class Options(TypedDict, total=False):
@@ -40,6 +40,7 @@ class Settings(Options, total=False):
     acl: Acl | None
     intercept: Intercept | None
     receive: Receive | None
+    hooks: Sequence[Hooks]
     hooks_threads: int
     options: Mapping[str, object] | None
     record: int

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import copy
+import pickle
 import threading
 import time
 
@@ -9,7 +11,7 @@ import pytest
 from packets import CONNACK, connect, publish
 
 import midge
-from midge import Broker, ConnectInfo, Message, Refuse
+from midge import PASS, Broker, ConnectInfo, Hooks, Message, Refuse
 
 
 def login(user, password):
@@ -508,3 +510,212 @@ def test_share_is_an_ordinary_filter_where_it_means_nothing(device):
         one.client.subscribe("$share/g/a", 1)
         broker.wait_subscription("$share/g/a")
     assert asked == [(None, "$share/g/a")]
+
+
+def test_the_first_opinion_on_a_client_counts(device):
+    asked = []
+
+    def hook(name, answers):
+        def auth(client):
+            asked.append((name, client.client_id))
+            return answers.get(client.client_id, PASS)
+
+        return auth
+
+    refuse = Refuse(0x8A, "not you")
+    sets = [
+        Hooks(auth=hook("second", {"known": False, "guest": True})),
+        Hooks(auth=hook("third", {"late": True, "known": True})),
+    ]
+    with Broker(auth=hook("first", {"banned": refuse, "known": True}), hooks=sets) as broker:
+        assert str(device(broker, "banned").refusal) == "Banned"
+        for name in ("known", "guest", "late"):
+            assert device(broker, name).connected
+        assert str(device(broker, "stranger").refusal) == "Bad user name or password"
+        assert broker.failures == []
+    assert asked == [
+        ("first", "banned"),
+        ("first", "known"),
+        ("first", "guest"),
+        ("second", "guest"),
+        ("first", "late"),
+        ("second", "late"),
+        ("third", "late"),
+        ("first", "stranger"),
+        ("second", "stranger"),
+        ("third", "stranger"),
+    ]
+
+
+def test_several_tables_of_passwords(device):
+    with Broker(auth={"anna": "one"}, hooks=[Hooks(auth={"anna": "two", "otto": "o"})]) as broker:
+        assert device(broker, "a", before=login("anna", "one")).connected
+        assert device(broker, "b", before=login("otto", "o")).connected
+        # The first table knows her.
+        assert not device(broker, "c", before=login("anna", "two")).connected
+        assert not device(broker, "d", before=login("otto", "wrong")).connected
+        assert not device(broker, "e").connected
+        refused = [event for event in broker.events if event.name == "refused"]
+        assert [event.reason_code for event in refused] == [0x86] * 3
+
+
+def test_the_first_no_to_a_topic_counts():
+    asked = []
+
+    def hook(name, answers):
+        def acl(request):
+            asked.append((name, request.topic))
+            return answers.get(request.topic, PASS)
+
+        return acl
+
+    sets = [
+        Hooks(acl=hook("one", {"no": False, "yes": True})),
+        Hooks(acl=hook("two", {"yes": False})),
+    ]
+    with Broker(hooks=sets) as broker:
+        broker.publish("open", as_client="c")
+        for topic in ("no", "yes"):
+            with pytest.raises(midge.RefusedError):
+                broker.publish(topic, as_client="c")
+        assert broker.messages == [("open", b"")]
+    assert asked == [
+        ("one", "open"),
+        ("two", "open"),
+        ("one", "no"),
+        ("one", "yes"),
+        ("two", "yes"),
+    ]
+
+
+def test_each_interceptor_sees_what_those_before_it_have_made():
+    seen = []
+
+    def upper(message):
+        return False if message.topic == "drop" else Message(message.topic, message.payload.upper())
+
+    def record(message):
+        seen.append((message.topic, message.payload))
+        return Refuse(0x97, "enough") if message.topic == "refuse" else PASS
+
+    def last(message):
+        return Message("end", message.payload)
+
+    sets = [Hooks(intercept=record), Hooks(), Hooks(intercept=last)]
+    with Broker(intercept=upper, hooks=sets) as broker:
+        broker.publish("a", "x")
+        broker.publish("drop", "x")
+        with pytest.raises(midge.RefusedError, match="Quota exceeded"):
+            broker.publish("refuse", "x")
+        assert broker.messages == [("end", b"X")]
+    assert seen == [("a", b"X"), ("refuse", b"X")]
+
+
+def test_receivers_that_a_set_refuses_and_what_it_is_told_of_them(device):
+    asked = []
+
+    def first(request):
+        asked.append(request)
+        return PASS if request.message.topic == "a" else True
+
+    def second(request):
+        return request.message.topic != "b"
+
+    with Broker(hooks=[Hooks(receive=first), Hooks(receive=second)]) as broker:
+        one = device(broker, before=login("anna", "secret"))
+        one.client.subscribe("#", 1)
+        broker.wait_subscription("#")
+        for topic in ("a", "b", "c"):
+            broker.publish(topic, "x", qos=1)
+        assert one.wait(2) == [("a", b"x", 1), ("c", b"x", 1)]
+        client = broker.clients["device"]
+    assert {(request.client_id, request.username) for request in asked} == {("device", "anna")}
+    assert {(request.peer, request.connection) for request in asked} == {
+        (client.peer, client.connection)
+    }
+    assert client.connection > 0 and [request.message.topic for request in asked] == ["a", "b", "c"]
+
+
+def test_coroutines_in_several_sets():
+    order = []
+
+    async def banned(client):
+        await asyncio.sleep(0)
+        order.append("banned")
+        return PASS if client.client_id == "good" else False
+
+    def users(client):
+        order.append("users")
+        return PASS
+
+    async def others(client):
+        order.append("others")
+        return True
+
+    async def main():
+        sets = [Hooks(auth=users), Hooks(auth=others)]
+        async with Broker(auth=banned, hooks=sets, hooks_threads=1) as broker:
+            with broker.socket() as sock:
+                watch = broker.watch("connected", "refused")
+                sock.sendall(connect("good"))
+                assert (await watch.aget(10)).name == "connected"
+            with broker.socket() as sock:
+                sock.sendall(connect())
+                assert (await watch.aget(10)).name == "refused"
+
+    asyncio.run(main())
+    assert order == ["banned", "users", "others", "banned"]
+
+
+def test_a_failure_names_the_set(told):
+    def fail(request):
+        raise RuntimeError("asked for")
+
+    sets = [Hooks(acl=lambda request: True), Hooks(acl=fail)]
+    with Broker(acl=lambda request: PASS, hooks=sets) as broker:
+        with pytest.raises(midge.RefusedError):
+            broker.publish("a", as_client="c")
+        assert broker.failures[0].who == "the hook hooks[1].acl for 'c'"
+    assert [str(error) for error in told] == ["asked for"]
+
+
+def test_sets_survive_a_restart_and_serve_several_brokers():
+    rules = Hooks(acl=lambda request: request.topic != "no")
+    with Broker(hooks=[rules]) as one, Broker(hooks=(rules,)) as two:
+        one.restart()
+        for broker in (one, two):
+            with pytest.raises(midge.RefusedError):
+                broker.publish("no", as_client="c")
+            broker.publish("yes", as_client="c")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "text"),
+    [
+        ({"hooks": Hooks()}, "hooks: a sequence of midge.Hooks, not Hooks"),
+        ({"hooks": None}, "hooks: a sequence of midge.Hooks, not NoneType"),
+        ({"hooks": [print]}, "hooks: a sequence of midge.Hooks, not of builtin"),
+    ],
+)
+def test_what_is_no_sequence_of_sets(keywords, text):
+    with pytest.raises(midge.ConfigError, match=text):
+        Broker(**keywords)
+
+
+def test_what_is_no_hook():
+    async def coroutine(_):
+        return True
+
+    for name in ("auth", "acl", "intercept", "receive"):
+        with pytest.raises(midge.ConfigError, match=f"{name}: a"):
+            Hooks(**{name: 5})
+    for name in ("intercept", "receive"):
+        with pytest.raises(midge.ConfigError, match=f"{name}: a plain function"):
+            Hooks(**{name: coroutine})
+    with pytest.raises(midge.StartError, match="event loop"):
+        Broker(hooks=[Hooks(), Hooks(acl=coroutine)]).start()
+
+
+def test_no_opinion_is_one_value():
+    assert repr(PASS) == "PASS" and pickle.loads(pickle.dumps(PASS)) is PASS
+    assert copy.deepcopy(PASS) is PASS

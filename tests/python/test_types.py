@@ -66,7 +66,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import midge
 import pytest
-from midge import AclRequest, Message, Refuse, Settings
+from midge import PASS, AclRequest, Hooks, Message, Pass, Refuse, Settings
 from midge.testing import BrokerTestCase, with_broker
 
 if TYPE_CHECKING:
@@ -79,6 +79,23 @@ async def auth(client: midge.ConnectInfo) -> bool:
 
 def acl(request: AclRequest) -> bool | Refuse:
     return True if request.reaches("a/#") else Refuse(0x87, "no")
+
+
+def banned(client: midge.ConnectInfo) -> bool | Pass:
+    return False if client.client_id == "eve" else PASS
+
+
+def receive(request: midge.ReceiveRequest) -> bool:
+    known: tuple[str | None, str, int] = (request.username, request.peer, request.connection)
+    return known[0] is not None
+
+
+sets: list[Hooks] = [
+    Hooks(auth=banned, acl=acl, receive=receive, intercept=lambda message: PASS),
+    Hooks(auth=auth),
+    Hooks(auth={"a": "b"}, acl=lambda request: True if request.qos else PASS),
+]
+midge.Broker(auth=banned, hooks=sets)
 
 
 with midge.Broker(limits_inflight=3, auth={"a": "b"}, overflow_session="drop_oldest") as broker:

@@ -18,9 +18,11 @@ use crate::message::Message;
 use crate::questions::{Answer, Asked, Questions, Wanted};
 use crate::{generation, wait};
 
-/// The broker's end.
+/// The broker's end of one set of hooks. All sets of a broker share the questions and the threads.
 pub(crate) struct Bridge {
     pub(crate) questions: Arc<Questions>,
+    /// Place of the set in the order of registration.
+    pub(crate) place: usize,
     pub(crate) set: HookSet,
     pub(crate) timeout: Duration,
     /// Whether `$share` means something to clients of 3.1.1 and 3.1.
@@ -79,7 +81,7 @@ impl midge::Hooks for Bridge {
         self.ask(|answer| Asked {
             client: Some(request.client.clone()),
             connect: Some(Box::new(request.clone())),
-            ..Asked::new("connect", answer)
+            ..Asked::new("connect", self.place, answer)
         })
     }
 
@@ -89,7 +91,7 @@ impl midge::Hooks for Bridge {
             message: Some(message.into()),
             client_id: Some(client.client_id.to_string()),
             qos: message.qos as u8,
-            ..Asked::new("publish", answer)
+            ..Asked::new("publish", self.place, answer)
         })
     }
 
@@ -105,7 +107,7 @@ impl midge::Hooks for Bridge {
             filter: Some(filter.to_owned()),
             group: group.map(str::to_owned),
             qos: options.qos as u8,
-            ..Asked::new("subscribe", answer)
+            ..Asked::new("subscribe", self.place, answer)
         })
     }
 
@@ -118,7 +120,7 @@ impl midge::Hooks for Bridge {
             message: Some(message.into()),
             client_id: Some(client.client_id.to_string()),
             qos: message.qos as u8,
-            ..Asked::new("receive", answer)
+            ..Asked::new("receive", self.place, answer)
         };
         self.ask_now(Answer::Receive, asked).unwrap_or(false)
     }
@@ -131,7 +133,7 @@ impl midge::Hooks for Bridge {
             message: Some(message.into()),
             client_id: origin.client_id().map(str::to_owned),
             qos: message.qos as u8,
-            ..Asked::new("intercept", answer)
+            ..Asked::new("intercept", self.place, answer)
         };
         self.ask_now(Answer::Interception, asked)
             .unwrap_or_else(|| {
@@ -141,45 +143,39 @@ impl midge::Hooks for Bridge {
     }
 }
 
+/// What a set has: `auth`, `acl`, `intercept`, `receive`.
+type Given = (bool, bool, bool, bool);
+
+fn hook_set((auth, acl, intercept, receive): Given) -> HookSet {
+    let acl_hooks = HookSet::AUTHORIZE_PUBLISH.and(HookSet::AUTHORIZE_SUBSCRIBE);
+
+    [
+        (auth, HookSet::AUTHENTICATE),
+        (acl, acl_hooks),
+        (intercept, HookSet::INTERCEPT_PUBLISH),
+        (receive, HookSet::AUTHORIZE_RECEIVE),
+    ]
+    .into_iter()
+    .filter(|(is_given, _)| *is_given)
+    .fold(HookSet::NONE, |set, (_, hook)| set.and(hook))
+}
+
 /// The Python end: where the answering threads take questions from.
 #[pyclass(frozen, module = "midge._midge")]
 pub struct Hooks {
     pub(crate) questions: Arc<Questions>,
-    pub(crate) set: HookSet,
+    /// In the order in which they are asked.
+    pub(crate) sets: Vec<HookSet>,
     generation: u32,
 }
 
 #[pymethods]
 impl Hooks {
     #[new]
-    fn new(
-        authenticate: bool,
-        authorize: bool,
-        intercept: bool,
-        receive: bool,
-        threads: usize,
-    ) -> Self {
-        let mut set = HookSet::NONE;
-        if authenticate {
-            set = set.and(HookSet::AUTHENTICATE);
-        }
-
-        if authorize {
-            set = set
-                .and(HookSet::AUTHORIZE_PUBLISH)
-                .and(HookSet::AUTHORIZE_SUBSCRIBE);
-        }
-
-        if intercept {
-            set = set.and(HookSet::INTERCEPT_PUBLISH);
-        }
-        if receive {
-            set = set.and(HookSet::AUTHORIZE_RECEIVE);
-        }
-
+    fn new(sets: Vec<Given>, threads: usize) -> Self {
         Self {
             questions: Arc::new(Questions::new(threads)),
-            set,
+            sets: sets.into_iter().map(hook_set).collect(),
             generation: generation(),
         }
     }
@@ -245,6 +241,9 @@ impl Drop for Hooks {
 pub struct Request {
     #[pyo3(get)]
     kind: &'static str,
+    /// The place of the set that is asked.
+    #[pyo3(get)]
+    place: usize,
     #[pyo3(get)]
     client_id: Option<String>,
     #[pyo3(get)]
@@ -253,6 +252,8 @@ pub struct Request {
     password: Option<Py<PyBytes>>,
     #[pyo3(get)]
     peer: Option<String>,
+    #[pyo3(get)]
+    connection: u64,
     #[pyo3(get)]
     version: Option<&'static str>,
     #[pyo3(get)]
@@ -289,6 +290,7 @@ impl Request {
         let topic = asked.message.as_ref().map(|message| message.topic.clone());
         Ok(Self {
             kind: asked.kind,
+            place: asked.place,
             client_id: client
                 .map(|client| client.client_id.to_string())
                 .or(asked.client_id),
@@ -297,6 +299,7 @@ impl Request {
                 .and_then(|connect| connect.password.as_ref())
                 .map(|password| PyBytes::new(py, password).unbind()),
             peer: client.map(|client| client.peer.to_string()),
+            connection: client.map_or(0, |client| client.connection),
             version: client.map(|client| version(client.version)),
             clean_start: connect.is_some_and(|connect| connect.clean_start),
             keep_alive: connect.map_or(0, |connect| connect.keep_alive),
@@ -337,6 +340,16 @@ impl Request {
     fn allow(&self) {
         match self.questions.answer(self.number) {
             Some(Answer::Verdict(resolver)) => resolver.allow(),
+            Some(Answer::Interception(answer)) => drop(answer.try_send(Interception::Forward)),
+            Some(Answer::Receive(answer)) => drop(answer.try_send(true)),
+            None => {}
+        }
+    }
+
+    /// No opinion: the next set is asked. A message goes on unchanged.
+    fn pass_on(&self) {
+        match self.questions.answer(self.number) {
+            Some(Answer::Verdict(resolver)) => resolver.pass(),
             Some(Answer::Interception(answer)) => drop(answer.try_send(Interception::Forward)),
             Some(Answer::Receive(answer)) => drop(answer.try_send(true)),
             None => {}

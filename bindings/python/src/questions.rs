@@ -55,6 +55,8 @@ impl Answer {
 
 pub(crate) struct Asked {
     pub(crate) kind: &'static str,
+    /// The place of the set of hooks that is asked.
+    pub(crate) place: usize,
     pub(crate) client: Option<Arc<ClientInfo>>,
     pub(crate) connect: Option<Box<ConnectRequest>>,
     pub(crate) filter: Option<String>,
@@ -67,9 +69,10 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn new(kind: &'static str, answer: Answer) -> Self {
+    pub(crate) fn new(kind: &'static str, place: usize, answer: Answer) -> Self {
         Self {
             kind,
+            place,
             client: None,
             connect: None,
             filter: None,

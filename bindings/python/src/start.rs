@@ -93,12 +93,15 @@ pub(crate) fn start(
         });
         let timeout = Duration::from_millis(timeout);
         hooks.questions.set_limit(timeout);
-        builder = builder.hooks(Bridge {
-            questions: hooks.questions.clone(),
-            set: hooks.set,
-            timeout,
-            shared_v3,
-        });
+        for (place, set) in hooks.sets.iter().enumerate() {
+            builder = builder.hooks(Bridge {
+                questions: hooks.questions.clone(),
+                place,
+                set: *set,
+                timeout,
+                shared_v3,
+            });
+        }
     }
 
     builder = builder.handover(kept.inner.clone());
