@@ -1,5 +1,5 @@
 //! A host that decides which clients may connect, publish and receive, with two sets of hooks: a list of
-//! banned clients, and behind it the rules of a ward.
+//! banned users, and behind it the rules of a ward.
 //!
 //! `cargo run --example hooks`
 
@@ -16,7 +16,8 @@ use rumqttc::{
     Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Packet, QoS,
 };
 
-/// Clients that may not connect, whatever their passwords. All others pass to the next set of hooks.
+/// Users that may not connect, though the ward still has their passwords. All others pass to the next set
+/// of hooks.
 struct Banned(&'static [&'static str]);
 
 impl Hooks for Banned {
@@ -25,9 +26,9 @@ impl Hooks for Banned {
     }
 
     fn authenticate(&self, request: &ConnectRequest) -> Verdict {
-        match self.0.contains(&&*request.client.client_id) {
-            true => Verdict::Deny(Refusal::new(ReasonCode::Banned)),
-            false => Verdict::Pass,
+        match request.client.username.as_deref() {
+            Some(user) if self.0.contains(&user) => Verdict::Deny(Refusal::new(ReasonCode::Banned)),
+            _ => Verdict::Pass,
         }
     }
 }
@@ -45,7 +46,7 @@ impl Hooks for Ward {
     fn authenticate(&self, request: &ConnectRequest) -> Verdict {
         let password = request.password.as_deref().unwrap_or_default();
         match request.client.username.as_deref() {
-            Some("nurse") if password == b"care" => Verdict::Allow,
+            Some("nurse" | "former-nurse") if password == b"care" => Verdict::Allow,
             Some("display") if password == b"wall" => Verdict::Allow,
             Some("device") if password == b"beep" => Verdict::Allow,
             _ => Verdict::Deny(
@@ -109,16 +110,16 @@ fn until<T>(
 fn main() -> Result<(), Box<dyn Error>> {
     let broker = Broker::builder()
         .listen("tcp://127.0.0.1:0")
-        .hooks(Banned(&["device-6"]))
+        .hooks(Banned(&["former-nurse"]))
         .hooks(Ward)
         .start()?;
 
-    // A wrong password, and a client of the list with the right one.
+    // A wrong password, and a user of the list with the right one.
     let code = refusal(&broker, "stranger", "nurse", "guess")?;
     println!("a stranger is refused: {code:?}");
     assert_eq!(code, ConnectReturnCode::BadUserNamePassword);
-    let code = refusal(&broker, "device-6", "device", "beep")?;
-    println!("a banned device is refused: {code:?}");
+    let code = refusal(&broker, "nurse-2", "former-nurse", "care")?;
+    println!("a banned user is refused: {code:?}");
     assert_eq!(code, ConnectReturnCode::NotAuthorized);
 
     // A nurse and a display for visitors, both with a filter that covers everything. The display's

@@ -182,3 +182,7 @@ pub mod store {
 #[cfg(all(doctest, unix, feature = "file"))]
 #[doc = include_str!("../../../docs/rust.md")]
 struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
