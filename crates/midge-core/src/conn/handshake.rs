@@ -40,7 +40,8 @@ pub(super) struct Handshake {
     pub(super) data: Option<Bytes>,
     /// Authentication Data for CONNACK.
     pub(super) answer_data: Option<Bytes>,
-    /// Where asking goes on, or behind which set an exchange goes on.
+    /// Where asking who the client is goes on, or behind which set an exchange goes on,
+    /// re-authentication included.
     pub(super) place: Place,
     /// The client has been asked for more.
     pub(super) is_exchange: bool,
@@ -316,7 +317,7 @@ impl Connection {
         self.authorize_will_from(handshake, FIRST)
     }
 
-    fn authorize_will_from(&mut self, mut handshake: Box<Handshake>, place: Place) -> Step {
+    fn authorize_will_from(&mut self, handshake: Box<Handshake>, place: Place) -> Step {
         let request = &handshake.request;
         let Some(will) = &request.will else {
             return self.accept(handshake);
@@ -325,20 +326,21 @@ impl Connection {
             Said::Yes => self.accept(handshake),
             Said::No(refusal) => self.refuse(handshake.version, refusal),
             Said::Later(deferred, place) => {
-                handshake.place = place;
-                self.wait(deferred, Then::WillAuthorized(handshake))
+                self.wait(deferred, Then::WillAuthorized(handshake, place))
             }
         }
     }
 
-    /// One set of hooks has answered: the others behind it are asked.
-    pub(super) fn will_authorized(&mut self, handshake: Box<Handshake>, answer: Answer) -> Step {
+    /// One set of hooks has answered: the others behind it, from `place` on, are asked.
+    pub(super) fn will_authorized(
+        &mut self,
+        handshake: Box<Handshake>,
+        place: Place,
+        answer: Answer,
+    ) -> Step {
         match answer.objection() {
             Some(refusal) => self.refuse(handshake.version, refusal),
-            None => {
-                let place = handshake.place;
-                self.authorize_will_from(handshake, place)
-            }
+            None => self.authorize_will_from(handshake, place),
         }
     }
 

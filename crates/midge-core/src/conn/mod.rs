@@ -404,7 +404,9 @@ impl Connection {
     fn resume(&mut self, then: Then, answer: Answer) -> Step {
         match then {
             Then::Authenticated(handshake) => self.authenticated(handshake, answer),
-            Then::WillAuthorized(handshake) => self.will_authorized(handshake, answer),
+            Then::WillAuthorized(handshake, place) => {
+                self.will_authorized(handshake, place, answer)
+            }
             Then::EnhancedAnswer(handshake) => self.enhanced_answer(handshake, answer),
             Then::ReAuthenticated => self.re_authenticated(answer),
             Then::Publish(held) => self.publish_held(held, answer),

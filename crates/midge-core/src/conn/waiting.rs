@@ -8,7 +8,7 @@ use super::handshake::Handshake;
 use super::publish::HeldPublish;
 use super::subscribe::{HeldSubscribe, HeldUnsubscribe};
 use crate::budget::Charge;
-use crate::hooks::{Answer, Awaiting, Deferred};
+use crate::hooks::{Answer, Awaiting, Deferred, Place};
 use crate::hub::Hub;
 use crate::message::OwnedMessage;
 use crate::time::{Tick, TimerKey};
@@ -21,7 +21,7 @@ pub(super) enum Then {
     MakeSubscriptions(Box<HeldSubscribe>),
     Unsubscribe(Box<HeldUnsubscribe>),
     Authenticated(Box<Handshake>),
-    WillAuthorized(Box<Handshake>),
+    WillAuthorized(Box<Handshake>, Place),
     EnhancedAnswer(Box<Handshake>),
     ReAuthenticated,
     Publish(Box<HeldPublish>),
@@ -33,7 +33,7 @@ impl Then {
     fn size(&self) -> usize {
         match self {
             Self::Authenticated(handshake)
-            | Self::WillAuthorized(handshake)
+            | Self::WillAuthorized(handshake, _)
             | Self::EnhancedAnswer(handshake) => handshake.size(),
             Self::ReAuthenticated => 0,
             Self::Publish(held) => held.size(),

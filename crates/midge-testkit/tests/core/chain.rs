@@ -350,6 +350,29 @@ fn an_exchange_belongs_to_the_set_that_knows_the_method() {
 
 /// Covers: none
 #[test]
+fn a_will_that_others_think_about_gives_the_exchange_to_none_of_them() {
+    let method = PropsBuf::new().text(id::AUTHENTICATION_METHOD, "a");
+    let set = HookSet::ENHANCED_AUTH.and(HookSet::AUTHORIZE_PUBLISH);
+    let (hub, book) = chain(set, &[Later; 3]);
+    let mut client = Client::accept(&hub);
+    let connect = Connect::v5("client").props(method.clone());
+    client.say(connect.will(Will::new("w", "gone")).bytes());
+
+    book.owed().auth(AuthReply::Accept(None));
+    go_on(&mut client);
+    for _ in 0..3 {
+        book.owed().allow();
+        go_on(&mut client);
+    }
+    assert_eq!(book.asked(), ["a a true", "a w", "b w", "c w"]);
+    assert_eq!(connack(&mut client), 0);
+
+    client.say(auth(0x19, &method));
+    assert_eq!(book.asked(), ["a a true"]);
+}
+
+/// Covers: none
+#[test]
 fn a_set_that_finds_out_late_that_it_does_not_know_the_method_passes_it_on() {
     let method = PropsBuf::new().text(id::AUTHENTICATION_METHOD, "a");
     let (hub, book) = chain(HookSet::ENHANCED_AUTH, &[Later, Pass]);
