@@ -69,6 +69,8 @@ struct Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         self.hub.env.timers.cancel(self.deadline);
+        // An answer has no effect any more.
+        self.answer.0.expire();
     }
 }
 
@@ -201,10 +203,13 @@ mod tests {
         assert!(connection.link().has_session());
         assert_eq!((hub.next_deadline(), budget.of(Part::Input)), (None, 0));
 
-        // One that goes while the hook thinks leaves nothing, either.
+        // One that goes while the hook thinks leaves nothing, either, and its answer is not awaited.
         let waiting = connect();
         let link = waiting.link().clone();
+        let resolver = slow.0.lock().pop().unwrap();
+        assert!(resolver.is_open());
         drop(waiting);
+        assert!(!resolver.is_open());
         hub.closed(&link, NOW);
         assert_eq!((hub.next_deadline(), budget.of(Part::Input)), (None, 0));
     }

@@ -54,8 +54,13 @@ impl Slot {
     }
 }
 
-/// The waiting half of a deferred answer.
-#[derive(Clone, Debug)]
+/// The waiting half of a deferred answer. One question waits for it, so there are no copies:
+///
+/// ```compile_fail
+/// let (resolver, deferred) = midge_core::Deferred::new();
+/// let copy = deferred.clone();
+/// ```
+#[derive(Debug)]
 pub struct Deferred {
     slot: Arc<Slot>,
 }
@@ -73,7 +78,13 @@ impl Deferred {
         (Resolver { slot: slot.clone() }, Self { slot })
     }
 
-    /// Ends the waiting with a no; used when time is up.
+    /// For the deadline of the question that waits.
+    pub(crate) fn share(&self) -> Self {
+        let slot = self.slot.clone();
+        Self { slot }
+    }
+
+    /// Ends the waiting with a no: time is up, or the client is gone.
     pub(crate) fn expire(&self) {
         self.slot.answer(Answer::Deny(
             Refusal::new(ReasonCode::NotAuthorized)
@@ -88,10 +99,12 @@ impl Deferred {
             let has = |state: &mut (Option<Answer>, Option<Waker>)| state.0.is_none();
             self.slot.answered.wait_while_for(&mut state, has, timeout);
         }
-        state
-            .0
-            .clone()
-            .unwrap_or_else(|| Answer::Deny(Refusal::new(ReasonCode::NotAuthorized)))
+        drop(state);
+
+        // Without an answer so far: from now on none counts.
+        self.expire();
+        let state = self.slot.state.lock();
+        (state.0.clone()).unwrap_or_else(|| Answer::Deny(Refusal::new(ReasonCode::NotAuthorized)))
     }
 }
 
@@ -144,5 +157,27 @@ impl Drop for Resolver {
     fn drop(&mut self) {
         self.slot
             .answer(Answer::Deny(Refusal::new(ReasonCode::NotAuthorized)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_waited_for_in_vain_is_not_awaited_any_more() {
+        let (resolver, deferred) = Deferred::new();
+        assert!(resolver.is_open());
+        assert!(deferred.wait(Duration::ZERO).objection().is_some());
+        assert!(!resolver.is_open());
+        resolver.allow();
+        assert!(deferred.wait(Duration::ZERO).objection().is_some());
+    }
+
+    #[test]
+    fn an_answer_that_is_there_is_taken_at_once() {
+        let (resolver, deferred) = Deferred::new();
+        resolver.allow();
+        assert!(deferred.wait(Duration::ZERO).objection().is_none());
     }
 }

@@ -166,6 +166,6 @@ impl Hub {
     /// Gives a deferred answer its time limit, to be cancelled when it has come.
     pub(crate) fn limit(&self, deferred: &crate::hooks::Deferred, now: Tick) -> TimerKey {
         let at = now.after_ms(self.config().hooks.timeout_ms);
-        self.arm(at, Due::HookTimeout(deferred.clone()))
+        self.arm(at, Due::HookTimeout(deferred.share()))
     }
 }
