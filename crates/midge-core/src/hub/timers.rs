@@ -133,9 +133,15 @@ impl Hub {
         // Another thread may have armed the next deadline since this one was taken out.
         self.unwatch(link);
         let is_due = |at: Tick| at <= batch.now;
-        if link.silent_at().is_some_and(is_due) && link.io.is_behind() {
-            return;
+        if link.silent_at().is_some_and(is_due) {
+            match self.catch_hook_panic(|| link.io.is_behind()) {
+                Some(true) => return,
+                Some(false) => {}
+                // Nothing would look at this connection again.
+                None => return self.end(link, DisconnectReason::InternalError, batch),
+            }
         }
+
         self.judge_silence(link, batch);
     }
 
@@ -167,5 +173,40 @@ impl Hub {
     pub(crate) fn limit(&self, deferred: &crate::hooks::Deferred, now: Tick) -> TimerKey {
         let at = now.after_ms(self.config().hooks.timeout_ms);
         self.arm(at, Due::HookTimeout(deferred.share()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::flush::Flush;
+
+    /// Does not know whether there is unread input.
+    struct Broken;
+
+    impl Flush for Broken {
+        fn flush(&self) {}
+
+        fn is_behind(&self) -> bool {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+
+    #[test]
+    fn a_silent_connection_with_a_broken_transport_ends() {
+        let mut config = Config::default();
+        config.sys.interval_s = 0;
+        let start = Tick(0);
+        let hub = Hub::new(config, None, None, "", start);
+        let link = hub.accept("".into(), "".into(), Arc::new(Broken), start);
+        let link = link.unwrap();
+
+        let due = hub.next_deadline().unwrap();
+        hub.fire(due);
+        assert_eq!(link.ended(), Some(&DisconnectReason::InternalError));
+        assert_eq!(hub.stats(due).panics, 1);
+        hub.closed(&link, due);
+        assert_eq!(hub.next_deadline(), None);
     }
 }

@@ -101,7 +101,9 @@ pub trait DirectWrite: Send + 'static {
         Ok(())
     }
 
-    /// Whether there is unread input, the end of the stream included.
+    /// Whether there is unread input, the end of the stream included: something that
+    /// [`Transport::poll_read`] gives. A client is not taken for silent for as long as there is, so a
+    /// part of an encrypted record, from which nothing can be read yet, does not count.
     fn has_unread(&self) -> bool;
 }
 
@@ -119,6 +121,6 @@ impl DirectWrite for Infallible {
 /// Tells whether a [`Transport`] without a direct part has unread input, the end of the stream included.
 /// Asked from any thread.
 pub trait Unread: Send + Sync {
-    /// Whether there is some.
+    /// As [`DirectWrite::has_unread`].
     fn has_unread(&self) -> bool;
 }
