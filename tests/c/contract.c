@@ -433,6 +433,26 @@ static void sets_of_hooks_are_asked_in_their_order(void) {
   }
 }
 
+/* Of hooks that are replaced: the configuration has the new ones already. */
+static void free_and_look(void *user) {
+  midge_config **config = user, *copy = NULL;
+  OK(midge_config_clone(*config, &copy));
+  midge_config_free(copy);
+  OK(midge_config_set_hooks(*config, NULL));
+  *config = NULL;
+}
+
+static void user_free_may_use_the_configuration(void) {
+  midge_config *config = new_config(), *seen = config;
+  midge_hooks hooks = MIDGE_HOOKS_INIT;
+  hooks.user = &seen;
+  hooks.user_free = free_and_look;
+  OK(midge_config_set_hooks(config, &hooks));
+  OK(midge_config_set_hooks(config, NULL));
+  CHECK(seen == NULL);
+  midge_config_free(config);
+}
+
 static void user_free_on_every_path(void) {
   struct host host = {0};
   midge_hooks hooks = hooks_of(&host);
@@ -721,6 +741,7 @@ int main(void) {
   threads_call();
   decisions_come_later();
   user_free_on_every_path();
+  user_free_may_use_the_configuration();
   payload_free_may_call_the_broker();
   dispatch(KEEP);
   dispatch(FREE_QUEUE);

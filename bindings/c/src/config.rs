@@ -225,13 +225,15 @@ pub unsafe extern "C" fn midge_config_set_hooks(
         // SAFETY: the host's configuration, or NULL.
         let config = unsafe { borrow_mut(config) }?;
 
-        if h.is_null() {
-            config.hooks = Vec::new();
-            return Ok(());
-        }
+        let hooks = match h.is_null() {
+            true => Vec::new(),
+            // SAFETY: the host's structure.
+            false => vec![unsafe { HookTable::read(h) }?],
+        };
 
-        // SAFETY: the host's structure.
-        config.hooks = vec![unsafe { HookTable::read(h) }?];
+        let before = std::mem::replace(&mut config.hooks, hooks);
+        // Last: their user_free may use the configuration.
+        drop(before);
         Ok(())
     })
 }
