@@ -63,7 +63,8 @@ fn subscribers(broker: &Broker, topic: &str) -> usize {
 
 impl Broker {
     /// Waits for a state of clients: the barrier of a test before it publishes, say. Looks at once and
-    /// after each event that may bring it about. Blocks the calling thread.
+    /// after each event that may bring it about. Blocks the calling thread; in a hook that is mostly one
+    /// that the clients need, and a stop waits for the hook as for any other.
     ///
     /// ```
     /// use std::time::Duration;
