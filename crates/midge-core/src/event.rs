@@ -1,5 +1,7 @@
 //! What can be observed: one list of events.
 
+#[cfg(test)]
+mod guide;
 mod kind;
 mod taps;
 
