@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let port = broker.port();
     let machine = thread::spawn(move || washer(port));
 
-    // What is published before the machine has subscribed does not reach it.
+    // Messages from before its subscription do not reach the machine.
     let subscribed = Condition::Subscribers {
         topic: "home/washer/set",
         clients: 1,

@@ -141,7 +141,7 @@ fn accessors(event: &Event) -> BTreeSet<&'static str> {
     there.map(|(name, _)| name).collect()
 }
 
-/// What stands in backticks.
+/// The words in backticks.
 fn quoted(text: &str) -> BTreeSet<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
