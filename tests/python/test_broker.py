@@ -406,6 +406,37 @@ def test_events_of_messages_have_numbers():
         assert numbers == [ours, ours, nobody, ours]
 
 
+def test_events_tell_messages_apart(device):
+    with Broker(acl=lambda request: request.topic != "no") as broker:
+        one = device(broker)
+        one.client.subscribe("t", 1)
+        broker.wait_subscription("t")
+        with broker.watch("published", "delivered", "acknowledged", "dropped") as live:
+            about = {}
+            for payload in ("one", "two"):
+                broker.publish("t", payload, qos=1)
+                about[payload] = [live.get(10) for _ in range(3)]
+            one.client.publish("no", "x", 1)
+            refused = live.get(10)
+        for events in about.values():
+            assert {event.name for event in events} == {"published", "delivered", "acknowledged"}
+        (first,), (second,) = ({e.message_number for e in events} for events in about.values())
+        assert 0 < first < second
+        # It was not taken from its publisher.
+        assert (refused.name, refused.message_number) == ("dropped", None)
+        assert {pickle.loads(pickle.dumps(e)).message_number for e in about["one"]} == {first}
+
+        kept = list(broker.events)
+        assert [event.number for event in kept] == sorted({event.number for event in kept})
+        assert kept[0].number >= 1
+        connected = next(event for event in kept if event.name == "connected")
+        assert connected.message_number is None
+        # One number for all that record it.
+        assert refused.number == next(e.number for e in kept if e.name == "dropped")
+        published = next(e for e in about["two"] if e.name == "published")
+        assert published.number in {event.number for event in kept}
+
+
 def test_a_session_says_whose_it_is(device):
     with Broker() as broker:
         device(broker, "a", before=lambda client: client.username_pw_set("anna"))
