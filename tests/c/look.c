@@ -703,13 +703,16 @@ static void events_tell_connections_apart(void) {
   /* A client's publish names the client, a delivery its receiver; a publish of the host names no client. */
   publish1(resumed, "dose");
   uint32_t kinds = 0;
+  uint64_t message = 0;
   while (kinds != (MIDGE_EV_PUBLISH | MIDGE_EV_DELIVER)) { /* in either order */
     midge_event_clear(&event);
     OK(midge_queue_next(q, WAIT, &event));
     CHECK((event.type & (MIDGE_EV_PUBLISH | MIDGE_EV_DELIVER) & ~kinds) != 0 && is(event.topic, "dose"));
     CHECK(event.connection == connection && event.session == session);
+    CHECK(event.message_number != 0 && (message == 0 || event.message_number == message));
     if (event.type == 0) break;
     kinds |= event.type;
+    message = event.message_number;
   }
   OK(midge_client_new(b, NULL, q, &host));
   OK(midge_client_subscribe(host, "wave", 0, 0));
@@ -718,11 +721,13 @@ static void events_tell_connections_apart(void) {
     midge_event_clear(&event);
     OK(midge_queue_next(q, WAIT, &event));
     CHECK((event.type & (MIDGE_EV_MESSAGE | MIDGE_EV_PUBLISH)) != 0 && event.connection == 0 && event.session == 0);
+    CHECK(event.type == MIDGE_EV_PUBLISH ? event.message_number > message : event.message_number == 0);
   }
 
   int fresh = enter(b, "pump"); /* with a new session */
   takes(q, &event, MIDGE_EV_DISCONNECT);
   CHECK(event.detail == MIDGE_END_TAKEN_OVER && event.connection == connection && event.session == session);
+  CHECK(event.message_number == 0);
   takes(q, &event, MIDGE_EV_SESSION_END);
   CHECK(event.connection == 0 && event.session == session);
   takes(q, &event, MIDGE_EV_CONNECT);
