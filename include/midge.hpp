@@ -1379,7 +1379,8 @@ private:
 // ---- events ------------------------------------------------------------------------------------
 
 /// What an event says, by its kind. Texts are valid as long as the event. Each connection and each session
-/// of a broker has a number of its own, from 1 on and never used again.
+/// of a broker has a number of its own, from 1 on and never used again. So has each message: all events about
+/// one message have the same `message_number`.
 namespace ev {
 
 /// For a subscription of a client that uses the queue.
@@ -1429,28 +1430,31 @@ struct unsubscribed {
 struct acknowledged {
   std::string_view client_id;
   midge::message content;
-  std::uint64_t connection, session;
+  std::uint64_t connection, session, message_number;
 };
 struct dropped {
   std::string_view client_id, topic;
   drop_reason reason;
-  /// The connection whose message was not taken, and the session that it is about, if any.
-  std::optional<std::uint64_t> connection, session;
+  /// The connection whose message was not taken, and the session that it is about, if any; the message, if
+  /// it was taken from its publisher.
+  std::optional<std::uint64_t> connection, session, message_number;
 };
 struct published {
   midge::message content;
   std::uint32_t receivers;
   /// Those of the publisher, if a client published it.
   std::optional<std::uint64_t> connection, session;
+  std::uint64_t message_number;
 };
 struct delivered {
   std::string_view client_id;
   midge::message content;
   midge::qos qos;
-  std::uint64_t connection, session;
+  std::uint64_t connection, session, message_number;
 };
 struct expired {
   midge::message content;
+  std::uint64_t message_number;
 };
 struct session_ended {
   std::string_view client_id;
@@ -1458,7 +1462,7 @@ struct session_ended {
 };
 struct will_sent {
   std::string_view client_id, topic;
-  std::uint64_t session;
+  std::uint64_t session, message_number;
 };
 /// A reason code of a callback could not stand in its packet.
 struct replaced {
@@ -1521,6 +1525,8 @@ public:
   std::optional<std::uint64_t> connection() const noexcept { return number(e().connection); }
   /// Number of the session that it concerns, if any: from 1 on and never used again.
   std::optional<std::uint64_t> session() const noexcept { return number(e().session); }
+  /// Number of the message that it is about, if any: the same in all events about one message.
+  std::optional<std::uint64_t> message_number() const noexcept { return number(e().message_number); }
   /// The message, kept alive by what is returned; empty if the event has none.
   midge::message message() const noexcept { return midge::message(e().message); }
   std::string_view payload() const noexcept { return view(midge_message_payload(e().message)); }
@@ -1544,14 +1550,17 @@ public:
         if (refused()) return ev::subscribe_refused{client_id(), topic(), reason, e().connection, e().session};
         return ev::subscribed{client_id(), topic(), quality, e().connection, e().session};
       case event_type::unsubscribe: return ev::unsubscribed{client_id(), topic(), e().connection, e().session};
-      case event_type::ack: return ev::acknowledged{client_id(), message(), e().connection, e().session};
+      case event_type::ack:
+        return ev::acknowledged{client_id(), message(), e().connection, e().session, e().message_number};
       case event_type::drop:
-        return ev::dropped{client_id(), topic(), static_cast<drop_reason>(e().code), connection(), session()};
-      case event_type::publish: return ev::published{message(), e().code, connection(), session()};
-      case event_type::deliver: return ev::delivered{client_id(), message(), quality, e().connection, e().session};
-      case event_type::expire: return ev::expired{message()};
+        return ev::dropped{client_id(),  topic(),   static_cast<drop_reason>(e().code),
+                           connection(), session(), message_number()};
+      case event_type::publish: return ev::published{message(), e().code, connection(), session(), e().message_number};
+      case event_type::deliver:
+        return ev::delivered{client_id(), message(), quality, e().connection, e().session, e().message_number};
+      case event_type::expire: return ev::expired{message(), e().message_number};
       case event_type::session_end: return ev::session_ended{client_id(), e().session};
-      case event_type::will: return ev::will_sent{client_id(), topic(), e().session};
+      case event_type::will: return ev::will_sent{client_id(), topic(), e().session, e().message_number};
       case event_type::replaced:
         return ev::replaced{
             client_id(), static_cast<midge::packet>(detail()), static_cast<reason_code>(tag()), reason, connection(),

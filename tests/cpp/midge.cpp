@@ -246,6 +246,43 @@ static void events_say_what_happened() {
   CHECK(story.rfind("end ") == story.size() - 4);
 }
 
+/* What became of which message, in what visitors are given and in the event itself. */
+static void events_tell_messages_apart() {
+  constexpr std::uint64_t none = 0;
+  auto broker = start();
+  auto queue = midge::queue::create(broker, midge::event_type::all).value();
+  const auto number_of = [&queue](midge::event_type type) {
+    for (;;) {
+      auto event = queue.next(20s);
+      CHECK(event);
+      if (!event) return none;
+      if (event->type() != type) continue;
+      const auto said = event->visit([](const midge::ev::published &e) { return e.message_number; },
+                                     [](const midge::ev::delivered &e) { return e.message_number; },
+                                     [](const midge::ev::acknowledged &e) { return e.message_number; },
+                                     [](const midge::ev::dropped &e) { return e.message_number.value_or(0); },
+                                     [](const auto &) -> std::uint64_t { return none; });
+      CHECK(event->message_number().value_or(0) == said);
+      return said;
+    }
+  };
+
+  raw_client pump(broker, "pump");
+  CHECK(pump.connack() == 0 && pump.subscribe("dose") == 1);
+  CHECK(number_of(midge::event_type::subscribe) == none);
+  CHECK(broker.publish("dose", "1", midge::qos::at_least_once));
+  const auto first = number_of(midge::event_type::publish);
+  CHECK(first != none);
+  pump.acknowledge();
+  CHECK(number_of(midge::event_type::ack) == first);
+
+  pump.leave();
+  CHECK(number_of(midge::event_type::disconnect) == none);
+  CHECK(broker.publish("dose", "2"));
+  const auto dropped = number_of(midge::event_type::drop);
+  CHECK(dropped > first);
+}
+
 static void events_tell_connections_apart() {
   midge::hooks hooks;
   hooks.on_auth = [](const midge::connect_request &request) -> midge::verdict {
@@ -557,6 +594,7 @@ int main() {
   publish_and_receive();
   a_nul_inside_is_refused();
   events_say_what_happened();
+  events_tell_messages_apart();
   events_tell_connections_apart();
   hooks_decide();
   callbacks_get_events_and_messages();
