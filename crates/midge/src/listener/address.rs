@@ -59,7 +59,9 @@ pub(crate) fn read(address: &str) -> Result<Address, StartError> {
 
 fn host_and_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
-    let port = port.parse().ok()?;
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse().ok().filter(|_| is_number)?;
+
     let host = match host.strip_prefix('[') {
         Some(rest) => {
             let inner = rest.strip_suffix(']')?;
@@ -98,7 +100,9 @@ fn unix(rest: &str) -> Option<Address> {
         Some((path, query)) => (path, Some(mode(query.strip_prefix("mode=")?)?)),
         None => (rest, None),
     };
-    (!path.is_empty()).then(|| Address::Unix(path.into(), mode))
+
+    // The system takes a path up to its first NUL: that would be another file.
+    (!path.is_empty() && !path.contains('\0')).then(|| Address::Unix(path.into(), mode))
 }
 
 /// Permissions as `chmod` takes them: up to four octal digits, without the special ones.
@@ -142,6 +146,7 @@ mod tests {
             (":1883", None),
             ("localhost:65536", None),
             ("localhost:mqtt", None),
+            ("localhost:+1", None),
             ("[::1]", None),
             ("[::1:1", None),
             ("[localhost]:1", None),
@@ -173,6 +178,8 @@ mod tests {
             ("/s?mode=4755", None),
             ("/s?mode=00660", None),
             ("/s?mod=0660", None),
+            ("/s\0t", None),
+            ("\0abstract", None),
         ] {
             assert_eq!(unix(text), expected, "{text}");
         }
