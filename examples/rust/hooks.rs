@@ -39,8 +39,8 @@ struct Ward;
 impl Hooks for Ward {
     fn set(&self) -> HookSet {
         HookSet::AUTHENTICATE
-            .and(HookSet::AUTHORIZE_PUBLISH)
-            .and(HookSet::AUTHORIZE_RECEIVE)
+            .union(HookSet::AUTHORIZE_PUBLISH)
+            .union(HookSet::AUTHORIZE_RECEIVE)
     }
 
     fn authenticate(&self, request: &ConnectRequest) -> Verdict {

@@ -92,12 +92,12 @@ pub const PATHS: &[Path] = &[
     Path {
         name: "hooks_publish_q0",
         units: BATCH,
-        setup: || asked(HookSet::AUTHORIZE_PUBLISH.and(HookSet::INTERCEPT_PUBLISH)),
+        setup: || asked(HookSet::AUTHORIZE_PUBLISH.union(HookSet::INTERCEPT_PUBLISH)),
     },
     Path {
         name: "hooks_receive_q0",
         units: BATCH,
-        setup: || asked(HookSet::AUTHORIZE_RECEIVE.and(HookSet::INTERCEPT_DELIVERY)),
+        setup: || asked(HookSet::AUTHORIZE_RECEIVE.union(HookSet::INTERCEPT_DELIVERY)),
     },
     Path {
         name: "fanout_100_q0",

@@ -216,7 +216,7 @@ pub(crate) fn end_dispatch(
 /// Names callbacks that are not waited for any longer, and counts them if their broker is there.
 fn leave(broker: Option<&BrokerObject>, calls: u32, name: &str) {
     if let Some(object) = broker {
-        object.broker.report_left(calls);
+        object.broker.count_abandoned(calls);
     }
     log::warn(format!(
         "a callback that does not return is left callback={name:?} calls={calls}"

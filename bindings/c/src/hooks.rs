@@ -314,7 +314,7 @@ impl Hooks for CHooks {
         let mut set = HookSet::NONE;
         let mut add = |wanted, hook| {
             if wanted {
-                set = set.and(hook);
+                set = set.union(hook);
             }
         };
         add(self.raw.on_auth.is_some(), HookSet::AUTHENTICATE);

@@ -147,7 +147,7 @@ impl midge::Hooks for Bridge {
 type Given = (bool, bool, bool, bool);
 
 fn hook_set((auth, acl, intercept, receive): Given) -> HookSet {
-    let acl_hooks = HookSet::AUTHORIZE_PUBLISH.and(HookSet::AUTHORIZE_SUBSCRIBE);
+    let acl_hooks = HookSet::AUTHORIZE_PUBLISH.union(HookSet::AUTHORIZE_SUBSCRIBE);
 
     [
         (auth, HookSet::AUTHENTICATE),
@@ -157,7 +157,7 @@ fn hook_set((auth, acl, intercept, receive): Given) -> HookSet {
     ]
     .into_iter()
     .filter(|(is_given, _)| *is_given)
-    .fold(HookSet::NONE, |set, (_, hook)| set.and(hook))
+    .fold(HookSet::NONE, |set, (_, hook)| set.union(hook))
 }
 
 /// The Python end: where the answering threads take questions from.

@@ -32,20 +32,20 @@ impl HookSet {
     pub const LIFE: Self = Self(1 << 7);
     /// The hooks that see messages.
     pub(crate) const PUBLISHING: Self = Self::AUTHORIZE_PUBLISH
-        .and(Self::AUTHORIZE_RECEIVE)
-        .and(Self::INTERCEPT_PUBLISH)
-        .and(Self::INTERCEPT_DELIVERY);
+        .union(Self::AUTHORIZE_RECEIVE)
+        .union(Self::INTERCEPT_PUBLISH)
+        .union(Self::INTERCEPT_DELIVERY);
     /// Every hook.
     pub const ALL: Self = Self((1 << 8) - 1);
 
     /// Whether any hook of `other` is in this set.
-    pub const fn has(self, other: Self) -> bool {
+    pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Both sets together.
+    /// The hooks of both sets.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }

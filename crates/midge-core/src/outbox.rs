@@ -201,7 +201,7 @@ impl Outbox {
     }
 
     /// Whether `count` bytes more need memory, or what is there has to be charged.
-    pub(crate) fn owes(&self, count: usize) -> bool {
+    pub(crate) fn exceeds_charge(&self, count: usize) -> bool {
         let noted = self.segments.as_ref().map_or(0, |segments| segments.noted);
         noted != self.bytes.capacity() || self.bytes.len() + count > noted
     }
@@ -209,7 +209,7 @@ impl Outbox {
     /// Charges what waits to `budget`, from now on until it is written or given up.
     #[cold]
     pub(crate) fn charge(&mut self, budget: &Arc<Budget>) {
-        if !self.is_empty() && self.owes(0) {
+        if !self.is_empty() && self.exceeds_charge(0) {
             self.compact();
             let own = self.own();
             let segments = self.segments.get_or_insert_default();

@@ -405,7 +405,7 @@ impl Drop for Callback {
             return;
         }
         if let Some(hub) = self.hub.upgrade() {
-            hub.report_left(1);
+            hub.count_abandoned(1);
         }
 
         tracing::warn!(

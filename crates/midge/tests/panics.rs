@@ -20,7 +20,7 @@ struct Careless(Arc<Mutex<Option<Broker>>>);
 
 impl Hooks for Careless {
     fn set(&self) -> HookSet {
-        HookSet::LIFE.and(HookSet::INTERCEPT_DELIVERY)
+        HookSet::LIFE.union(HookSet::INTERCEPT_DELIVERY)
     }
 
     fn disconnected(&self, client: &ClientInfo, _: &DisconnectReason) {

@@ -269,7 +269,7 @@ impl Connection {
                 clean_start: connect.clean_start,
                 keep_alive: connect.keep_alive,
                 will,
-                user_properties: match self.hub.hooks.has(HookSet::AUTHENTICATE) {
+                user_properties: match self.hub.hooks.intersects(HookSet::AUTHENTICATE) {
                     true => user_properties(properties),
                     false => Vec::new(),
                 },

@@ -185,7 +185,7 @@ impl Connection {
 
     /// Size of the incomplete packet at the start of `input`, once its length is known. Whether it
     /// is allowed was checked by [`Connection::receive`].
-    pub fn missing(&self, input: &[u8]) -> Option<usize> {
+    pub fn packet_len(&self, input: &[u8]) -> Option<usize> {
         let mut length = 0;
         for (at, byte) in input.iter().skip(1).take(4).enumerate() {
             length |= usize::from(byte & 0x7F) << (7 * at);
@@ -198,7 +198,7 @@ impl Connection {
 
     /// Extends keep alive by the bytes of an incomplete packet, at `limits.arrival_rate`. Without a
     /// session it has no effect: the time for CONNECT is a total.
-    pub fn arriving(&mut self, bytes: usize, now: Tick) {
+    pub fn note_partial_packet(&mut self, bytes: usize, now: Tick) {
         if self.session.is_none() {
             return;
         }
@@ -214,7 +214,7 @@ impl Connection {
 
     /// Extends keep alive because the client has read output while the broker does not read its
     /// packets, which cannot count meanwhile.
-    pub fn is_taking(&self, now: Tick) {
+    pub fn note_output_read(&self, now: Tick) {
         if self.session.is_some() {
             self.link.received(now);
         }

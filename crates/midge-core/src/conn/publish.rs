@@ -103,7 +103,7 @@ impl Connection {
             return Ok(());
         }
 
-        if !self.hub.hooks.has(HookSet::AUTHORIZE_PUBLISH) {
+        if !self.hub.hooks.intersects(HookSet::AUTHORIZE_PUBLISH) {
             self.route(&message, publish.packet_id);
             return Ok(());
         }

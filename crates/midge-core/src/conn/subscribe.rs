@@ -121,7 +121,7 @@ impl Connection {
     }
 
     fn authorize_subscribe(&mut self, mut held: HeldSubscribe) -> Step {
-        if self.hub.hooks.has(HookSet::AUTHORIZE_SUBSCRIBE)
+        if self.hub.hooks.intersects(HookSet::AUTHORIZE_SUBSCRIBE)
             && let Some(client) = self.info.clone()
         {
             while let Some(grant) = held.work.grants.get(held.at) {

@@ -38,7 +38,7 @@ impl Chain {
             hooks,
         };
         let members: Box<[_]> = sets.into_iter().map(member).collect();
-        let union = |all: HookSet, member: &Member| all.and(member.set);
+        let union = |all: HookSet, member: &Member| all.union(member.set);
 
         Self {
             set: members.iter().fold(HookSet::NONE, union),
@@ -53,8 +53,8 @@ impl Chain {
 
     /// Whether any set is called for any hook of `hook`.
     #[inline]
-    pub(crate) fn has(&self, hook: HookSet) -> bool {
-        self.set.has(hook)
+    pub(crate) fn intersects(&self, hook: HookSet) -> bool {
+        self.set.intersects(hook)
     }
 
     /// The first set from a place on that is called for `hook`, and the place behind it.
@@ -62,7 +62,7 @@ impl Chain {
     pub(crate) fn next(&self, mut place: Place, hook: HookSet) -> Option<(&dyn Hooks, Place)> {
         while let Some(member) = self.members.get(place) {
             place += 1;
-            if member.set.has(hook) {
+            if member.set.intersects(hook) {
                 return Some((&*member.hooks, place));
             }
         }
@@ -97,9 +97,9 @@ mod tests {
     #[test]
     fn sets_are_united_and_asked_in_their_order() {
         let (life, receive) = (HookSet::LIFE, HookSet::AUTHORIZE_RECEIVE);
-        let chain = chain(&[life, receive, HookSet::NONE, life.and(receive)]);
-        assert_eq!(chain.set(), life.and(receive));
-        assert!(chain.has(life) && !chain.has(HookSet::AUTHENTICATE));
+        let chain = chain(&[life, receive, HookSet::NONE, life.union(receive)]);
+        assert_eq!(chain.set(), life.union(receive));
+        assert!(chain.intersects(life) && !chain.intersects(HookSet::AUTHENTICATE));
 
         let places = |mut place, hook| {
             let mut all = Vec::new();

@@ -124,7 +124,7 @@ impl Hub {
         if let Some(session) = link.session.get()
             && let Some(attached) = Attached::of(&mut session.lock().attached, link)
         {
-            attached.free = 0;
+            attached.allowance = 0;
             attached.outbox.charge(&self.env.budget);
         }
         self.env.budget.is_exceeded()

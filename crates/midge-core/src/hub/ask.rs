@@ -22,7 +22,7 @@ pub(super) enum Decided {
 impl Hub {
     /// Whether a client may connect: the first set with an answer decides. Without any it may not.
     pub(crate) fn authenticate(&self, request: &ConnectRequest, mut place: Place) -> Said {
-        if !self.hooks.has(HookSet::AUTHENTICATE) {
+        if !self.hooks.intersects(HookSet::AUTHENTICATE) {
             return Said::Yes;
         }
 

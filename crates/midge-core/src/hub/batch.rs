@@ -22,7 +22,7 @@ pub(crate) enum Detour {
 }
 
 /// The work of one batch: a read buffer's packets, one publish of the host, one deadline. It is
-/// ended with [`crate::Hub::finish`], which notifies each touched connection once.
+/// ended with [`crate::Hub::finish`], which flushes each touched connection once.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(crate) effects: Effects,
@@ -64,7 +64,7 @@ impl Batch {
     #[inline]
     pub(crate) fn tidy(&mut self) {
         let effects = &mut self.effects;
-        effects.unpaid = 0;
+        effects.uncharged = 0;
         // A frame is made of small messages only.
         let bytes = effects.replies.capacity() | effects.scratch().capacity();
         let items = effects.dirty.capacity() | self.kept.capacity();

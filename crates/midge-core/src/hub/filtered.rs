@@ -241,12 +241,12 @@ impl Hub {
         deliverable: &mut O,
         now: Tick,
     ) -> Decided {
-        if self.hooks.has(HookSet::AUTHORIZE_RECEIVE)
+        if self.hooks.intersects(HookSet::AUTHORIZE_RECEIVE)
             && !self.authorize_receive(&session.info(), &deliverable.parts())
         {
             return Decided::Drop;
         }
-        if !self.hooks.has(HookSet::INTERCEPT_DELIVERY) {
+        if !self.hooks.intersects(HookSet::INTERCEPT_DELIVERY) {
             return Decided::Deliver;
         }
 

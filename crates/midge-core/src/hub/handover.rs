@@ -15,7 +15,7 @@ use crate::time::Tick;
 /// leaves nothing.
 #[derive(Debug, Default)]
 pub struct Handover {
-    left: Mutex<Option<Recovered>>,
+    state: Mutex<Option<Recovered>>,
 }
 
 impl Handover {
@@ -26,7 +26,7 @@ impl Handover {
 
     /// Whether nothing has been left, or it has been taken.
     pub fn is_empty(&self) -> bool {
-        self.left.lock().is_none()
+        self.state.lock().is_none()
     }
 }
 
@@ -34,9 +34,9 @@ impl Hub {
     /// Goes on with what another hub has left, and leaves the same at its own end. To be called
     /// once, before anything connects.
     pub fn hand_over(&self, handover: &Arc<Handover>, now: Tick) {
-        let left = handover.left.lock().take();
-        if let Some(left) = left {
-            self.resume(left, now);
+        let state = handover.state.lock().take();
+        if let Some(state) = state {
+            self.resume(state, now);
         }
 
         *self.handover.lock() = Some(handover.clone());
@@ -47,7 +47,7 @@ impl Hub {
         let Some(handover) = self.handover.lock().take() else {
             return;
         };
-        let mut left = Recovered {
+        let mut next = Recovered {
             last_message_id: self.next_message_id(),
             at,
             ..Recovered::default()
@@ -55,15 +55,15 @@ impl Hub {
         for session in self.all_sessions() {
             let mut state = session.lock();
             if state.expiry_s > 0 && !state.dead {
-                left.sessions
+                next.sessions
                     .push((session.client_id.clone(), keep(&session, &mut state)));
             }
         }
         let of_clients = |message: &&crate::SharedMessage| *message.origin() != Origin::Broker;
-        left.retained
+        next.retained
             .extend(self.retained.read().iter().filter(of_clients).cloned());
 
-        *handover.left.lock() = Some(left);
+        *handover.state.lock() = Some(next);
     }
 }
 

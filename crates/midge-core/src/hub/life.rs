@@ -96,7 +96,7 @@ impl Hub {
         if !present {
             batch.after.push(After::SessionStarted(client_id));
         }
-        if self.hooks.has(HookSet::LIFE) {
+        if self.hooks.intersects(HookSet::LIFE) {
             batch.after.push(After::Connected {
                 info,
                 session_present: present,
@@ -157,7 +157,7 @@ impl Hub {
 
     /// Whether hooks may ask for what is known of a client, or it says more than its connection.
     pub(crate) fn is_worth_keeping(&self, info: &ClientInfo) -> bool {
-        self.hooks.has(HookSet::ALL) || info.username.is_some()
+        self.hooks.intersects(HookSet::ALL) || info.username.is_some()
     }
 
     /// Ends a connection, once: later calls change nothing.
@@ -291,7 +291,7 @@ impl Hub {
             };
             batch.record(&self.env, event);
         }
-        if let (true, Some(info)) = (self.hooks.has(HookSet::LIFE), info) {
+        if let (true, Some(info)) = (self.hooks.intersects(HookSet::LIFE), info) {
             batch.after.push(After::Disconnected { info, reason });
         }
         if ends {

@@ -204,7 +204,7 @@ impl Hub {
     }
 
     /// Counts abandoned hooks and callbacks, in [`crate::Stats::left_running`].
-    pub fn report_left(&self, count: u32) {
+    pub fn count_abandoned(&self, count: u32) {
         let counters = &self.env.counters;
         counters
             .left_running
@@ -302,7 +302,7 @@ impl Hub {
 
     /// Ends a connection whose peer closed without having sent a byte, such as a health check: it is
     /// neither counted as refused nor an event.
-    pub fn left(&self, link: &Arc<Link>, now: Tick) {
+    pub fn closed_unheard(&self, link: &Arc<Link>, now: Tick) {
         let mut batch = self.begin(now);
         // The lock under which a connection gets its session or ends.
         let sessions = self.sessions.lock();

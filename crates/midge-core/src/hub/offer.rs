@@ -214,7 +214,7 @@ impl Hub {
     /// Whether hooks decide about each receiver.
     pub(super) fn asks_per_receiver(&self) -> bool {
         self.hooks
-            .has(HookSet::AUTHORIZE_RECEIVE.and(HookSet::INTERCEPT_DELIVERY))
+            .intersects(HookSet::AUTHORIZE_RECEIVE.union(HookSet::INTERCEPT_DELIVERY))
     }
 
     /// Offers a message to one session, whatever it subscribed to.

@@ -132,7 +132,7 @@ impl Hub {
         batch: &mut Option<Batch>,
         now: impl Fn() -> Tick,
     ) -> Taken {
-        let asks = self.hooks.has(HookSet::AUTHORIZE_RECEIVE);
+        let asks = self.hooks.intersects(HookSet::AUTHORIZE_RECEIVE);
         let mut looks_again = false;
         let mut state = session.lock();
         let (waits, has_more) = (state.waits(), state.has_more());

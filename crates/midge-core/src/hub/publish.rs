@@ -85,7 +85,7 @@ impl Hub {
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
-        if !self.hooks.has(HookSet::INTERCEPT_PUBLISH) {
+        if !self.hooks.intersects(HookSet::INTERCEPT_PUBLISH) {
             return self.route(publisher, message, cache, receipt, batch);
         }
 
@@ -228,7 +228,7 @@ impl Hub {
             .and_then(|cache| cache.route(message.topic, &router, client_id, &self.env.budget));
         let targets = match known {
             Some(route) => {
-                if message.qos != QoS::AtMostOnce || route.kept {
+                if message.qos != QoS::AtMostOnce || route.needs_shared_message {
                     routed.topic = Some(route.topic.clone());
                 }
                 &route.targets[..]

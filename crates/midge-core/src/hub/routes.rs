@@ -29,7 +29,7 @@ pub(super) struct Route {
     /// Some receivers are shared groups.
     pub(super) grouped: bool,
     /// Some receivers keep messages of any QoS.
-    pub(super) kept: bool,
+    pub(super) needs_shared_message: bool,
     /// All receivers are the host's own.
     pub(super) inside: bool,
     /// For more than a connection has without.
@@ -100,7 +100,7 @@ impl Route {
             _charge: charge,
             generation: router.generation(),
             inside: super::fast_path::inside::is_inside(&targets),
-            kept: targets.iter().any(|target| match target {
+            needs_shared_message: targets.iter().any(|target| match target {
                 Target::One(target) => matches!(target.subscriber, Subscriber::Observer(_)),
                 Target::Group(_) => true,
             }),

@@ -85,7 +85,7 @@ impl FastPath {
             false => config.mqtt.maximum_qos,
         };
 
-        let decides = hooks.has(HookSet::PUBLISHING) || config.limits.publish_rate > 0;
+        let decides = hooks.intersects(HookSet::PUBLISHING) || config.limits.publish_rate > 0;
         Self {
             publish: if decides { 0 } else { (2 << highest as u8) - 1 },
             acknowledgements: !is_stored,
@@ -208,7 +208,7 @@ impl Hub {
         routes: &'a RouteCache,
         message: &MessageRef<'_>,
     ) -> Option<&'a Route> {
-        let asked = self.hooks.has(HookSet::PUBLISHING)
+        let asked = self.hooks.intersects(HookSet::PUBLISHING)
             || self.env.taps.mask() & EventMask::PUBLISHED.0 != 0;
         if asked || message.retain || message.expiry.is_some() {
             return None;

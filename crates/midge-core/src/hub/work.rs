@@ -65,7 +65,7 @@ impl Hub {
         Work { hub: self, batch }
     }
 
-    /// Ends a batch: does what had to wait for the locks, wakes each touched receiver once.
+    /// Ends a batch: does what had to wait for the locks, flushes each touched connection once.
     pub fn finish(&self, batch: &mut Batch) {
         self.run_effects(batch);
         while !batch.dirty.is_empty() {
@@ -73,7 +73,7 @@ impl Hub {
             let mut dirty = std::mem::take(&mut batch.dirty);
             self.flush_each(&mut dirty, || batch.now);
             batch.dirty = dirty;
-            batch.unpaid = 0;
+            batch.uncharged = 0;
             self.run_effects(batch);
         }
     }

@@ -17,7 +17,7 @@ use crate::session::{Env, Link};
 pub(crate) const OUTBOX_HIGH: usize = 64 * 1024;
 
 /// Bytes that one batch may append to outboxes before it is charged for them.
-pub(crate) const CREDIT: usize = 128 * 1024;
+pub(crate) const BATCH_ALLOWANCE: usize = 128 * 1024;
 
 /// The settings of CONNECT for the connection.
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +51,10 @@ pub(crate) struct Attached {
     /// Bytes taken for writing that may not be written yet.
     pub(crate) in_write: u32,
     /// Bytes that the outbox may hold without a charge: none while the transport is full.
-    pub(crate) free: u32,
+    pub(crate) allowance: u32,
     /// Position in the store that must be committed before anything is sent, 0 for none.
     pub(crate) held_until: u64,
-    /// A batch has taken on to notify the connection.
+    /// A batch has taken on to flush the connection.
     pub(crate) dirty: bool,
     /// A batch has taken on to end the connection.
     pub(crate) disconnecting: bool,
@@ -98,7 +98,7 @@ impl Attached {
             outbox: Outbox::default(),
             in_window: 0,
             in_write: 0,
-            free: OUTBOX_HIGH as u32,
+            allowance: OUTBOX_HIGH as u32,
             held_until: 0,
             dirty: false,
             disconnecting: false,
@@ -129,21 +129,21 @@ impl Attached {
     /// Whether what is appended has to be charged, `size` bytes more included. The bytes that one
     /// batch appends are not, up to a certain sum: mostly they are written at once.
     #[inline]
-    pub(crate) fn pays(&self, size: usize, effects: &Effects) -> bool {
-        self.outbox.len() + size > self.free as usize || effects.unpaid > CREDIT
+    pub(crate) fn needs_charge(&self, size: usize, effects: &Effects) -> bool {
+        self.outbox.len() + size > self.allowance as usize || effects.uncharged > BATCH_ALLOWANCE
     }
 
     /// Accounts for so many bytes that were appended.
     #[inline]
-    pub(crate) fn append_paid(
+    pub(crate) fn charge_appended(
         &mut self,
-        pays: bool,
+        needs_charge: bool,
         size: usize,
         env: &Env,
         effects: &mut Effects,
     ) {
-        effects.unpaid += size;
-        if pays {
+        effects.uncharged += size;
+        if needs_charge {
             self.outbox.charge(&env.budget);
         }
     }
@@ -161,13 +161,13 @@ impl Attached {
     /// The output that was taken before is written.
     pub(crate) fn written(&mut self) {
         self.in_write = 0;
-        self.free = OUTBOX_HIGH as u32;
+        self.allowance = OUTBOX_HIGH as u32;
     }
 
     /// Appends an answer, or what else cannot be refused.
     pub(crate) fn append(&mut self, budget: &Arc<Budget>, append: impl FnOnce(&mut Outbox)) {
         append(&mut self.outbox);
-        if self.free == 0 {
+        if self.allowance == 0 {
             self.outbox.charge(budget);
         }
     }

@@ -114,8 +114,8 @@ impl SessionGuard<'_> {
         let settings = attached.settings;
         let parts = deliverable.parts();
         let size = parts.payload.len() + parts.topic.len() + parts.properties.block_len();
-        let pays = attached.pays(size, effects);
-        if pays
+        let needs_charge = attached.needs_charge(size, effects);
+        if needs_charge
             && let Some(reason) =
                 refusal_qos0(attached, deliverable, terms.retain, ids, env, effects)
         {
@@ -138,7 +138,7 @@ impl SessionGuard<'_> {
             }
         }
 
-        attached.append_paid(pays, size, env, effects);
+        attached.charge_appended(needs_charge, size, env, effects);
         effects.local.publish_sent += 1;
         effects.local.publish_bytes_sent += deliverable.parts().payload.len() as u64;
         effects.touch(attached);
@@ -307,8 +307,8 @@ impl SessionGuard<'_> {
             return Err((delivery, DropReason::PacketTooLarge));
         }
 
-        let pays = attached.pays(0, effects);
-        attached.append_paid(pays, delivery.message.copied(), env, effects);
+        let needs_charge = attached.needs_charge(0, effects);
+        attached.charge_appended(needs_charge, delivery.message.copied(), env, effects);
         effects.touch(attached);
         effects.local.publish_sent += 1;
         effects.local.publish_bytes_sent += delivery.message.payload().len() as u64;

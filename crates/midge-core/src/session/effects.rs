@@ -53,7 +53,7 @@ pub struct Effects {
     /// Acknowledgements of that client have made room for messages that wait for it.
     pub(crate) moves_up: bool,
     /// Bytes appended to outboxes, without a charge, whose flush is still owed.
-    pub(crate) unpaid: usize,
+    pub(crate) uncharged: usize,
     scratch: Vec<u8>,
 }
 
@@ -72,7 +72,7 @@ impl Effects {
             local: Local::new(),
             replies: Vec::new(),
             moves_up: false,
-            unpaid: 0,
+            uncharged: 0,
             scratch: Vec::new(),
         }
     }
@@ -81,7 +81,7 @@ impl Effects {
         self.now = now;
         self.mask = env.taps.mask();
         if self.dirty.is_empty() {
-            self.unpaid = 0;
+            self.uncharged = 0;
         }
     }
 

@@ -39,8 +39,8 @@ impl SessionGuard<'_> {
         if as_it_came {
             let size = run.bytes.len();
             let copied = if bytes.is_some() { SEGMENT } else { size };
-            let pays = attached.pays(size, effects);
-            if pays && over_budget(attached, size, copied, env).is_some() {
+            let needs_charge = attached.needs_charge(size, effects);
+            if needs_charge && over_budget(attached, size, copied, env).is_some() {
                 return false;
             }
 
@@ -48,7 +48,7 @@ impl SessionGuard<'_> {
                 Some(bytes) => attached.outbox.push_segment(bytes.clone()),
                 None => attached.outbox.push(run.bytes),
             }
-            attached.append_paid(pays, copied, env, effects);
+            attached.charge_appended(needs_charge, copied, env, effects);
             effects.local.publish_sent += run.count;
             effects.local.publish_bytes_sent += run.payload_bytes;
             effects.touch(attached);
@@ -125,7 +125,7 @@ impl SessionGuard<'_> {
             state.queued_bytes += cost;
             env.charge_queues(charged);
             let size = attached.outbox.len() - before;
-            attached.append_paid(attached.pays(0, effects), size, env, effects);
+            attached.charge_appended(attached.needs_charge(0, effects), size, env, effects);
             effects.touch(attached);
         }
     }

@@ -21,8 +21,8 @@ const UNIT: usize = 4096;
 #[repr(C)]
 pub struct Link {
     ended: OnceLock<Box<DisconnectReason>>,
-    /// The side that does the IO has been asked to write.
-    asked: AtomicBool,
+    /// The side that does the IO must write.
+    write_requested: AtomicBool,
     last_received: AtomicU64,
     pub(crate) session: OnceLock<Arc<Session>>,
     pub(crate) io: Arc<dyn Flush>,
@@ -66,7 +66,7 @@ impl Link {
             session: OnceLock::new(),
             ended: OnceLock::new(),
             last_received: AtomicU64::new(now.0),
-            asked: AtomicBool::new(false),
+            write_requested: AtomicBool::new(false),
             silence_ms: AtomicU64::new(0),
             timer: Mutex::new(None),
             held: AtomicU32::new(0),
@@ -86,13 +86,14 @@ impl Link {
     }
 
     /// Asks the side that does the IO to write, when another thread could not or must not.
-    pub fn ask(&self) {
-        self.asked.store(true, Ordering::Release);
+    pub fn request_write(&self) {
+        self.write_requested.store(true, Ordering::Release);
     }
 
-    /// Whether it has been asked since the last time.
-    pub fn take_asked(&self) -> bool {
-        self.asked.load(Ordering::Acquire) && self.asked.swap(false, Ordering::AcqRel)
+    /// Whether a write was requested since the last call.
+    pub fn take_write_request(&self) -> bool {
+        self.write_requested.load(Ordering::Acquire)
+            && self.write_requested.swap(false, Ordering::AcqRel)
     }
 
     /// Whether a session is or was attached: the client got CONNACK with success.

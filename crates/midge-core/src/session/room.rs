@@ -1,4 +1,15 @@
 //! Whether a message may wait for a client: how large its packet is, and what room there is.
+//!
+//! The words for memory:
+//!
+//! - *charge*: bytes that the budget of the broker (`limits.total_bytes`) counts for one holder.
+//! - *appended*: bytes put into the outbox of a connection. Mostly they are written at once, so they
+//!   are charged only when they may stay.
+//! - *allowance* of a connection: bytes that its outbox may hold without a charge; none while its
+//!   transport is full.
+//! - *uncharged*: what a batch has appended without a charge and not flushed yet; above
+//!   `BATCH_ALLOWANCE` the batch charges each further append (`needs_charge`, `charge_appended`).
+//! - *to exceed a charge*: an outbox would need more memory than it was charged for.
 
 use midge_codec::{PublishFrame, QoS, Version};
 
@@ -24,7 +35,7 @@ pub(super) fn over_budget(
 ) -> Option<DropReason> {
     let limits = &env.config.limits;
     let all = attached.outbox.len() + size;
-    if all <= OUTBOX_HIGH && !attached.outbox.owes(copied) {
+    if all <= OUTBOX_HIGH && !attached.outbox.exceeds_charge(copied) {
         return None; // It needs no memory.
     }
     let waiting = all + attached.in_write as usize;

@@ -235,7 +235,7 @@ impl Client {
         self.guarded(now, |client| {
             let used = client.connection.receive(bytes, None, now);
             if used == 0 {
-                client.connection.arriving(bytes.len(), now);
+                client.connection.note_partial_packet(bytes.len(), now);
             }
             client.write(now);
         });

@@ -178,18 +178,18 @@ impl Hooks for StressHooks {
         let mut set = HookSet::NONE;
         if self.access.authorizes {
             set = set
-                .and(HookSet::AUTHENTICATE)
-                .and(HookSet::AUTHORIZE_PUBLISH)
-                .and(HookSet::AUTHORIZE_SUBSCRIBE);
+                .union(HookSet::AUTHENTICATE)
+                .union(HookSet::AUTHORIZE_PUBLISH)
+                .union(HookSet::AUTHORIZE_SUBSCRIBE);
         }
         if self.access.intercepts {
-            set = set.and(HookSet::INTERCEPT_PUBLISH);
+            set = set.union(HookSet::INTERCEPT_PUBLISH);
         }
         if self.access.receives {
-            set = set.and(HookSet::AUTHORIZE_RECEIVE);
+            set = set.union(HookSet::AUTHORIZE_RECEIVE);
         }
         if self.access.delivers {
-            set = set.and(HookSet::INTERCEPT_DELIVERY);
+            set = set.union(HookSet::INTERCEPT_DELIVERY);
         }
         set
     }

@@ -243,8 +243,8 @@ fn the_first_no_says_whether_a_message_may_be_published() {
 #[test]
 fn answers_that_come_later_are_followed_by_the_next_set() {
     let set = HookSet::AUTHENTICATE
-        .and(HookSet::AUTHORIZE_PUBLISH)
-        .and(HookSet::AUTHORIZE_SUBSCRIBE);
+        .union(HookSet::AUTHORIZE_PUBLISH)
+        .union(HookSet::AUTHORIZE_SUBSCRIBE);
     let (hub, book) = chain(set, &[Later, Allow, Later]);
     let mut client = Client::accept(&hub);
     client.say(Connect::v5("client").will(Will::new("w", "gone")).bytes());
@@ -428,8 +428,8 @@ fn each_set_sees_what_those_before_have_made_of_a_message() {
 #[test]
 fn a_message_is_authorized_by_all_before_it_is_changed_by_any() {
     let set = HookSet::AUTHORIZE_PUBLISH
-        .and(HookSet::INTERCEPT_PUBLISH)
-        .and(HookSet::INTERCEPT_DELIVERY);
+        .union(HookSet::INTERCEPT_PUBLISH)
+        .union(HookSet::INTERCEPT_DELIVERY);
     let (hub, book) = chain(set, &[Allow, Allow]);
     let mut client = Client::plain(&hub, "client");
     client.say(Subscribe::new(1).filter("t", 0).bytes());

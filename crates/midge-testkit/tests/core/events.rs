@@ -137,7 +137,7 @@ struct Refusing;
 
 impl Hooks for Refusing {
     fn set(&self) -> HookSet {
-        HookSet::AUTHENTICATE.and(HookSet::ENHANCED_AUTH)
+        HookSet::AUTHENTICATE.union(HookSet::ENHANCED_AUTH)
     }
 
     fn authenticate(&self, _: &ConnectRequest) -> Verdict {

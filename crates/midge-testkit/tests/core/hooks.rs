@@ -252,7 +252,7 @@ struct ThinksOfAll {
 
 impl Hooks for ThinksOfAll {
     fn set(&self) -> HookSet {
-        HookSet::AUTHORIZE_SUBSCRIBE.and(HookSet::ENHANCED_AUTH)
+        HookSet::AUTHORIZE_SUBSCRIBE.union(HookSet::ENHANCED_AUTH)
     }
 
     fn authorize_subscribe(
@@ -371,7 +371,7 @@ struct Hears(Mutex<Vec<String>>);
 
 impl Hooks for Hears {
     fn set(&self) -> HookSet {
-        HookSet::LIFE.and(HookSet::INTERCEPT_PUBLISH)
+        HookSet::LIFE.union(HookSet::INTERCEPT_PUBLISH)
     }
 
     fn intercept_publish(&self, _: &Origin, message: &MessageRef<'_>) -> Interception {

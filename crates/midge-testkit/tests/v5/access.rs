@@ -25,9 +25,9 @@ struct Rules {
 impl Hooks for Rules {
     fn set(&self) -> HookSet {
         HookSet::AUTHENTICATE
-            .and(HookSet::AUTHORIZE_PUBLISH)
-            .and(HookSet::AUTHORIZE_SUBSCRIBE)
-            .and(HookSet::INTERCEPT_PUBLISH)
+            .union(HookSet::AUTHORIZE_PUBLISH)
+            .union(HookSet::AUTHORIZE_SUBSCRIBE)
+            .union(HookSet::INTERCEPT_PUBLISH)
     }
 
     fn authenticate(&self, request: &ConnectRequest) -> Verdict {

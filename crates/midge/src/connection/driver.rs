@@ -55,7 +55,7 @@ pub(crate) struct Driver<T: Transport> {
     /// At least one byte was read.
     heard: bool,
     /// Bytes read since the silence deadline was reached.
-    overdue: u32,
+    overdue_bytes: u32,
     input: Input,
     connection: Connection,
     linger: Option<Pin<Box<Sleep>>>,
@@ -88,7 +88,7 @@ impl<T: Transport> Driver<T> {
             unwritten: true,
             owes_flush: false,
             heard: false,
-            overdue: 0,
+            overdue_bytes: 0,
             cut: None,
         })
     }
@@ -244,8 +244,8 @@ impl<T: Transport> Driver<T> {
     /// reading output counts instead.
     fn judge_by_output(&mut self) {
         if self.outlet.is_overdue() {
-            if self.outlet.took() {
-                self.connection.is_taking(self.outlet.context.now());
+            if self.outlet.accepted_again() {
+                self.connection.note_output_read(self.outlet.context.now());
             }
             self.judge();
         }
@@ -254,7 +254,7 @@ impl<T: Transport> Driver<T> {
     /// Ends an overdue client, or arms its next deadline: its unread input was handled.
     fn judge(&mut self) {
         self.outlet.judge(self.connection.link());
-        self.overdue = 0;
+        self.overdue_bytes = 0;
     }
 
     /// Bounds the reading of an overdue client that sends without a pause: the bytes of the longest
@@ -262,8 +262,8 @@ impl<T: Transport> Driver<T> {
     #[cold]
     fn note_overdue(&mut self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.overdue = self.overdue.saturating_add(count);
-        if self.overdue >= self.outlet.context.hub.config().limits.packet_bytes {
+        self.overdue_bytes = self.overdue_bytes.saturating_add(count);
+        if self.overdue_bytes >= self.outlet.context.hub.config().limits.packet_bytes {
             self.judge();
         }
     }
@@ -276,7 +276,8 @@ impl<T: Transport> Driver<T> {
 
     /// Writes the output, or a part of a long backlog.
     fn poll_flush(&mut self, cx: &mut task::Context<'_>) -> Flushed {
-        self.unwritten |= self.connection.has_output() || self.connection.link().take_asked();
+        self.unwritten |=
+            self.connection.has_output() || self.connection.link().take_write_request();
         if !self.unwritten {
             return Flushed::Empty;
         }
@@ -315,7 +316,7 @@ impl<T: Transport> Driver<T> {
         if self.heard {
             context.hub.lost(link, context.now());
         } else {
-            context.hub.left(link, context.now());
+            context.hub.closed_unheard(link, context.now());
         }
     }
 

@@ -104,7 +104,7 @@ impl Stash {
             let charge = to.context.hub.hold_input(rest.len());
             return Self::Held(Box::new((Bytes::copy_from_slice(rest), charge)));
         }
-        match to.connection.missing(rest) {
+        match to.connection.packet_len(rest) {
             Some(whole) if whole > OWN_FROM => {
                 Self::Large(Box::new(Large::new(whole, rest, to.context)))
             }
@@ -311,7 +311,7 @@ impl Input {
             let filled = ..part.len() + count;
             drop(begun);
             let bytes = scratch.as_ref().get(filled).unwrap_or_default();
-            self.set_packet(to.connection.missing(bytes).unwrap_or(0));
+            self.set_packet(to.connection.packet_len(bytes).unwrap_or(0));
             let used = if bulk {
                 let lent = scratch.lend(&to.context.hub);
                 let bytes = lent.get(filled).unwrap_or_default();
@@ -320,7 +320,7 @@ impl Input {
                 self.handle(to, bytes, None)
             };
             if used == 0 {
-                to.connection.arriving(count, to.context.now());
+                to.connection.note_partial_packet(count, to.context.now());
             }
         }
 
@@ -352,7 +352,7 @@ impl Input {
         to.context.hub.count_read(count as u64);
         self.more = count >= missing.min(READ);
 
-        let known = to.connection.missing(&large.buffer);
+        let known = to.connection.packet_len(&large.buffer);
         if let Some(size) = known {
             large.whole = size;
         }
@@ -368,7 +368,7 @@ impl Input {
             self.handle(to, &bytes, Some(&bytes).filter(|_| fits));
         } else {
             self.stash = Stash::Large(large);
-            to.connection.arriving(count, to.context.now());
+            to.connection.note_partial_packet(count, to.context.now());
         }
 
         let bulk = count >= LARGE_BULK;

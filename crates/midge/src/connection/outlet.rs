@@ -37,7 +37,7 @@ pub(super) struct Outlet<D> {
 }
 
 /// The part of a transport that any thread may use.
-enum Shared<D> {
+enum TransportPart<D> {
     /// It can be written to directly.
     Direct(D),
     /// Only the driver writes, and unread input is known, if at all, from a record of its own.
@@ -45,7 +45,7 @@ enum Shared<D> {
     Watched(Option<Box<Arc<dyn Unread>>>),
 }
 
-impl<D: DirectWrite> Shared<D> {
+impl<D: DirectWrite> TransportPart<D> {
     fn of(transport: &mut impl Transport<Direct = D>) -> Self {
         match transport.direct() {
             Some(direct) => Self::Direct(direct),
@@ -54,8 +54,8 @@ impl<D: DirectWrite> Shared<D> {
     }
 
     /// The part to write to directly.
-    fn direct(shared: &mut Option<Self>) -> Option<&mut D> {
-        match shared {
+    fn direct(transport: &mut Option<Self>) -> Option<&mut D> {
+        match transport {
             Some(Self::Direct(direct)) => Some(direct),
             _ => None,
         }
@@ -74,23 +74,23 @@ struct State<D> {
     /// The connection; gone when its driver has ended.
     link: Option<Arc<Link>>,
     /// `None` after the end of the driver.
-    shared: Option<Shared<D>>,
+    transport: Option<TransportPart<D>>,
     out: Outbox,
-    /// The driver will continue (the transport is full, or it yielded), so notifiers need not write.
-    waits: bool,
+    /// The driver will continue (the transport is full, or it yielded), so other threads need not write.
+    driver_continues: bool,
     /// The transport accepted output again after it was full.
-    took: bool,
+    accepted_again: bool,
     failed: bool,
 }
 
 impl<D: DirectWrite> State<D> {
     /// Writes once.
     #[inline]
-    fn write(&mut self, way: &mut impl Way<D>) -> io::Result<usize> {
-        let direct = Shared::direct(&mut self.shared);
+    fn write(&mut self, writer: &mut impl Writer<D>) -> io::Result<usize> {
+        let direct = TransportPart::direct(&mut self.transport);
         let count = match self.out.single() {
-            Some(all) => way.write(direct, &[IoSlice::new(all)]),
-            None => write_vectored(&self.out, |slices| way.write(direct, slices)),
+            Some(all) => writer.write(direct, &[IoSlice::new(all)]),
+            None => write_vectored(&self.out, |slices| writer.write(direct, slices)),
         }?;
 
         // A transport of another crate may say more than it was given.
@@ -112,7 +112,7 @@ fn gives_up(link: &Link) -> bool {
 
 /// Work to be done with no lock held.
 #[derive(Default)]
-struct Leftovers {
+struct DeferredWork {
     batches: Vec<Batch>,
     /// More memory is held than `limits.total_bytes` allows.
     exceeded: bool,
@@ -132,7 +132,7 @@ pub(super) enum Flushed {
 }
 
 /// How a flush reaches the transport: [`DirectWrite`], or the driver's [`Transport`].
-trait Way<D> {
+trait Writer<D> {
     /// Some of the bytes; `WouldBlock` if none are taken at present.
     fn write(&mut self, direct: Option<&mut D>, slices: &[IoSlice<'_>]) -> io::Result<usize>;
     /// What the transport has kept; `WouldBlock` if some of it stays.
@@ -140,9 +140,9 @@ trait Way<D> {
 }
 
 /// From any thread.
-struct Directly;
+struct FromAnyThread;
 
-impl<D: DirectWrite> Way<D> for Directly {
+impl<D: DirectWrite> Writer<D> for FromAnyThread {
     fn write(&mut self, direct: Option<&mut D>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match direct {
             Some(direct) => direct.try_write(slices),
@@ -156,9 +156,9 @@ impl<D: DirectWrite> Way<D> for Directly {
 }
 
 /// On the driver's task, which the transport wakes.
-struct Polled<'a, 'b, T>(&'a mut T, &'a mut task::Context<'b>);
+struct OnDriver<'a, 'b, T>(&'a mut T, &'a mut task::Context<'b>);
 
-impl<D, T: Transport> Way<D> for Polled<'_, '_, T> {
+impl<D, T: Transport> Writer<D> for OnDriver<'_, '_, T> {
     fn write(&mut self, _: Option<&mut D>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         would_block(self.0.poll_write(self.1, slices))
     }
@@ -179,10 +179,10 @@ impl<D: DirectWrite> Outlet<D> {
     pub(super) fn new(context: Arc<Context>, transport: &mut impl Transport<Direct = D>) -> Self {
         let state = State {
             link: None,
-            shared: Some(Shared::of(transport)),
+            transport: Some(TransportPart::of(transport)),
             out: Outbox::default(),
-            waits: false,
-            took: false,
+            driver_continues: false,
+            accepted_again: false,
             failed: false,
         };
         Self {
@@ -227,13 +227,13 @@ impl<D: DirectWrite> Outlet<D> {
 
     /// Whether the transport has unread input.
     pub(super) fn has_unread(&self) -> bool {
-        let shared = &self.state.lock().shared;
-        shared.as_ref().is_some_and(Shared::has_unread)
+        let transport = &self.state.lock().transport;
+        transport.as_ref().is_some_and(TransportPart::has_unread)
     }
 
     /// Whether the client has read output since the last call, after the transport was full.
-    pub(super) fn took(&self) -> bool {
-        std::mem::take(&mut self.state.lock().took)
+    pub(super) fn accepted_again(&self) -> bool {
+        std::mem::take(&mut self.state.lock().accepted_again)
     }
 
     pub(super) fn bind(&self, link: Arc<Link>) {
@@ -243,7 +243,7 @@ impl<D: DirectWrite> Outlet<D> {
     /// Releases the connection and its transport, although other threads may keep this outlet.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
-        let gone = (state.link.take(), state.shared.take());
+        let gone = (state.link.take(), state.transport.take());
         state.fail();
         drop(state);
 
@@ -268,23 +268,23 @@ impl<D: DirectWrite> Outlet<D> {
         transport: &mut impl Transport<Direct = D>,
         cx: &mut task::Context<'_>,
     ) -> Flushed {
-        let mut way = Polled(transport, cx);
-        self.write(|state, leftovers| self.write_out(state, &mut way, leftovers))
+        let mut writer = OnDriver(transport, cx);
+        self.write(|state, deferred| self.write_out(state, &mut writer, deferred))
     }
 
     /// Writes, and again after work of the hub that leads to more output. That work runs with no lock
     /// held: it may come back to this outlet.
-    fn write(&self, mut once: impl FnMut(&mut State<D>, &mut Leftovers) -> Flushed) -> Flushed {
+    fn write(&self, mut once: impl FnMut(&mut State<D>, &mut DeferredWork) -> Flushed) -> Flushed {
         for _ in 0..DETOURS {
-            let mut leftovers = Leftovers::default();
-            let flushed = once(&mut self.state.lock(), &mut leftovers);
-            if leftovers.exceeded {
+            let mut deferred = DeferredWork::default();
+            let flushed = once(&mut self.state.lock(), &mut deferred);
+            if deferred.exceeded {
                 self.context.hub.relieve(self.context.now());
             }
-            if leftovers.batches.is_empty() {
+            if deferred.batches.is_empty() {
                 return flushed;
             }
-            for mut batch in leftovers.batches {
+            for mut batch in deferred.batches {
                 self.context.hub.finish(&mut batch);
             }
         }
@@ -294,21 +294,21 @@ impl<D: DirectWrite> Outlet<D> {
             return Flushed::Failed;
         }
         // The driver goes on.
-        state.waits = true;
+        state.driver_continues = true;
         if let Some(link) = &state.link {
-            link.ask();
+            link.request_write();
         }
         Flushed::Paused
     }
 
-    fn write_directly(&self, state: &mut State<D>, leftovers: &mut Leftovers) -> Flushed {
-        match state.shared {
-            Some(Shared::Direct(_)) => self.write_out(state, &mut Directly, leftovers),
+    fn write_directly(&self, state: &mut State<D>, deferred: &mut DeferredWork) -> Flushed {
+        match state.transport {
+            Some(TransportPart::Direct(_)) => self.write_out(state, &mut FromAnyThread, deferred),
             _ if state.failed => Flushed::Failed,
             _ => {
                 // It may take the driver some time to come to it.
                 if let Some(link) = &state.link {
-                    leftovers.exceeded |= self.context.hub.charge_output(link);
+                    deferred.exceeded |= self.context.hub.charge_output(link);
                 }
                 Flushed::Blocked
             }
@@ -320,33 +320,33 @@ impl<D: DirectWrite> Outlet<D> {
     fn write_out(
         &self,
         state: &mut State<D>,
-        way: &mut impl Way<D>,
-        leftovers: &mut Leftovers,
+        writer: &mut impl Writer<D>,
+        deferred: &mut DeferredWork,
     ) -> Flushed {
         let mut written = 0;
-        let had_stopped = std::mem::take(&mut state.waits);
+        let had_stopped = std::mem::take(&mut state.driver_continues);
         let result = loop {
             if state.failed {
                 state.out.release();
                 break Flushed::Failed;
             }
             if state.out.is_empty()
-                && let Some(end) = self.take_next(state, way, written > 0, leftovers)
+                && let Some(end) = self.take_next(state, writer, written > 0, deferred)
             {
                 break end;
             }
 
             let nearly_all = state.out.len() <= WRITE_BUDGET && written < 4 * WRITE_BUDGET;
             if written >= WRITE_BUDGET && !nearly_all {
-                state.waits = true;
+                state.driver_continues = true;
                 break Flushed::Paused;
             }
 
-            match state.write(way) {
+            match state.write(writer) {
                 Ok(0) => state.failed = true,
                 Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    state.waits = true;
+                    state.driver_continues = true;
                     break Flushed::Blocked;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -356,10 +356,10 @@ impl<D: DirectWrite> Outlet<D> {
 
         if written > 0 {
             self.context.hub.count_written(written as u64);
-            state.took |= had_stopped;
+            state.accepted_again |= had_stopped;
         }
-        if state.waits {
-            return self.hold(state, result, leftovers);
+        if state.driver_continues {
+            return self.hold(state, result, deferred);
         }
 
         result
@@ -371,12 +371,12 @@ impl<D: DirectWrite> Outlet<D> {
     fn take_next(
         &self,
         state: &mut State<D>,
-        way: &mut impl Way<D>,
+        writer: &mut impl Writer<D>,
         wrote: bool,
-        leftovers: &mut Leftovers,
+        deferred: &mut DeferredWork,
     ) -> Option<Flushed> {
         let flushed = loop {
-            match way.flush(Shared::direct(&mut state.shared)) {
+            match writer.flush(TransportPart::direct(&mut state.transport)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
@@ -384,7 +384,7 @@ impl<D: DirectWrite> Outlet<D> {
         match flushed {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                state.waits = true;
+                state.driver_continues = true;
                 return Some(Flushed::Blocked);
             }
             Err(_) => {
@@ -397,13 +397,13 @@ impl<D: DirectWrite> Outlet<D> {
             return Some(Flushed::Empty);
         };
         let Context { hub, time, .. } = &*self.context;
-        let (out, work) = (&mut state.out, &mut leftovers.batches);
+        let (out, work) = (&mut state.out, &mut deferred.batches);
         match hub.next_output(link, wrote, out, work, || time.now()) {
             NextOutput::Bytes => None,
             NextOutput::Nothing => Some(Flushed::Empty),
             // Finding out what comes next may be the work of more than one turn.
             NextOutput::Later => {
-                state.waits = true;
+                state.driver_continues = true;
                 Some(Flushed::Paused)
             }
         }
@@ -411,13 +411,13 @@ impl<D: DirectWrite> Outlet<D> {
 
     /// Charges the output that the transport does not take now, or drops it with its connection.
     #[cold]
-    fn hold(&self, state: &mut State<D>, result: Flushed, leftovers: &mut Leftovers) -> Flushed {
+    fn hold(&self, state: &mut State<D>, result: Flushed, deferred: &mut DeferredWork) -> Flushed {
         if let Some(link) = &state.link {
             if gives_up(link) {
                 state.fail();
                 return Flushed::Failed;
             }
-            leftovers.exceeded |= self.context.hub.hold_output(link, &mut state.out);
+            deferred.exceeded |= self.context.hub.hold_output(link, &mut state.out);
         }
         result
     }
@@ -437,20 +437,20 @@ fn write_vectored(
 impl<D: DirectWrite> Flush for Outlet<D> {
     fn flush(&self) {
         let mut wakes = false;
-        let flushed = self.write(|state, leftovers| {
-            let flushed = if state.waits {
+        let flushed = self.write(|state, deferred| {
+            let flushed = if state.driver_continues {
                 if state.link.as_deref().is_some_and(gives_up) {
                     state.fail();
                 }
                 // The driver writes it.
                 Flushed::Empty
             } else {
-                self.write_directly(state, leftovers)
+                self.write_directly(state, deferred)
             };
             if let Some(link) = &state.link
                 && (flushed != Flushed::Empty || link.ended().is_some())
             {
-                link.ask();
+                link.request_write();
                 wakes = true;
             }
             flushed

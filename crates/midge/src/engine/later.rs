@@ -20,7 +20,7 @@ impl Later {
     /// Runs `work` soon, and once in any case: at once, on this thread, if the broker's runtime has
     /// ended. `work` must not block. Never blocks.
     pub fn run(&self, work: impl FnOnce() + Send + 'static) {
-        let work = InAnyCase::new(work);
+        let work = RunOnDrop::new(work);
         match self.0.upgrade() {
             Some(engine) => {
                 engine.workers.first().spawn(async move { drop(work) });
@@ -37,9 +37,9 @@ impl fmt::Debug for Later {
 }
 
 /// A closure that runs when it is dropped, at the latest.
-pub(super) struct InAnyCase<F: FnOnce()>(Option<F>);
+pub(super) struct RunOnDrop<F: FnOnce()>(Option<F>);
 
-impl<F: FnOnce()> InAnyCase<F> {
+impl<F: FnOnce()> RunOnDrop<F> {
     pub(super) fn new(work: F) -> Self {
         Self(Some(work))
     }
@@ -50,7 +50,7 @@ impl<F: FnOnce()> InAnyCase<F> {
     }
 }
 
-impl<F: FnOnce()> Drop for InAnyCase<F> {
+impl<F: FnOnce()> Drop for RunOnDrop<F> {
     fn drop(&mut self) {
         if let Some(work) = self.0.take() {
             work();

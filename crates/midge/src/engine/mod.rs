@@ -24,12 +24,12 @@ use crate::clock::TimeSource;
 use crate::connection::{Context, Driver, ReadBuffer};
 use crate::listener::Incoming;
 use crate::transport::Transport;
-use later::InAnyCase;
+use later::RunOnDrop;
 
 pub(crate) use accept::Accept;
 pub use later::Later;
 pub(crate) use listeners::Listeners;
-pub(crate) use stop::Inner;
+pub(crate) use stop::BrokerState;
 pub use stop::Stop;
 pub(crate) use workers::{Background, ThreadHook, Workers};
 pub use workers::{THREAD_STACK, prepare_thread};
@@ -121,8 +121,8 @@ impl Engine {
 
         let (context, wakeups) = (self.context.clone(), worker.wakeups.clone());
         let (hub, now) = (context.hub.clone(), context.now());
-        let driver = Driver::new(transport, context, wakeups, |notify| {
-            hub.accept(peer, listener.clone(), notify, now)
+        let driver = Driver::new(transport, context, wakeups, |io| {
+            hub.accept(peer, listener.clone(), io, now)
         });
         let Some(driver) = driver else {
             return Ok(false);
@@ -177,8 +177,8 @@ impl Engine {
         then: impl FnOnce() + Send + 'static,
     ) -> JoinHandle<()> {
         let engine = self.clone();
-        let then = InAnyCase::new(then);
-        let cut = InAnyCase::new({
+        let then = RunOnDrop::new(then);
+        let cut = RunOnDrop::new({
             let engine = self.clone();
             move || {
                 if !std::thread::panicking() {

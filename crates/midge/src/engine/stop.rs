@@ -14,7 +14,7 @@ use crate::clock::Mover;
 use crate::error::StopError;
 
 /// What all handles of a broker share; the last one stops it.
-pub(crate) struct Inner {
+pub(crate) struct BrokerState {
     pub(crate) engine: Arc<Engine>,
     pub(crate) background: Option<Background>,
     pub(crate) listeners: Listeners,
@@ -45,12 +45,12 @@ impl Stop {
 /// Longest wait for tasks that no hook blocks: they only need a thread that runs them.
 const ENDING: Duration = Duration::from_secs(10);
 
-impl Inner {
+impl BrokerState {
     pub(crate) fn stop_soon(&self, how: Stop, then: impl FnOnce() + Send + 'static) {
         if how == Stop::Now {
             self.engine.hurry();
         }
-        let end = self.background.as_ref().map(Background::ender);
+        let end = self.background.as_ref().map(Background::end_token);
         drop(self.engine.end_soon(how.drain(), move || {
             // Whatever becomes of `then`, the threads end.
             let _end = end.map(CancellationToken::drop_guard);
@@ -68,7 +68,7 @@ impl Inner {
         };
         if own || midge_core::is_in_hook() {
             let end = self.background.as_ref().map(|background| {
-                let end = background.ender();
+                let end = background.end_token();
                 move || end.cancel()
             });
             drop(self.engine.end_soon(how.drain(), move || {
@@ -93,7 +93,7 @@ impl Inner {
 
             if ended == Err(RecvTimeoutError::Timeout) {
                 if !std::mem::replace(&mut stopped.left_hooks, true) {
-                    self.tell_what_is_left();
+                    self.report_abandoned_hooks();
                 }
                 return Err(StopError::Unfinished);
             }
@@ -108,7 +108,7 @@ impl Inner {
             return Ok(());
         }
         if !std::mem::replace(&mut stopped.left_threads, true) {
-            self.engine.context.hub.report_left(1);
+            self.engine.context.hub.count_abandoned(1);
             tracing::warn!("a broker thread does not end: what is run at its end does not return");
         }
         Err(StopError::Unfinished)
@@ -123,10 +123,10 @@ impl Inner {
     }
 
     /// Names and counts the hooks that block the end of the broker.
-    fn tell_what_is_left(&self) {
+    fn report_abandoned_hooks(&self) {
         let hub = &self.engine.context.hub;
         let running = hub.running_hooks();
-        hub.report_left(running.iter().map(|(_, calls)| calls).sum());
+        hub.count_abandoned(running.iter().map(|(_, calls)| calls).sum());
         if running.is_empty() {
             tracing::warn!(
                 "the broker has not ended in time: no thread drives the runtime of the host, or something that it calls does not return"
@@ -153,7 +153,7 @@ pub(crate) struct Stopped {
     left_threads: bool,
 }
 
-impl Drop for Inner {
+impl Drop for BrokerState {
     fn drop(&mut self) {
         if self.background.is_some() {
             // `stop` has logged why it failed.

@@ -124,9 +124,10 @@ pub(crate) struct Background {
 impl Background {
     /// Starts this many threads, at least one, named `midge-0`, `midge-1`, ...
     pub(crate) fn start(count: usize, hooks: &ThreadHook) -> io::Result<Self> {
-        let (first, handle) = Own::new()?;
-        let (others, handles): (Vec<Own>, Vec<Handle>) =
-            (1..count).map(|_| Own::new()).collect::<io::Result<_>>()?;
+        let (first, handle) = ThreadRuntime::new()?;
+        let (others, handles): (Vec<ThreadRuntime>, Vec<Handle>) = (1..count)
+            .map(|_| ThreadRuntime::new())
+            .collect::<io::Result<_>>()?;
         let (lives, alive) = mpsc::channel::<()>();
         let mut background = Self {
             workers: Workers {
@@ -181,7 +182,7 @@ impl Background {
     }
 
     /// Token that stops the threads; may be cancelled from one of them.
-    pub(crate) fn ender(&self) -> CancellationToken {
+    pub(crate) fn end_token(&self) -> CancellationToken {
         self.end.clone()
     }
 
@@ -223,9 +224,9 @@ pub fn prepare_thread() {
 }
 
 /// A runtime for one thread.
-struct Own(Option<Runtime>);
+struct ThreadRuntime(Option<Runtime>);
 
-impl Own {
+impl ThreadRuntime {
     fn new() -> io::Result<(Self, Handle)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -244,7 +245,7 @@ impl Own {
     }
 }
 
-impl Drop for Own {
+impl Drop for ThreadRuntime {
     fn drop(&mut self) {
         // The thread for it could not be started, and this one may belong to a runtime of the host,
         // which must not wait.

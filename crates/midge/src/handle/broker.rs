@@ -16,7 +16,7 @@ use midge_core::{
 use parking_lot::Mutex;
 
 use crate::clock::{ClockHandle, Mover};
-use crate::engine::{Accept, Background, Engine, Inner, Later, Listeners, Stop};
+use crate::engine::{Accept, Background, BrokerState, Engine, Later, Listeners, Stop};
 use crate::error::{ConnectError, FilterError, StartError, StopError, Timeout};
 use crate::listener::{Incoming, ListenAddr, Listener, ListenerOptions, bind_all};
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
@@ -35,14 +35,14 @@ const EVENT_CAPACITY: usize = 4096;
 /// the runtime. [`Broker::stop`] waits, and says what could not be waited for.
 #[derive(Clone)]
 pub struct Broker {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<BrokerState>,
 }
 
 /// A broker that does not keep itself running: for hooks, callbacks and tasks that would otherwise
 /// keep their own broker alive. See [`Builder::hooks_with`](crate::Builder::hooks_with).
 #[derive(Clone)]
 pub struct WeakBroker {
-    inner: Weak<Inner>,
+    inner: Weak<BrokerState>,
 }
 
 impl WeakBroker {
@@ -65,7 +65,7 @@ impl Broker {
         background: Option<Background>,
         engine: impl FnOnce(WeakBroker) -> Arc<Engine>,
     ) -> Self {
-        let inner = Arc::new_cyclic(|weak| Inner {
+        let inner = Arc::new_cyclic(|weak| BrokerState {
             engine: engine(WeakBroker {
                 inner: weak.clone(),
             }),
@@ -168,7 +168,7 @@ impl Broker {
             return Err(StartError::Stopped);
         }
 
-        let Inner {
+        let BrokerState {
             engine, listeners, ..
         } = &*self.inner;
         let registered = listeners.register(Some(name), opened, engine)?;
@@ -188,7 +188,7 @@ impl Broker {
 
     /// The clock; a manual one can be moved.
     pub fn clock(&self) -> ClockHandle<'_> {
-        let Inner { engine, mover, .. } = &*self.inner;
+        let BrokerState { engine, mover, .. } = &*self.inner;
         ClockHandle {
             hub: &engine.context.hub,
             time: &engine.context.time,
@@ -288,8 +288,8 @@ impl Broker {
     }
 
     /// Counts callbacks that a binding does not wait for any longer, in [`Stats::left_running`].
-    pub fn report_left(&self, calls: u32) {
-        self.hub().report_left(calls);
+    pub fn count_abandoned(&self, calls: u32) {
+        self.hub().count_abandoned(calls);
     }
 
     /// For work that must wait until no lock of the broker is held.

@@ -45,16 +45,16 @@ pub(in crate::hub) fn forwards_verbatim(target: &Target) -> bool {
 }
 
 /// The receivers that have not got a run.
-enum Left {
+enum Unserved {
     /// None of them was asked.
     All,
     /// Their places.
     Some(Vec<usize>),
 }
 
-impl Left {
+impl Unserved {
     fn is_empty(&self) -> bool {
-        matches!(self, Self::Some(left) if left.is_empty())
+        matches!(self, Self::Some(unserved) if unserved.is_empty())
     }
 }
 
@@ -146,12 +146,12 @@ impl Hub {
         let observers = &router.observers;
         let whole = self.may_go_whole(&run, route);
         if run.qos == QoS::AtMostOnce {
-            let left = match whole && !route.grouped {
+            let unserved = match whole && !route.grouped {
                 true => self.offer_run(&run, route, batch),
-                false => Left::All,
+                false => Unserved::All,
             };
-            if !left.is_empty() {
-                self.offer_rest(publisher, &run, (route, &left), observers, batch);
+            if !unserved.is_empty() {
+                self.offer_rest(publisher, &run, (route, &unserved), observers, batch);
             }
         } else if whole {
             self.offer_acknowledged_run(publisher.session, &run, route, observers, batch);
@@ -178,12 +178,12 @@ impl Hub {
     }
 
     /// Offers a run to each receiver; those that do not take it as a whole come back.
-    fn offer_run(&self, run: &PublishRun<'_>, route: &Route, batch: &mut Batch) -> Left {
+    fn offer_run(&self, run: &PublishRun<'_>, route: &Route, batch: &mut Batch) -> Unserved {
         let worth_a_copy = route.targets.len() > 1 && run.bytes.len() >= SHARED_RUN;
         let shared = run
             .shared()
             .or_else(|| worth_a_copy.then(|| Bytes::copy_from_slice(run.bytes)));
-        let mut left = Vec::new();
+        let mut unserved = Vec::new();
         for (at, target) in route.targets.iter().enumerate() {
             let taken = session_of(target).is_some_and(|(session, _)| {
                 session
@@ -191,10 +191,10 @@ impl Hub {
                     .offer_run(run, shared.as_ref())
             });
             if !taken {
-                left.push(at);
+                unserved.push(at);
             }
         }
-        Left::Some(left)
+        Unserved::Some(unserved)
     }
 
     /// Offers the messages of a run one by one, each to the receivers that did not take the run, as
@@ -203,7 +203,7 @@ impl Hub {
         &self,
         publisher: &RunPublisher<'_>,
         run: &PublishRun<'_>,
-        (route, left): (&Route, &Left),
+        (route, unserved): (&Route, &Unserved),
         observers: &Observers,
         batch: &mut Batch,
     ) {
@@ -222,8 +222,8 @@ impl Hub {
             // Made for the first receiver that does not take the message as it came.
             let mut routed = None;
 
-            match left {
-                Left::All => {
+            match unserved {
+                Unserved::All => {
                     let one = run.of(&packet);
                     for target in route.targets.iter() {
                         if let Some(untaken) = self.offer_as_it_came(target, &one, batch) {
@@ -231,8 +231,8 @@ impl Hub {
                         }
                     }
                 }
-                Left::Some(left) => {
-                    for target in left.iter().filter_map(|at| route.targets.get(*at)) {
+                Unserved::Some(unserved) => {
+                    for target in unserved.iter().filter_map(|at| route.targets.get(*at)) {
                         let untaken = Untaken::Target(target);
                         self.offer_untaken(&rest, &packet, untaken, &mut routed, batch);
                     }
@@ -259,7 +259,8 @@ impl Hub {
             let message = rest.run.message(packet);
             let mut routed = RoutedMessage::begin(message, rest.publisher, self, batch);
             routed.receivers = rest.route.targets.len();
-            routed.topic = rest.route.kept.then(|| rest.route.topic.clone());
+            let route = rest.route;
+            routed.topic = route.needs_shared_message.then(|| route.topic.clone());
             routed
         });
 
