@@ -88,6 +88,7 @@ def chart(rows, brokers, title, key, scenarios, path):
                 places, values, bar * 0.92, label=broker, color=colour(broker, brokers)
             )
             axes.bar_label(bars, [metrics.number(value) for value in values], fontsize=6, padding=2)
+
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.02)
     axes.set_yticks(range(len(scenarios)), scenarios, fontsize=8)

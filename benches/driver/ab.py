@@ -283,6 +283,7 @@ def main():
         else:
             print(metrics.report(rows, options.ref, names, wanted))
         return
+
     if options.autogroup_nice is not None:
         own_autogroup(options.autogroup_nice)
     brokers = {

@@ -105,6 +105,7 @@ def table(name, rows, reference, order, wanted=None):
             ratio = METRICS[key].more_is_better is not None
             heads.append(METRICS[key].label + (f" (x {reference})" if ratio else ""))
         lines += ["| broker | " + " | ".join(heads) + " |", "|---|" + "---|" * len(keys)]
+
     reference_rows = [row for row in good if row["broker"] == reference]
     for broker in order:
         mine = [row for row in good if row["broker"] == broker]

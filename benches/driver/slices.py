@@ -44,6 +44,7 @@ def run(runner, brokers, scenario, round_):
             loads[at] = (name, load)
             time.sleep(LEAD)
             load.send_signal(signal.SIGSTOP)
+
         while time.monotonic() < end:
             for _, load in loads:
                 load.send_signal(signal.SIGCONT)

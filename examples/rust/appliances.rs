@@ -38,6 +38,7 @@ fn washer(port: u16) -> Result<(), Box<dyn Error + Send + Sync>> {
                     state.clone(),
                 )?;
             }
+
             Packet::Publish(publish) if publish.topic == "home/washer/ask" => {
                 let asked = publish.properties.unwrap_or_default();
                 let Some(answer_to) = asked.response_topic else {

@@ -158,6 +158,7 @@ class Broker(Life, Expectations):
             if self._bind_port is not None:
                 resolve(self._bind_host, listen[0])
             raise
+
         self._native = native = run.native
         self._url = native.url
         if native.port:

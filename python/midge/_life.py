@@ -56,6 +56,7 @@ class Life(Unique):
     def _start(self, pulls: Sequence[Pull[Any]]) -> Self:
         self._check_fork()
         self._adopt_loop()
+
         while True:
             with self._life:
                 if self._run is None:
@@ -76,6 +77,7 @@ class Life(Unique):
                 run.ended.wait()
             elif run.native is not None:
                 return self
+
         try:
             self._begin(run, pulls)
             if run.stopping:

@@ -57,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="default time of what waits for the broker (default: 2); the environment variable "
         "MIDGE_TIMEOUT_SCALE multiplies it",
     )
+
     group.addoption(
         "--midge-strict",
         action="store_true",

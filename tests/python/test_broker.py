@@ -550,6 +550,7 @@ def test_calls_that_are_wrong():
         ]:
             with pytest.raises(ValueError, match=text):
                 call()
+
         for call in (
             lambda: broker.publish(5),
             lambda: broker.publish("t", properties={}),

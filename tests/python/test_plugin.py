@@ -272,6 +272,7 @@ def test_evidence_in_every_phase(suite):
     """
     result = suite(source, "--junitxml=report.xml", "-o", "junit_logging=log")
     result.assert_outcomes(passed=1, failed=3, errors=2)
+
     result.stdout.fnmatch_lines(
         [
             "*ERROR at setup of test_setup*",

@@ -155,6 +155,7 @@ mod tests {
                 assert_eq!(status, MIDGE_OK);
             }
         }
+
         while seen.load(Ordering::Acquire) == 0 {
             std::thread::yield_now(); // the second message comes although the first panicked
         }

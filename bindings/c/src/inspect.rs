@@ -137,6 +137,7 @@ fn stats(object: &BrokerObject) -> midge_stats {
         panics: stats.panics,
         msgs_dropped: stats.dropped_total(),
         dropped,
+
         memory_total: stats.memory.total,
         memory_queues: stats.memory.queues,
         memory_output: stats.memory.output,

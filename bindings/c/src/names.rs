@@ -192,6 +192,7 @@ pub extern "C" fn midge_reason_code_name(code: u8) -> *const c_char {
         MIDGE_RC_BAD_AUTHENTICATION_METHOD => c"Bad authentication method",
         MIDGE_RC_KEEP_ALIVE_TIMEOUT => c"Keep Alive timeout",
         MIDGE_RC_SESSION_TAKEN_OVER => c"Session taken over",
+
         MIDGE_RC_TOPIC_FILTER_INVALID => c"Topic Filter invalid",
         MIDGE_RC_TOPIC_NAME_INVALID => c"Topic Name invalid",
         MIDGE_RC_PACKET_IDENTIFIER_IN_USE => c"Packet Identifier in use",

@@ -313,6 +313,7 @@ impl QueueObject {
                 state.refresh_fd(&self.bell);
                 return Err(Fault::new(MIDGE_E_TIMEOUT, "the queue was woken"));
             }
+
             if timeout == Some(Duration::ZERO) {
                 return Err(Fault::new(MIDGE_E_TIMEOUT, "nothing waits in the queue"));
             }

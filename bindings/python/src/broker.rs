@@ -273,6 +273,7 @@ impl Broker {
                 $(row.set_item(stringify!($field), stats.$field)?;)*
             };
         }
+
         copy!(
             uptime_ms,
             connections,

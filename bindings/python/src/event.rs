@@ -207,6 +207,7 @@ impl Event {
             peer,
             version: version.map(Name::from),
             session_present,
+
             connection,
             session,
             message,
@@ -277,6 +278,7 @@ impl Event {
         if let Some(qos) = self.qos {
             add(format_args!("qos={qos}"));
         }
+
         if let Some(matched) = self.matched {
             add(format_args!("matched={matched}"));
         }

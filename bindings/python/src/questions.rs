@@ -350,6 +350,7 @@ impl Questions {
                 }
                 late.push(taken.answer);
             }
+
             if let Some(wanted) = self.wanted(&state) {
                 match wanted {
                     Wanted::Any => state.coming += 1,

@@ -75,6 +75,7 @@ impl Publish {
             properties: properties.as_properties(),
             payload: &payload,
         }))?;
+
         match self.qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => client.expect(|packet| match packet {

@@ -251,6 +251,7 @@ fn log(event: &Event) {
         } => {
             tracing::info!(%client_id, %reason, "disconnected");
         }
+
         Event::ClientDisconnected {
             client_id, reason, ..
         } => {
@@ -272,6 +273,7 @@ fn log(event: &Event) {
         } => {
             tracing::warn!(%client_id, %filter, reason = reason.name(), "subscription refused");
         }
+
         Event::Dropped {
             client_id,
             topic,
@@ -288,6 +290,7 @@ fn log(event: &Event) {
         } => {
             tracing::warn!(client_id = client_id.as_deref(), %topic, reason = reason.name(), "dropped");
         }
+
         Event::WillSent {
             client_id, topic, ..
         } => {

@@ -80,6 +80,7 @@ fn decode_other<'a>(
         (7, _) => {
             ack::decode(raw, version, sender, ReasonPacket::Pubcomp, limits).map(Packet::Pubcomp)
         }
+
         (8, Client) => subscribe::decode(raw, version, limits).map(Packet::Subscribe),
         (9, Server) => subscribe::decode_ack(raw, version, limits).map(Packet::Suback),
         (10, Client) => unsubscribe::decode(raw, version, limits).map(Packet::Unsubscribe),

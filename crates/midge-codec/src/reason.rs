@@ -193,6 +193,7 @@ impl ReasonCode {
             Self::TopicNameInvalid | Self::PayloadFormatInvalid => {
                 CONNACK | PUBACK | PUBREC | DISCONNECT
             }
+
             Self::PacketIdentifierInUse => PUBACK | PUBREC | SUBACK | UNSUBACK,
             Self::PacketIdentifierNotFound => PUBREL | PUBCOMP,
             Self::QuotaExceeded => CONNACK | PUBACK | PUBREC | SUBACK | DISCONNECT,

@@ -144,6 +144,7 @@ fn connects(version: Version) -> Vec<(&'static str, Packet<'static>)> {
             Property::AuthenticationMethod("method"),
             Property::AuthenticationData(&[1, 2, 3]),
         ]),
+
         will: Some(Will {
             qos: QoS::ExactlyOnce,
             retain: true,
@@ -258,6 +259,7 @@ fn client_packets(version: Version) -> Vec<(&'static str, Packet<'static>)> {
         ("pingreq", Packet::Pingreq),
         ("disconnect", Packet::Disconnect(normal)),
     ]);
+
     if version == Version::V5 {
         let aliased = Publish {
             topic: "",

@@ -92,6 +92,7 @@ impl Ledger {
                 };
                 *self.owed.entry((kind, id)).or_default() += 1;
             }
+
             4 => {
                 let id = body.u16()?;
                 if self.open.get(&id) == Some(&Open::Qos1) {
@@ -110,6 +111,7 @@ impl Ledger {
                 }
                 *self.owed.entry((Kind::Pubrel, id)).or_default() += 1;
             }
+
             6 => *self.owed.entry((Kind::Pubcomp, body.u16()?)).or_default() += 1,
             7 => {
                 let id = body.u16()?;

@@ -77,6 +77,7 @@ fn goes_on(keeping: impl Fn(Builder) -> Builder) -> Broker {
             .send()
             .unwrap();
     }
+
     let first = client.expect_message("q", "1").id;
     let second = client.expect_message("q", "2").id;
     client.send(ack(Kind::Pubrec, first));

@@ -138,6 +138,7 @@ impl Engine {
                 }
                 Step::Frame(frame) => frame,
             };
+
             if frame.header >> 4 == 3 {
                 let Some(received) = self.publish_start(bytes, &frame) else {
                     return pos;

@@ -223,6 +223,7 @@ impl Engine {
             } else {
                 rustix::net::send(fd, queued, SendFlags::NOSIGNAL)
             };
+
             match written {
                 Ok(n) => {
                     let of_queue = n.min(queued.len());

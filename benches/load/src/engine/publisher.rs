@@ -292,6 +292,7 @@ impl Engine {
             for _ in 0..n {
                 p.append(&mut conn.out, whole, now, &mut self.rng);
             }
+
             if !whole {
                 conn.tail_left = p.full.len() - p.head.len();
             }

@@ -66,6 +66,7 @@ pub(super) fn prepare(
                 1 => "+",
                 _ => &topic[at],
             };
+
             let pattern = |bits| (0..16).map(|at| level(bits, at)).collect::<Vec<_>>();
             let count = args.count("count", 1 << 16)?;
             let filters: Vec<String> = (0..count).map(|bits| pattern(bits).join("/")).collect();

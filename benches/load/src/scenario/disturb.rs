@@ -195,6 +195,7 @@ fn prepare(kind: &str, args: &Args, target: &Target, e: &mut Engine) -> Result<D
             p.window = u64::MAX / 2;
             Ok(Disturbance::Flood { publisher })
         }
+
         "herd" => {
             let first = e.conns.len();
             let count = args.count("count", 1000)?;
@@ -210,6 +211,7 @@ fn prepare(kind: &str, args: &Args, target: &Target, e: &mut Engine) -> Result<D
             }
             Ok(Disturbance::Herd { clients })
         }
+
         "huge" => {
             let at = target.connect(e, Role::Idle, 1, "huge-")?.start;
             e.conns[at].may_close = true;

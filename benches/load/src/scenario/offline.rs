@@ -73,6 +73,7 @@ pub(super) fn run(args: &Args, target: &Target, j: &mut Json) -> Result<()> {
     j.u("count", count)
         .u("size", size as u64)
         .u("qos", u64::from(qos));
+
     j.f("queue_s", queue_s)
         .f("queue_per_s", n / queue_s)
         .f("queue_cpu_us", queue_cpu * 1e6 / n);

@@ -106,6 +106,7 @@ fn deliver(
     let mut delivered = u64::MAX;
     let cpu = cpu_s(target.pid);
     e.latency_on = false;
+
     for round in 0..rounds {
         let hello = target.hello(&format!("s-{round}"), true, 0);
         let at = e.add_conn(Role::Subscriber, 0, hello);

@@ -129,6 +129,7 @@ fn subscribe_each(
             }
             complete &= *filters >= each && e.conns[at].subacks >= *packets;
         }
+
         if complete {
             break;
         }
@@ -166,6 +167,7 @@ fn add_publishers(
             sequential: false,
             next: 0,
         };
+
         let at = e.add_publisher(
             conn,
             Message {

@@ -152,6 +152,7 @@ mod tests {
             "server",
         ];
         let of_connect = [&["client", "user", "will"][..], &of_more].concat();
+
         let cases = [
             (Packet::Connect(connect), of_connect),
             (

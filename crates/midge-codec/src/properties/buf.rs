@@ -53,6 +53,7 @@ impl PropertiesBuf {
                 self.0.push(id);
                 put_varint(&mut self.0, value);
             }
+
             Value::Binary(value) => {
                 self.0.reserve(1 + field_len(value)?);
                 self.0.push(id);

@@ -83,6 +83,7 @@ impl<'a> Property<'a> {
             Self::RequestResponseInformation(v) => {
                 (id::REQUEST_RESPONSE_INFORMATION, Value::Byte(v))
             }
+
             Self::ResponseInformation(v) => (id::RESPONSE_INFORMATION, Value::Text(v)),
             Self::ServerReference(v) => (id::SERVER_REFERENCE, Value::Text(v)),
             Self::ReasonString(v) => (id::REASON_STRING, Value::Text(v)),
@@ -141,6 +142,7 @@ impl<'a> Property<'a> {
             id::USER_PROPERTY => {
                 Self::UserProperty(reader.string(bad_text)?, reader.string(bad_text)?)
             }
+
             id::MAXIMUM_PACKET_SIZE => Self::MaximumPacketSize(reader.u32(what)?),
             id::WILDCARD_SUBSCRIPTION_AVAILABLE => {
                 Self::WildcardSubscriptionAvailable(reader.u8(what)?)

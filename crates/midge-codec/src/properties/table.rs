@@ -87,6 +87,7 @@ pub(super) const fn property(id: u8) -> Option<(Type, u16)> {
         id::AUTHENTICATION_METHOD => (Type::Text, CONNECT | CONNACK | AUTH),
         id::AUTHENTICATION_DATA => (Type::Binary, CONNECT | CONNACK | AUTH),
         id::REQUEST_PROBLEM_INFORMATION => (Type::Byte, CONNECT),
+
         id::WILL_DELAY_INTERVAL => (Type::Long, WILL),
         id::REQUEST_RESPONSE_INFORMATION => (Type::Byte, CONNECT),
         id::RESPONSE_INFORMATION => (Type::Text, CONNACK),

@@ -95,6 +95,7 @@ fn every_finder() {
     assert_eq!(all.will_delay(), Some(5));
     assert_eq!(all.request_response_information(), Some(1));
     assert_eq!(all.response_information(), Some("info"));
+
     assert_eq!(all.server_reference(), Some("host:1883"));
     assert_eq!(all.reason_string(), Some("why"));
     assert_eq!(all.receive_maximum(), Some(10));

@@ -97,6 +97,7 @@ fn property(id: u8) -> BoxedStrategy<Property<'static>> {
         23 => bit.prop_map(Property::RequestProblemInformation).boxed(),
         24 => any::<u32>().prop_map(Property::WillDelayInterval).boxed(),
         25 => bit.prop_map(Property::RequestResponseInformation).boxed(),
+
         26 => text().prop_map(Property::ResponseInformation).boxed(),
         28 => text().prop_map(Property::ServerReference).boxed(),
         31 => text().prop_map(Property::ReasonString).boxed(),
@@ -206,6 +207,7 @@ fn connect(version: Version) -> BoxedStrategy<Packet<'static>> {
                 password,
             )| {
                 let may = version == Version::V5 || username.is_some();
+
                 Packet::Connect(Connect {
                     version,
                     bridge: bridge && version != Version::V5,

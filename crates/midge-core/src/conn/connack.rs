@@ -31,6 +31,7 @@ pub(super) fn encode_success(
                 frugal,
             );
         }
+
         let packet = Packet::Connack(Connack {
             // A 3.1 client does not know the flag.
             session_present: present && handshake.version != Version::V31,

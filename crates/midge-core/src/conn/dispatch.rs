@@ -105,6 +105,7 @@ impl Connection {
                 self.reply_ack(AckKind::Pubcomp, ack.packet_id, reason, None);
                 Ok(())
             }
+
             Packet::Pubcomp(ack) => {
                 let result =
                     (self.locked()).map_or(Ok(()), |mut session| session.pubcomp(ack.packet_id));

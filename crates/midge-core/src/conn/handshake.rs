@@ -274,6 +274,7 @@ impl Connection {
                     false => Vec::new(),
                 },
             },
+
             version: connect.version,
             assigned: connect.client_id.is_empty(),
             expiry_s: asked,

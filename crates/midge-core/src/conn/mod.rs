@@ -300,6 +300,7 @@ impl Connection {
         } else {
             0
         };
+
         let mut used = 0;
         let mut packets = 0;
         self.interrupted = false;
@@ -311,6 +312,7 @@ impl Connection {
                 self.fail(not_connect());
                 break;
             }
+
             if let Some((len, count)) = self.take_run(rest, backing) {
                 used += len;
                 packets += count;
@@ -320,6 +322,7 @@ impl Connection {
                 self.interrupted = used < input.len();
                 break;
             }
+
             let raw = match midge_codec::split(rest, self.largest_packet()) {
                 Ok(Some(raw)) => raw,
                 Ok(None) => {
@@ -334,6 +337,7 @@ impl Connection {
                     break;
                 }
             };
+
             used += raw.len;
             packets += 1;
             let own = backing.filter(|backing| backing.len() == raw.len);
@@ -352,6 +356,7 @@ impl Connection {
                 break;
             }
         }
+
         if packets > 0 {
             self.batch.local.packets_received += packets;
             if self.session.is_some() {

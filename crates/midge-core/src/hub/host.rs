@@ -431,6 +431,7 @@ impl Hub {
                 id: 0,
                 shared,
             };
+
             let filter: Arc<str> = (*filter).into();
             router.insert(&filter, Subscriber::Observer(key), record, shared);
             if retained && !shared {

@@ -12,8 +12,9 @@ use crate::hooks::{HookSet, Refusal};
 use crate::hub::Batch;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
-use crate::session::{Attached, AttachedSettings, Due, Link, Session, Sessions, Will};
+use crate::session::{Attached, AttachedSettings, Due, Link, Session, Sessions, State, Will};
 use crate::store::StoredWill;
+use crate::time::Tick;
 
 /// The result of CONNECT.
 pub(crate) struct AttachPlan {
@@ -38,6 +39,7 @@ impl Hub {
     ) -> Result<Arc<Session>, Option<Refusal>> {
         let client_id = plan.info.client_id.clone();
         let will = self.admit_will(plan.will.take())?;
+
         let mut sessions = self.sessions.lock();
         // Whether the connection has a session and whether it has ended are decided under this
         // lock, here and in `end_with`.
@@ -48,45 +50,22 @@ impl Hub {
             // CONNACK has no code for a server that shuts down (MQTT-3.2.2-8).
             return Err(Some(Refusal::new(ReasonCode::ServerUnavailable)));
         }
+
         let mut known = sessions.find(&client_id).cloned();
         if let Some(old) = &known {
             self.check_user(old, &plan.info)?;
-            let holder = old
-                .lock()
-                .attached
-                .as_ref()
-                .map(|attached| attached.link.clone());
-            if let Some(holder) = holder {
-                self.detach(
-                    &mut sessions,
-                    old,
-                    &holder,
-                    (DisconnectReason::TakenOver, None),
-                    batch,
-                );
-            }
+            self.end_older_connection(&mut sessions, old, batch);
             if plan.clean_start {
                 self.end_session(&mut sessions, old, batch);
             }
             // Its connection may have taken it along.
             known = sessions.find(&client_id).cloned();
         }
+
         let (session, present) = self.admit_session(&mut sessions, known, &plan.info)?;
-        let (version, username) = (plan.info.version, plan.info.username.clone());
         let info = plan.info.clone();
         self.attach_locked(&session, link, (plan, will), present, connack, batch);
-        if batch.wants(EventMask::CLIENT_CONNECTED) {
-            let event = Event::ClientConnected {
-                client_id: client_id.clone(),
-                username,
-                version,
-                peer: link.peer.clone(),
-                session_present: present,
-                connection: link.number(),
-                session: session.number,
-            };
-            batch.record(&self.env, event);
-        }
+        self.report_connected(&session, link, &info, present, batch);
         drop(sessions);
 
         self.wait_for_publishers();
@@ -103,6 +82,50 @@ impl Hub {
             });
         }
         Ok(session)
+    }
+
+    /// Ends the connection that a session has at present, because its client connects again.
+    #[inline]
+    fn end_older_connection(
+        &self,
+        sessions: &mut Sessions,
+        session: &Arc<Session>,
+        batch: &mut Batch,
+    ) {
+        let holder = session
+            .lock()
+            .attached
+            .as_ref()
+            .map(|attached| attached.link.clone());
+
+        if let Some(holder) = holder {
+            let reason = (DisconnectReason::TakenOver, None);
+            self.detach(sessions, session, &holder, reason, batch);
+        }
+    }
+
+    /// Records that a client has connected, under the lock of the registry.
+    #[inline]
+    fn report_connected(
+        &self,
+        session: &Session,
+        link: &Link,
+        info: &ClientInfo,
+        session_present: bool,
+        batch: &mut Batch,
+    ) {
+        if batch.wants(EventMask::CLIENT_CONNECTED) {
+            let event = Event::ClientConnected {
+                client_id: info.client_id.clone(),
+                username: info.username.clone(),
+                version: info.version,
+                peer: link.peer.clone(),
+                session_present,
+                connection: link.number(),
+                session: session.number,
+            };
+            batch.record(&self.env, event);
+        }
     }
 
     /// Whether a client may have, or end, a session with its client identifier: it belongs to the
@@ -244,39 +267,23 @@ impl Hub {
             return;
         };
         session.set_online(false);
-        let held = attached.held_until;
-        if held > 0
-            && !self
-                .env
-                .journal()
-                .is_some_and(|journal| journal.is_committed(held))
-        {
-            // Do not send acknowledgements of uncommitted changes, not even when closing.
-            attached.outbox.release();
-        }
-        if reason == DisconnectReason::MemoryFull {
-            attached.outbox.release();
-        }
-        let code = refusal.map(|refusal| refusal.reason);
-        if let Some(code) = code.or_else(|| disconnect_code(&reason)) {
-            write_disconnect(&mut attached, code, refusal, batch);
-        }
+        self.drop_unsendable_output(&mut attached, &reason);
+        write_farewell(&mut attached, &reason, refusal, batch);
+
         let rest = std::mem::take(&mut attached.outbox);
         append_detached(link, rest);
         // Last: the driver of an ended connection closes it when nothing is left to write. Every
         // caller holds the lock of the registry, so the reason is set only once.
         link.set_ended(reason.clone());
         batch.dirty.push(link.clone());
+
         state.offline.get_or_insert_default().since = batch.now;
         state.resend.clear();
         let info = state.info.clone();
         let ends = state.expiry_s == 0;
         self.decide_will(session, &mut state, &reason, ends, batch);
-        if !ends && state.expiry_s != u32::MAX {
-            let at = batch.now.after_s(u64::from(state.expiry_s));
-            let epoch = state.epoch;
-            let key = self.arm(at, Due::SessionExpiry(session.clone(), epoch));
-            state.offline.get_or_insert_default().expiry_timer = Some(key);
+        if !ends {
+            self.arm_expiry(session, &mut state, batch.now);
         }
         drop(state);
         drop(attached);
@@ -297,6 +304,33 @@ impl Hub {
         if ends {
             self.end_session(sessions, session, batch);
         }
+    }
+
+    /// Drops output that an ended connection must not get: acknowledgements of uncommitted changes,
+    /// not even when closing, and all of it if the connection makes room for others.
+    #[inline]
+    fn drop_unsendable_output(&self, attached: &mut Attached, reason: &DisconnectReason) {
+        let held = attached.held_until;
+        let is_committed = || {
+            let journal = self.env.journal();
+            journal.is_some_and(|journal| journal.is_committed(held))
+        };
+
+        if *reason == DisconnectReason::MemoryFull || held > 0 && !is_committed() {
+            attached.outbox.release();
+        }
+    }
+
+    /// Arms the end of a session whose connection has ended, unless it stays for good.
+    #[inline]
+    fn arm_expiry(&self, session: &Arc<Session>, state: &mut State, now: Tick) {
+        if state.expiry_s == u32::MAX {
+            return;
+        }
+
+        let at = now.after_s(u64::from(state.expiry_s));
+        let key = self.arm(at, Due::SessionExpiry(session.clone(), state.epoch));
+        state.offline.get_or_insert_default().expiry_timer = Some(key);
     }
 
     /// The link of a connected client, and its protocol version.
@@ -332,6 +366,20 @@ fn disconnect_code(reason: &DisconnectReason) -> Option<ReasonCode> {
         | DisconnectReason::ConnectTimeout
         | DisconnectReason::Refused(_) => None,
         other => other.code(),
+    }
+}
+
+/// Writes DISCONNECT for the end of a connection, if the client is to be told of it.
+#[inline]
+fn write_farewell(
+    attached: &mut Attached,
+    reason: &DisconnectReason,
+    refusal: Option<&Refusal>,
+    batch: &mut Batch,
+) {
+    let code = refusal.map(|refusal| refusal.reason);
+    if let Some(code) = code.or_else(|| disconnect_code(reason)) {
+        write_disconnect(attached, code, refusal, batch);
     }
 }
 

@@ -146,6 +146,7 @@ impl Hub {
         let hooks = Chain::new(hooks);
         let budget = Budget::new(config.limits.total_bytes);
         let connect_bucket = crate::rate::Bucket::new(config.limits.connect_rate, now);
+
         let hub = Arc::new(Self {
             fast_path: FastPath::new(&config, hooks.set(), store.is_some()),
             env: Env::new(config, budget.clone(), store.clone()),

@@ -63,6 +63,7 @@ impl Hub {
                     outcome => outcome,
                 }
             }
+
             Subscriber::Observer(key) => {
                 let Some(observer) = observers.get(*key) else {
                     return Outcome::Sent;

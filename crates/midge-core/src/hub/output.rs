@@ -170,6 +170,7 @@ impl Hub {
                 }
                 looks_again = !asks && !all;
             }
+
             let ready = state.retained_backlog.is_empty()
                 && !state.paging
                 && state.resend.is_empty()
@@ -293,6 +294,7 @@ impl Hub {
             } else {
                 None
             };
+
             match next {
                 Some(next) => cursor = next,
                 None => {

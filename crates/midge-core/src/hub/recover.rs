@@ -77,6 +77,7 @@ impl Hub {
                 let _ = state.inbound.make_room(&self.env.budget);
                 state.inbound.insert_anyway(*packet_id);
             }
+
             for stored in &recovered.deliveries {
                 let message = rebase.message(&stored.message);
                 self.recover_delivery(&mut state, stored, message);

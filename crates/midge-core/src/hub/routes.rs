@@ -146,6 +146,7 @@ impl RouteCache {
                 }
                 at
             }
+
             None if !self.came_before(router.hash(topic)) => return None,
             None => {
                 let route = Route::new(topic.into(), router, publisher, budget)?;

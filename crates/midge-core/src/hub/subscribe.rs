@@ -163,6 +163,7 @@ impl Hub {
             grant.answer = Some(ReasonCode::QuotaExceeded);
             return None;
         };
+
         if old.is_none() && !self.admit_subscription(&grant.filter) {
             state.subscriptions.remove(&grant.filter);
             grant.answer = Some(ReasonCode::QuotaExceeded);
@@ -282,6 +283,7 @@ impl Hub {
                     filter: name.clone(),
                 });
             }
+
             if batch.wants(EventMask::UNSUBSCRIBED) {
                 let event = Event::Unsubscribed {
                     client_id: session.client_id.clone(),

@@ -114,6 +114,7 @@ fn the_store_agrees_with_the_definition_of_matching() {
             keep(&mut store, message(&topic));
             model.insert(topic, store.stamp());
         }
+
         if round % 10 > 0 {
             continue;
         }

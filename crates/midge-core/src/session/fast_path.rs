@@ -103,6 +103,7 @@ impl SessionGuard<'_> {
             attached
                 .outbox
                 .push_numbered(packet.bytes, packet.packet_id_at, packet_id);
+
             attached.in_window += 1;
             effects.local.publish_sent += 1;
             effects.local.publish_bytes_sent += message.payload().len() as u64;

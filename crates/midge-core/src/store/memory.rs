@@ -88,6 +88,7 @@ impl MemoryInner {
             Op::SessionEnded { client_id } => {
                 self.sessions.remove(&client_id);
             }
+
             Op::Retained { message } => {
                 self.last_message_id = self.last_message_id.max(message.id());
                 self.retained.insert(message.topic().into(), message);
@@ -107,6 +108,7 @@ impl MemoryInner {
                 client_id,
                 packet_id,
             } => self.change(&client_id, |known| known.session.open.push(packet_id)),
+
             Op::Closed {
                 client_id,
                 packet_id,
@@ -120,6 +122,7 @@ impl MemoryInner {
                 self.last_message_id = self.last_message_id.max(delivery.message.id());
                 self.change(&client_id, |known| known.take(delivery));
             }
+
             Op::Sent {
                 client_id,
                 message_id,

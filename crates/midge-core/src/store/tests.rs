@@ -80,6 +80,7 @@ fn what_ends_is_only_what_is_named() {
         client_id: name("a"),
         packet_id,
     };
+
     let mut ops = vec![session("a", 7), session("b", 8), session("c", 9)];
     ops.extend(["x", "y", "z"].map(|filter| subscribed("a", filter, 1)));
     ops.push(subscribed("a", "y", 2));
@@ -133,6 +134,7 @@ fn a_message_that_a_session_has_twice_is_two_deliveries() {
         message_id,
         packet_id,
     };
+
     let done = |packet_id| Op::Done {
         client_id: client_id.clone(),
         message_id,

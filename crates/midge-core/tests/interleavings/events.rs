@@ -30,6 +30,7 @@ impl Table {
                 assert_eq!(self.session, expected, "{event:?}");
                 (self.connection, self.session) = (Some(*connection), Some(*session));
             }
+
             Event::ClientDisconnected {
                 connection,
                 session,

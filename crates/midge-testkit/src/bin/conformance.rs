@@ -196,6 +196,7 @@ fn coverage(errors: &mut Vec<String>) -> BTreeMap<String, BTreeSet<Test>> {
                 if !is_test || (conformance && ids.is_none()) {
                     wrong("a test and its list belong together");
                 }
+
                 let mut path = modules.clone();
                 path.extend(inner.then(|| "tests".to_owned()));
                 path.push(name.to_owned());

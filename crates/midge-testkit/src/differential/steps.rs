@@ -212,6 +212,7 @@ impl World {
                 publish = publish.alias(1);
                 publish.topic.clear();
             }
+
             16 if v5 && self.one_in(2) => publish = publish.alias(self.random.u16(..5)),
             17 if v5 => {
                 let marked = PropsBuf::new().u8(id::PAYLOAD_FORMAT_INDICATOR, 1);

@@ -92,6 +92,7 @@ fn settings(random: &mut fastrand::Rng) -> Config {
     if narrow {
         config.limits.total_queue_bytes = random.usize(2_000..200_000);
     }
+
     if few {
         config.limits.receive_maximum = random.u16(1..8);
         config.limits.user_properties = random.usize(0..3);
@@ -172,6 +173,7 @@ impl World {
             Way::Watched => EventMask::ALL,
             Way::Short | Way::Counted | Way::Stored => EventMask(EventMask::ALL.0 & !messages.0),
         };
+
         hub.observe(mask, events.clone());
         let peers = (0..PEERS).map(|number| Peer::new(connect(&mut random, number)));
         let peers = peers.collect();

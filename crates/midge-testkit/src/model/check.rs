@@ -263,6 +263,7 @@ fn repetitions(index: &Index<'_>, found: &mut Vec<Finding>) {
             if again.is_some() && delivery.dup && delivery.qos == 1 {
                 continue;
             }
+
             let other = before.clone().find(|_| delivery.name.qos == 2);
             if let Some(earlier) = again.or(other) {
                 let check = if delivery.name.qos == 2 {

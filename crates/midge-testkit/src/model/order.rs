@@ -36,6 +36,7 @@ pub(crate) fn check(index: &Index<'_>, found: &mut Vec<Finding>) {
                 qos,
                 &[],
             );
+
             let Some((before, at)) = last.insert(stream, (name, delivery.at)) else {
                 continue;
             };

@@ -101,6 +101,7 @@ impl Lane {
             } => {
                 self.publish(world, (topic, qos, retain), as_peer);
             }
+
             Step::Connect { peer, .. }
             | Step::TakeOver { peer, .. }
             | Step::Break { peer, .. }
@@ -148,6 +149,7 @@ impl Lane {
                 peer.unsubscribe(world, filter);
                 peer.pump(world, false);
             }
+
             Step::Publish {
                 topic,
                 qos,
@@ -165,6 +167,7 @@ impl Lane {
                     peer.pump(world, false);
                 }
             }
+
             Step::Acknowledge { count, now, .. } => {
                 peer.acknowledge(world, usize::from(count));
                 if now {
@@ -245,6 +248,7 @@ impl Lane {
                 found.push(Finding::new(Check::Receipt, what).name(watched.name));
                 continue;
             };
+
             for (index, client) in history.clients.iter().enumerate() {
                 let late = client.deliveries.iter().find(|delivery| {
                     let ended = client.sessions[delivery.session].off.is_some();

@@ -155,6 +155,7 @@ impl Peer {
                 }
                 self.tell(at, "UNSUBACK".into());
             }
+
             Packet::Pingresp => self.pings = self.pings.saturating_sub(1),
             Packet::Disconnect(packet) => {
                 self.dismissed = true;
@@ -322,6 +323,7 @@ impl Peer {
                     });
                 }
             }
+
             AckKind::Pubcomp => {
                 self.outgoing.remove(&packet.id);
             }

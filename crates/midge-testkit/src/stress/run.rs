@@ -52,6 +52,7 @@ pub fn run(script: &Script, place: Place, checks: &Checks) -> Report {
             (Some(answers), Some(thread))
         }
     };
+
     let hooks = StressHooks::new(&script.access, &pending, &rights, &clock, answers);
     let deliberate = hooks.panics.clone();
     let sets = hooks.sets();
@@ -250,6 +251,7 @@ fn idle(world: &World, lanes: &mut [Lane], watchers: &mut [Watcher]) {
             }
             Some(_) => {}
         }
+
         let silent = line.silent_output();
         if silent > 0 {
             find(format!(

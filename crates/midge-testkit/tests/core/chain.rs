@@ -540,6 +540,7 @@ fn a_receiver_is_known_also_while_it_is_away() {
         hub.publish_from_host(message, None, || START, false)
             .unwrap();
     };
+
     let book = Arc::new(Book::default());
     let hub = hub_of(|_| (), vec![member(&book)], Some(store.clone()));
     let connect = Connect::v5("client").user("user").clean(false).expiry(100);

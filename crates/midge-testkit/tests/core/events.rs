@@ -185,6 +185,7 @@ fn a_refusal_says_whom_it_concerns_and_why() {
     let text = |text: &str| Some(text.to_owned());
     let method = midge_testkit::PropsBuf::new().text(midge_testkit::id::AUTHENTICATION_METHOD, "m");
     let long = "x".repeat(21);
+
     let cases = [
         (connect(5), text("not today"), ReasonCode::Banned),
         (connect(4), text("not today"), ReasonCode::Banned),

@@ -100,6 +100,7 @@ fn nothing_comes_after_disconnect_when_a_hook_has_ended_the_connection() {
                 store.commit(store.applied());
             }
         };
+
         let connect = Connect::v5("client").clean(false).expiry(9);
         let mut old = Client::connect(&hub, &connect);
         commit();

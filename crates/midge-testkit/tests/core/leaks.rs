@@ -141,6 +141,7 @@ fn a_session_that_is_over_leaves_nothing_however_it_ends() {
             client.close();
         }),
     ];
+
     for (what, end) in ends {
         let hub = hub(|_| ());
         let payloads = Payloads::new();

@@ -313,6 +313,7 @@ fn bytes_that_were_written_count_no_more_for_all_clients_together() {
         publisher.say(run(b"first", 0, 0..3));
         let payload = vec![b'x'; 30_000];
         let mut sent = 0;
+
         while sent < 4 * total {
             // More than is written in one go; now and then the connection ends with it.
             match way {

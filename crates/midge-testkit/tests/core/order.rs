@@ -117,6 +117,7 @@ fn what_is_sent_again_is_in_order_whatever_the_identifiers() {
     // One by one and in runs, until later ones have the lower identifiers: those are used again in the
     // order in which they became free.
     let mut rounds = 0..1_000;
+
     loop {
         for texts in [0..1, 1..30, 30..31, 31..50, 50..61] {
             send(texts);

@@ -270,6 +270,7 @@ fn what_waits_is_charged_again_after_a_restart() {
     for id in 4..6 {
         publisher.say(Publish::new("t", "queued").qos(1, id).bytes());
     }
+
     let held = |hub: &Hub| {
         let sessions = hub.sessions();
         let session = sessions

@@ -256,6 +256,7 @@ fn act(client: &mut Hostile, random: &mut Random) -> &'static str {
             }
             "many PUBLISH"
         }
+
         6 => {
             let bytes = publish(client, random, PACKET);
             let part = random.below(bytes.len());
@@ -277,6 +278,7 @@ fn act(client: &mut Hostile, random: &mut Random) -> &'static str {
             client.send(&subscribe.bytes_for(client.version));
             "SUBSCRIBE"
         }
+
         9 => {
             let id = client.id();
             let filters: Vec<_> = (0..=random.below(40)).map(|_| random.filter()).collect();
@@ -296,6 +298,7 @@ fn act(client: &mut Hostile, random: &mut Random) -> &'static str {
             client.send(&acks);
             "acknowledgements"
         }
+
         12 | 13 => {
             client.read(random.size(1 << 20));
             "reading"

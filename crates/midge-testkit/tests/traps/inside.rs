@@ -102,6 +102,7 @@ fn acknowledgements_are_never_dropped_with_messages() {
             );
             requests.extend([0xc0, 0]);
         }
+
         client.send(requests);
         let (mut answers, mut messages) = ([0; 4], 0);
         while answers != [50; 4] {

@@ -218,6 +218,7 @@ fn no_code_of_version_5_reaches_an_older_client() {
             // There is no code for a failure.
             [1, 1, 2, 2, 0]
         };
+
         assert_eq!(codes, expected);
         assert_eq!(server.subscriptions(Some("old")).len(), 1);
         let mut second = client(&server, version, "second");

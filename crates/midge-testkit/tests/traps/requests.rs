@@ -50,6 +50,7 @@ fn a_client_before_version_5_never_gets_a_disconnect() {
             client.send(&bytes);
             assert!(client.read_all().is_empty(), "{bytes:02x?}");
         }
+
         let mut client = server.connect(&connect);
         server.pass(8);
         assert!(client.read_all().is_empty());

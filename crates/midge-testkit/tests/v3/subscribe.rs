@@ -126,6 +126,7 @@ fn mqtt311_3_8_4_3_the_flow_goes_on_while_a_subscription_is_replaced() {
         subscriber.send(requests);
         // Each SUBSCRIBE brings the retained message once.
         let (mut subacks, mut retained, mut live) = (0, 0, Vec::new());
+
         while subacks < 5 || retained < 5 || live.len() < 10 {
             match subscriber.recv() {
                 Packet::Suback(codes) => {

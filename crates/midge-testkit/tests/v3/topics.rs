@@ -66,6 +66,7 @@ fn mqtt311_3_3_2_3_filters_match_what_the_standard_says() {
         "sport/tennis",
         "//",
     ];
+
     let table: [(&str, &[&str]); 13] = [
         ("#", &topics),
         ("+", &["a", "b", "A", "a b"]),

@@ -424,6 +424,7 @@ fn nn5_141_older_clients_get_the_codes_they_know() {
         ] {
             server.say(refused.bytes()).expect_refused(code);
         }
+
         let mut long = Connect::new(version, "x".repeat(2000));
         long.user = Some(b"user".to_vec());
         long.password = Some(b"password".to_vec());

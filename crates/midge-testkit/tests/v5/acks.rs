@@ -322,6 +322,7 @@ fn nn5_005_identifiers_of_the_two_directions_are_apart() {
             client.send(Publish::new("from client", "q").qos(2, id).bytes());
             client.expect_ack(Kind::Pubrec, id);
         };
+
         if step == 0 {
             mine(&mut client);
         }

@@ -546,6 +546,7 @@ fn nn5_001_control_characters_among_the_properties_where_the_option_forbids_them
             Holder::Auth => props().text(id::AUTHENTICATION_METHOD, "m"),
             _ => props(),
         };
+
         let texts = texts.iter().filter(|id| own.contains(id));
         let mut cases: Vec<_> = texts
             .map(|id| match *id {

@@ -331,6 +331,7 @@ fn nn5_145_shared_subscriptions_and_patterns_of_wildcards_have_their_limits() {
             client.subscribe(&format!("$share/g{number}/+/#"), 1);
             client.subscribe(&format!("{}#", "+/".repeat(number)), 1);
         }
+
         let more = Subscribe::new(0)
             .filter("$share/more/t", 1)
             .filter("t/+", 1)

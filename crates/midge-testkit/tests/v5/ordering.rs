@@ -75,6 +75,7 @@ fn mqtt_4_6_0_5_messages_of_a_publisher_arrive_in_order() {
                 })
             })
             .collect();
+
         let mut order = Order::default();
         let mut received = 0u32;
         while !order.is_complete() {

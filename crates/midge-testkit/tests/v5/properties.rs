@@ -394,6 +394,7 @@ fn nn5_007_the_host_cannot_send_a_property_twice() {
         let invalid = |error| matches!(error, midge::PublishError::InvalidProperty(_));
         let refused = server.publish_ref(message.parts(), None, true);
         assert!(refused.is_err_and(invalid), "{properties:?}");
+
         for at_delivery in [false, true] {
             let hooks = Replacer(block.clone(), at_delivery);
             let server = broker_with(|builder| builder.hooks(hooks));

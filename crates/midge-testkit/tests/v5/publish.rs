@@ -213,6 +213,7 @@ fn mqtt_3_3_4_2_overlapping_subscriptions_get_one_copy_with_the_highest_qos() {
             assert_eq!(message.props.subscription_ids(), [1, 2, 3], "{order:?}");
             assert_eq!(other.receive().props.subscription_ids(), [99]);
         }
+
         publisher.publish("a/c", "p", 2);
         let message = client.receive();
         assert_eq!(
@@ -313,6 +314,7 @@ fn nn5_110_clients_do_not_publish_to_reserved_topics() {
                 }
                 client.send(Publish::new(topic, "p").retain().bytes_for(version));
             }
+
             client.expect_nothing();
             watcher.expect_nothing();
             for topic in taken {

@@ -139,6 +139,7 @@ fn mqtt_3_3_1_9_retain_handling_says_when_retained_messages_are_sent() {
             new,
             "another filter"
         );
+
         client.unsubscribe(&["t"]);
         assert_eq!(
             again(&mut client, "t", handling).len(),

@@ -418,6 +418,7 @@ fn a_session_belongs_to_the_user_that_made_it() {
                     refused.expect_closed();
                 }
             }
+
             publisher.publish("t", "live", 0);
             client.expect_message("t", "live");
             client.cut();

@@ -122,6 +122,7 @@ fn nn5_091_exchanges_are_finished_after_a_restart() {
         publishes[0].dup && publishes[0].id == sent.id,
         "{publishes:?}"
     );
+
     assert!(!publishes[1].dup && publishes[1].retain, "{publishes:?}");
     for message in &publishes {
         assert_eq!(message.props.subscription_ids(), [7]);

@@ -62,6 +62,7 @@ fn mqtt_3_9_3_2_each_packet_of_the_broker_has_the_reason_codes_of_its_table() {
         let row = rows(REASONS)
             .filter(|cell| cell("version") == "v5")
             .find(|cell| cell("code_dec") == code.to_string());
+
         for column in columns {
             let allowed = row
                 .as_ref()
@@ -127,6 +128,7 @@ fn nn5_007_the_tests_know_the_properties_of_the_table() {
             } else {
                 props()
             };
+
             let accepts = |times: usize| {
                 let block = (0..times).fold(beside.clone(), |block, _| block.raw(&one.0));
                 parse(&packet(column, code, &block), 5).is_ok()

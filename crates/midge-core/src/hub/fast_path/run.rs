@@ -96,6 +96,7 @@ impl Hub {
     ) -> Option<(usize, u64)> {
         let qos = QoS::from_u8(input.first()? >> 1 & 3).unwrap_or_default();
         let route = self.eligible_route(publisher.routes, qos, batch)?;
+
         let kind = RunKind {
             qos,
             version: publisher.version,
@@ -138,11 +139,13 @@ impl Hub {
         if run.count == 0 {
             return None;
         }
+
         batch.local.publish_received += run.count;
         batch.local.publish_bytes_received += run.payload_bytes;
         if run.qos != QoS::AtMostOnce {
             batch.local.packets_sent += run.count;
         }
+
         let observers = &router.observers;
         let whole = self.may_go_whole(&run, route);
         if run.qos == QoS::AtMostOnce {
