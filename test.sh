@@ -57,6 +57,11 @@ layers() {
         ! cargo tree -q -p midge-codec -e normal --prefix none | grep -E '^(tokio|mio|midge|midge-core) '
 }
 
+# The rules of CONTRIBUTING that a program can check, and that the program still finds what breaks them.
+air_and_voice() {
+    python3 tools/voice/voice.py --self-test --quiet && python3 tools/voice/voice.py
+}
+
 # What is published alone stands alone: licences, a readme, nothing that is missing.
 packages() {
     local package file listed status=0
@@ -84,7 +89,7 @@ step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --work
 step "documentation site" timeout 300 docs/site/build.sh
 step "layers" layers
 step "floors" python3 tools/floors/floors.py
-step "air and voice" python3 tools/voice/voice.py
+step "air and voice" air_and_voice
 step "published packages" packages
 step "dependencies" timeout 900 tests/deny.sh
 step "public API" cargo run -q --locked --manifest-path tools/public-api/Cargo.toml --target-dir "$CARGO_TARGET_DIR/tools"
