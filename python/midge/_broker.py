@@ -116,17 +116,20 @@ class Broker(Life, Expectations):
         **keywords: Unpack[Options],
     ) -> None:
         super().__init__()
+
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0:
             raise ConfigError(f"timeout: a number of seconds, 0 or more, not {timeout!r}")
         self._bind_host = check_host(host)
         self._bind_port = None if port is None else whole("port", port, 0, 65535)
         self._unix_path = None if unix_path is None else os.path.abspath(unix_path)
         self._settings = check_options(protocols, options, keywords)
+
         patience = int(self._settings.get("shutdown.patience_ms")) / 1000
         self._failures = _threads.Failures(patience)
         hooks_threads = whole("hooks_threads", hooks_threads, 1, 1024)
         first = Hooks(auth=auth, acl=acl, intercept=intercept, receive=receive)
         self._hooks = Chain(first, hooks, hooks_threads, self._failures)
+
         self.timeout: float = float(timeout)
         self._recorder = Recorder(whole("record", record, 0, sys.maxsize))
         self._url = ""
@@ -135,12 +138,14 @@ class Broker(Life, Expectations):
         if self._hooks:
             run.pool = Pool(self._hooks)
             run.pool.begin()
+
         listen = []
         if self._bind_port is not None:
             host = f"[{self._bind_host}]" if ":" in self._bind_host else self._bind_host
             listen.append(f"tcp://{host}:{self._bind_port}")
         if self._unix_path is not None:
             listen.append(f"unix://{self._unix_path}")
+
         messages = [pull for pull in pulls if isinstance(pull, Subscription)]
         events = [pull for pull in pulls if isinstance(pull, EventStream)]
         kinds = RECORDED if self._recorder.limit else []
@@ -332,6 +337,7 @@ class Broker(Life, Expectations):
                 "fn: a plain function, not a coroutine; in asynchronous code use "
                 "`async for message in broker.subscribe(...)`"
             )
+
         registration = Registration(
             self._subscribe([filter], qos, maxsize, True), fn, self._failures
         )

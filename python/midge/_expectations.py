@@ -88,7 +88,7 @@ class Expectations:
         timeout: float | None = None,
     ) -> Any:
         """The message that matches: one that has been published already, or one that comes within
-        ``timeout`` seconds (:attr:`timeout` by default). Nobody has to have subscribed.
+        ``timeout`` seconds (:attr:`timeout` by default). No subscription is needed.
 
         It is used up: the next expectation does not see it. With a ``count`` above 1 a list.
         ``payload`` may be bytes, text or a compiled regular expression. Raises

@@ -71,6 +71,7 @@ class Hooks:
                 raise ConfigError(
                     f"{name}: a plain function, not a coroutine: the broker itself waits for it"
                 )
+
         if isinstance(auth, Mapping):
             auth = _passwords(dict(auth))
         elif auth is not None and not callable(auth):
@@ -78,6 +79,7 @@ class Hooks:
                 "auth: a mapping of user names to passwords or a callable, "
                 f"not {type(auth).__name__}"
             )
+
         self.auth: Callable[[ConnectInfo], Verdict | Awaitable[Verdict]] | None = auth
         self.acl: Acl | None = acl
         self.intercept: Intercept | None = intercept
@@ -111,6 +113,7 @@ class Chain:
                 raise ConfigError(
                     f"hooks: a sequence of midge.Hooks, not of {type(other).__name__}"
                 )
+
         self.sets = (first, *others)
         self.threads = threads
         self.failures = failures
@@ -257,7 +260,7 @@ def is_coroutine_function(call: object) -> bool:
 
 
 def _give_up(awaitable: object) -> None:
-    """Lets go of a coroutine that nobody is going to await."""
+    """Lets go of a coroutine that is not going to be awaited."""
     close = getattr(awaitable, "close", None)
     if callable(close) and hasattr(awaitable, "__await__"):
         close()

@@ -91,7 +91,7 @@ class Life(Unique):
         return self
 
     def _adopt_loop(self) -> None:
-        """Hooks that are coroutines run on the event loop of whoever starts the broker."""
+        """Hooks that are coroutines run on the event loop that starts the broker."""
         if loop := running_loop():
             self._hooks.loop = loop
         elif self._hooks.needs_loop and self._hooks.loop is None:
@@ -178,15 +178,18 @@ class Life(Unique):
         answering = run is not None and run.is_answering()
         pulls: list[Pull[Any]] = []
         alone = False
+
         try:
             alone = self._restarting.acquire(blocking=not answering)
             if not alone:
                 raise StoppedError("the broker is being restarted by another thread")
+
             with self._life:
                 if self.running:
                     pulls = [pull for pull in self._pulls if not pull._closed]
             for pull in pulls:
                 pull._hold()
+
             self._finish(0.0)
             if clean:
                 self._kept = _midge.Kept()
@@ -208,9 +211,11 @@ class Life(Unique):
             pulls = list(self._pulls)
         for pull in pulls:
             pull.close()
+
         if not self.running:
             self._kept = _midge.Kept()
             self.start()
+
         native = self._running()
         # A client that comes again at once is sent away again, but not for ever.
         for _ in range(10):
@@ -218,6 +223,7 @@ class Life(Unique):
                 break
             for session in sessions:
                 native.clear_session(session["client_id"])
+
         native.clear_retained("#")
         self._recorder.clear()
         self._failures.clear()

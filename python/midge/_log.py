@@ -117,7 +117,7 @@ _EVENT_BYTES = 1024
 
 
 class Recorder:
-    """Takes in what the broker recorded, when somebody looks: ``limit`` events at most, with
+    """Takes in what the broker recorded, when it is looked at: ``limit`` events at most, with
     ``RECORD_BYTES`` of payloads at most. A message is in it once, however often it is asked for.
 
     No code of users runs while it is locked, but for what the collection of garbage ends.

@@ -39,6 +39,7 @@ class Matcher:
         _midge.check_filter(filter)
         if where is not None and not callable(where):
             raise TypeError(f"where: a callable, not {type(where).__name__}")
+
         self.filter = filter
         self.payload = payload
         self.json = json
@@ -66,6 +67,7 @@ class Matcher:
                     retain=what.retain,
                     client=ANY if what.client_id is None else what.client_id,
                 )
+
         raise TypeError(
             "matcher: a topic filter, (filter, payload), a Message or a Matcher, "
             f"not {type(what).__name__}"
@@ -158,7 +160,7 @@ def _in_order(messages: Sequence[_midge.Message], matchers: Sequence[Matcher]) -
 
 
 def unexpected(recorder: Recorder, matcher: Matcher) -> _midge.Message | None:
-    """The first message that nobody expected."""
+    """The first message that was not expected."""
     for message in recorder.unseen():
         if not matcher.misses(message):
             return message

@@ -86,7 +86,7 @@ class Message:
         """Whether it was published to be retained, or comes from the retained messages."""
     @property
     def client_id(self) -> str | None:
-        """Who published it; ``None`` for this program."""
+        """The client that published it; ``None`` for this program."""
     @property
     def properties(self) -> Properties: ...
     @property

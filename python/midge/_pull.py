@@ -79,6 +79,7 @@ class Pull(Unique, Generic[T]):
         if timeout is not None:
             timeout = seconds("timeout", timeout) or 0.0
             deadline = time.monotonic() + timeout
+
         while True:
             if self._left and (left := self._take_left(1)):
                 return left[0]
@@ -111,10 +112,12 @@ class Pull(Unique, Generic[T]):
         deadline = None
         if timeout is not None:
             deadline = time.monotonic() + (seconds("timeout", timeout) or 0.0)
+
         self._taken += 1
         if self._taken % _FAIR == 0:
             # Before anything is taken, because a cancelled task would lose it.
             await pause(0)
+
         while True:
             if self._left and (before := self._take_left(1)):
                 return before[0]

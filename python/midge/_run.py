@@ -9,7 +9,7 @@ from midge._hooks import Pool
 
 
 class Run:
-    """What lives as long as a run. Nobody waits for a thread with a lock held, so hooks and
+    """What lives as long as a run. No thread is waited for with a lock held, so hooks and
     callbacks may start and stop their broker while other threads do."""
 
     def __init__(self) -> None:

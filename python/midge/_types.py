@@ -47,7 +47,7 @@ class ClientInfo(NamedTuple):
 
 
 class SessionInfo(NamedTuple):
-    """A session, connected or not. ``username`` is of the client that made it: nobody else may have
+    """A session, connected or not. ``username`` is of the client that made it: no other user may have
     it. ``number`` is what events have as ``session``; ``expiry`` is in seconds, ``None`` for never."""
 
     client_id: str
@@ -186,8 +186,8 @@ class AclRequest(NamedTuple):
 
 
 class ReceiveRequest(NamedTuple):
-    """A client that is about to receive a message, because of whichever subscription. Who has
-    published it is not known here: its ``client_id`` is ``None``.
+    """A client that is about to receive a message, because of whichever subscription. The
+    publisher is not known here: its ``client_id`` is ``None``.
 
     The session of a client that is not connected is asked about, too: ``peer`` and ``connection``,
     the number that events have, are then of its last connection; ``""`` and 0 if this broker has

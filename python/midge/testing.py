@@ -86,6 +86,7 @@ def with_broker(**keywords: Unpack[Settings]) -> Callable[[Callable[..., R]], Ca
             raise TypeError("with_broker: decorates functions and methods")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError("with_broker: a generator is no test; use the fixture mqtt_broker")
+
         signature = inspect.signature(function)
         place = _place(signature)
         others = [each for each in signature.parameters.values() if each.name != place]

@@ -120,12 +120,14 @@ def one(name, thing, out):
         bases = ", ".join(base.__name__ for base in thing.__bases__)
         out.append(f"### `{name}({bases})`\n\n{prose(thing)}\n")
         return
+
     made = "(...)" if thing.__init__ is object.__init__ else signature(thing.__init__)
     made = "" if made == "(...)" or "*args" in made else made.removesuffix(" -> None")
     out.append(f"### `{name}{made}`\n\n{prose(thing)}\n")
     for field, kind in fields(thing):
         if not field.startswith("_"):
             out.append(f"- `{field}: {annotation(kind)}`")
+
     inherited = [base for base in thing.__mro__ if base.__module__.split(".")[0] == "midge"]
     for base in inherited:
         for member, arguments, value in members(base):

@@ -33,12 +33,14 @@ def check(version):
         reader = client(broker, "reader", version)
         reader.subscribe("#", 2)
         broker.wait_subscription("#", client="reader")
+
         writer = client(broker, "writer", version, will=("gone", "writer", 1))
         for qos in range(3):
             writer.publish("t", str(qos), qos).wait_for_publish()
         writer.loop_stop()
         writer.socket().close()
         broker.wait_client("writer", connected=False)
+
         wanted = [("kept", b"first", 0, 1)]
         wanted += [("t", str(qos).encode(), qos, 0) for qos in range(3)]
         wanted += [("gone", b"writer", 1, 0)]

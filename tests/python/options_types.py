@@ -66,6 +66,7 @@ def page():
             continue  # said with host, port and unix_path
         typed = kind(name, accepted)
         lines.append(f"    {key.replace('.', '_', 1)}: {typed}")
+
         text = f"{doc} Accepted: {accepted}; {default or 'empty'} by default."
         text = text.replace("\\", "\\\\")
         wrapped = textwrap.wrap(text, 93)

@@ -43,6 +43,7 @@ def test_everything_on_every_loop(broker, device, run):
         thread.start()
         assert (await readings.aget(timeout=10)).text == "later"
         thread.join()
+
         await broker.aio.expect("t", "there")
         await broker.aio.expect_sequence("t")
         await broker.aio.expect_none()
@@ -50,6 +51,7 @@ def test_everything_on_every_loop(broker, device, run):
             await readings.aget(timeout=0.01)
         with pytest.raises(ExpectationError):
             await broker.aio.expect("never", timeout=0.01)
+
         thread = threading.Thread(target=device, args=(broker, "one"))
         thread.start()
         await broker.aio.wait_client("one", timeout=10)
@@ -57,6 +59,7 @@ def test_everything_on_every_loop(broker, device, run):
         with pytest.raises(ExpectationError):
             await broker.aio.wait_subscription("t", timeout=0.01)
         await broker.aio.settle()
+
         async with Broker() as other:
             numbers = other.subscribe("n")
             for number in range(200):

@@ -38,6 +38,7 @@ def test_it_starts_and_stops():
         assert broker.start() is broker
         with socket.create_connection((broker.host, broker.port)) as sock:
             shake_hands(sock)
+
     broker.stop()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((broker.host, broker.port))
@@ -147,6 +148,7 @@ def test_payloads():
             if given is changed:
                 changed[:] = b"after!"
             assert broker.expect("t").payload == expected
+
         for wrong in (5, None, object()):
             with pytest.raises(TypeError, match="payload: bytes, str or a buffer"):
                 broker.publish("t", wrong)
@@ -165,6 +167,7 @@ def test_properties_go_through():
         utf8=True,
         user=[("b", "1"), ("a", "2"), ("b", "3")],
     )
+
     with Broker() as broker:
         readings = broker.subscribe("t")
         broker.publish("t", "x", qos=1, properties=properties, as_client="pump")

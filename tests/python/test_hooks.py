@@ -160,6 +160,7 @@ def test_calls_do_not_hold_the_interpreter_while_a_hook_needs_it(device):
         broker.wait_subscription("#")
         readings = broker.subscribe("#")
         one.client.loop_stop()
+
         for call in (
             lambda: broker.publish("t", "x", qos=1, as_client="device"),
             lambda: broker.publish("t", "x", to="device"),

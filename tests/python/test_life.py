@@ -29,11 +29,13 @@ def test_a_restart_keeps_callbacks_subscriptions_and_streams():
             broker.restart()
             broker.publish("t", str(turn))
             assert came.acquire(timeout=10)
+
         # What had come before waits in its place.
         assert len(messages) == 3 and [message.text for message in messages.drain()] == list("123")
         names = [event.message.text for event in events.drain()]
         assert names == list("123")
         assert list(closed) == []
+
         for number in range(5):
             broker.publish("t", str(number))
         broker.restart()
@@ -276,6 +278,7 @@ def test_events_are_values():
     assert numbered != Event("connected", client_id="s", connection=4, session=2)
     assert numbered != Event("connected", client_id="s", connection=3)
     assert (event.connection, event.session) == (None, None)
+
     with Broker() as broker:
         broker.publish("t", "x")
         with broker.socket() as sock:

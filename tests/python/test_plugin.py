@@ -121,6 +121,7 @@ def test_the_report_of_a_failure(suite):
             "* ms  published *(host) \"alarm/7\" b'on' qos=0 matched=0",
         ]
     )
+
     result = suite(FAILING.format(assertion="False"), "--midge-log-limit=1")
     # The end of the session may be told before or after the message.
     result.stdout.fnmatch_lines(["... * earlier events; *", "* ms  *"])

@@ -27,7 +27,7 @@ def outcome(case):
     return result
 
 
-def test_a_coroutine_is_run_by_whoever_runs_coroutines(suite):
+def test_a_coroutine_is_run_by_the_plugin_for_coroutines(suite):
     source = """
         import unittest
         import pytest
@@ -64,7 +64,7 @@ def test_a_coroutine_is_run_by_whoever_runs_coroutines(suite):
     result.assert_outcomes(passed=4, failed=5)
 
 
-def test_a_coroutine_that_nobody_runs_fails(suite):
+def test_a_coroutine_that_is_not_run_fails(suite):
     source = """
         from midge.testing import with_broker
 

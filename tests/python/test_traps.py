@@ -88,6 +88,7 @@ def test_a_forked_child_gets_errors():
             lambda: readings.get(0),
         ):
             assert in_child(lambda call=call: raises_forked(call))
+
         assert in_child(lambda: not broker.running)
         broker.publish("t", "x")
         assert readings.get(10).text == "x"

@@ -203,11 +203,11 @@ impl Event {
             detail,
             qos,
             matched,
+
             username,
             peer,
             version: version.map(Name::from),
             session_present,
-
             connection,
             session,
             message,

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_takes_nothing_holds_up_nobody() {
+    fn a_reader_that_takes_nothing_holds_nothing_up() {
         let ((go, told), (got, lines)) = (channel(), channel());
         let log = Log::to(Pipe { go: told, got }).unwrap();
         for number in 0..100_000 {

@@ -71,7 +71,7 @@ fn a_health_check_is_no_warning() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
+fn a_log_that_is_not_read_holds_up_neither_clients_nor_the_end() {
     let server = Server::start(&["--log", "debug"]);
     // Some times as much as a pipe takes.
     for _ in 0..2000 {
@@ -86,7 +86,7 @@ fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
 }
 
 #[test]
-fn a_standard_output_that_nobody_reads_does_not_hold_up_the_end() {
+fn a_standard_output_that_is_not_read_does_not_hold_up_the_end() {
     let (mut full, _unread) = UnixStream::pair().unwrap();
     full.set_nonblocking(true).unwrap();
     while full.write(&[b'x'; 4096]).is_ok() {}

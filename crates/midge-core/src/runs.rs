@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn only_messages_that_nobody_keeps_may_be_long() {
+    fn only_messages_that_are_not_kept_may_be_long() {
         let topic: Arc<str> = "a".into();
         for (length, header) in [
             (0x3FFF, &b"\xFF\x7F"[..]),

@@ -194,7 +194,7 @@ fn runs_for_a_receiver_that_reads_late_arrive_unchanged() {
 /// A client that sends packets of this size without a pause is read far ahead; what is left of such
 /// a read, whatever size follows, and what receivers still have of it, stays as it was sent.
 #[test]
-fn what_is_read_far_ahead_arrives_unchanged_whoever_reads_when() {
+fn what_is_read_far_ahead_arrives_unchanged_in_whichever_order() {
     let broker = Broker::builder()
         .listen("tcp://127.0.0.1:0")
         .config(|config| {

@@ -81,7 +81,7 @@ fn a_broker_removes_no_socket_but_its_own() {
 }
 
 #[test]
-fn a_socket_that_nobody_listens_on_is_replaced_and_goes_with_the_broker() {
+fn a_socket_without_a_listener_is_replaced_and_goes_with_the_broker() {
     let place = Place::new("stale");
     drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
     assert!(place.socket().exists());
@@ -118,7 +118,7 @@ fn of_brokers_that_replace_a_stale_socket_at_once_one_has_it() {
 }
 
 #[test]
-fn a_socket_of_somebody_who_is_too_busy_to_answer_stays() {
+fn a_socket_of_a_process_too_busy_to_answer_stays() {
     let place = Place::new("busy");
     let (address, path) = (SockAddr::unix(place.socket()).unwrap(), place.socket());
     let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();

@@ -56,7 +56,7 @@ impl Hooks for None {
 }
 
 #[test]
-fn who_has_come_back_during_a_pause_finds_his_session() {
+fn a_client_back_during_a_pause_finds_its_session() {
     let runtime = runtime();
     let broker = start(&runtime, None);
     let mut client = connect(&broker);
@@ -121,7 +121,7 @@ fn an_answer_that_comes_right_after_a_pause_is_in_time() {
 }
 
 #[test]
-fn who_does_not_answer_after_a_pause_either_is_too_late() {
+fn a_client_that_does_not_answer_after_a_pause_either_is_too_late() {
     let runtime = runtime();
     let hooks: &'static Later = Box::leak(Box::default());
     let broker = start(&runtime, hooks);

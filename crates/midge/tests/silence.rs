@@ -361,7 +361,7 @@ fn a_client_that_is_not_read_lives_as_long_as_it_takes_its_answers() {
 }
 
 #[test]
-fn who_says_nothing_was_not_refused() {
+fn a_client_that_says_nothing_was_not_refused() {
     let paused = Paused::new();
     let events = paused.broker.events_with(EventMask::CONNECTION_REFUSED, 16);
     for connects in 1..=3 {

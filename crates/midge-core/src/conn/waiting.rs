@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_refused_is_forgotten() {
+    fn a_refused_client_is_forgotten() {
         let hub = Hub::new(Config::default(), None, None, "", NOW);
         let link = hub.accept("".into(), "".into(), Arc::new(Unflushed), NOW);
         let link = link.unwrap();

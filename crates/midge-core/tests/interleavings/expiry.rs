@@ -74,7 +74,7 @@ fn expires(owner: Owner, overflow: Overflow) {
 }
 
 #[test]
-fn while_nobody_looks() {
+fn while_no_thread_looks() {
     explore(|| expires(Owner::StaysAway, Overflow::DropNewest));
 }
 

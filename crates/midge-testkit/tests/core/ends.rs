@@ -60,7 +60,7 @@ fn wills_go_out_at_shutdown_if_the_host_wants_them() {
 
 /// Covers: none
 #[test]
-fn whoever_observes_publishes_sees_those_of_the_host_to_itself() {
+fn an_observer_of_publishes_sees_those_of_the_host_to_itself() {
     let hub = hub(|_| ());
     let messages = queue::<Received>();
     let _handle = hub

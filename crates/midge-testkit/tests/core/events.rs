@@ -240,7 +240,7 @@ impl Hooks for Thinking {
 
 /// Covers: none
 #[test]
-fn who_is_given_up_while_a_hook_thinks_is_known() {
+fn a_client_given_up_while_a_hook_thinks_is_known() {
     let hub = hub_with(|_| (), Some(Arc::new(Thinking::default())), None);
     let events = watch(&hub, EventMask::CONNECTION_REFUSED);
     let mut client = Client::accept(&hub);

@@ -390,7 +390,7 @@ fn a_callback_may_use_the_broker_and_ends_with_its_subscription() {
 
 /// Covers: v5:MQTT-4.5.0-1
 #[test]
-fn a_panic_of_a_callback_concerns_nobody_else() {
+fn a_panic_of_a_callback_concerns_no_other() {
     let server = broker();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = seen.clone();

@@ -236,7 +236,7 @@ fn a_leading_wildcard_does_not_show_dollar_topics() {
 
 /// Covers: v5:MQTT-3.4.2-1, v5:MQTT-3.5.2-1, v5:MQTT-4.3.2-4
 #[test]
-fn puback_says_when_nobody_subscribes() {
+fn puback_says_when_there_is_no_subscriber() {
     let server = broker();
     let mut publisher = client(&server, 5, "publisher");
     for qos in 1..3 {

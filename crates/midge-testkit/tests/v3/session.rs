@@ -146,7 +146,7 @@ fn mqtt311_4_1_0_1_time_does_not_end_a_session() {
 
 /// Covers: U311-04
 #[test]
-fn u311_04_qos_0_waits_for_nobody_unless_the_host_says_so() {
+fn u311_04_qos_0_does_not_wait_unless_the_host_says_so() {
     for (option, waits) in [("false", false), ("true", true)] {
         let server = broker_set(&[("mqtt.queue_qos0_offline", option)]);
         let mut publisher = client(&server, "publisher");

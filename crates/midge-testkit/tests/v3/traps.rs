@@ -109,7 +109,7 @@ fn payloads_of_every_size_go_through() {
 
 /// Covers: NN5-135
 #[test]
-fn who_does_not_read_neither_grows_nor_slows_the_others() {
+fn a_client_that_does_not_read_neither_grows_nor_slows_the_others() {
     let server = broker_set(&[
         ("limits.session_queue_bytes", "262144"),
         ("overflow.session", "drop_newest"),

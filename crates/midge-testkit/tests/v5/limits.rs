@@ -466,7 +466,7 @@ fn nn5_036_retained_messages_have_a_limit() {
 
 /// Covers: NN5-135, NN5-036
 #[test]
-fn nn5_135_a_reader_that_stops_holds_up_nobody() {
+fn nn5_135_a_reader_that_stops_holds_up_no_other() {
     const COUNT: u32 = 3000;
 
     let server = broker_set(&[("limits.session_queue_bytes", "1048576")]);

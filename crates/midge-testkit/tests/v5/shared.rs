@@ -151,7 +151,7 @@ fn mqtt_4_8_2_5_a_qos_2_delivery_ends_with_the_session() {
 
 /// Covers: v5:MQTT-4.8.2-6
 #[test]
-fn mqtt_4_8_2_6_what_a_member_refuses_goes_to_nobody() {
+fn mqtt_4_8_2_6_what_a_member_refuses_goes_to_no_other() {
     let server = broker();
 
     for (qos, kind) in [(1, Kind::Puback), (2, Kind::Pubrec)] {

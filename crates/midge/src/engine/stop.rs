@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_refused_before_is_not_waited_for_either() {
+    fn a_client_refused_before_is_not_waited_for_either() {
         let (runtime, broker, client) = full();
         let took = runtime.block_on(async {
             assert!(broker.disconnect("c", midge_codec::ReasonCode::AdministrativeAction));
