@@ -49,6 +49,7 @@ fn sample(kind: EventKind) -> Event {
             connection,
             session,
         },
+
         EventKind::Subscribed => Event::Subscribed {
             client_id,
             filter: "f".into(),
@@ -69,6 +70,7 @@ fn sample(kind: EventKind) -> Event {
             connection,
             session,
         },
+
         EventKind::Published => Event::Published {
             message: message(),
             matched: 1,
@@ -88,6 +90,7 @@ fn sample(kind: EventKind) -> Event {
             connection,
             session,
         },
+
         EventKind::Dropped => Event::Dropped {
             client_id: Some(client_id),
             topic: "t".into(),

@@ -352,7 +352,7 @@ fn an_exchange_belongs_to_the_set_that_knows_the_method() {
 #[test]
 fn a_will_that_others_think_about_gives_the_exchange_to_none_of_them() {
     let method = PropsBuf::new().text(id::AUTHENTICATION_METHOD, "a");
-    let set = HookSet::ENHANCED_AUTH.and(HookSet::AUTHORIZE_PUBLISH);
+    let set = HookSet::ENHANCED_AUTH.union(HookSet::AUTHORIZE_PUBLISH);
     let (hub, book) = chain(set, &[Later; 3]);
     let mut client = Client::accept(&hub);
     let connect = Connect::v5("client").props(method.clone());
