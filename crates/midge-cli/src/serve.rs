@@ -7,7 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use midge::{Broker, DisconnectReason, DropReason, Event, Events, Settings, Stop};
+use midge::{
+    Broker, DisconnectReason, DropReason, Event, EventKind, Events, ReasonCode, Settings, Stop,
+};
+use tracing::field::display;
 use tracing::level_filters::LevelFilter;
 
 use crate::client::{HOST, PORT, url_of};
@@ -211,101 +214,75 @@ fn log_events(events: Events) -> thread::JoinHandle<()> {
 const BRIDGE_STATE: &str = "$SYS/broker/connection/";
 
 fn log(event: &Event) {
-    match event {
-        Event::ClientConnected {
-            client_id,
-            version,
-            peer,
-            session_present,
-            ..
-        } => {
-            tracing::info!(%client_id, %version, %peer, session_present, "connected");
-        }
-        Event::ConnectionRefused {
-            client_id,
-            peer,
-            reason,
-            username,
-            text,
-            ..
-        } => {
-            // Empty if there was no CONNECT that could be read.
-            let client_id = (!client_id.is_empty()).then_some(&**client_id);
-            let (username, text) = (username.as_deref(), text.as_deref());
+    let id = event.client_id();
+    let client_id = id.map(display);
+    let topic = event.topic().map(display);
 
-            match reason {
-                DisconnectReason::ConnectTimeout => {
-                    tracing::info!(client_id, username, %peer, %reason, text, "refused");
+    match event.kind() {
+        EventKind::ClientConnected => {
+            let (version, peer) = (event.version().map(display), event.peer().map(display));
+            let session_present = event.session_present();
+            tracing::info!(client_id, version, peer, session_present, "connected");
+        }
+        EventKind::ConnectionRefused => log_refused(event),
+        EventKind::ClientDisconnected => {
+            let ended = event.disconnect_reason();
+            let reason = ended.map(display);
+            match ended {
+                Some(DisconnectReason::ByClient(_) | DisconnectReason::Shutdown) => {
+                    tracing::info!(client_id, reason, "disconnected");
                 }
-                DisconnectReason::Refused(code) => {
-                    let reason = code.name();
-                    tracing::warn!(client_id, username, %peer, reason, text, "refused");
-                }
-                _ => tracing::warn!(client_id, username, %peer, %reason, text, "refused"),
+                _ => tracing::warn!(client_id, reason, "disconnected"),
             }
         }
-        Event::ClientDisconnected {
-            client_id,
-            reason: reason @ (DisconnectReason::ByClient(_) | DisconnectReason::Shutdown),
-            ..
-        } => {
-            tracing::info!(%client_id, %reason, "disconnected");
+
+        EventKind::Subscribed => {
+            let qos = event.qos().map(|qos| qos as u8);
+            tracing::debug!(client_id, filter = topic, qos, "subscribed");
+        }
+        EventKind::SubscribeRefused => {
+            let reason = event.code().map(ReasonCode::name);
+            tracing::warn!(client_id, filter = topic, reason, "subscription refused");
         }
 
-        Event::ClientDisconnected {
-            client_id, reason, ..
-        } => {
-            tracing::warn!(%client_id, %reason, "disconnected");
+        EventKind::Dropped if tells_bridge_state(event) => {
+            tracing::info!(client_id = id, topic, reason = event.reason(), "dropped");
         }
-        Event::Subscribed {
-            client_id,
-            filter,
-            qos,
-            ..
-        } => {
-            tracing::debug!(%client_id, %filter, qos = *qos as u8, "subscribed");
-        }
-        Event::SubscribeRefused {
-            client_id,
-            filter,
-            reason,
-            ..
-        } => {
-            tracing::warn!(%client_id, %filter, reason = reason.name(), "subscription refused");
+        EventKind::Dropped => {
+            tracing::warn!(client_id = id, topic, reason = event.reason(), "dropped");
         }
 
-        Event::Dropped {
-            client_id,
-            topic,
-            reason: reason @ DropReason::ReservedTopic,
-            ..
-        } if topic.starts_with(BRIDGE_STATE) => {
-            tracing::info!(client_id = client_id.as_deref(), %topic, reason = reason.name(), "dropped");
+        EventKind::WillSent => tracing::info!(client_id, topic, "will published"),
+        EventKind::ReasonReplaced => {
+            let (client_id, packet) = (id, event.reason());
+            let (given, sent) = (event.given_code().map(display), event.code().map(display));
+            tracing::warn!(client_id, packet, given, sent, "reason code replaced");
         }
-        Event::Dropped {
-            client_id,
-            topic,
-            reason,
-            ..
-        } => {
-            tracing::warn!(client_id = client_id.as_deref(), %topic, reason = reason.name(), "dropped");
-        }
-
-        Event::WillSent {
-            client_id, topic, ..
-        } => {
-            tracing::info!(%client_id, %topic, "will published");
-        }
-        Event::ReasonReplaced {
-            client_id,
-            packet,
-            given,
-            sent,
-            ..
-        } => {
-            let (client_id, packet) = (client_id.as_deref(), packet.name());
-            tracing::warn!(client_id, packet, %given, %sent, "reason code replaced");
-        }
-        other => tracing::debug!(?other),
+        _ => tracing::debug!(other = ?event),
     }
+}
+
+fn log_refused(event: &Event) {
+    // Empty if there was no CONNECT that could be read.
+    let client_id = event.client_id().filter(|id| !id.is_empty());
+    let (username, text) = (event.username(), event.text());
+    let peer = event.peer().map(display);
+    let refused = event.disconnect_reason();
+    let reason = refused.map(display);
+
+    match refused {
+        Some(DisconnectReason::ConnectTimeout) => {
+            tracing::info!(client_id, username, peer, reason, text, "refused");
+        }
+        Some(DisconnectReason::Refused(code)) => {
+            let reason = code.name();
+            tracing::warn!(client_id, username, peer, reason, text, "refused");
+        }
+        _ => tracing::warn!(client_id, username, peer, reason, text, "refused"),
+    }
+}
+
+fn tells_bridge_state(event: &Event) -> bool {
+    event.drop_reason() == Some(DropReason::ReservedTopic)
+        && (event.topic()).is_some_and(|topic| topic.starts_with(BRIDGE_STATE))
 }
