@@ -22,20 +22,8 @@ RECORD_BYTES = 64 << 20
 # Payloads up to this length are kept as bytes of Python once they were asked for.
 _COPIED_ONCE = 4096
 
-RECORDED = [
-    "connected",
-    "refused",
-    "disconnected",
-    "subscribed",
-    "subscribe_refused",
-    "unsubscribed",
-    "published",
-    "dropped",
-    "expired",
-    "session_ended",
-    "will_sent",
-    "reason_replaced",
-]
+# All kinds but those that each receiver of a message has.
+RECORDED = [name for name in _midge.event_names() if name not in ("delivered", "acknowledged")]
 
 
 class Log(Sequence[T]):

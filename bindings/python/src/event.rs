@@ -72,12 +72,17 @@ pub(crate) fn version(version: Version) -> &'static str {
     }
 }
 
+/// Names of all kinds.
+#[pyfunction]
+pub(crate) fn event_names() -> Vec<&'static str> {
+    EventKind::ALL.iter().map(|kind| kind.name()).collect()
+}
+
 /// The set of some kinds of events, by the names that `Event.name` uses.
 pub(crate) fn mask(names: &[String]) -> PyResult<EventMask> {
     let kind = |name: &String| {
         let kind = EventKind::from_name(name).ok_or_else(|| {
-            let known: Vec<_> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
-            let known = known.join(", ");
+            let known = event_names().join(", ");
             PyValueError::new_err(format!("event: {name:?} is not one of {known}"))
         });
         kind.map(EventMask::of)

@@ -269,6 +269,7 @@ fn _midge(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue::Subscription>()?;
     module.add_class::<wake::Wake>()?;
     module.add_function(wrap_pyfunction!(options::options, module)?)?;
+    module.add_function(wrap_pyfunction!(event::event_names, module)?)?;
     module.add_function(wrap_pyfunction!(start::start, module)?)?;
     module.add_function(wrap_pyfunction!(check_filter, module)?)?;
     module.add_function(wrap_pyfunction!(topic_matches, module)?)?;
