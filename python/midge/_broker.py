@@ -134,18 +134,21 @@ class Broker(Life, Expectations):
         self._recorder = Recorder(whole("record", record, 0, sys.maxsize))
         self._url = ""
 
-    def _begin(self, run: Run, pulls: Sequence[Pull[Any]]) -> None:
-        if self._hooks:
-            run.pool = Pool(self._hooks)
-            run.pool.begin()
-
+    def _listeners(self) -> list[str]:
         listen = []
         if self._bind_port is not None:
             host = f"[{self._bind_host}]" if ":" in self._bind_host else self._bind_host
             listen.append(f"tcp://{host}:{self._bind_port}")
         if self._unix_path is not None:
             listen.append(f"unix://{self._unix_path}")
+        return listen
 
+    def _begin(self, run: Run, pulls: Sequence[Pull[Any]]) -> None:
+        if self._hooks:
+            run.pool = Pool(self._hooks)
+            run.pool.begin()
+
+        listen = self._listeners()
         messages = [pull for pull in pulls if isinstance(pull, Subscription)]
         events = [pull for pull in pulls if isinstance(pull, EventStream)]
         kinds = RECORDED if self._recorder.limit else []
