@@ -58,6 +58,9 @@ class Device:
     def close(self):
         self.client.disconnect()
         self.client.loop_stop()
+        # The thread may have ended before it saw that the connection is closed.
+        with suppress(AttributeError):
+            self.client.socket().close()
 
 
 @pytest.fixture
