@@ -64,7 +64,7 @@ pub use hub::{
 };
 pub use message::{
     Acknowledged, Message, MessageRef, Origin, Outcome, OwnedMessage, Receipt, SharedMessage,
-    Tracker,
+    StoredMessage, Tracker,
 };
 pub use observer::{Pushed, Received, Sink};
 pub use outbox::Outbox;
@@ -73,7 +73,7 @@ pub use reason::{DisconnectReason, DropReason};
 pub use session::{Dirty, Link};
 pub use stats::{MemoryStats, Stats};
 pub use store::{
-    MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,
+    MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery, StoredSession,
     StoredSubscription, StoredWill,
 };
 pub use thread::prepare_thread;

@@ -37,6 +37,7 @@ mod packet;
 mod parse;
 mod props;
 mod reader;
+pub mod store;
 pub mod stress;
 mod transport;
 mod wire;

@@ -169,11 +169,12 @@ pub mod io {
     pub use crate::transport::{Unix, UnixDirect};
 }
 
-/// What a [`Store`] takes and gives back: for a crate that implements one.
+/// What a [`Store`] takes and gives back: for a crate that implements one. `Bytewise` of `midge-testkit`
+/// is such a store in two hundred lines, and `store_suite` there is what every store has to pass.
 pub mod store {
     pub use midge_core::{
         MemoryStore, Op, Position, Recovered, RecoveredSession, Store, StoredDelivery,
-        StoredSubscription, StoredWill,
+        StoredMessage, StoredSession, StoredSubscription, StoredWill,
     };
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::join;
 use midge::store::{Op, Position, Recovered};
 use midge::{Broker, Builder, Handover, MemoryStore, QoS, Stop, Store, Tick};
+use midge_testkit::store::{Bytewise, Disk};
 use midge_testkit::{Client, Connect, Kind, Publish, Subscribe, ack, id};
 
 fn start(store: &Arc<MemoryStore>) -> Broker {
@@ -48,6 +49,12 @@ fn expect_silence(socket: &TcpStream) {
 fn a_new_broker_goes_on_where_the_old_one_stopped() {
     let store = MemoryStore::new();
     goes_on(|builder| builder.store(store.clone()));
+}
+
+#[test]
+fn a_new_broker_goes_on_with_bytes_alone() {
+    let disk = Disk::default();
+    goes_on(|builder| builder.store(Bytewise::open(&disk)));
 }
 
 #[test]

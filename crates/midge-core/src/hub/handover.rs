@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Hub;
 use crate::message::Origin;
 use crate::session::{Session, Stage, State};
-use crate::store::{Recovered, RecoveredSession};
+use crate::store::{Recovered, RecoveredSession, StoredSubscription};
 use crate::sync::Mutex;
 use crate::time::Tick;
 
@@ -81,14 +81,9 @@ fn keep(session: &Session, state: &mut State) -> RecoveredSession {
     let sent = flights.into_iter().map(|(_, delivery)| delivery);
 
     RecoveredSession {
-        username: session.username().cloned(),
-        expiry_s: state.expiry_s,
-        will: state.will.as_deref().map(|will| (**will).clone()),
+        session: state.to_stored(session),
         subscriptions: (state.subscriptions.iter())
-            .map(|(filter, record)| crate::store::StoredSubscription {
-                filter: filter.clone(),
-                record: *record,
-            })
+            .map(|(filter, record)| StoredSubscription::of(filter.clone(), *record))
             .collect(),
         deliveries: sent.chain(waiting).collect(),
         open: state.inbound.iter().collect(),

@@ -178,9 +178,12 @@ impl Hub {
         drop(self.router.write());
     }
 
-    /// Whether hooks may ask for what is known of a client, or it says more than its connection.
+    /// Whether hooks may ask for what is known of a client, it says more than its connection, or a store
+    /// is to know it.
     pub(crate) fn is_worth_keeping(&self, info: &ClientInfo) -> bool {
-        self.hooks.intersects(HookSet::ALL) || info.username.is_some()
+        self.hooks.intersects(HookSet::ALL)
+            || info.username.is_some()
+            || self.env.journal().is_some()
     }
 
     /// Ends a connection, once: later calls change nothing.
@@ -281,6 +284,9 @@ impl Hub {
         state.resend.clear();
         let info = state.info.clone();
         let ends = state.expiry_s == 0;
+        if !ends {
+            self.record_session(session, &mut state);
+        }
         self.decide_will(session, &mut state, &reason, ends, batch);
         if !ends {
             self.arm_expiry(session, &mut state, batch.now);

@@ -189,7 +189,8 @@ impl Hub {
         true
     }
 
-    /// Records what a session is: that it exists, for how long, with which will.
+    /// Records what a session is: that it exists, for how long, with which will, since when without
+    /// connection.
     pub(super) fn record_session(&self, session: &Session, state: &mut State) {
         let Some(journal) = self.env.journal().filter(|_| !state.dead) else {
             return;
@@ -197,13 +198,8 @@ impl Hub {
         let client_id = session.client_id.clone();
         if state.expiry_s > 0 {
             state.recorded = Some(client_id.clone());
-            let will = state.will.as_deref().map(|will| (**will).clone());
-            journal.record(Op::Session {
-                client_id,
-                username: session.username().cloned(),
-                expiry_s: state.expiry_s,
-                will,
-            });
+            let session = state.to_stored(session);
+            journal.record(Op::Session { client_id, session });
         } else if state.recorded.take().is_some() {
             journal.record(Op::SessionEnded { client_id });
         }

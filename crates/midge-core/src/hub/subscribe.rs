@@ -179,10 +179,7 @@ impl Hub {
         }
         router.insert(&grant.filter, subscriber, record, grant.shared);
         if let Some((journal, client_id)) = state.recorded(&self.env) {
-            let subscription = StoredSubscription {
-                filter: grant.filter.clone(),
-                record,
-            };
+            let subscription = StoredSubscription::of(grant.filter.clone(), record);
             journal.record(Op::Subscribed {
                 client_id,
                 subscription,

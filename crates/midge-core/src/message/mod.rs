@@ -3,6 +3,7 @@
 mod payload;
 mod receipt;
 mod shared_message;
+mod stored;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub(crate) use receipt::Hold;
 pub use receipt::{Acknowledged, Outcome, Receipt, Tracker};
 pub use shared_message::SharedMessage;
 pub(crate) use shared_message::{empty_depot, prepare_thread};
+pub use stored::StoredMessage;
 
 use crate::budget::{Budget, Charge, Part};
 use crate::time::Tick;

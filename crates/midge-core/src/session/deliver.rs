@@ -41,6 +41,8 @@ impl Delivery {
             qos: self.qos,
             retain: self.retain,
             subscription_ids: self.subscription_ids().to_vec(),
+            group: self.group().cloned(),
+            original: (self.extra.as_deref()).and_then(|extra| extra.original.clone()),
             packet_id,
             released,
         }

@@ -50,7 +50,7 @@ use crate::client::ClientInfo;
 use crate::event::Whom;
 use crate::message::SharedMessage;
 use crate::retained::Place;
-use crate::store::{Journal, StoredWill};
+use crate::store::{Journal, StoredSession, StoredWill};
 use crate::subscription::SubRecord;
 use crate::time::{Tick, TimerKey};
 
@@ -356,6 +356,19 @@ impl State {
     pub(crate) fn recorded<'a>(&self, env: &'a Env) -> Option<(&'a Journal, Arc<str>)> {
         let client_id = self.recorded.as_ref().filter(|_| !self.dead)?;
         Some((env.journal()?, client_id.clone()))
+    }
+
+    /// Its row in a store.
+    pub(crate) fn to_stored(&self, session: &Session) -> StoredSession {
+        let mut stored = StoredSession::new(self.expiry_s);
+        stored.disconnected = self.offline.as_ref().map(|offline| offline.since);
+        stored.username = session.username().cloned();
+        if let Some(info) = &self.info {
+            stored.listener = info.listener.clone();
+            stored.version = info.version;
+        }
+        stored.will = self.will.as_deref().map(|will| (**will).clone());
+        stored
     }
 
     /// Whether retained messages are to be sent for a new or replaced subscription

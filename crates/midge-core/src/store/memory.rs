@@ -1,9 +1,13 @@
 //! A store in memory.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Op, Position, Recovered, RecoveredSession, Store, StoredDelivery, StoredSubscription};
+use super::{
+    Op, Position, Recovered, RecoveredSession, Store, StoredDelivery, StoredSession,
+    StoredSubscription,
+};
 use crate::message::SharedMessage;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +32,6 @@ struct MemoryInner {
     at: Tick,
 }
 
-#[derive(Default)]
 struct MemorySession {
     session: RecoveredSession,
     deliveries: BTreeMap<u64, StoredDelivery>,
@@ -74,17 +77,12 @@ impl std::fmt::Debug for MemoryStore {
 impl MemoryInner {
     fn apply(&mut self, op: Op) {
         match op {
-            Op::Session {
-                client_id,
-                username,
-                expiry_s,
-                will,
-            } => {
-                let session = &mut self.sessions.entry(client_id).or_default().session;
-                session.username = username;
-                session.expiry_s = expiry_s;
-                session.will = will;
-            }
+            Op::Session { client_id, session } => match self.sessions.entry(client_id) {
+                Entry::Occupied(known) => known.into_mut().session.session = session,
+                Entry::Vacant(place) => {
+                    place.insert(MemorySession::new(session));
+                }
+            },
             Op::SessionEnded { client_id } => {
                 self.sessions.remove(&client_id);
             }
@@ -158,6 +156,15 @@ impl MemoryInner {
 }
 
 impl MemorySession {
+    fn new(session: StoredSession) -> Self {
+        Self {
+            session: RecoveredSession::new(session),
+            deliveries: BTreeMap::new(),
+            order: 0,
+            ids: HashMap::new(),
+        }
+    }
+
     fn subscribe(&mut self, subscription: StoredSubscription) {
         let list = &mut self.session.subscriptions;
         list.retain(|other| other.filter != subscription.filter);

@@ -1,7 +1,7 @@
-use midge_codec::SubscriptionOptions;
+use midge_codec::{QoS, SubscriptionOptions};
 
 use super::*;
-use crate::message::Origin;
+use crate::message::StoredMessage;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 fn name(client_id: &str) -> Arc<str> {
@@ -11,22 +11,12 @@ fn name(client_id: &str) -> Arc<str> {
 fn session(client_id: &str, expiry_s: u32) -> Op {
     Op::Session {
         client_id: name(client_id),
-        username: None,
-        expiry_s,
-        will: None,
+        session: StoredSession::new(expiry_s),
     }
 }
 
 fn message(topic: &str, id: u64) -> SharedMessage {
-    let message = OwnedMessage::new(topic, "p");
-    message.parts().keep(
-        None,
-        id,
-        Origin::Host,
-        Tick(0),
-        None,
-        crate::message::Account::Host,
-    )
+    StoredMessage::new(id, topic, "p").into()
 }
 
 fn load(store: &MemoryStore, client_id: &str) -> Option<RecoveredSession> {
@@ -68,12 +58,8 @@ fn what_ends_is_only_what_is_named() {
     let subscribed = |client_id: &str, filter: &str, id| Op::Subscribed {
         client_id: name(client_id),
         subscription: StoredSubscription {
-            filter: filter.into(),
-            record: SubRecord {
-                options: SubscriptionOptions::default(),
-                id,
-                shared: false,
-            },
+            subscription_id: Some(id),
+            ..StoredSubscription::new(filter, SubscriptionOptions::default())
         },
     };
     let opened = |packet_id| Op::Opened {
@@ -105,11 +91,17 @@ fn what_ends_is_only_what_is_named() {
     );
 
     let a = load(&store, "a").unwrap();
-    let filters = a.subscriptions.iter().map(|s| (&*s.filter, s.record.id));
-    assert_eq!(filters.collect::<Vec<_>>(), [("z", 1), ("y", 2)]);
-    assert_eq!((a.expiry_s, a.open), (7, vec![4, 6]));
+    let filters = a
+        .subscriptions
+        .iter()
+        .map(|s| (&*s.filter, s.subscription_id));
+    assert_eq!(
+        filters.collect::<Vec<_>>(),
+        [("z", Some(1)), ("y", Some(2))]
+    );
+    assert_eq!((a.session.expiry_s, a.open), (7, vec![4, 6]));
     let b = load(&store, "b").unwrap();
-    assert_eq!((b.expiry_s, b.subscriptions.len()), (8, 1));
+    assert_eq!((b.session.expiry_s, b.subscriptions.len()), (8, 1));
     assert!(load(&store, "c").is_none());
 }
 
@@ -119,14 +111,7 @@ fn a_message_that_a_session_has_twice_is_two_deliveries() {
     let (first, second) = (message("t", 3), message("u", 4));
     let taken = |message: &SharedMessage| Op::Taken {
         client_id: name("a"),
-        delivery: StoredDelivery {
-            message: message.clone(),
-            qos: QoS::ExactlyOnce,
-            retain: false,
-            subscription_ids: Vec::new(),
-            packet_id: None,
-            released: false,
-        },
+        delivery: StoredDelivery::new(message.clone(), QoS::ExactlyOnce),
     };
     let (client_id, message_id) = (name("a"), first.id());
     let sent = |packet_id| Op::Sent {

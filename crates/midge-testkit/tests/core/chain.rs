@@ -569,7 +569,13 @@ fn a_receiver_is_known_also_while_it_is_away() {
     let hub = hub_of(|_| (), vec![member(&book)], Some(store));
     publish(&hub);
     let known = receiver(&book);
-    for part in ["\"client\"", "\"user\"", "peer: \"\"", "connection: 0"] {
+    for part in [
+        "\"client\"",
+        "\"user\"",
+        "peer: \"\"",
+        "\"test\"",
+        "connection: 0",
+    ] {
         assert!(known.contains(part), "{known}");
     }
 }

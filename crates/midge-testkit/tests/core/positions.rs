@@ -174,7 +174,7 @@ fn every_kind_of_answer_waits() {
 /// The expiry and the end of a session as they were recorded.
 fn sessions(ops: Vec<Op>) -> Vec<Option<u32>> {
     let session = |op| match op {
-        Op::Session { expiry_s, .. } => Some(Some(expiry_s)),
+        Op::Session { session, .. } => Some(Some(session.expiry_s)),
         Op::SessionEnded { .. } => Some(None),
         _ => None,
     };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use midge::{MemoryStore, Stop};
+use midge_testkit::store::{Bytewise, Disk, store_suite};
 use midge_testkit::{Connect, Kind, Packet, Publish, ack};
 
 use crate::common::{Server, broker_with};
@@ -36,13 +37,12 @@ fn nn5_149_a_message_is_acknowledged_when_it_is_owned() {
     for qos in 1..3 {
         let store = MemoryStore::manual();
         let first = server(&store);
-        committing(&store, || {
+        let (mut watcher, mut publisher) = committing(&store, || {
             let mut client = first.begin(&sleeper);
             client.subscribe("t", 2);
             client.disconnect();
+            (first.watcher("t"), first.client("publisher"))
         });
-        let mut watcher = first.watcher("t");
-        let mut publisher = first.client("publisher");
         publisher.send(Publish::new("t", "not committed").qos(qos, 1).bytes());
         watcher.expect_message("t", "not committed");
         first.stop(Stop::Now).expect("a stop");
@@ -81,9 +81,15 @@ fn nn5_149_a_message_is_acknowledged_when_it_is_owned() {
 /// Covers: NN5-091, NN5-077, v5:MQTT-3.1.2-5, v5:MQTT-3.3.1-13, v5:MQTT-4.3.3-10
 #[test]
 fn nn5_091_exchanges_are_finished_after_a_restart() {
-    let connect = Connect::v5("client").clean(false).expiry(6000);
     let store = MemoryStore::new();
-    let first = server(&store);
+    exchanges_are_finished(|| server(&store));
+    let disk = Disk::default();
+    exchanges_are_finished(|| broker_with(|builder| builder.store(Bytewise::open(&disk))));
+}
+
+fn exchanges_are_finished(server: impl Fn() -> Server) {
+    let connect = Connect::v5("client").clean(false).expiry(6000);
+    let first = server();
     let mut client = first.begin(&connect);
     client.request(
         &midge_testkit::Subscribe::new(0)
@@ -104,7 +110,7 @@ fn nn5_091_exchanges_are_finished_after_a_restart() {
     first.stop(Stop::Drain(Duration::ZERO)).expect("a stop");
     drop(first);
 
-    let second = server(&store);
+    let second = server();
     let mut watcher = second.watcher("u");
     let mut client = second.resume(&connect);
     let mut publishes = Vec::new();
@@ -139,4 +145,17 @@ fn nn5_091_exchanges_are_finished_after_a_restart() {
     client.send(ack(Kind::Pubrec, 32));
     assert_eq!(client.expect_ack(Kind::Pubrel, 32).code, 0x92);
     client.expect_nothing();
+}
+
+/// Covers: none
+#[test]
+fn every_store_passes_the_same_suite() {
+    store_suite(|| {
+        let store = MemoryStore::new();
+        Box::new(move || store.clone())
+    });
+    store_suite(|| {
+        let disk = Disk::default();
+        Box::new(move || Bytewise::open(&disk))
+    });
 }
