@@ -251,6 +251,36 @@ def test_a_hook_that_hangs_is_replaced_and_its_time_is_its_own():
         release.set()
 
 
+def test_what_a_client_that_is_gone_was_about_is_not_asked(device):
+    """Taken over while its question waits for its turn: the hook is spared it."""
+    release, inside, asked = threading.Event(), threading.Event(), []
+
+    def acl(request):
+        asked.append(request.client_id)
+        inside.set()
+        return release.wait(30)
+
+    with Broker(acl=acl, hooks_threads=1) as broker:
+        device(broker, "slow").client.publish("t", "x", 1)
+        assert inside.wait(10)
+        with broker.socket() as old, broker.socket() as new:
+            for client in (old, new):
+                client.settimeout(20)
+                client.sendall(connect("gone"))
+                assert client.recv(4) == b"\x20\x02\x00\x00"
+                if client is old:
+                    client.sendall(b"\x32\x06\x00\x01t\x00\x01x")
+                    while broker.stats.publish_received < 2:
+                        pass
+            old.close()
+            while broker.stats.connections > 2:
+                pass
+
+            release.set()
+            device(broker, "last").client.publish("t", "x", 1).wait_for_publish(10)
+        assert asked == ["slow", "last"]
+
+
 def test_hooks_run_side_by_side():
     """Eight threads by default: eight hooks that wait for each other come to an end."""
     together = threading.Barrier(8)

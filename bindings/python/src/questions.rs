@@ -47,6 +47,14 @@ impl Answer {
         }
     }
 
+    /// Whether anything waits for it: not once its client has left.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Verdict(resolver) => resolver.is_open(),
+            Self::Interception(_) | Self::Receive(_) => true,
+        }
+    }
+
     /// Whether a thread of the broker, or of the host, stands still until the answer comes.
     fn is_urgent(&self) -> bool {
         !matches!(self, Self::Verdict(_))
@@ -280,10 +288,16 @@ impl Questions {
             return Some(None);
         }
 
-        let asked = match state.urgent.pop_front() {
-            None if !reserved => state.asked.pop_front(),
-            urgent => urgent,
-        }?;
+        let asked = loop {
+            let asked = match state.urgent.pop_front() {
+                None if !reserved => state.asked.pop_front(),
+                urgent => urgent,
+            }?;
+            if asked.answer.is_awaited() {
+                break asked;
+            }
+        };
+
         state.workers.insert(own, Worker::Answers);
         Some(Some(self.take_up(state, asked, own)))
     }
