@@ -17,15 +17,32 @@ import midge
 PATIENCE = 10  # seconds that a step may take
 
 
+class Orders:
+    """The orders that have come to a truck."""
+
+    def __init__(self) -> None:
+        self.places: list[str] = []
+        self.changed = threading.Condition()
+
+    def on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        with self.changed:
+            self.places.append(message.payload.decode())
+            self.changed.notify_all()
+
+    def wait_for(self, count: int) -> list[str]:
+        with self.changed:
+            self.changed.wait_for(lambda: len(self.places) >= count, PATIENCE)
+            return list(self.places)
+
+
 class Truck:
     """An ordinary MQTT 5.0 client, as it runs in the truck."""
 
     def __init__(self, broker: midge.Broker, name: str) -> None:
         self.name = name
-        self.orders: list[str] = []
-        self.changed = threading.Condition()
+        self.orders = Orders()
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5)
-        self.client.on_message = self.on_message
+        self.client.on_message = self.orders.on_message
 
         # Orders wait for an hour; a short tunnel is not worth a word.
         session = Properties(PacketTypes.CONNECT)
@@ -37,11 +54,6 @@ class Truck:
         self.client.loop_start()
         self.client.subscribe(f"fleet/{name}/orders", qos=1)
 
-    def on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
-        with self.changed:
-            self.orders.append(message.payload.decode())
-            self.changed.notify_all()
-
     def report(self, position: str) -> None:
         self.client.publish(f"fleet/{self.name}/position", position, qos=1).wait_for_publish(
             PATIENCE
@@ -50,11 +62,6 @@ class Truck:
     def into_the_tunnel(self) -> None:
         self.client.loop_stop()
         self.client.socket().close()
-
-    def has_orders(self, count: int) -> list[str]:
-        with self.changed:
-            self.changed.wait_for(lambda: len(self.orders) >= count, PATIENCE)
-            return list(self.orders)
 
     def park(self) -> None:
         self.client.disconnect()
@@ -81,7 +88,7 @@ def main() -> None:
         print(f"orders that wait: {broker.sessions['truck-9'].queued}")
 
         truck = Truck(broker, "truck-9")
-        orders = truck.has_orders(3)
+        orders = truck.orders.wait_for(3)
         print(f"out of the tunnel, orders: {', '.join(orders)}")
         truck.park()
         if orders != ["Ulm", "Linz", "Graz"]:
