@@ -244,7 +244,7 @@ impl Event {
         (make, (&*self.name,)).into_pyobject(py)
     }
 
-    /// One line for people: milliseconds, what, who, where, why, and on which connection and session.
+    /// One line for people: milliseconds, kind, client, address, reason, connection and session.
     fn __str__(&self, py: Python<'_>) -> PyResult<String> {
         let mut line = format!("{:8.0} ms  {:<17}", self.at * 1000.0, self.name);
         let mut add = |text: std::fmt::Arguments<'_>| {

@@ -1,4 +1,4 @@
-//! Reason codes (section 2.4): one table of names, one of who may send which in what packet.
+//! Reason codes (section 2.4): one table of names, one of senders and packets.
 
 use std::fmt;
 

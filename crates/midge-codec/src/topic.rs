@@ -193,8 +193,8 @@ impl<'a> TopicFilter<'a> {
     }
 
     /// Whether there may be a topic that both match (sections 4.7.1 and 4.7.2): `#`, `+/plan` and
-    /// `$share/g/secret/+` overlap with `secret/#`. For rules about who may subscribe to what,
-    /// which a look at how a filter begins does not answer.
+    /// `$share/g/secret/+` overlap with `secret/#`. For rules about subscriptions, which
+    /// the beginning of a filter does not decide.
     pub fn overlaps(&self, other: &TopicFilter<'_>) -> bool {
         // A leading wildcard does not match topics that begin with $ (MQTT-4.7.2-1).
         let apart = |one: &str, other: &str| one.starts_with('$') && other.starts_with(['+', '#']);

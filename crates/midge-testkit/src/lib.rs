@@ -17,7 +17,7 @@
 //! The wire format is written here a second time on purpose. Shared with the broker's codec, one
 //! mistake would hide in both.
 //!
-//! [`model`] knows who must, may and must not get what, and [`stress`] runs random clients on several
+//! [`model`] knows which client must, may and must not get what, and [`stress`] runs random clients on several
 //! threads against it.
 //!
 //! Tests never sleep. That something does *not* happen is shown with a barrier, see

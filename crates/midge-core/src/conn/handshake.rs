@@ -40,8 +40,8 @@ pub(super) struct Handshake {
     pub(super) data: Option<Bytes>,
     /// Authentication Data for CONNACK.
     pub(super) answer_data: Option<Bytes>,
-    /// Where asking who the client is goes on, or behind which set an exchange goes on,
-    /// re-authentication included.
+    /// The place in the chain of hooks at which authentication goes on, or behind which set an exchange
+    /// goes on, re-authentication included.
     pub(super) place: Place,
     /// The client has been asked for more.
     pub(super) is_exchange: bool,
@@ -169,7 +169,7 @@ impl Connection {
         self.authenticate(handshake)
     }
 
-    /// Asks who the client is; without hooks for that it is believed.
+    /// Asks the hooks for the client's identity; without hooks for that the client is believed.
     fn authenticate(&mut self, mut handshake: Box<Handshake>) -> Step {
         match (self.hub).authenticate(&handshake.request, handshake.place) {
             Said::Yes => self.authorize_will(handshake),
