@@ -48,7 +48,7 @@ pub use budget::{Charge, Part};
 pub use client::ClientInfo;
 pub use config::{
     Config, ConfigOption, HookSettings, Lenient, Limits, Mqtt, OptionKind, Overflow,
-    OverflowSettings, Shutdown, Strict, Sys, TcpSettings, Versions, config_options,
+    OverflowSettings, Shutdown, Strict, Sys, TcpSettings, Versions, config_options, whole,
 };
 pub use conn::Connection;
 pub use event::{Event, EventKind, EventMask, Observed};

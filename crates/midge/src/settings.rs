@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use midge_core::{Config, ConfigOption, OptionKind, config_options};
+use midge_core::{Config, ConfigOption, OptionKind, config_options, whole};
 
 use crate::clock::Clock;
 use crate::error::OptionError;
@@ -119,10 +119,8 @@ const START: [OptionInfo; 3] = [
         doc: "Threads of the broker. A connection stays with one of them, the one that has the fewest when it begins. Of no meaning on a runtime of the host.",
         access: Access::Start {
             set: |settings, value| {
-                let threads = value.trim().replace('_', "").parse().ok()?;
-                (1..=1024)
-                    .contains(&threads)
-                    .then(|| settings.threads = threads)
+                settings.threads = whole(value, 1..=1024)?;
+                Some(())
             },
             get: |settings| settings.threads.to_string(),
         },

@@ -6,7 +6,7 @@ mod table;
 use midge_codec::{DecodeLimits, QoS, Version};
 
 use table::section;
-pub use table::{ConfigOption, OptionKind};
+pub use table::{ConfigOption, OptionKind, whole};
 
 /// Settings of a hub. Every bound has a default that is safe for an embedded broker. The path of a
 /// field is the key of its option.

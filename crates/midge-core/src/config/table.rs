@@ -113,8 +113,8 @@ macro_rules! section {
 
 pub(super) use section;
 
-/// A whole number within a range; `_` may separate its digits.
-pub(super) fn whole<T: FromStr + PartialOrd>(text: &str, range: impl RangeBounds<T>) -> Option<T> {
+/// Reads a whole number within a range; `_` may separate its digits. `None` if it is no such number.
+pub fn whole<T: FromStr + PartialOrd>(text: &str, range: impl RangeBounds<T>) -> Option<T> {
     let number = text.trim().replace('_', "").parse().ok()?;
     range.contains(&number).then_some(number)
 }
