@@ -41,30 +41,28 @@ impl Listeners {
         listeners: Vec<Box<dyn Accept>>,
         engine: &Engine,
     ) -> Result<Vec<Registered>, StartError> {
-        let closing = &engine.context.closing;
+        // Before the lock: a listener of the host's own says where it listens.
         let prepare = |listener: Box<dyn Accept>| {
             let address = listener.address();
             let of_address = || address.as_ref().map(ToString::to_string);
+            let name: Arc<str> = (name.map(str::to_owned).or_else(of_address))
+                .unwrap_or_default()
+                .into();
+            let stop = engine.context.closing.child_token();
+
             let running = Running {
-                name: (name.map(str::to_owned).or_else(of_address))
-                    .unwrap_or_default()
-                    .into(),
+                name: name.clone(),
                 address,
-                stop: closing.child_token(),
+                stop: stop.clone(),
             };
-            (listener, running)
+            let registered = Registered {
+                listener,
+                name,
+                stop,
+            };
+            (registered, running)
         };
-        let (listeners, running): (Vec<_>, Vec<_>) = listeners.into_iter().map(prepare).unzip();
-        let registered = |(listener, running): (_, &Running)| Registered {
-            listener,
-            name: running.name.clone(),
-            stop: running.stop.clone(),
-        };
-        let registered = listeners
-            .into_iter()
-            .zip(&running)
-            .map(registered)
-            .collect();
+        let (registered, running): (Vec<_>, Vec<_>) = listeners.into_iter().map(prepare).unzip();
 
         let mut all = self.0.lock();
         if let Some(name) = name
