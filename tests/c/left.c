@@ -24,6 +24,15 @@ static void hang(void *user) {
 
 static void freed(void *user) { sem_post(&((struct host *)user)->freed); }
 
+/* Hooks of a host that is set up with them. */
+static midge_hooks hooks_of(struct host *host) {
+  midge_hooks hooks = MIDGE_HOOKS_INIT;
+  set_up(host);
+  hooks.user = host;
+  hooks.user_free = freed;
+  return hooks;
+}
+
 static int is_freed(struct host *host) { return sem_trywait(&host->freed) == 0; }
 
 static void let_go(struct host *host) {
@@ -133,10 +142,7 @@ static void a_dispatch_callback_when_its_queue_is_freed(void) {
 
 static void a_hook_on_a_thread_of_the_broker(void) {
   struct host host;
-  midge_hooks hooks = MIDGE_HOOKS_INIT;
-  set_up(&host);
-  hooks.user = &host;
-  hooks.user_free = freed;
+  midge_hooks hooks = hooks_of(&host);
   hooks.on_auth = on_auth;
   midge_broker b = impatient(&hooks, PATIENCE);
   struct host other;
@@ -162,11 +168,8 @@ static void *publishes(void *broker) {
 
 static void a_hook_on_a_thread_that_publishes(void) {
   struct host host;
-  midge_hooks hooks = MIDGE_HOOKS_INIT;
+  midge_hooks hooks = hooks_of(&host);
   pthread_t thread;
-  set_up(&host);
-  hooks.user = &host;
-  hooks.user_free = freed;
   hooks.on_publish = on_publish;
   midge_broker b = impatient(&hooks, PATIENCE);
   CHECK(pthread_create(&thread, NULL, publishes, &b) == 0);
@@ -178,10 +181,7 @@ static void a_hook_on_a_thread_that_publishes(void) {
 
 static void the_last_function_of_a_thread(void) {
   struct host host;
-  midge_hooks hooks = MIDGE_HOOKS_INIT;
-  set_up(&host);
-  hooks.user = &host;
-  hooks.user_free = freed;
+  midge_hooks hooks = hooks_of(&host);
   hooks.on_thread_stop = hang;
   midge_broker b = impatient(&hooks, PATIENCE);
   CHECK(midge_broker_free(b) == MIDGE_E_TIMEOUT && told("a broker thread does not end"));

@@ -205,18 +205,8 @@ impl Drop for Acknowledged {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Wake;
-
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::wakers::tests::Count;
 
     fn poll(future: &mut Acknowledged, count: &Arc<Count>) -> Poll<()> {
         let waker = Waker::from(count.clone());
