@@ -38,17 +38,8 @@ list() {
     echo "ways       ${ways[*]}    (as in broker:valgrind; without one: shared)"
     echo "groups     ${groups[*]}"
 }
-case ${1:-} in
-    --list)
-        list
-        exit
-        ;;
-    -h | --help)
-        sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'
-        exit
-        ;;
-esac
-names=("$@")
+# shellcheck source=tests/arguments.sh
+. "$root/tests/arguments.sh"
 for name in "${names[@]}"; do
     is_known "$name" || {
         echo "run.sh: nothing is called $name. There is:"

@@ -33,17 +33,8 @@ list() {
     bash "$here/bridge.sh" --list | sed 's/^/bridge:/'
     sed -n "s/^\(test\|inEveryVersion\)('\([^']*\)'.*/mqttjs:\2/p" "$here/mqttjs/test.mjs"
 }
-case ${1:-} in
-    --list)
-        list
-        exit
-        ;;
-    -h | --help)
-        sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'
-        exit
-        ;;
-esac
-names=("$@")
+# shellcheck source=tests/arguments.sh
+. "$root/tests/arguments.sh"
 [ ${#names[@]} -gt 0 ] || names=(mosquitto bridge mqttjs)
 for name in "${names[@]}"; do
     case $name in

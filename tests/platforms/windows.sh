@@ -12,27 +12,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 target=x86_64-pc-windows-gnu
-export CARGO_TARGET_DIR=$PWD/target/platforms
-export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 CARGO_INCREMENTAL=0
-# Debian's compiler is a stable one; to build the standard library it has to be told.
-export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1
-unset RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_TARGET
-
-for tool in /usr/bin/cargo /usr/bin/rustc x86_64-w64-mingw32-gcc wine; do
-    command -v "$tool" >/dev/null || {
-        echo "$tool is missing; this script needs Debian's rustc-web, cargo-web, rust-web-src," \
-            "gcc-mingw-w64-x86-64 and wine64" >&2
-        exit 1
-    }
-done
-
-cargo() {
-    /usr/bin/cargo "$1" --quiet --locked -Zbuild-std=std,panic_unwind,test,proc_macro --target "$target" "${@:2}"
-}
+# shellcheck source=tests/platforms/debian.sh
+. tests/platforms/debian.sh
+need "rustc-web, cargo-web, rust-web-src, gcc-mingw-w64-x86-64 and wine64" x86_64-w64-mingw32-gcc wine
 
 echo "building for $target"
-cargo build -p midge-cli
-built=$(cargo test --no-run --message-format=json -p midge-codec -p midge-core -p midge-testkit --lib --tests |
+cargo_for build "$target" -p midge-cli
+built=$(cargo_for test "$target" --no-run --message-format=json -p midge-codec -p midge-core -p midge-testkit --lib --tests |
     sed -n 's/.*"executable":"\([^"]*\/deps\/[^"]*\)".*/\1/p')
 [ "${1:-}" != --build ] || exit 0
 
