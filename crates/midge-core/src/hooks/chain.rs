@@ -57,17 +57,18 @@ impl Chain {
         self.set.intersects(hook)
     }
 
-    /// The first set from a place on that is called for `hook`, and the place behind it.
-    #[inline]
-    pub(crate) fn next(&self, mut place: Place, hook: HookSet) -> Option<(&dyn Hooks, Place)> {
-        while let Some(member) = self.members.get(place) {
-            place += 1;
-            if member.set.intersects(hook) {
-                return Some((&*member.hooks, place));
-            }
-        }
-
-        None
+    /// The sets from a place on that are called for `hook`, each with the place behind it.
+    #[inline(always)]
+    pub(crate) fn asked(
+        &self,
+        place: Place,
+        hook: HookSet,
+    ) -> impl Iterator<Item = (&dyn Hooks, Place)> {
+        let members = self.members.get(place..).unwrap_or_default();
+        (place + 1..)
+            .zip(members)
+            .filter(move |(_, member)| member.set.intersects(hook))
+            .map(|(behind, member)| (&*member.hooks, behind))
     }
 
     /// The set before a place.
@@ -101,13 +102,9 @@ mod tests {
         assert_eq!(chain.set(), life.union(receive));
         assert!(chain.intersects(life) && !chain.intersects(HookSet::AUTHENTICATE));
 
-        let places = |mut place, hook| {
-            let mut all = Vec::new();
-            while let Some((_, behind)) = chain.next(place, hook) {
-                all.push(behind);
-                place = behind;
-            }
-            all
+        let places = |place, hook| -> Vec<Place> {
+            let asked = chain.asked(place, hook);
+            asked.map(|(_, behind)| behind).collect()
         };
         assert_eq!(places(FIRST, life), [1, 4]);
         assert_eq!(places(FIRST, receive), [2, 4]);
@@ -120,7 +117,7 @@ mod tests {
     fn an_empty_chain_is_called_for_nothing() {
         let chain = chain(&[]);
         assert_eq!(chain.set(), HookSet::NONE);
-        assert!(chain.next(FIRST, HookSet::ALL).is_none());
+        assert!(chain.asked(FIRST, HookSet::ALL).next().is_none());
         assert!(chain.before(FIRST).is_none() && chain.before(1).is_none());
     }
 }

@@ -21,13 +21,12 @@ pub(super) enum Decided {
 
 impl Hub {
     /// Whether a client may connect: the first set with an answer decides. Without any it may not.
-    pub(crate) fn authenticate(&self, request: &ConnectRequest, mut place: Place) -> Said {
+    pub(crate) fn authenticate(&self, request: &ConnectRequest, place: Place) -> Said {
         if !self.hooks.intersects(HookSet::AUTHENTICATE) {
             return Said::Yes;
         }
 
-        while let Some((hooks, behind)) = self.hooks.next(place, HookSet::AUTHENTICATE) {
-            place = behind;
+        for (hooks, behind) in self.hooks.asked(place, HookSet::AUTHENTICATE) {
             match self.in_hook(Hook::Authenticate, || hooks.authenticate(request)) {
                 Verdict::Pass => {}
                 Verdict::Allow => return Said::Yes,
@@ -44,10 +43,9 @@ impl Hub {
     pub(crate) fn start_exchange(
         &self,
         step: &AuthStep,
-        mut place: Place,
+        place: Place,
     ) -> Option<(EnhancedVerdict, Place)> {
-        while let Some((hooks, behind)) = self.hooks.next(place, HookSet::ENHANCED_AUTH) {
-            place = behind;
+        for (hooks, behind) in self.hooks.asked(place, HookSet::ENHANCED_AUTH) {
             match self.in_hook(Hook::EnhancedAuth, || hooks.enhanced_auth(step)) {
                 EnhancedVerdict::Pass => {}
                 verdict => return Some((verdict, behind)),
@@ -98,11 +96,10 @@ impl Hub {
     fn authorize(
         &self,
         (set, hook): (HookSet, Hook),
-        mut place: Place,
+        place: Place,
         ask: impl Fn(&dyn Hooks) -> Verdict,
     ) -> Said {
-        while let Some((hooks, behind)) = self.hooks.next(place, set) {
-            place = behind;
+        for (hooks, behind) in self.hooks.asked(place, set) {
             match self.in_hook(hook, || ask(hooks)) {
                 Verdict::Allow | Verdict::Pass => {}
                 Verdict::Deny(refusal) => return Said::No(refusal),
@@ -116,9 +113,7 @@ impl Hub {
     /// Whether no set keeps a message from a client.
     pub(super) fn authorize_receive(&self, client: &ClientInfo, message: &MessageRef<'_>) -> bool {
         let (set, hook) = (HookSet::AUTHORIZE_RECEIVE, Hook::AuthorizeReceive);
-        let mut place = FIRST;
-        while let Some((hooks, behind)) = self.hooks.next(place, set) {
-            place = behind;
+        for (hooks, _) in self.hooks.asked(FIRST, set) {
             if !self.in_hook(hook, || hooks.authorize_receive(client, message)) {
                 return false;
             }
@@ -134,15 +129,14 @@ impl Hub {
         &self,
         origin: &Origin,
         message: &MessageRef<'_>,
-        mut place: Place,
+        place: Place,
     ) -> Interception {
-        while let Some((hooks, behind)) = self.hooks.next(place, HookSet::INTERCEPT_PUBLISH) {
-            place = behind;
+        for (hooks, behind) in self.hooks.asked(place, HookSet::INTERCEPT_PUBLISH) {
             match self.in_hook(Hook::InterceptPublish, || {
                 hooks.intercept_publish(origin, message)
             }) {
                 Interception::Forward => {}
-                Interception::Replace(other) => return self.intercept_again(origin, other, place),
+                Interception::Replace(other) => return self.intercept_again(origin, other, behind),
                 ended => return ended,
             }
         }
@@ -176,18 +170,17 @@ impl Hub {
         receiver: (&str, QoS),
         message: &SharedMessage,
         now: Tick,
-        mut place: Place,
+        place: Place,
     ) -> Decided {
         let (client_id, qos) = receiver;
-        while let Some((hooks, behind)) = self.hooks.next(place, HookSet::INTERCEPT_DELIVERY) {
-            place = behind;
+        for (hooks, behind) in self.hooks.asked(place, HookSet::INTERCEPT_DELIVERY) {
             match self.in_hook(Hook::InterceptDelivery, || {
                 hooks.intercept_delivery(client_id, message, qos.min(message.qos()))
             }) {
                 DeliveryVerdict::Deliver => {}
                 DeliveryVerdict::Drop => return Decided::Drop,
                 DeliveryVerdict::Replace(other) => {
-                    return self.intercept_delivery_again(receiver, (&other, message), now, place);
+                    return self.intercept_delivery_again(receiver, (&other, message), now, behind);
                 }
             }
         }
@@ -218,9 +211,7 @@ impl Hub {
 
     /// Tells every set what has happened. One that panics keeps it from no other.
     pub(super) fn call_life_hook(&self, hook: Hook, what: impl Fn(&dyn Hooks)) {
-        let mut place = FIRST;
-        while let Some((hooks, behind)) = self.hooks.next(place, HookSet::LIFE) {
-            place = behind;
+        for (hooks, _) in self.hooks.asked(FIRST, HookSet::LIFE) {
             self.catch_hook_panic(|| self.in_hook(hook, || what(hooks)));
         }
     }
