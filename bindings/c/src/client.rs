@@ -240,6 +240,7 @@ pub unsafe extern "C" fn midge_client_subscribe_ex(
             let len = args::length(args.filter_len);
             (args, ffi::text_of(args.filter, len, "args.filter")?)
         };
+
         let how = Subscribe {
             qos: args::qos(args.qos, "args.qos")?,
             tag: args.tag,
@@ -254,6 +255,7 @@ pub unsafe extern "C" fn midge_client_subscribe_ex(
                 }
             },
         };
+
         CLIENTS.find(c.id)?.subscribe(filter, &how)
     })
 }

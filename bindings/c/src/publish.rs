@@ -32,11 +32,13 @@ fn publish_copied(
     // One that lives no longer than the copy.
     let mut message = message;
     (message.payload, message.backing) = (payload, None);
+
     // A payload larger than a packet is refused in any case.
     if (COPY_FROM..=object.packet_bytes).contains(&payload.len()) {
         shared = Bytes::from(ffi::copy(payload, &format!("{at}payload"))?);
         (message.payload, message.backing) = (&shared, Some(&shared));
     }
+
     object
         .broker
         .publish_ref_guarded(message, client_id, want_outcomes, Uncancelled::new)
@@ -149,6 +151,7 @@ pub(crate) unsafe fn plain(
                 ffi::bytes(payload, len, "payload")?,
             )
         };
+
         let mut message = MessageRef::new(topic, &[]);
         message.qos = args::qos(qos, "qos")?;
         message.retain = retain;

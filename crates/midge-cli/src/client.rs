@@ -409,6 +409,7 @@ impl Client {
             .stream
             .set_read_timeout(Some(wait))
             .and_then(|()| self.stream.read(&mut buffer));
+
         match read {
             Ok(0) if self.answered => Err(self.lost("the broker closed the connection")),
             Ok(0) if self.bytes.is_empty() => {

@@ -160,6 +160,7 @@ impl Hub {
         if let Some(objection) = reserved(message.topic, strict.dollar_publish) {
             return Some(objection);
         }
+
         if strict.payload_format
             && message.properties.payload_format == Some(1)
             && std::str::from_utf8(message.payload).is_err()

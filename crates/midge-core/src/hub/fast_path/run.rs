@@ -289,6 +289,7 @@ impl Hub {
                 .guard(&self.env, batch)
                 .offer_run(one, shared.as_ref())
         };
+
         if let Target::Group(group) = target {
             let candidates = group.candidates();
             let taken = next_member(&candidates).is_some_and(|(session, _)| takes(session));
