@@ -76,35 +76,36 @@ pub(crate) fn start(
     subscribed: Vec<Again>,
     watched: Vec<WatchAgain>,
 ) -> PyResult<(Broker, Events, Vec<Subscription>, Vec<Events>)> {
-    let mut builder = midge::Broker::builder().settings(settings.inner.clone());
+    let mut settings = settings.inner.clone();
+    let mut bridges = Vec::new();
+    if let Some(hooks) = hooks {
+        let config = settings.config_mut();
+        // What a question waits for its turn is not the hook's time.
+        let timeout = std::mem::replace(&mut config.hooks.timeout_ms, ASKED_LIMIT_MS);
+        let timeout = Duration::from_millis(timeout);
+        // `Hooks::close_within` ends the patience with them first.
+        let patience = &mut config.shutdown.patience_ms;
+        *patience = (*patience + CLOSING_MS).min(ASKED_LIMIT_MS);
+
+        hooks.questions.set_limit(timeout);
+        bridges.extend(hooks.sets.iter().enumerate().map(|(place, set)| Bridge {
+            questions: hooks.questions.clone(),
+            place,
+            set: *set,
+            timeout,
+            shared_v3: config.mqtt.shared_v3,
+        }));
+    }
+
+    let mut builder = midge::Broker::builder()
+        .settings(settings)
+        .handover(kept.inner.clone());
     for address in listen {
         builder = builder.listen(address);
     }
-
-    if let Some(hooks) = hooks {
-        let (mut timeout, mut shared_v3) = (0, false);
-        builder = builder.config(|config| {
-            // What a question waits for its turn is not the hook's time.
-            timeout = std::mem::replace(&mut config.hooks.timeout_ms, ASKED_LIMIT_MS);
-            // `Hooks::close_within` ends the patience with them first.
-            let patience = &mut config.shutdown.patience_ms;
-            *patience = (*patience + CLOSING_MS).min(ASKED_LIMIT_MS);
-            shared_v3 = config.mqtt.shared_v3;
-        });
-        let timeout = Duration::from_millis(timeout);
-        hooks.questions.set_limit(timeout);
-        for (place, set) in hooks.sets.iter().enumerate() {
-            builder = builder.hooks(Bridge {
-                questions: hooks.questions.clone(),
-                place,
-                set: *set,
-                timeout,
-                shared_v3,
-            });
-        }
+    for bridge in bridges {
+        builder = builder.hooks(bridge);
     }
-
-    builder = builder.handover(kept.inner.clone());
 
     let (kinds, capacity, bytes) = record;
     let kinds = mask(&kinds)?;
