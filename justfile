@@ -4,17 +4,21 @@
 default:
     @just --list
 
-# Everything that must pass before a change lands.
-test:
-    ./test.sh
+# Everything that must pass before a change lands, or parts of it: `just test rust c`.
+test *PARTS:
+    ./test.sh {{PARTS}}
 
-# Formats Rust.
+# Formats Rust, C, C++ and Python.
 format:
     cargo fmt --all
+    git ls-files '*.c' '*.h' '*.cpp' '*.hpp' ':!include/midge.h' | xargs clang-format -i
+    ruff format
 
-# Rust lints, as the gate runs them.
+# Formatting, lints, documentation, layers, voice, dependencies, public API: what needs no test to run.
 lint:
-    cargo clippy --workspace --all-targets -- -D warnings
+    ./test.sh checks
+    ruff check
+    ruff format --check
 
 # Tests of the Rust crates; arguments go to cargo: `just rust -p midge-testkit --test v5 publish`.
 rust *ARGS='--workspace':
@@ -56,9 +60,28 @@ site:
 instructions:
     benches/micro/instructions.py --check
 
-# The files that are made of the code: options, public API, header, Python reference.
-generate:
+# The files that are made of the code, each by what the gate compares it with.
+generate: generate-rust generate-c generate-python
+
+# Options, public API, floors, and the lock of the benchmarks after a change of dependencies.
+generate-rust:
     cargo run -q -p midge-cli -- config --markdown > docs/configuration.md
     cargo run --locked --manifest-path tools/public-api/Cargo.toml --target-dir target/tools -- --save
+    python3 tools/floors/floors.py --save
+    cargo update --workspace --manifest-path benches/micro/Cargo.toml
+
+# The header and its binary interface; bindings/c/symbols.txt and tests/c/layout.c are written by hand.
+generate-c:
     MIDGE_UPDATE=1 cargo test -q -p midge-c --test header
-    tests/python/api_reference.py docs/python-api.md --save
+    tests/c/abi.sh include --save
+
+# Types of the options and the reference, with the package as it is now installed below target/.
+generate-python:
+    tests/python/run.sh --collect-only -q
+    target/python-venv/bin/python tests/python/options_types.py python/midge/_options.py --save
+    target/python-venv/bin/python tests/python/api_reference.py docs/python-api.md --save
+
+# The evidence of conformance, by a run of all tests.
+conformance:
+    cargo test --workspace > target/tests.log 2>&1
+    cargo run -q -p midge-testkit --bin conformance -- --results target/tests.log

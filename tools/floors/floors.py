@@ -3,6 +3,7 @@
 
   floors.py                 compares each crate with its block in ARCHITECTURE.md; status 1 if they differ
   floors.py --print         prints the blocks as the code has them
+  floors.py --save          writes them into ARCHITECTURE.md
   floors.py --edges CRATE   prints which module uses which, and where
 
 A room is a module directly below a crate's root, with all files in it. It uses another room if one of its
@@ -193,11 +194,16 @@ def main() -> int:
             print(now, end="\n\n")
             continue
         shown = re.search(rf"```floors {re.escape(name)}\n.*?```", page, re.DOTALL)
-        if not shown or shown[0] != now:
+        if shown and sys.argv[1:] == ["--save"]:
+            page = page.replace(shown[0], now)
+        elif not shown or shown[0] != now:
             print(f"{name}: ARCHITECTURE.md shows other floors than\n{now}")
             wrong += 1
         else:
             print(now)
+
+    if sys.argv[1:] == ["--save"]:
+        PAGE.write_text(page)
     return 1 if wrong else 0
 
 
