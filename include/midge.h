@@ -795,6 +795,12 @@ void __tsan_release(void *address);
 #define MIDGE_E_CONFIG (-13)
 
 /**
+ * This build of the library has no such thing; the message says which feature brings it. See
+ * midge_has_feature().
+ */
+#define MIDGE_E_UNSUPPORTED (-14)
+
+/**
  * The struct_size of a structure is not understood.
  */
 #define MIDGE_E_ABI (-15)
@@ -1968,7 +1974,8 @@ MIDGE_API midge_status midge_client_free(struct midge_client c);
  *
  * @param path  NUL-terminated
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (a value
- *         is not accepted, or it is no TOML), MIDGE_E_NOT_FOUND (unknown option)
+ *         is not accepted, or it is no TOML), MIDGE_E_NOT_FOUND (unknown option), MIDGE_E_UNSUPPORTED
+ *         (a build without "toml", or an option as in midge_config_set())
  * @since 0.1
  */
 MIDGE_API
@@ -2010,7 +2017,8 @@ MIDGE_API void midge_config_free(struct midge_config *config);
  * clears the list), "threads", "clock" ("manual" for tests that move it with midge_broker_advance()).
  *
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the
- *         nearest one), MIDGE_E_CONFIG (the option does not accept the value)
+ *         nearest one), MIDGE_E_CONFIG (the option does not accept the value), MIDGE_E_UNSUPPORTED
+ *         (the value needs a feature that this build does not have: midge_has_feature())
  * @since 0.1
  */
 MIDGE_API
@@ -2213,10 +2221,13 @@ midge_status midge_broker_clear_retained(struct midge_broker b,
  *
  * @param fd  receives the descriptor; the caller closes it
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (limits.connections, limits.connect_rate),
- *         MIDGE_E_STATE (the broker stops), MIDGE_E_IO, MIDGE_E_CLOSED
+ *         MIDGE_E_STATE (the broker stops), MIDGE_E_IO, MIDGE_E_CLOSED, MIDGE_E_UNSUPPORTED (a build
+ *         without "unix")
  * @since 0.1
  */
-MIDGE_API midge_status midge_broker_connect_fd(struct midge_broker b, int32_t *fd);
+MIDGE_API
+midge_status midge_broker_connect_fd(struct midge_broker b,
+                                     int32_t *fd);
 
 /**
  * Copies the details of the last failure of a midge function on this thread. A successful call
@@ -2882,11 +2893,13 @@ MIDGE_API int32_t midge_version_number(void);
 MIDGE_API const char *midge_version(void);
 
 /**
- * Whether this build has a feature: "tcp", "unix", "mqtt3.1", "mqtt3.1.1", "mqtt5". Other names,
- * and NULL, give false.
+ * Whether this build has a feature: "tcp", "mqtt3.1.1" and "mqtt5", and those that a build can leave
+ * out, "mqtt31", "sys", "toml" and "unix"; "mqtt3.1" is "mqtt31". Other names, and NULL, give false.
+ * What is left out answers MIDGE_E_UNSUPPORTED.
  * @since 0.1
  */
-MIDGE_API bool midge_has_feature(const char *name);
+MIDGE_API
+bool midge_has_feature(const char *name);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -86,6 +86,7 @@ enum class errc : int {
   io = MIDGE_E_IO,
   address_in_use = MIDGE_E_ADDR_IN_USE,
   config = MIDGE_E_CONFIG,
+  unsupported = MIDGE_E_UNSUPPORTED,
   abi = MIDGE_E_ABI,
   reentrant = MIDGE_E_REENTRANT,
   forked = MIDGE_E_FORKED,

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Builds and installs the C library: headers, shared and static library, pkg-config and CMake files.
-#   install.sh             builds and installs
+#   install.sh [OPTION]... builds and installs
 #   install.sh uninstall   removes what an installation with the same settings has written
 #   install.sh --help      says this
+# Options:
+#   --without=LIST      leaves out features: mqtt31, sys, toml, unix, or all, separated by commas; what is
+#                       left out answers MIDGE_E_UNSUPPORTED
+#   --preset=minimal    as --without=all with PROFILE=minimal: the smallest library, at the cost of speed
 # Settings come from the environment:
 #   PREFIX    where it will live                                  /usr/local
 #   LIBDIR    below the prefix                                    lib
@@ -82,21 +86,48 @@ uninstall() {
     prune "$to"
 }
 
-case ${1:-install} in
-    install) ;;
-    uninstall)
-        uninstall
-        exit
-        ;;
-    -h | --help)
-        help
-        exit
-        ;;
-    *)
-        help >&2
-        exit 2
-        ;;
-esac
+# What can be left out: the features of bindings/c/Cargo.toml that are on by default.
+mapfile -t optional < <(sed -n 's/^default = \[\(.*\)\]/\1/p' "$root/bindings/c/Cargo.toml" | tr -d '" ' | tr ',' '\n')
+features=("${optional[@]}")
+leave_out() {
+    local name kept
+    for name in ${1//,/ }; do
+        # midge_has_feature() knows it with its dot, too.
+        name=${name//mqtt3.1/mqtt31}
+        if [ "$name" = all ]; then
+            features=()
+        elif [[ " ${optional[*]} " == *" $name "* ]]; then
+            kept=()
+            for feature in "${features[@]}"; do [ "$feature" = "$name" ] || kept+=("$feature"); done
+            features=("${kept[@]}")
+        else
+            fail "there is no feature $name to leave out; there are: ${optional[*]}, all"
+        fi
+    done
+}
+action=install
+for argument in "$@"; do
+    case $argument in
+        install | uninstall) action=$argument ;;
+        --without=*) leave_out "${argument#*=}" ;;
+        --preset=minimal)
+            leave_out all
+            profile=${PROFILE:-minimal}
+            ;;
+        -h | --help)
+            help
+            exit
+            ;;
+        *)
+            help >&2
+            exit 2
+            ;;
+    esac
+done
+if [ "$action" = uninstall ]; then
+    uninstall
+    exit
+fi
 
 folders=("$to/include" "$to/$libdir/pkgconfig" "$to/$libdir/cmake/midge" "$to/share/midge")
 writable "${folders[@]}"
@@ -169,13 +200,14 @@ trap 'rm -rf "$work"' EXIT
 build() {
     cd "$root"
     cargo "${flags[@]}" --color never rustc -p midge-c --lib --profile "$profile" \
+        --no-default-features --features "${features[*]}" \
         --message-format=json-render-diagnostics -- --print native-static-libs 2>&1 >"$work/built" |
         tee "$work/said" | awk '
             /^note: (link against the following native artifacts|native-static-libs:)/ { note = 1; next }
             note && /^$/ { note = 0; next }
             { note = 0; print; fflush() }' >&2
 }
-say "building midge $version for $target, profile $profile; the first time takes some minutes"
+say "building midge $version for $target, profile $profile, with ${features[*]:-nothing that can be left out}; the first time takes some minutes"
 begun=$SECONDS
 (build) || fail "the build has failed"
 say "built in $((SECONDS - begun)) s"

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::{Broker, Clock, StartError, Stop};
+use broker::{Broker, Clock, OptionError, StartError, Stop};
 use parking_lot::Mutex;
 
 use crate::config::midge_config;
@@ -14,7 +14,7 @@ use crate::log;
 use crate::prepare;
 use crate::process::SignalsBlocked;
 use crate::queue::QueueObject;
-use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_STATE, MIDGE_E_TIMEOUT};
+use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_STATE, MIDGE_E_TIMEOUT, MIDGE_E_UNSUPPORTED};
 use crate::table::Table;
 use crate::waiting::Waiting;
 
@@ -232,6 +232,9 @@ fn start_fault(error: &StartError) -> Fault {
     match error {
         StartError::Bind { address, source } => Fault::io(&format!("listen {address}"), source),
         StartError::Runtime(source) => Fault::io("cannot start the broker's threads", source),
+        StartError::LeftOut { .. } | StartError::Option(OptionError::LeftOut { .. }) => {
+            Fault::new(MIDGE_E_UNSUPPORTED, error.to_string())
+        }
         other => Fault::new(MIDGE_E_CONFIG, other.to_string()),
     }
 }

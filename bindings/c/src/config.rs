@@ -8,7 +8,7 @@ use broker::{OptionError, Settings};
 use crate::ffi::{self, enter};
 use crate::hooks::{HookTable, midge_hooks};
 use crate::prepare;
-use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_NOT_FOUND, midge_status};
+use crate::status::{Fault, MIDGE_E_CONFIG, MIDGE_E_NOT_FOUND, MIDGE_E_UNSUPPORTED, midge_status};
 
 /// Settings for a broker. One thread at a time may use it.
 #[derive(Clone)]
@@ -24,6 +24,7 @@ fn fault(error: &OptionError) -> Fault {
 fn status(error: &OptionError) -> midge_status {
     match error {
         OptionError::Unknown { .. } => MIDGE_E_NOT_FOUND,
+        OptionError::LeftOut { .. } => MIDGE_E_UNSUPPORTED,
         _ => MIDGE_E_CONFIG,
     }
 }
@@ -62,7 +63,8 @@ pub(crate) unsafe fn borrow_mut<'a>(
 ///
 /// @param path  NUL-terminated
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO (the file cannot be read), MIDGE_E_CONFIG (a value
-///         is not accepted, or it is no TOML), MIDGE_E_NOT_FOUND (unknown option)
+///         is not accepted, or it is no TOML), MIDGE_E_NOT_FOUND (unknown option), MIDGE_E_UNSUPPORTED
+///         (a build without "toml", or an option as in midge_config_set())
 /// @since 0.1
 #[unsafe(no_mangle)]
 #[must_use]
@@ -79,7 +81,10 @@ pub unsafe extern "C" fn midge_config_load(
             .map_err(|error| match error.io() {
                 Some(source) => Fault::io(path, source),
                 None => {
-                    let status = error.option().map_or(MIDGE_E_CONFIG, status);
+                    let status = match error.left_out() {
+                        Some(_) => MIDGE_E_UNSUPPORTED,
+                        None => error.option().map_or(MIDGE_E_CONFIG, status),
+                    };
                     Fault::new(status, error.to_string())
                 }
             })
@@ -147,7 +152,8 @@ pub unsafe extern "C" fn midge_config_free(config: *mut midge_config) {
 /// clears the list), "threads", "clock" ("manual" for tests that move it with midge_broker_advance()).
 ///
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_NOT_FOUND (no such key; the message names the
-///         nearest one), MIDGE_E_CONFIG (the option does not accept the value)
+///         nearest one), MIDGE_E_CONFIG (the option does not accept the value), MIDGE_E_UNSUPPORTED
+///         (the value needs a feature that this build does not have: midge_has_feature())
 /// @since 0.1
 #[unsafe(no_mangle)]
 #[must_use]

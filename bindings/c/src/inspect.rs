@@ -12,7 +12,8 @@ use crate::ffi::{self, enter};
 use crate::message::midge_message;
 use crate::publish;
 use crate::status::{
-    Fault, MIDGE_E_LIMIT, MIDGE_E_NOT_FOUND, MIDGE_E_STATE, MIDGE_E_TIMEOUT, midge_status,
+    Fault, MIDGE_E_LIMIT, MIDGE_E_NOT_FOUND, MIDGE_E_STATE, MIDGE_E_TIMEOUT, MIDGE_E_UNSUPPORTED,
+    midge_status,
 };
 
 /// Counters of a broker.
@@ -414,7 +415,8 @@ pub(crate) fn clear_retained(b: midge_broker, filter: &str) -> Result<usize, Fau
 ///
 /// @param fd  receives the descriptor; the caller closes it
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (limits.connections, limits.connect_rate),
-///         MIDGE_E_STATE (the broker stops), MIDGE_E_IO, MIDGE_E_CLOSED
+///         MIDGE_E_STATE (the broker stops), MIDGE_E_IO, MIDGE_E_CLOSED, MIDGE_E_UNSUPPORTED (a build
+///         without "unix")
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn midge_broker_connect_fd(b: midge_broker, fd: *mut i32) -> midge_status {
@@ -431,6 +433,9 @@ pub unsafe extern "C" fn midge_broker_connect_fd(b: midge_broker, fd: *mut i32) 
             }
             match error {
                 ConnectError::Io(source) => Fault::io("cannot make a socket pair", &source),
+                ConnectError::LeftOut(left_out) => {
+                    Fault::new(MIDGE_E_UNSUPPORTED, left_out.to_string())
+                }
                 _ => Fault::new(
                     MIDGE_E_LIMIT,
                     "the broker takes no more connections: limits.connections or limits.connect_rate",

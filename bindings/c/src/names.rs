@@ -376,6 +376,7 @@ pub extern "C" fn midge_status_name(status: midge_status) -> *const c_char {
         MIDGE_E_IO => c"MIDGE_E_IO",
         MIDGE_E_ADDR_IN_USE => c"MIDGE_E_ADDR_IN_USE",
         MIDGE_E_CONFIG => c"MIDGE_E_CONFIG",
+        MIDGE_E_UNSUPPORTED => c"MIDGE_E_UNSUPPORTED",
         MIDGE_E_ABI => c"MIDGE_E_ABI",
         MIDGE_E_REENTRANT => c"MIDGE_E_REENTRANT",
         MIDGE_E_FORKED => c"MIDGE_E_FORKED",

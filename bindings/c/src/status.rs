@@ -34,6 +34,9 @@ pub const MIDGE_E_IO: i32 = -9;
 pub const MIDGE_E_ADDR_IN_USE: i32 = -10;
 /// The configuration is not valid: an option does not accept a value, a listener has no such address.
 pub const MIDGE_E_CONFIG: i32 = -13;
+/// This build of the library has no such thing; the message says which feature brings it. See
+/// midge_has_feature().
+pub const MIDGE_E_UNSUPPORTED: i32 = -14;
 /// The struct_size of a structure is not understood.
 pub const MIDGE_E_ABI: i32 = -15;
 /// A [blocking] function was called from a callback.

@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, c_char};
 
+use broker::Feature;
+
 use crate::ffi;
 
 /// Major version of this header.
@@ -27,8 +29,9 @@ pub extern "C" fn midge_version() -> *const c_char {
     VERSION.as_ptr().cast()
 }
 
-/// Whether this build has a feature: "tcp", "unix", "mqtt3.1", "mqtt3.1.1", "mqtt5". Other names,
-/// and NULL, give false.
+/// Whether this build has a feature: "tcp", "mqtt3.1.1" and "mqtt5", and those that a build can leave
+/// out, "mqtt31", "sys", "toml" and "unix"; "mqtt3.1" is "mqtt31". Other names, and NULL, give false.
+/// What is left out answers MIDGE_E_UNSUPPORTED.
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn midge_has_feature(name: *const c_char) -> bool {
@@ -37,10 +40,13 @@ pub unsafe extern "C" fn midge_has_feature(name: *const c_char) -> bool {
     }
     // SAFETY: not NULL, so a NUL-terminated string.
     let name = unsafe { CStr::from_ptr(name) };
-    matches!(
-        name.to_bytes(),
-        b"tcp" | b"unix" | b"mqtt3.1" | b"mqtt3.1.1" | b"mqtt5"
-    )
+    match name.to_bytes() {
+        b"tcp" | b"mqtt3.1.1" | b"mqtt5" => true,
+        b"mqtt3.1" => Feature::Mqtt31.is_built(),
+        name => Feature::ALL
+            .iter()
+            .any(|feature| feature.is_built() && feature.name().as_bytes() == name),
+    }
 }
 
 #[cfg(test)]

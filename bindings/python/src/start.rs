@@ -35,7 +35,7 @@ impl Kept {
 
 fn start_error(error: &StartError) -> PyErr {
     match error {
-        StartError::Address { .. } | StartError::Option(_) => {
+        StartError::Address { .. } | StartError::LeftOut { .. } | StartError::Option(_) => {
             errors::ConfigError::new_err(error.to_string())
         }
         StartError::Bind { address, source } => bind_error(address, source),

@@ -160,6 +160,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn what_the_first_byte_says_is_known_without_the_rest() {
         for version in ALL_VERSIONS {
             let good = |header: u8| {
@@ -190,6 +191,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn v31_09_dup_of_pubrel_subscribe_and_unsubscribe() {
         for (header, body) in [
             (0x6A, &b"\x00\x01"[..]),

@@ -200,7 +200,7 @@ pub enum Packet<'a> {
 fn expect_qos1_flags(raw: &RawPacket<'_>, version: Version) -> Result<(), DecodeError> {
     match raw.flags() {
         0b0010 => Ok(()),
-        0b1010 if version == Version::V31 => Ok(()),
+        0b1010 if version.is_v31() => Ok(()),
         _ => Err(raw.bad_flags()),
     }
 }

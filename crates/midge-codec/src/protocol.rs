@@ -11,6 +11,14 @@ pub enum Version {
     V5,
 }
 
+impl Version {
+    /// Whether it is MQTT 3.1. Never in a build without the feature `mqtt31`, so that what 3.1 alone
+    /// needs is left out of it.
+    pub const fn is_v31(self) -> bool {
+        cfg!(feature = "mqtt31") && matches!(self, Self::V31)
+    }
+}
+
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

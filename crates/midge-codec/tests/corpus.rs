@@ -55,6 +55,7 @@ fn seeds_are_in_the_corpora() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
 fn only_the_wrong_seeds_are_refused() {
     for (_, version) in TARGETS {
         for (name, bytes) in seeds(version) {

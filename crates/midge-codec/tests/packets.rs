@@ -39,6 +39,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn round_trip((version, sender, packet) in support::any_packet()) {
         let bytes = encoded(&packet, version).expect("encodes");
         prop_assert_eq!(encoded_len(&packet, version), Ok(bytes.len()));

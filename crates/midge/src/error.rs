@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::feature::LeftOut;
+
 /// Why a broker did not start. Nothing is left behind then.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -13,6 +15,13 @@ pub enum StartError {
         address: String,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// A listener's address is of a kind that this build has not.
+    LeftOut {
+        /// The address as given.
+        address: String,
+        /// What it needs.
+        source: LeftOut,
     },
     /// A listener could not be bound.
     Bind {
@@ -34,6 +43,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address { address, what } => write!(f, "cannot listen on {address}: {what}"),
+            Self::LeftOut { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::Runtime(source) => write!(f, "cannot start the runtime: {source}"),
             Self::Option(source) => source.fmt(f),
@@ -46,6 +56,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Address { .. } | Self::Stopped => None,
+            Self::LeftOut { source, .. } => Some(source),
             Self::Bind { source, .. } | Self::Runtime(source) => Some(source),
             Self::Option(source) => Some(source),
         }
@@ -101,6 +112,15 @@ pub enum OptionError {
         /// What is accepted.
         accepted: &'static str,
     },
+    /// The value needs what this build has not.
+    LeftOut {
+        /// The key.
+        key: &'static str,
+        /// The value as given.
+        value: String,
+        /// What it needs.
+        source: LeftOut,
+    },
 }
 
 impl fmt::Display for OptionError {
@@ -116,11 +136,21 @@ impl fmt::Display for OptionError {
             } => {
                 write!(f, "{key} does not take {value:?}; accepted: {accepted}")
             }
+            Self::LeftOut { key, value, source } => {
+                write!(f, "{key} does not take {value:?}: {source}")
+            }
         }
     }
 }
 
-impl std::error::Error for OptionError {}
+impl std::error::Error for OptionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unknown { .. } | Self::Value { .. } => None,
+            Self::LeftOut { source, .. } => Some(source),
+        }
+    }
+}
 
 /// A topic filter that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +185,8 @@ pub enum ConnectError {
     Refused,
     /// The operating system gave no socket.
     Io(std::io::Error),
+    /// This build has no such connections.
+    LeftOut(LeftOut),
 }
 
 impl fmt::Display for ConnectError {
@@ -162,6 +194,7 @@ impl fmt::Display for ConnectError {
         match self {
             Self::Refused => f.write_str("the broker takes no more connections"),
             Self::Io(source) => source.fmt(f),
+            Self::LeftOut(source) => source.fmt(f),
         }
     }
 }
@@ -171,6 +204,7 @@ impl std::error::Error for ConnectError {
         match self {
             Self::Refused => None,
             Self::Io(source) => Some(source),
+            Self::LeftOut(source) => Some(source),
         }
     }
 }

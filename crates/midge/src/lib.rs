@@ -69,7 +69,7 @@ mod clock;
 mod connection;
 mod engine;
 mod error;
-#[cfg(feature = "file")]
+mod feature;
 mod file;
 mod handle;
 mod listener;
@@ -85,7 +85,7 @@ pub use engine::{Later, Stop, THREAD_STACK, prepare_thread};
 pub use error::{
     ConnectError, FilterError, OptionError, StartError, StopError, Timeout, WaitError,
 };
-#[cfg(feature = "file")]
+pub use feature::{Feature, LeftOut};
 pub use file::ConfigFileError;
 pub use futures_core::Stream;
 pub use handle::broker::{Broker, WeakBroker};
@@ -165,7 +165,7 @@ pub use transport::MemoryStream;
 pub mod io {
     pub use crate::listener::{Incoming, Listener};
     pub use crate::transport::{DirectWrite, Tcp, TcpDirect, Transport, Unread};
-    #[cfg(unix)]
+    #[cfg(all(unix, feature = "unix"))]
     pub use crate::transport::{Unix, UnixDirect};
 }
 
@@ -180,7 +180,7 @@ pub mod store {
 
 /// The examples of the guide for Rust, which are programs. Configuration files need their feature, and a
 /// [`ReadyFd`] Unix: `cargo test --workspace` has both on Linux.
-#[cfg(all(doctest, unix, feature = "file"))]
+#[cfg(all(doctest, unix, feature = "toml"))]
 #[doc = include_str!("../../../docs/rust.md")]
 struct Guide;
 

@@ -7,6 +7,7 @@ use midge_core::{Config, ConfigOption, OptionKind, config_options, whole};
 
 use crate::clock::Clock;
 use crate::error::OptionError;
+use crate::feature::{Feature, LeftOut};
 
 /// Everything that can be set before a start: the rules of the broker, where it listens, its threads
 /// and its clock. Each is an option with a key, as in `docs/configuration.md`.
@@ -81,15 +82,38 @@ impl OptionInfo {
     }
 
     pub(crate) fn set(&self, settings: &mut Settings, value: &str) -> Result<(), OptionError> {
+        let mut changed = settings.clone();
         let done = match self.access {
-            Access::Start { set, .. } => set(settings, value),
-            Access::Rule(option) => option.set(&mut settings.config, value),
+            Access::Start { set, .. } => set(&mut changed, value),
+            Access::Rule(option) => option.set(&mut changed.config, value),
         };
         done.ok_or_else(|| OptionError::Value {
             key: self.key,
             value: value.to_owned(),
             accepted: self.accepted,
-        })
+        })?;
+
+        let needed = needs(self.key, &changed).map_or(Ok(()), LeftOut::check);
+        needed.map_err(|source| OptionError::LeftOut {
+            key: self.key,
+            value: value.to_owned(),
+            source,
+        })?;
+        *settings = changed;
+        Ok(())
+    }
+}
+
+/// What the value of an option needs that a build can leave out.
+fn needs(key: &str, settings: &Settings) -> Option<Feature> {
+    let is_unix = |address: &String| address.starts_with("unix://");
+    let rules = &settings.config;
+
+    match key {
+        "listen" if settings.listen.iter().any(is_unix) => Some(Feature::Unix),
+        "mqtt.versions" if rules.mqtt.versions.v31 => Some(Feature::Mqtt31),
+        "sys.interval_s" if rules.sys.interval_s > 0 => Some(Feature::Sys),
+        _ => None,
     }
 }
 
@@ -286,6 +310,40 @@ mod tests {
         assert_eq!(limits.inflight, device.inflight);
         assert_eq!(limits.total_bytes, 4 << 20);
         assert_eq!(limits.sessions, 9);
+    }
+
+    /// In a build that has it, the value is set; in one that has not, the feature is named, by `set` and
+    /// at a start.
+    #[test]
+    fn a_value_that_needs_what_is_left_out_is_refused() {
+        for (key, value, feature) in [
+            ("listen", "unix:///s", Feature::Unix),
+            ("mqtt.versions", "3.1,5", Feature::Mqtt31),
+            ("sys.interval_s", "1", Feature::Sys),
+        ] {
+            let mut settings = Settings::default();
+            let set = settings.set(key, value);
+
+            match feature.is_built() {
+                true => assert_eq!(settings.get(key).as_deref(), Ok(value)),
+                false => {
+                    assert_eq!(settings, Settings::default());
+                    let told = set.unwrap_err().to_string();
+                    assert!(
+                        told.contains(key) && told.contains(feature.name()),
+                        "{told}"
+                    );
+                }
+            }
+        }
+
+        let mut settings = Settings::default();
+        settings.config_mut().sys.interval_s = 1;
+        assert_eq!(settings.check().is_ok(), Feature::Sys.is_built());
+        settings.config_mut().mqtt.versions.v31 = true;
+        let all = Feature::Sys.is_built() && Feature::Mqtt31.is_built();
+        assert_eq!(settings.check().is_ok(), all);
+        assert_eq!(Settings::default().check(), Ok(()));
     }
 
     #[test]

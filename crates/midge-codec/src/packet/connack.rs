@@ -18,12 +18,10 @@ pub(crate) fn decode(
     let start = reader;
     let flags = reader.u8("CONNACK: flags missing")?;
     let session_present = match version {
-        Version::V31 => false, // the byte is reserved and not looked at
+        _ if version.is_v31() => false, // the byte is reserved and not looked at
         // MQTT-3.2.2-1
-        Version::V311 | Version::V5 if flags > 1 => {
-            return Err(start.malformed("CONNACK: reserved flags"));
-        }
-        Version::V311 | Version::V5 => flags == 1,
+        _ if flags > 1 => return Err(start.malformed("CONNACK: reserved flags")),
+        _ => flags == 1,
     };
 
     let (reason, properties) = if version == Version::V5 {
@@ -66,7 +64,7 @@ pub(crate) fn put(connack: &Connack<'_>, version: Version, out: &mut Vec<u8>) {
     // A refusal never says that there is a session (MQTT-3.2.2-6; 3.1.1: MQTT-3.2.2-4), and a 3.1
     // client is never told.
     let session_present =
-        connack.session_present && connack.reason == ReasonCode::Success && version != Version::V31;
+        connack.session_present && connack.reason == ReasonCode::Success && !version.is_v31();
     let code = match version {
         Version::V5 => connack.reason as u8,
         // `len` has seen that there is one.
@@ -106,6 +104,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn v31_03_session_present_does_not_exist() {
         let packet = connack(true, ReasonCode::Success);
         assert_eq!(write(&packet, Version::V31), Ok(vec![0x20, 2, 0, 0]));

@@ -20,10 +20,10 @@ const BRIDGE: u8 = 0x80;
 
 impl Version {
     /// Version that a CONNECT with this protocol name and level asks for. No other pairs are
-    /// taken (MQTT-3.1.2-1, MQTT-3.1.2-2).
+    /// taken (MQTT-3.1.2-1, MQTT-3.1.2-2). That of 3.1 needs the feature `mqtt31`.
     pub const fn from_protocol(name: &[u8], level: u8) -> Option<Self> {
         match (name, level) {
-            (b"MQIsdp", 3) => Some(Self::V31),
+            (b"MQIsdp", 3) if Self::V31.is_v31() => Some(Self::V31),
             (b"MQTT", 4) => Some(Self::V311),
             (b"MQTT", 5) => Some(Self::V5),
             _ => None,
@@ -56,7 +56,7 @@ pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect
     let (version, bridge) = read_version(&mut reader)?;
 
     // A 3.1 client may set bits that 3.1.1 reserved later, here and in the connect flags.
-    if version != Version::V31 {
+    if !version.is_v31() {
         raw.expect_flags(0)?;
     }
 
@@ -94,7 +94,7 @@ pub(crate) fn decode(raw: RawPacket<'_>, limits: DecodeLimits) -> Result<Connect
     let mut password = None;
 
     // In 3.1 the remaining length takes precedence over the flags.
-    let may_end = version == Version::V31;
+    let may_end = version.is_v31();
     if flags & USERNAME != 0 && !(may_end && reader.is_empty()) {
         username = Some(reader.string("user name: missing or ill-formed")?); // MQTT-3.1.3-12
     }
@@ -136,7 +136,7 @@ fn read_version(reader: &mut Reader<'_>) -> Result<(Version, bool), DecodeError>
 }
 
 fn flags_fault(flags: u8, version: Version) -> Option<&'static str> {
-    if flags & RESERVED != 0 && version != Version::V31 {
+    if flags & RESERVED != 0 && !version.is_v31() {
         return Some("connect flags: reserved bit"); // MQTT-3.1.2-3
     }
     if flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0 {
@@ -290,6 +290,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn a_plain_connect() {
         for version in [Version::V31, Version::V311, Version::V5] {
             let bytes = connect(version, CLEAN_START, b"\x00\x02me");
@@ -395,6 +396,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn the_bit_of_a_bridge() {
         for version in V3 {
             let mut bytes = connect(version, CLEAN_START, b"\x00\x02me");
@@ -434,11 +436,13 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn v31_05_reserved_connect_flag_is_tolerated() {
         assert!(accepted(&connect(Version::V31, CLEAN_START | RESERVED, b"\x00\x01a")).clean_start);
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn v31_06_fixed_header_flags_are_tolerated() {
         for flags in 0..16 {
             let mut bytes = connect(Version::V31, CLEAN_START, b"\x00\x01a");
@@ -448,6 +452,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn v31_07_remaining_length_takes_precedence() {
         let bytes = connect(Version::V31, USERNAME | PASSWORD, b"\x00\x01a");
         assert_eq!(
@@ -464,6 +469,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn mqtt_3_1_2_9_will_needs_topic_and_payload() {
         for version in [Version::V31, Version::V311] {
             malformed(&connect(version, WILL, b"\x00\x01a"));
@@ -481,6 +487,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn mqtt_3_1_2_11_and_13_no_will_no_will_flags() {
         for version in [Version::V31, Version::V311, Version::V5] {
             for flags in [0x0A, 0x12, 0x22] {
@@ -514,6 +521,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn password_without_user_name() {
         let bytes = connect(Version::V5, PASSWORD, b"\x00\x01a\x00\x01p");
         let only_password = accepted(&bytes);
@@ -537,6 +545,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "mqtt31"), ignore = "needs 3.1")]
     fn mqtt_3_1_3_3_client_identifier_is_there() {
         for version in [Version::V31, Version::V311, Version::V5] {
             malformed(&connect(version, CLEAN_START, b""));

@@ -232,7 +232,7 @@ section! {
     }
 }
 
-/// The versions of MQTT that a broker accepts, all by default.
+/// The versions of MQTT that a broker accepts, all that the build has by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
     /// MQTT 3.1.
@@ -246,7 +246,7 @@ pub struct Versions {
 impl Default for Versions {
     fn default() -> Self {
         Self {
-            v31: true,
+            v31: cfg!(feature = "mqtt31"),
             v311: true,
             v5: true,
         }
@@ -293,7 +293,7 @@ section! {
     /// `$SYS` topics.
     pub struct Sys: sys {
         /// Seconds between updates of the $SYS topics.
-        interval_s: u32 = 10, 0..=86_400, "0 to 86400; 0 is never";
+        interval_s: u32 = if cfg!(feature = "sys") { 10 } else { 0 }, 0..=86_400, "0 to 86400; 0 is never";
     }
 }
 

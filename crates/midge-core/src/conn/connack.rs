@@ -34,7 +34,7 @@ pub(super) fn encode_success(
 
         let packet = Packet::Connack(Connack {
             // A 3.1 client does not know the flag.
-            session_present: present && handshake.version != Version::V31,
+            session_present: present && !handshake.version.is_v31(),
             reason: ReasonCode::Success,
             properties: properties.as_properties(),
         });

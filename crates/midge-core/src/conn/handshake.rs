@@ -187,7 +187,7 @@ impl Connection {
         let id = connect.client_id;
         if id.is_empty() {
             return match connect.version {
-                Version::V31 => Err("a 3.1 client needs a client identifier"),
+                version if version.is_v31() => Err("a 3.1 client needs a client identifier"),
                 Version::V311 if !connect.clean_start => {
                     Err("an empty client identifier needs a clean session")
                 }
@@ -198,8 +198,7 @@ impl Connection {
         if id.len() > config.limits.client_id_bytes {
             return Err("the client identifier is too long");
         }
-        if connect.version == Version::V31 && config.strict.v31_client_id && id.chars().count() > 23
-        {
+        if connect.version.is_v31() && config.strict.v31_client_id && id.chars().count() > 23 {
             return Err("the client identifier is longer than 23 characters");
         }
 

@@ -327,8 +327,8 @@ fn suback_code(grant: &Grant, version: Version) -> ReasonCode {
     match version {
         Version::V5 => answer,
         _ if !answer.is_error() => answer,
-        Version::V311 => ReasonCode::UnspecifiedError,
-        Version::V31 => ReasonCode::granted(grant.options.qos),
+        version if version.is_v31() => ReasonCode::granted(grant.options.qos),
+        _ => ReasonCode::UnspecifiedError,
     }
 }
 

@@ -14,7 +14,7 @@ const VERSION: &str = concat!("midge version ", env!("CARGO_PKG_VERSION"));
 impl Hub {
     /// Publishes the `$SYS` topics for the first time and arms the next time.
     pub(crate) fn start_sys(&self, now: Tick) {
-        if self.config().sys.interval_s > 0 {
+        if cfg!(feature = "sys") && self.config().sys.interval_s > 0 {
             self.publish_sys(&mut self.begin(now));
         }
     }

@@ -130,7 +130,7 @@ impl Engine {
                 let settings = settings.unwrap_or_else(|| config.tcp.clone());
                 Box::new(TcpPort::new(socket, settings)?)
             }
-            #[cfg(unix)]
+            #[cfg(all(unix, feature = "unix"))]
             Bound::Unix(file, socket) => Box::new(crate::listener::UnixSocket::new(file, socket)?),
         })
     }

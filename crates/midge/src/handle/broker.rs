@@ -18,9 +18,11 @@ use parking_lot::Mutex;
 use crate::clock::{ClockHandle, Mover};
 use crate::engine::{Accept, Background, BrokerState, Engine, Later, Listeners, Stop};
 use crate::error::{ConnectError, FilterError, StartError, StopError, Timeout};
+#[cfg(all(unix, not(feature = "unix")))]
+use crate::feature::{Feature, LeftOut};
 use crate::listener::{Incoming, ListenAddr, Listener, ListenerOptions, bind_all};
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 use crate::transport::Unix;
 use crate::transport::{MemoryStream, Transport, memory_pair};
 
@@ -458,9 +460,20 @@ impl Broker {
     /// needs a file descriptor. It is close-on-exec.
     ///
     /// # Errors
-    /// No more connections are taken, or no descriptor is left.
+    /// No more connections are taken, no descriptor is left, or the build has no Unix sockets
+    /// ([`Feature::Unix`](crate::Feature::Unix)).
     #[cfg(unix)]
     pub fn connect_fd(&self) -> Result<OwnedFd, ConnectError> {
+        self.connect_pair()
+    }
+
+    #[cfg(all(unix, not(feature = "unix")))]
+    fn connect_pair(&self) -> Result<OwnedFd, ConnectError> {
+        Err(ConnectError::LeftOut(LeftOut(Feature::Unix)))
+    }
+
+    #[cfg(all(unix, feature = "unix"))]
+    fn connect_pair(&self) -> Result<OwnedFd, ConnectError> {
         // The runtime that the connection will mostly be served on, so that it need not move.
         let _entered = self.engine().workers.emptiest().runtime.enter();
         let (client, broker) = Unix::pair().map_err(ConnectError::Io)?;

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 use std::path::PathBuf;
 
 use crate::error::StartError;
+#[cfg(not(all(unix, feature = "unix")))]
+use crate::feature::{Feature, LeftOut};
 
 /// A parsed address.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,18 +15,19 @@ pub(crate) enum Address {
     /// All addresses of a host, without repetition. The port of all of them is the same.
     Tcp(Vec<SocketAddr>),
     /// A Unix socket, and the permissions of its file.
-    #[cfg(unix)]
+    #[cfg(all(unix, feature = "unix"))]
     Unix(PathBuf, Option<u32>),
 }
 
 const TCP: &str = "expected host:port, with port 0 for a free one";
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 const UNIX: &str = "expected unix:///path or unix:///path?mode=0660";
 
 /// Parses an address and resolves its host.
 ///
 /// # Errors
-/// [`StartError::Address`] for a syntax error, [`StartError::Bind`] for a host that does not resolve.
+/// [`StartError::Address`] for a syntax error, [`StartError::LeftOut`] for a kind that this build does not
+/// have, [`StartError::Bind`] for a host that does not resolve.
 pub(crate) fn read(address: &str) -> Result<Address, StartError> {
     let unreadable = |what| StartError::Address {
         address: address.to_owned(),
@@ -45,12 +48,13 @@ pub(crate) fn read(address: &str) -> Result<Address, StartError> {
                     source,
                 })
         }
-        #[cfg(unix)]
+        #[cfg(all(unix, feature = "unix"))]
         "unix" => unix(rest).ok_or_else(|| unreadable(UNIX)),
-        #[cfg(not(unix))]
-        "unix" => Err(unreadable(
-            "Unix sockets are not supported on this platform; use tcp://host:port",
-        )),
+        #[cfg(not(all(unix, feature = "unix")))]
+        "unix" => Err(StartError::LeftOut {
+            address: address.to_owned(),
+            source: LeftOut(Feature::Unix),
+        }),
         _ => Err(unreadable(
             "unknown scheme; this build has tcp:// and unix://",
         )),
@@ -94,7 +98,7 @@ fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 fn unix(rest: &str) -> Option<Address> {
     let (path, mode) = match rest.split_once('?') {
         Some((path, query)) => (path, Some(mode(query.strip_prefix("mode=")?)?)),
@@ -106,7 +110,7 @@ fn unix(rest: &str) -> Option<Address> {
 }
 
 /// Permissions as `chmod` takes them: up to four octal digits, without the special ones.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 fn mode(digits: &str) -> Option<u32> {
     let octal = (1..=4).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     let mode = u32::from_str_radix(digits, 8).ok()?;
@@ -124,7 +128,7 @@ pub(crate) fn shares_port_with_v4(address: &SocketAddr, all: &[Address]) -> bool
                 let same_port = other.port() == address.port();
                 other.is_ipv4() && same_port && (other.port() != 0 || same_host)
             }),
-            #[cfg(unix)]
+            #[cfg(all(unix, feature = "unix"))]
             Address::Unix(..) => false,
         })
 }
@@ -158,7 +162,7 @@ mod tests {
         }
     }
 
-    #[cfg(unix)]
+    #[cfg(all(unix, feature = "unix"))]
     #[test]
     fn a_unix_socket_has_a_path_and_perhaps_a_mode() {
         let socket = |path: &str, mode| Some(Address::Unix(path.into(), mode));

@@ -13,7 +13,7 @@ use crate::error::StartError;
 pub(crate) enum Bound {
     Tcp(TcpListener, Option<TcpSettings>),
     /// The file is dropped first: see `SocketFile`.
-    #[cfg(unix)]
+    #[cfg(all(unix, feature = "unix"))]
     Unix(super::unix::SocketFile, std::os::unix::net::UnixListener),
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn bind_all(listeners: &[&ListenerOptions]) -> Result<Vec<Vec<Bound>>
                 let bound = |socket| Bound::Tcp(socket, options.tcp.clone());
                 sockets.into_iter().map(bound).collect()
             }),
-            #[cfg(unix)]
+            #[cfg(all(unix, feature = "unix"))]
             Address::Unix(path, mode) => super::unix::bind(path, options.mode.or(*mode))
                 .map(|(file, socket)| vec![Bound::Unix(file, socket)]),
         };

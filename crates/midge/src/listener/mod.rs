@@ -3,7 +3,7 @@
 mod address;
 mod bind;
 mod tcp;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 mod unix;
 
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::transport::Transport;
 
 pub(crate) use bind::{Bound, bind_all};
 pub(crate) use tcp::TcpPort;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 pub(crate) use unix::UnixSocket;
 
 /// Connections that may wait to be accepted. Systems take less where they have a lower limit.

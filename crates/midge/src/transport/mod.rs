@@ -4,7 +4,7 @@
 mod memory;
 mod socket;
 mod tcp;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 mod unix;
 
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 pub use memory::MemoryStream;
 pub(crate) use memory::memory_pair;
 pub use tcp::{Tcp, TcpDirect};
-#[cfg(unix)]
+#[cfg(all(unix, feature = "unix"))]
 pub use unix::{Unix, UnixDirect};
 
 /// The bytes of one connection: what a [`Listener`](crate::io::Listener) accepts, or a host gives to
