@@ -268,57 +268,14 @@ impl Broker {
         let broker = self.handle()?;
         let stats = outside(py, || broker.stats())?;
         let row = PyDict::new(py);
-        macro_rules! copy {
-            ($($field:ident),* $(,)?) => {
-                $(row.set_item(stringify!($field), stats.$field)?;)*
-            };
+        for (name, value) in stats.values() {
+            row.set_item(name, value)?;
         }
-
-        copy!(
-            uptime_ms,
-            connections,
-            connects,
-            refused,
-            clients,
-            clients_maximum,
-            sessions,
-            sessions_expired,
-            subscriptions,
-            shared_subscriptions,
-            retained,
-            retained_bytes,
-            queued_messages,
-            queued_bytes,
-            packets_received,
-            packets_sent,
-            publish_received,
-            publish_bytes_received,
-            publish_sent,
-            publish_bytes_sent,
-            bytes_received,
-            bytes_sent,
-            panics,
-            left_running,
-        );
 
         let memory = PyDict::new(py);
-        macro_rules! part {
-            ($($field:ident),* $(,)?) => {
-                $(memory.set_item(stringify!($field), stats.memory.$field)?;)*
-            };
+        for (name, value) in stats.memory.values() {
+            memory.set_item(name, value)?;
         }
-        part!(
-            total,
-            queues,
-            output,
-            payloads,
-            input,
-            connections,
-            sessions,
-            subscriptions,
-            wills,
-            retained,
-        );
         row.set_item("memory", memory)?;
 
         let dropped = PyDict::new(py);

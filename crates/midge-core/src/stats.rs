@@ -89,89 +89,118 @@ impl Local {
     }
 }
 
-/// Memory that is held for clients, in bytes, by what it is held for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MemoryStats {
-    /// All of it: what `limits.total_bytes` limits.
-    pub total: u64,
-    /// Messages that wait for clients or are in flight to them.
-    pub queues: u64,
-    /// Encoded packets that are not written yet.
-    pub output: u64,
-    /// Payloads of 8 KiB and more, and buffers that were read into.
-    pub payloads: u64,
-    /// Packets that are incomplete or wait for the answer of a hook.
-    pub input: u64,
-    /// Connections, topic aliases, remembered routes.
-    pub connections: u64,
-    /// Sessions.
-    pub sessions: u64,
-    /// Subscriptions.
-    pub subscriptions: u64,
-    /// Wills of clients.
-    pub wills: u64,
-    /// Retained messages, but for large payloads.
-    pub retained: u64,
+/// Defines a structure of counters, and `values()` with the name of each.
+macro_rules! counters {
+    (
+        $(#[$of:meta])*
+        pub struct $name:ident {
+            $($(#[$doc:meta])* pub $counter:ident: u64,)*
+            $(; $($(#[$other_doc:meta])* $visible:vis $other:ident: $kind:ty,)*)?
+        }
+    ) => {
+        $(#[$of])*
+        pub struct $name {
+            $($(#[$doc])* pub $counter: u64,)*
+            $($($(#[$other_doc])* $visible $other: $kind,)*)?
+        }
+
+        impl $name {
+            /// Each number with the name of its field, in their order.
+            pub fn values(&self) -> impl ExactSizeIterator<Item = (&'static str, u64)> {
+                [$((stringify!($counter), self.$counter)),*].into_iter()
+            }
+        }
+    };
 }
 
-/// A snapshot of what the broker counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Milliseconds since the start.
-    pub uptime_ms: u64,
-    /// Open connections, those before CONNECT included.
-    pub connections: u64,
-    /// Connections accepted since the start.
-    pub connects: u64,
-    /// Connections refused since the start.
-    pub refused: u64,
-    /// Connected clients.
-    pub clients: u64,
-    /// Most clients connected at the same time.
-    pub clients_maximum: u64,
-    /// Sessions, connected or not.
-    pub sessions: u64,
-    /// Sessions that expired since the start.
-    pub sessions_expired: u64,
-    /// Subscriptions, shared ones included.
-    pub subscriptions: u64,
-    /// Shared subscriptions.
-    pub shared_subscriptions: u64,
-    /// Retained messages, `$SYS` not counted.
-    pub retained: u64,
-    /// Bytes of retained messages.
-    pub retained_bytes: u64,
-    /// Messages waiting in session queues.
-    pub queued_messages: u64,
-    /// Bytes of messages that wait for clients or are in flight to them, but for payloads of 8 KiB and
-    /// more: see [`MemoryStats::payloads`].
-    pub queued_bytes: u64,
-    /// Packets received.
-    pub packets_received: u64,
-    /// Packets sent.
-    pub packets_sent: u64,
-    /// PUBLISH packets received, and messages published by the host.
-    pub publish_received: u64,
-    /// Payload bytes received.
-    pub publish_bytes_received: u64,
-    /// PUBLISH packets sent.
-    pub publish_sent: u64,
-    /// Payload bytes sent.
-    pub publish_bytes_sent: u64,
-    /// Bytes read from connections.
-    pub bytes_received: u64,
-    /// Bytes written to connections.
-    pub bytes_sent: u64,
-    /// Panics that were caught.
-    pub panics: u64,
-    /// Hooks and callbacks that were abandoned because they did not return within
-    /// `shutdown.patience_ms`, at a stop or when a callback was dropped.
-    pub left_running: u64,
-    /// Memory that is held for clients.
-    pub memory: MemoryStats,
-    pub(crate) dropped: [u64; DropReason::ALL.len()],
+counters! {
+    /// Memory that is held for clients, in bytes, by what it is held for.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct MemoryStats {
+        /// All of it: what `limits.total_bytes` limits.
+        pub total: u64,
+        /// Messages that wait for clients or are in flight to them.
+        pub queues: u64,
+        /// Encoded packets that are not written yet.
+        pub output: u64,
+        /// Payloads of 8 KiB and more, and buffers that were read into.
+        pub payloads: u64,
+        /// Packets that are incomplete or wait for the answer of a hook.
+        pub input: u64,
+        /// Connections, topic aliases, remembered routes.
+        pub connections: u64,
+        /// Sessions.
+        pub sessions: u64,
+        /// Subscriptions.
+        pub subscriptions: u64,
+        /// Wills of clients.
+        pub wills: u64,
+        /// Retained messages, but for large payloads.
+        pub retained: u64,
+    }
+}
+
+counters! {
+    /// A snapshot of what the broker counts.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Stats {
+        /// Milliseconds since the start.
+        pub uptime_ms: u64,
+        /// Open connections, those before CONNECT included.
+        pub connections: u64,
+        /// Connections accepted since the start.
+        pub connects: u64,
+        /// Connections refused since the start.
+        pub refused: u64,
+        /// Connected clients.
+        pub clients: u64,
+        /// Most clients connected at the same time.
+        pub clients_maximum: u64,
+        /// Sessions, connected or not.
+        pub sessions: u64,
+        /// Sessions that expired since the start.
+        pub sessions_expired: u64,
+        /// Subscriptions, shared ones included.
+        pub subscriptions: u64,
+        /// Shared subscriptions.
+        pub shared_subscriptions: u64,
+        /// Retained messages, `$SYS` not counted.
+        pub retained: u64,
+        /// Bytes of retained messages.
+        pub retained_bytes: u64,
+        /// Messages waiting in session queues.
+        pub queued_messages: u64,
+        /// Bytes of messages that wait for clients or are in flight to them, but for payloads of 8 KiB and
+        /// more: see [`MemoryStats::payloads`].
+        pub queued_bytes: u64,
+        /// Packets received.
+        pub packets_received: u64,
+        /// Packets sent.
+        pub packets_sent: u64,
+        /// PUBLISH packets received, and messages published by the host.
+        pub publish_received: u64,
+        /// Payload bytes received.
+        pub publish_bytes_received: u64,
+        /// PUBLISH packets sent.
+        pub publish_sent: u64,
+        /// Payload bytes sent.
+        pub publish_bytes_sent: u64,
+        /// Bytes read from connections.
+        pub bytes_received: u64,
+        /// Bytes written to connections.
+        pub bytes_sent: u64,
+        /// Panics that were caught.
+        pub panics: u64,
+        /// Hooks and callbacks that were abandoned because they did not return within
+        /// `shutdown.patience_ms`, at a stop or when a callback was dropped.
+        pub left_running: u64,
+        ;
+        /// Memory that is held for clients.
+        pub memory: MemoryStats,
+        pub(crate) dropped: [u64; DropReason::ALL.len()],
+    }
 }
 
 impl Stats {

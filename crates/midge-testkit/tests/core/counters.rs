@@ -1,5 +1,7 @@
-//! Every field of `Stats` counts what its description says, and levels go down again.
+//! Every field of `Stats` counts what its description says, and levels go down again; docs/counters.md
+//! has a line for each.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use midge::{DropReason, QoS};
@@ -361,4 +363,112 @@ fn retained_messages_and_what_a_driver_counts() {
     let now = hub.stats(Tick(1234));
     assert_eq!((now.bytes_received, now.bytes_sent), (10, 5));
     assert_eq!((now.panics, now.uptime_ms), (1, 1234));
+}
+
+const PAGE: &str = include_str!("../../../../docs/counters.md");
+const HEADER: &str = include_str!("../../../../include/midge.h");
+const PYTHON: &str = include_str!("../../../../python/midge/_types.py");
+
+/// What stands between backticks in a column of the rows whose headings say that they are about
+/// `heading`, the first column's.
+fn column(heading: &str, number: usize) -> BTreeSet<&'static str> {
+    let mut names = BTreeSet::new();
+    let mut is_wanted = false;
+
+    for line in PAGE.lines() {
+        let Some(cell) = line.split('|').nth(number) else {
+            is_wanted = false;
+            continue;
+        };
+
+        let first = line.split('|').nth(1).unwrap_or_default().trim();
+        if ["counter", "name"].contains(&first) {
+            is_wanted = first == heading;
+        } else if is_wanted {
+            names.extend(cell.split('`').skip(1).step_by(2));
+        }
+    }
+
+    names
+}
+
+/// The lines of a text from behind `start` up to `end`.
+fn part(text: &'static str, start: &str, end: &str) -> impl Iterator<Item = &'static str> {
+    let (_, from) = text.split_once(start).unwrap();
+    from.split_once(end).unwrap().0.lines().map(str::trim)
+}
+
+/// Covers: none
+#[test]
+fn the_page_has_a_line_for_each_counter_of_rust_and_python() {
+    let stats = Stats::default();
+    let memory = stats
+        .memory
+        .values()
+        .map(|(name, _)| format!("memory.{name}"));
+    let named: BTreeSet<_> = (stats.values().map(|(name, _)| name.to_owned()))
+        .chain(memory)
+        .collect();
+
+    // Those of one field have no parentheses and no blanks.
+    let listed: BTreeSet<_> = (column("counter", 1).into_iter())
+        .filter(|name| !name.contains(['(', ' ']))
+        .filter(|name| *name != "memory")
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, named);
+
+    let python: BTreeSet<_> = part(PYTHON, "class Stats(NamedTuple):", "\nclass ")
+        .filter_map(|line| Some(line.split_once(": ")?.0))
+        .filter(|name| !["dropped", "memory"].contains(name) && !name.contains(['`', ' ']))
+        .map(str::to_owned)
+        .collect();
+    let fields: BTreeSet<_> = stats.values().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(python, fields);
+}
+
+/// Covers: none
+#[test]
+fn the_page_has_a_line_for_each_counter_of_c() {
+    let fields: BTreeSet<_> = part(HEADER, "typedef struct midge_stats {", "} midge_stats;")
+        .filter_map(|line| {
+            line.strip_prefix("uint64_t ")
+                .or(line.strip_prefix("uint32_t "))
+        })
+        .map(|name| name.trim_end_matches(';'))
+        .filter(|name| !["struct_size", "dropped[16]"].contains(name))
+        .collect();
+    assert_eq!(column("counter", 2), fields);
+}
+
+/// Covers: none
+#[test]
+fn the_page_has_a_line_for_each_topic_of_the_broker() {
+    let hub = hub(|config| config.sys.interval_s = 1);
+    let retained = hub.retained("$SYS/#", START);
+    let topics: BTreeSet<_> = (retained.iter())
+        .map(|message| message.topic().trim_start_matches("$SYS/broker/"))
+        .collect();
+
+    // The other counters that a topic adds up stand beside it.
+    let stats = Stats::default();
+    let counters: BTreeSet<_> = stats.values().map(|(name, _)| name).collect();
+    let listed: BTreeSet<_> = column("counter", 3)
+        .difference(&counters)
+        .copied()
+        .collect();
+    assert_eq!(listed, topics);
+}
+
+/// Covers: none
+#[test]
+fn the_page_has_a_line_for_each_reason_of_a_drop() {
+    let names: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(column("name", 1), names);
+
+    let defined: BTreeSet<_> = (HEADER.lines())
+        .filter_map(|line| line.strip_prefix("#define ")?.split(' ').next())
+        .filter(|name| name.starts_with("MIDGE_DROP_") && *name != "MIDGE_DROP_COUNT")
+        .collect();
+    assert_eq!(column("name", 2), defined);
 }
