@@ -204,7 +204,7 @@ fn mqtt311_3_1_2_18_user_name_and_password_are_there_as_the_flags_say() {
     ] {
         let mut client = server.say(by_hand(flags, strings));
         assert_eq!(client.expect_connack().code, 0, "{flags:#04x} {strings:?}");
-        // The session is this user's until it has ended, and nobody else may take it over.
+        // The session is this user's until it has ended, and no other user may take it over.
         client.disconnect();
     }
 }
