@@ -75,6 +75,8 @@ pub struct Outbox {
     segments: Option<Box<Segments>>,
 }
 
+/// Bytes of the smallest buffer.
+const SMALLEST: usize = 8;
 /// Above that a buffer that is mostly empty is not kept for what waits.
 const LOOSE: usize = 2 * 1024;
 
@@ -163,7 +165,14 @@ impl Outbox {
 
     /// Appends bytes.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.room_for(bytes.len()).extend_from_slice(bytes);
+        if self.bytes.len() + bytes.len() > self.bytes.capacity() {
+            self.make_room(bytes.len());
+            if self.bytes.capacity() == 0 {
+                // As large as it would grow, in one step.
+                self.bytes = Vec::with_capacity(bytes.len().max(SMALLEST));
+            }
+        }
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Appends a packet with another packet identifier.

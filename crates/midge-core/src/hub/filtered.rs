@@ -8,6 +8,7 @@ use midge_codec::QoS;
 
 use super::Hub;
 use super::ask::Decided;
+use super::offer::Offering;
 use super::publish::Unpublished;
 use super::routed_message::{Kept, RoutedMessage};
 use crate::client::ClientInfo;
@@ -88,12 +89,14 @@ impl Hub {
         let matched = plan.len();
         routed.receivers = matched;
         let mut groups = Vec::new();
+        let mut offering = self.offering(routed, &router.observers, batch);
+        offering.receipt = receipt.as_deref_mut();
         for Planned { target, verdict } in plan {
             match target {
                 Target::One(target) => {
-                    let verdict = verdict.unwrap_or(Decided::Drop);
-                    let (observers, receipt) = (&router.observers, receipt.as_deref_mut());
-                    self.offer_as_decided(&target, verdict, routed, observers, receipt, batch);
+                    let outcome =
+                        offering.offer_as_decided(&target, verdict.unwrap_or(Decided::Drop));
+                    offering.note(&target, outcome);
                 }
                 Target::Group(group) => groups.push(group),
             }
@@ -116,42 +119,6 @@ impl Hub {
                 ..
             }) => self.verdict(session, *qos, routed, now),
             Target::One(_) | Target::Group(_) => Decided::Deliver,
-        }
-    }
-
-    /// Offers a message to one receiver as the hooks have decided.
-    fn offer_as_decided<O: Deliverable>(
-        &self,
-        target: &SubTarget,
-        verdict: Decided,
-        deliverable: &mut O,
-        observers: &Observers,
-        receipt: Option<&mut Receipt>,
-        batch: &mut Batch,
-    ) {
-        let outcome = self.try_as_decided(target, verdict, deliverable, observers, batch);
-        self.note(target, outcome, deliverable, receipt, batch);
-    }
-
-    fn try_as_decided<O: Deliverable>(
-        &self,
-        target: &SubTarget,
-        verdict: Decided,
-        deliverable: &mut O,
-        observers: &Observers,
-        batch: &mut Batch,
-    ) -> Outcome {
-        match verdict {
-            Decided::Deliver => self.offer_one(target, deliverable, observers, false, batch),
-            Decided::Replace(replaced) => {
-                let target = &with_original(target, deliverable.keep());
-                let mut deliverable = Kept {
-                    message: &replaced,
-                    now: batch.now,
-                };
-                self.offer_one(target, &mut deliverable, observers, false, batch)
-            }
-            Decided::Drop => Outcome::Dropped(DropReason::RefusedByHook),
         }
     }
 
@@ -207,10 +174,11 @@ impl Hub {
                 if !group.has(&sub.subscriber) {
                     continue;
                 }
-                let outcome =
-                    self.try_as_decided(&target, verdict, deliverable, &router.observers, batch);
+                let mut offering = self.offering(deliverable, &router.observers, batch);
+                let outcome = offering.offer_as_decided(&target, verdict);
                 if !matches!(outcome, Outcome::Dropped(_)) {
-                    return self.note(&target, outcome, deliverable, receipt, batch);
+                    offering.receipt = receipt;
+                    return offering.note(&target, outcome);
                 }
                 last = Some((target, outcome));
             }
@@ -218,7 +186,10 @@ impl Hub {
         }
 
         if let Some((target, outcome)) = last {
-            self.note(&target, outcome, deliverable, receipt, batch);
+            let no_observers = Observers::NONE;
+            let mut offering = self.offering(deliverable, &no_observers, batch);
+            offering.receipt = receipt;
+            offering.note(&target, outcome);
         }
     }
 
@@ -282,6 +253,7 @@ impl Hub {
             now: batch.now,
         };
 
+        let no_observers = Observers::NONE;
         let replaced;
         if let Subscriber::Session(session) = &target.subscriber
             && self.asks_per_receiver()
@@ -290,7 +262,8 @@ impl Hub {
                 Decided::Deliver => {}
                 Decided::Drop => {
                     let outcome = Outcome::Dropped(DropReason::RefusedByHook);
-                    return self.note(target, outcome, &mut deliverable, None, batch);
+                    let mut offering = self.offering(&mut deliverable, &no_observers, batch);
+                    return offering.note(target, outcome);
                 }
                 Decided::Replace(other) => {
                     replaced = other;
@@ -299,8 +272,29 @@ impl Hub {
             }
         }
 
-        let outcome = self.offer_one(target, &mut deliverable, &Observers::NONE, true, batch);
-        self.note(target, outcome, &mut deliverable, None, batch);
+        let mut offering = self.offering(&mut deliverable, &no_observers, batch);
+        let outcome = offering.offer_one(target, true);
+        offering.note(target, outcome);
+    }
+}
+
+impl<O: Deliverable> Offering<'_, O> {
+    /// Offers the message to one receiver as the hooks have decided.
+    fn offer_as_decided(&mut self, target: &SubTarget, verdict: Decided) -> Outcome {
+        match verdict {
+            Decided::Deliver => self.offer_one(target, false),
+            Decided::Replace(replaced) => {
+                let target = with_original(target, self.deliverable.keep());
+                let mut deliverable = Kept {
+                    message: &replaced,
+                    now: self.batch.now,
+                };
+                self.hub
+                    .offering(&mut deliverable, self.observers, self.batch)
+                    .offer_one(&target, false)
+            }
+            Decided::Drop => Outcome::Dropped(DropReason::RefusedByHook),
+        }
     }
 }
 

@@ -16,33 +16,30 @@ use crate::reason::DropReason;
 use crate::router::{Asked, Candidates, Group, SubTarget, Subscriber, Target};
 use crate::session::{Deliverable, Delivery, DeliveryTerms, Session};
 
-impl Hub {
-    pub(super) fn offer<O: Deliverable>(
-        &self,
-        target: &Target,
-        deliverable: &mut O,
-        observers: &Observers,
-        receipt: Option<&mut Receipt>,
-        batch: &mut Batch,
-    ) {
+/// One message that is offered to its receivers, under one read lock of the router.
+pub(super) struct Offering<'a, O> {
+    pub(super) hub: &'a Hub,
+    pub(super) deliverable: &'a mut O,
+    pub(super) observers: &'a Observers,
+    /// What each receiver did, for a publisher that asked.
+    pub(super) receipt: Option<&'a mut Receipt>,
+    pub(super) batch: &'a mut Batch,
+}
+
+impl<O: Deliverable> Offering<'_, O> {
+    pub(super) fn offer(&mut self, target: &Target) {
         match target {
             Target::One(target) => {
-                let outcome = self.offer_one(target, deliverable, observers, false, batch);
-                self.note(target, outcome, deliverable, receipt, batch);
+                let outcome = self.offer_one(target, false);
+                self.note(target, outcome);
             }
-            Target::Group(group) => self.offer_group(group, deliverable, observers, receipt, batch),
+            Target::Group(group) => self.offer_members(group, &group.candidates()),
         }
     }
 
-    pub(super) fn offer_one<O: Deliverable>(
-        &self,
-        target: &SubTarget,
-        deliverable: &mut O,
-        observers: &Observers,
-        retained: bool,
-        batch: &mut Batch,
-    ) -> Outcome {
-        let parts = deliverable.parts();
+    /// Offers to one receiver; `retained` messages go before those that wait in its queue.
+    pub(super) fn offer_one(&mut self, target: &SubTarget, retained: bool) -> Outcome {
+        let parts = self.deliverable.parts();
         let qos = parts.qos.min(target.qos);
         let retain = retained || (target.retain_as_published && parts.retain);
 
@@ -55,97 +52,69 @@ impl Hub {
                     extra: target.extra.as_ref(),
                     before_queue: retained,
                 };
-                let outcome = session.guard(&self.env, batch).offer(deliverable, terms);
+                let outcome = self.offer_session(session, terms);
                 match outcome {
-                    Outcome::Dropped(_) if batch.overdue => {
-                        self.offer_again(session, deliverable, terms, batch)
-                    }
+                    Outcome::Dropped(_) if self.batch.overdue => self.offer_again(session, terms),
                     outcome => outcome,
                 }
             }
 
             Subscriber::Observer(key) => {
-                let Some(observer) = observers.get(*key) else {
+                let Some(observer) = self.observers.get(*key) else {
                     return Outcome::Sent;
                 };
                 let expiry = parts.expiry;
-                let message = deliverable.keep();
+                let message = self.deliverable.keep();
                 let received = Received::new(message, retained, qos, expiry);
                 let (lost, wake) = observer.push(received);
                 if wake {
-                    batch.observers.push(observer.clone());
+                    self.batch.observers.push(observer.clone());
                 }
                 if lost > 0 {
-                    self.env
-                        .counters
-                        .count_drops(DropReason::ObserverFull, lost as u64);
+                    let counters = &self.hub.env.counters;
+                    counters.count_drops(DropReason::ObserverFull, lost as u64);
                 }
                 Outcome::Sent
             }
         }
     }
 
+    #[inline(always)]
+    fn offer_session(&mut self, session: &Arc<Session>, terms: DeliveryTerms<'_>) -> Outcome {
+        session
+            .guard(&self.hub.env, self.batch)
+            .offer(self.deliverable, terms)
+    }
+
     /// Offers a message again that found all room taken, after what is overdue has expired.
     #[cold]
-    fn offer_again<O: Deliverable>(
-        &self,
-        session: &Arc<Session>,
-        deliverable: &mut O,
-        terms: DeliveryTerms<'_>,
-        batch: &mut Batch,
-    ) -> Outcome {
-        batch.overdue = false;
-        let parts = deliverable.parts();
+    fn offer_again(&mut self, session: &Arc<Session>, terms: DeliveryTerms<'_>) -> Outcome {
+        self.batch.overdue = false;
+        let parts = self.deliverable.parts();
         let size = parts.payload.len() + parts.topic.len() + SMALL_MESSAGE;
-        self.expire_overdue(size, batch);
+        self.hub.expire_overdue(size, self.batch);
 
-        batch.insists = true;
-        let outcome = session.guard(&self.env, batch).offer(deliverable, terms);
-        batch.insists = false;
+        self.batch.insists = true;
+        let outcome = self.offer_session(session, terms);
+        self.batch.insists = false;
         outcome
     }
 
     /// Offers to the members of a shared group until one takes it. A member that is disconnected
     /// or full, or cannot take so large a packet, is passed over.
-    fn offer_group<O: Deliverable>(
-        &self,
-        group: &Arc<Group>,
-        deliverable: &mut O,
-        observers: &Observers,
-        receipt: Option<&mut Receipt>,
-        batch: &mut Batch,
-    ) {
-        self.offer_members(
-            group,
-            &group.candidates(),
-            deliverable,
-            observers,
-            receipt,
-            batch,
-        );
-    }
-
-    pub(super) fn offer_members<O: Deliverable>(
-        &self,
-        group: &Arc<Group>,
-        candidates: &Candidates,
-        deliverable: &mut O,
-        observers: &Observers,
-        receipt: Option<&mut Receipt>,
-        batch: &mut Batch,
-    ) {
+    pub(super) fn offer_members(&mut self, group: &Arc<Group>, candidates: &Candidates) {
         let Some(first) = &candidates.first else {
             return;
         };
 
         let mut target = SubTarget::new(first, Some(group));
-        let mut outcome = self.offer_one(&target, deliverable, observers, false, batch);
+        let mut outcome = self.offer_one(&target, false);
         if matches!(outcome, Outcome::Dropped(_)) {
             let mut asked = Asked::default();
             asked.add(&first.subscriber);
             for sub in group.others(candidates, &asked) {
                 let other = SubTarget::new(&sub, Some(group));
-                let next = self.offer_one(&other, deliverable, observers, false, batch);
+                let next = self.offer_one(&other, false);
                 if !matches!(next, Outcome::Dropped(_)) {
                     (target, outcome) = (other, next);
                     break;
@@ -153,34 +122,45 @@ impl Hub {
             }
         }
 
-        self.note(&target, outcome, deliverable, receipt, batch);
+        self.note(&target, outcome);
     }
 
-    /// Counts and tells what a session did with a message.
-    pub(super) fn note<O: Deliverable>(
-        &self,
-        target: &SubTarget,
-        outcome: Outcome,
-        deliverable: &mut O,
-        receipt: Option<&mut Receipt>,
-        batch: &mut Batch,
-    ) {
+    /// Counts and tells what a session did with the message.
+    pub(super) fn note(&mut self, target: &SubTarget, outcome: Outcome) {
         let Subscriber::Session(session) = &target.subscriber else {
             return;
         };
 
         if let Outcome::Dropped(reason) = outcome {
-            let number = batch
-                .wants(EventMask::DROPPED)
-                .then(|| deliverable.number());
+            let wants_number = self.batch.wants(EventMask::DROPPED);
+            let number = wants_number.then(|| self.deliverable.number());
             let lost = Lost {
-                topic: deliverable.parts().topic,
+                topic: self.deliverable.parts().topic,
                 number,
             };
-            batch.report_drop(&self.env, session.whom(), lost, reason);
+            let env = &self.hub.env;
+            self.batch.report_drop(env, session.whom(), lost, reason);
         }
-        if let Some(receipt) = receipt {
+        if let Some(receipt) = &mut self.receipt {
             receipt.outcomes.push((session.client_id.clone(), outcome));
+        }
+    }
+}
+
+impl Hub {
+    /// The offering of a message that no publisher waits for.
+    pub(super) fn offering<'a, O: Deliverable>(
+        &'a self,
+        deliverable: &'a mut O,
+        observers: &'a Observers,
+        batch: &'a mut Batch,
+    ) -> Offering<'a, O> {
+        Offering {
+            hub: self,
+            deliverable,
+            observers,
+            receipt: None,
+            batch,
         }
     }
 
@@ -208,7 +188,8 @@ impl Hub {
             drop(router);
             self.offer_group_filtered(&group, &mut deliverable, None, batch);
         } else {
-            self.offer_group(&group, &mut deliverable, &router.observers, None, batch);
+            self.offering(&mut deliverable, &router.observers, batch)
+                .offer_members(&group, &group.candidates());
         }
     }
 
@@ -245,7 +226,9 @@ impl Hub {
 
         receipt.matched = 1;
 
-        let target = Target::One(target);
-        self.offer(&target, &mut routed, &Observers::NONE, Some(receipt), batch);
+        let no_observers = Observers::NONE;
+        let mut offering = self.offering(&mut routed, &no_observers, batch);
+        offering.receipt = Some(receipt);
+        offering.offer(&Target::One(target));
     }
 }

@@ -209,7 +209,7 @@ impl Hub {
         &self,
         routed: &mut RoutedMessage<'_>,
         cache: Option<&mut RouteCache>,
-        mut receipt: Option<&mut Receipt>,
+        receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
         let message = routed.message;
@@ -241,14 +241,10 @@ impl Hub {
         };
 
         routed.receivers = targets.len();
+        let mut offering = self.offering(routed, &router.observers, batch);
+        offering.receipt = receipt;
         for target in targets {
-            self.offer(
-                target,
-                routed,
-                &router.observers,
-                receipt.as_deref_mut(),
-                batch,
-            );
+            offering.offer(target);
         }
         let matched = targets.len();
         drop(router);

@@ -267,11 +267,10 @@ impl Hub {
             routed
         });
 
+        let mut offering = self.offering(routed, rest.observers, batch);
         match untaken {
-            Untaken::Target(target) => self.offer(target, routed, rest.observers, None, batch),
-            Untaken::Members(group, candidates) => {
-                self.offer_members(group, &candidates, routed, rest.observers, None, batch);
-            }
+            Untaken::Target(target) => offering.offer(target),
+            Untaken::Members(group, candidates) => offering.offer_members(group, &candidates),
         }
     }
 
@@ -353,7 +352,7 @@ impl Hub {
                 message: &message,
                 now,
             };
-            self.offer(target, &mut kept, observers, None, batch);
+            self.offering(&mut kept, observers, batch).offer(target);
         }
     }
 
@@ -384,7 +383,8 @@ impl Hub {
                     message: &message,
                     now,
                 };
-                self.offer_members(group, &candidates, &mut kept, observers, None, batch);
+                self.offering(&mut kept, observers, batch)
+                    .offer_members(group, &candidates);
             }
         }
     }
