@@ -1,86 +1,171 @@
 #!/usr/bin/env bash
-# Builds what is released of the Python package: the source distribution, checked by building from it,
-# and wheels.
+# Builds what is released of the Python package, audits it and tries it.
 #
-#   release.sh [OUT]                  source distribution and the wheel of this machine
-#   TARGETS="..." release.sh [OUT]    those targets; each needs `rustup target add`, and Linux ones zig
-#                                     (`pip install maturin[zig]`)
-#   release.sh --matrix               prints the whole matrix
+#   release.sh                 the source distribution and the wheel of this machine
+#   release.sh sdist           the source distribution, built again with no network
+#   release.sh wheel TARGET... wheels for these targets
+#   release.sh audit FILE...   audits distributions that are there
+#   release.sh test WHEEL      runs the tests of the Python package with a wheel, on this machine
+#   release.sh --matrix        prints the targets there are
 #
-# One wheel serves all CPythons from 3.11 on (cp311-abi3). The free-threaded builds have a stable
-# interface of their own from 3.15 on (cp315-abi3.abi3t): that wheel is built with FREE_THREADED set to
-# such an interpreter.
+# OUT (default python/dist) is where files go; what is there of other targets stays. A target needs
+# `rustup target add TARGET`; those of Linux are linked by zig, which comes from PyPI, against the oldest
+# C library that they serve.
+#
+# One wheel of a target serves all CPythons from 3.11 on (cp311-abi3), and one each of FREE_THREADED
+# (default 3.14t; empty for none) the free-threaded ones, which have a stable interface from 3.15 on only.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
 matrix=(
-    x86_64-unknown-linux-gnu     # manylinux2014 (glibc 2.17), by zig
+    x86_64-unknown-linux-gnu # manylinux_2_17
     aarch64-unknown-linux-gnu
     armv7-unknown-linux-gnueabihf
-    x86_64-unknown-linux-musl    # musllinux_1_2
+    x86_64-unknown-linux-musl # musllinux_1_2
     aarch64-unknown-linux-musl
-    x86_64-apple-darwin          # on a Mac
-    aarch64-apple-darwin
+    universal2-apple-darwin # on a Mac
+    x86_64-pc-windows-msvc  # on Windows
+    aarch64-pc-windows-msvc
 )
-if [ "${1:-}" = --matrix ]; then
-    printf '%s\n' "${matrix[@]}"
-    exit 0
-fi
-out=${1:-$here/dist}
+out=${OUT:-$here/dist}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install -q --disable-pip-version-check 'maturin[zig]>=1.16,<2'
-maturin=$work/venv/bin/maturin
-export PATH=$work/venv/bin:$PATH # zig is found through the environment's Python
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/../target}
+target=${CARGO_TARGET_DIR:-$root/target}
+case $(uname -s) in
+    MINGW* | MSYS*) bin=Scripts python=python ;;
+    *) bin=bin python=python3 ;;
+esac
 
-CARGO_ENCODED_RUSTFLAGS=$(python3 "$here/backend.py" flags)
-export CARGO_ENCODED_RUSTFLAGS
-
-wheel() { # OPTION... : one release wheel, stripped, with its SBOM
-    (cd "$here" && "$maturin" build --release --strip --out "$out" "$@")
+# The tools, in an environment of their own that is made once for their versions.
+tools() {
+    local venv=$target/python-release
+    if ! cmp -s "$here/release-requirements.txt" "$venv/requirements.txt"; then
+        rm -rf "$venv"
+        "$python" -m venv "$venv"
+        "$venv/$bin/pip" install -q --disable-pip-version-check -r "$here/release-requirements.txt"
+        cp "$here/release-requirements.txt" "$venv/requirements.txt"
+    fi
+    PATH=$venv/$bin:$PATH # zig is found through the environment's Python
+    python=$venv/$bin/python
 }
 
-rm -f "$out"/midge-*
-(cd "$here" && "$maturin" sdist --out "$out")
-if [ -n "${TARGETS:-}" ]; then
-    for target in $TARGETS; do
-        case $target in
-            *-linux-gnu*) wheel --target "$target" --zig --compatibility manylinux2014 ;;
-            *-linux-musl) wheel --target "$target" --zig --compatibility musllinux_1_2 ;;
-            *) wheel --target "$target" ;;
-        esac
+build() { # OPTION... : a release wheel in a folder of its own, stripped, without paths of this machine
+    local made=$target/python-wheel name
+    rm -rf "$made"
+    (
+        cd "$here"
+        CARGO_ENCODED_RUSTFLAGS=$("$python" backend.py flags) CARGO_TARGET_DIR=$target \
+            maturin build --quiet --release --strip --locked --out "$made" "$@"
+    )
+    for name in "$made"/*.whl; do
+        "$python" "$here/backend.py" clean "$name"
+        "$python" "$here/audit.py" "$name"
+        mv "$name" "$out"
+        name=$out/$(basename "$name")
+        "$python" "$here/try_wheel.py" "$name"
     done
-else
-    wheel
-fi
-[ -z "${FREE_THREADED:-}" ] || wheel --interpreter "$FREE_THREADED" --no-default-features --features abi3t
+}
 
-python3 "$here/backend.py" clean "$out"/midge-*.whl
-
-# The source distribution is what others build from: it has to work by itself.
-python3 -m venv "$work/from-source"
-CARGO_TARGET_DIR=$work/target "$work/from-source/bin/pip" install -q --disable-pip-version-check "$out"/midge-*.tar.gz
-(cd / && "$work/from-source/bin/python" -c '
-import midge
-with midge.Broker() as broker:
-    broker.publish("a", "b")
-    assert broker.expect("a").text == "b"
-print("the source distribution builds midge", midge.__version__)')
-
-for file in "$out"/midge-*.whl; do
-    size=$(stat -c %s "$file" 2>/dev/null || stat -f %z "$file")
-    echo "$(basename "$file") $((size / 1024)) KiB"
-    [ "$size" -lt 3000000 ] || { echo "larger than 3 MB" >&2; exit 1; }
-    python3 -m zipfile -l "$file" | grep -q 'sboms/.*\.json' || { echo "without an SBOM" >&2; exit 1; }
-    mkdir -p "$work/content" && python3 -m zipfile -e "$file" "$work/content"
-    for path in "$(cd "$here/.." && pwd)" "${CARGO_HOME:-$HOME/.cargo}"; do
-        if grep -rqF "$path" "$work/content"; then
-            echo "$(basename "$file") has paths of this machine: $path" >&2
-            exit 1
-        fi
+wheels() { # TARGET : its wheel for the stable interface, and those that need their own
+    local options=(--target "$1") version
+    case $1 in
+        *-linux-gnu*) options+=(--zig --compatibility manylinux_2_17) ;;
+        *-linux-musl*) options+=(--zig --compatibility musllinux_1_2) ;;
+    esac
+    build "${options[@]}"
+    for version in ${FREE_THREADED-3.14t}; do
+        build "${options[@]}" --interpreter "python$version" --no-default-features
     done
-    rm -r "$work/content"
-done
+}
+
+# What others build from has to work by itself: here with the crates beside it and no network at all.
+sdist() {
+    rm -f "$out"/midge-*.tar.gz
+    (cd "$here" && maturin sdist --quiet --out "$out")
+    "$python" "$here/audit.py" "$out"/midge-*.tar.gz
+
+    local work without=() offline="with an unreachable proxy"
+    work=$(mktemp -d)
+    tar -xzf "$out"/midge-*.tar.gz -C "$work"
+    (
+        cd "$work"/midge-*
+        mkdir .cargo
+        cargo vendor --quiet --locked --versioned-dirs vendor >.cargo/config.toml
+    )
+
+    if unshare -rn true 2>/dev/null; then
+        without=(unshare -rn)
+        offline="in a network namespace of its own"
+    fi
+    local from=$work/venv
+    "$python" -m venv "$from"
+    "$from/$bin/pip" install -q --disable-pip-version-check "$(grep '^maturin==' "$here/release-requirements.txt")"
+    (
+        cd "$work"/midge-*
+        export PATH=$from/$bin:$PATH CARGO_NET_OFFLINE=true CARGO_TARGET_DIR=$work/target
+        export http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9
+        ${without[@]+"${without[@]}"} "$from/$bin/pip" install -q --disable-pip-version-check --no-index --no-deps --no-build-isolation .
+    )
+    "$from/$bin/python" "$here/try_wheel.py" --installed
+
+    # Where there is no Rust, it says so instead of a trace.
+    local said
+    said=$(PATH=$from/$bin:/usr/bin:/bin CARGO=no-cargo "$from/$bin/pip" install --disable-pip-version-check --no-index --no-deps \
+        --no-build-isolation --target "$work/nothing" "$out"/midge-*.tar.gz 2>&1) && { echo "it builds without cargo" >&2; exit 1; }
+    if ! grep -q "midge is built from source here, which needs Rust" <<<"$said" || grep -q Traceback <<<"$said"; then
+        printf 'without Rust it says:\n%s\n' "$said" >&2
+        exit 1
+    fi
+    echo "the source distribution builds midge $offline"
+    rm -rf "$work"
+}
+
+# The tests of the package with a wheel as it is released.
+tests() { # WHEEL
+    local venv=$target/python-wheel-tests wheel
+    wheel=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    "$venv/$bin/pip" install -q --disable-pip-version-check -r "$root/tests/python/requirements.txt"
+    "$venv/$bin/pip" install -q --disable-pip-version-check --no-index --no-deps "$wheel"
+    (
+        cd "$root/tests/python"
+        MIDGE_ROOT=$root MIDGE_WHEEL=$wheel "$venv/$bin/python" -m pytest -q --timeout 60 --doctest-modules --pyargs midge .
+    )
+}
+
+host() {
+    rustc -vV | sed -n 's/^host: //p'
+}
+
+case ${1:-} in
+    --matrix) printf '%s\n' "${matrix[@]}" ;;
+    sdist)
+        tools
+        sdist
+        ;;
+    wheel)
+        [ $# -gt 1 ] || { echo "usage: release.sh wheel TARGET..." >&2; exit 2; }
+        tools
+        for each in "${@:2}"; do
+            wheels "$each"
+        done
+        ;;
+    audit)
+        tools
+        "$python" "$here/audit.py" "${@:2}"
+        ;;
+    test)
+        tools
+        tests "$2"
+        ;;
+    "")
+        tools
+        sdist
+        wheels "$(host)"
+        ;;
+    *)
+        echo "usage: release.sh [sdist | wheel TARGET... | audit FILE... | test WHEEL | --matrix]" >&2
+        exit 2
+        ;;
+esac
