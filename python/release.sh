@@ -81,16 +81,18 @@ wheels() { # TARGET : its wheel for the stable interface, and those that need th
 # What others build from has to work by itself: here with the crates beside it and no network at all.
 sdist() {
     rm -f "$out"/midge-*.tar.gz
-    (cd "$here" && maturin sdist --quiet --out "$out")
+    (cd "$here" && maturin sdist --out "$out" >&2)
     "$python" "$here/audit.py" "$out"/midge-*.tar.gz
 
-    local work without=() offline="with an unreachable proxy"
+    local without=() offline="with an unreachable proxy"
     work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
     tar -xzf "$out"/midge-*.tar.gz -C "$work"
     (
         cd "$work"/midge-*
         mkdir .cargo
-        cargo vendor --quiet --locked --versioned-dirs vendor >.cargo/config.toml
+        # Not --locked: Cargo.lock still has what is left out of a source distribution.
+        cargo vendor --quiet --versioned-dirs vendor >.cargo/config.toml
     )
 
     if unshare -rn true 2>/dev/null; then
@@ -117,7 +119,6 @@ sdist() {
         exit 1
     fi
     echo "the source distribution builds midge $offline"
-    rm -rf "$work"
 }
 
 # The tests of the package with a wheel as it is released.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Publishes what release/assemble.sh has made, one registry at a time; the workflow calls it with what proves
-# who it is. What is there already stays, so that a step that failed can be run again.
+# Publishes what release/assemble.sh has made, one registry at a time; the workflow brings the credentials.
+# What is there already stays, so that a step that failed can be run again.
 #
 #   release/publish.sh image     the container image to ghcr.io; REGISTRY_USER and REGISTRY_PASSWORD log in
 #   release/publish.sh stage     puts the distributions of the Python package into release/python

@@ -11,9 +11,11 @@ rustup target add "$target"
 case $target in
     *-apple-darwin) rustup target add x86_64-apple-darwin aarch64-apple-darwin ;; # the wheel is of both
     *-linux-*)
-        packages=(musl-tools xz-utils binutils)
+        packages=(python3 python3-venv musl-tools xz-utils binutils dpkg-dev)
         case $target in armv7-*) packages+=(gcc-arm-linux-gnueabihf qemu-user-static) ;; esac
-        sudo apt-get update -qq
-        sudo apt-get install -qq -y --no-install-recommends "${packages[@]}"
+        as_root=()
+        [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+        ${as_root[@]+"${as_root[@]}"} apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive ${as_root[@]+"${as_root[@]}"} apt-get install -qq -y --no-install-recommends "${packages[@]}"
         ;;
 esac

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that is released for one target: the archive of C library and command, and the wheels. Where
+# Everything that is released for one target: the archive of C library and command, Debian packages on such a
+# machine, and the wheels. Where
 # this machine can run the target, its Rust tests come first, and the tests of the Python package last.
 #
 #   release/target.sh [--no-tests] TARGET [OUT]      OUT is release/dist by default
@@ -27,6 +28,9 @@ case $target in
     *-windows-*) release/windows.sh "$target" "$out" ;;
     *)
         release/build.sh "$target" "$out"
+        if [ -n "$native" ] && [[ $target = *-linux-gnu ]] && command -v dpkg-architecture >/dev/null; then
+            release/debian.sh "$out"
+        fi
         rm -f "$out/SHA256SUMS" # of these alone; release/checksums.sh has all
         ;;
 esac
