@@ -16,14 +16,15 @@ coproc broker { exec "${enter[@]}" "$@" 2>&1; }
 # shellcheck disable=SC2154 # the coprocess sets it
 pid=$broker_PID
 exec 3<&"${broker[0]}"
-line=
+said=
 while read -r -u 3 line; do
+    said+=$line$'\n'
     case $line in *" listening "*) break ;; esac
 done
-case $line in
+case $said in
     *" listening "*) ;;
     *)
-        echo "it does not listen: $line" >&2
+        printf 'it does not listen; it says:\n%s' "$said" >&2
         exit 1
         ;;
 esac

@@ -45,6 +45,7 @@ start() { # ARCHITECTURE [EMULATOR]
     local architecture=$1 root user command
     shift
     root=$(mktemp -d)
+    chmod 755 "$root"
     mapfile -t command < <(python3 release/oci.py unpack "$out" "$architecture" "$root" | python3 -c '
 import json, sys
 config = json.load(sys.stdin)

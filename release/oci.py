@@ -149,7 +149,7 @@ def unpack(out: Path, architecture: str, folder: Path) -> None:
         files = gzip.decompress(layout.read(layer))
         assert known == f"sha256:{hashlib.sha256(files).hexdigest()}", "the layer is another one"
         with tarfile.open(fileobj=io.BytesIO(files)) as archive:
-            archive.extractall(folder, filter="tar")
+            archive.extractall(folder, filter="fully_trusted")
     print(json.dumps(config["config"]))
 
 
