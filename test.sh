@@ -123,7 +123,7 @@ rust() {
     step "conformance evidence" cargo run -q -p midge-testkit --bin conformance -- --check --results "$CARGO_TARGET_DIR/tests.log"
     step "interleavings" timeout 900 tests/interleavings/run.sh
 
-    for example in building appliances hooks serve; do
+    for example in building appliances hooks listeners event_loop serve; do
         # A port for the one that takes it; the end of its input ends it as Enter does.
         step "example $example" timeout 60 cargo run -q -p midge --example "$example" -- 127.0.0.1:0 </dev/null
     done

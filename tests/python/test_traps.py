@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 from packets import connect, subscribe
@@ -245,16 +246,21 @@ def test_a_broker_in_a_cycle_dropped_on_another_thread():
     class Holder:
         pass
 
+    gone = []
+
     def leave():
         holder = Holder()
         holder.broker = Broker().start()
         holder.broker.on_message("#", lambda message, holder=holder: None)
+        gone.extend((weakref.ref(holder), weakref.ref(holder.broker)))
         holder.broker.stop()
 
+    before = resources()
     thread = threading.Thread(target=leave)
     thread.start()
     thread.join()
-    gc.collect()
+    assert resources() == before  # which collects the cycle
+    assert [reference() for reference in gone] == [None, None]
 
 
 def test_many_threads_use_everything():
