@@ -1,4 +1,4 @@
-/* What the test programs share: CHECK, brokers and queues, a client of bytes. */
+/* What the test programs share: CHECK, brokers and queues. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -68,41 +68,6 @@ UNUSED static midge_queue queue_of(midge_broker broker, uint32_t mask) {
   OK(midge_queue_new(broker, mask, 64, 0, MIDGE_OVERFLOW_DROP_OLDEST, &queue));
   return queue;
 }
-
-/* ---- a client of bytes ------------------------------------------------------------------------ */
-
-UNUSED static int dial(midge_broker broker, const char *id) {
-  int32_t fd = -1;
-  unsigned char packet[64] = {0x10, 0, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0};
-  size_t length = strlen(id);
-  packet[1] = (unsigned char)(12 + length);
-  packet[13] = (unsigned char)length;
-  memcpy(packet + 14, id, length);
-  OK(midge_broker_connect_fd(broker, &fd));
-  CHECK(write(fd, packet, 14 + length) == (ssize_t)(14 + length));
-  return fd;
-}
-
-UNUSED static int got(int fd, const void *expected, size_t length) {
-  unsigned char bytes[256];
-  size_t have = 0;
-  while (have < length) {
-    struct pollfd ready = {fd, POLLIN, 0};
-    if (poll(&ready, 1, WAIT) != 1) return 0;
-    ssize_t count = read(fd, bytes + have, length - have);
-    if (count <= 0) return 0;
-    have += (size_t)count;
-  }
-  return memcmp(bytes, expected, length) == 0;
-}
-
-UNUSED static int gone(int fd) {
-  char byte;
-  struct pollfd ready = {fd, POLLIN, 0};
-  return poll(&ready, 1, WAIT) == 1 && read(fd, &byte, 1) <= 0;
-}
-
-#define CONNACK(code) "\x20\x02\x00" code, 4
 
 UNUSED static int result(void) {
   printf("%d passed, %d failed\n", passed, failed);

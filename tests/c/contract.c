@@ -1,6 +1,6 @@
 /* Rules 2, 3 and 5 to 7 of midge.h: messages, callbacks, what is freed when, readers. Prints
  * "N passed, M failed". */
-#include "check.h"
+#include "client.h"
 
 /* ---- 3, 5: messages and their parts ------------------------------------------------------------ */
 

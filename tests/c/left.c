@@ -1,7 +1,7 @@
 /* Callbacks that do not return: a stop waits for them as long as shutdown.patience_ms says, then they are
  * left, named in the log and counted, and what they use stays until they return. Prints
  * "N passed, M failed". */
-#include "check.h"
+#include "client.h"
 
 #include <semaphore.h>
 

@@ -1,92 +1,6 @@
 /* What C sees and says beyond the first version: snapshots, receipts, refusals with reasons, answers
  * that come later, subscribe options, texts by length, numbers for reasons, connections and sessions. Prints "N passed, M failed". */
-#include "check.h"
-
-/* ---- a client of MQTT 5.0, of bytes ------------------------------------------------------------ */
-
-static void say(int fd, const void *packet, size_t length) { CHECK(write(fd, packet, length) == (ssize_t)length); }
-
-/* The next packet without its head; its type, or 0. */
-static int next_packet(int fd, unsigned char *body, size_t *length) {
-  unsigned char head[2];
-  for (size_t n = 0; n < 2; n++) {
-    struct pollfd ready = {fd, POLLIN, 0};
-    if (poll(&ready, 1, WAIT) != 1 || read(fd, head + n, 1) != 1) return 0;
-  }
-  *length = head[1]; /* short ones only */
-  for (size_t have = 0; have < *length;) {
-    ssize_t count = read(fd, body + have, *length - have);
-    if (count <= 0) return 0;
-    have += (size_t)count;
-  }
-  return head[0];
-}
-
-static int dial5(midge_broker broker, const char *id) {
-  int32_t fd = -1;
-  /* A user property, and a session that lasts. */
-  unsigned char packet[96] = {0x10, 0, 0,  4,    'M', 'Q', 'T', 'T', 5,   2,   0, 0, 16,  0x11, 0,
-                              0,    0, 60, 0x26, 0,   4,   'w', 'a', 'r', 'd', 0, 2, '1', '2',  0};
-  size_t length = strlen(id);
-  packet[1] = (unsigned char)(29 + length);
-  packet[29] = 0;
-  packet[30] = (unsigned char)length;
-  memcpy(packet + 31, id, length);
-  OK(midge_broker_connect_fd(broker, &fd));
-  say(fd, packet, 31 + length);
-  return fd;
-}
-
-/* A client that has got in. */
-static int enter(midge_broker broker, const char *id) {
-  unsigned char body[256];
-  size_t length;
-  int fd = dial5(broker, id);
-  CHECK(next_packet(fd, body, &length) == 0x20 && body[1] == 0);
-  return fd;
-}
-
-static int answers(int fd, int type, size_t at, int code, const char *text) {
-  unsigned char body[256];
-  size_t length;
-  int got = next_packet(fd, body, &length);
-  if (got != type || length <= at || body[at] != code) {
-    printf("packet %#x with %#x in place of %#x with %#x\n", got, length > at ? body[at] : 0, type, code);
-    return 0;
-  }
-  return text == NULL || memmem(body, length, text, strlen(text)) != NULL;
-}
-
-static void subscribe(int fd, const char *filter, int qos) {
-  unsigned char packet[64] = {0x82, 0, 0, 1, 0, 0};
-  size_t length = strlen(filter);
-  packet[1] = (unsigned char)(6 + length);
-  packet[6] = (unsigned char)length;
-  memcpy(packet + 7, filter, length);
-  packet[7 + length] = (unsigned char)qos;
-  say(fd, packet, 8 + length);
-}
-
-static void publish1(int fd, const char *topic) {
-  unsigned char packet[64] = {0x32, 0, 0};
-  size_t length = strlen(topic);
-  packet[1] = (unsigned char)(5 + length);
-  packet[3] = (unsigned char)length;
-  memcpy(packet + 4, topic, length);
-  packet[5 + length] = 9; /* packet identifier, no properties */
-  say(fd, packet, 7 + length);
-}
-
-/* Deferred QoS 1 messages: acknowledged with their packet identifier. */
-static void take_and_acknowledge(int fd) {
-  unsigned char body[256], puback[4] = {0x40, 2, 0, 0};
-  size_t length;
-  CHECK((next_packet(fd, body, &length) & 0xf0) == 0x30);
-  size_t at = 2 + (size_t)body[1];
-  puback[2] = body[at];
-  puback[3] = body[at + 1];
-  say(fd, puback, 4);
-}
+#include "client.h"
 
 /* ---- snapshots --------------------------------------------------------------------------------- */
 
@@ -690,8 +604,7 @@ static void events_tell_connections_apart(void) {
   takes(q, &event, MIDGE_EV_SUBSCRIBE);
   CHECK(event.connection == connection && event.session == session);
 
-  int resumed = -1;
-  OK(midge_broker_connect_fd(b, &resumed));
+  int resumed = dial_raw(b);
   say(resumed, resume, sizeof resume - 1);
   CHECK(next_packet(resumed, body, &length) == 0x20 && body[0] == 1 && body[1] == 0);
   takes(q, &event, MIDGE_EV_DISCONNECT);
@@ -750,13 +663,12 @@ static void events_say_who_was_refused(void) {
   midge_event event = MIDGE_EVENT_INIT;
   start_judge(&judge, "system");
   midge_queue q = queue_of(judge.broker, MIDGE_EV_CONNECT | MIDGE_EV_REPLACED);
-  int fd = -1, in = -1;
-  OK(midge_broker_connect_fd(judge.broker, &fd));
+  int fd = dial_raw(judge.broker);
   say(fd, banned, sizeof banned - 1);
   CHECK(answers(fd, 0x20, 1, MIDGE_RC_BANNED, "until Monday"));
   OK(midge_queue_next(q, WAIT, &event));
   close(fd);
-  OK(midge_broker_connect_fd(judge.broker, &in));
+  int in = dial_raw(judge.broker);
   say(in, pump, sizeof pump - 1);
   CHECK(answers(in, 0x20, 1, 0, NULL));
 

@@ -1,7 +1,7 @@
 /* There is no memory for what the host or a client gives a size to: the call or the connection fails, and
  * nothing has changed; the process goes on. The allocator of this program refuses what is large while it
  * is told to. Prints "N passed, M failed". */
-#include "check.h"
+#include "client.h"
 
 #include <errno.h>
 

@@ -1,6 +1,6 @@
 /* What docs/c-process.md says about threads, their scheduling, stacks, errno and the log. Prints
  * "N passed, M failed". */
-#include "check.h"
+#include "client.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
