@@ -120,6 +120,7 @@ checks() {
 rust() {
     step "Rust tests" rust_tests
     step "conformance over a transport that cuts and hesitates" env MIDGE_TRANSPORT=faulty timeout 600 cargo test -q -p midge-testkit --test v5
+    step "conformance without threads, by the loop of a host" env MIDGE_THREADS=0 timeout 600 cargo test -q -p midge-testkit --test v5 --test v3
     step "conformance evidence" cargo run -q -p midge-testkit --bin conformance -- --check --results "$CARGO_TARGET_DIR/tests.log"
     step "interleavings" timeout 900 tests/interleavings/run.sh
 

@@ -14,6 +14,7 @@ mod budget;
 mod client;
 mod config;
 mod conn;
+mod drive;
 mod env;
 mod event;
 #[cfg(shuttle)]
@@ -51,6 +52,7 @@ pub use config::{
     OverflowSettings, Shutdown, Strict, Sys, TcpSettings, Versions, config_options, whole,
 };
 pub use conn::Connection;
+pub use drive::{Drive, drive_while_waiting};
 pub use event::{Event, EventKind, EventMask, Observed};
 pub use flush::Flush;
 pub use hook_depth::is_in_hook;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::bounded::{Bounded, QueueLimits};
+use crate::drive;
 use crate::sync::{Condvar, Mutex};
 use crate::wakers::{Place, Wakers};
 
@@ -140,6 +141,13 @@ impl<T> Queue<T> {
             }
             if inner.closed {
                 return Err(RecvError::Closed);
+            }
+            if let Some(driver) = drive::driver() {
+                drop(inner);
+                return match drive::drive_until(&*driver, self.recv(), deadline) {
+                    Some(received) => received.map_err(|Closed| RecvError::Closed),
+                    None => Err(RecvError::Timeout),
+                };
             }
             inner.sleepers = true;
             let timed_out = match deadline {

@@ -35,6 +35,8 @@ mod ledger;
 pub mod model;
 mod packet;
 mod parse;
+#[cfg(unix)]
+mod polling;
 mod props;
 mod reader;
 pub mod store;
@@ -48,6 +50,8 @@ pub use build::{
 pub use client::{Client, DEADLINE};
 pub use packet::{Ack, Auth, Codes, Connack, Disconnect, Kind, Message, Packet};
 pub use parse::parse;
+#[cfg(unix)]
+pub use polling::PollingHost;
 pub use props::{Prop, Props, Value, id};
 pub use transport::Transport;
 pub use wire::{PropsBuf, Wire, packet};

@@ -92,6 +92,51 @@ impl fmt::Display for StopError {
 
 impl std::error::Error for StopError {}
 
+/// Why a broker was not polled.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PollError {
+    /// It has threads of its own, or runs on a runtime of the host: see
+    /// [`Builder::threads`](crate::Builder::threads).
+    HasThreads,
+    /// Another thread polls it, or stops it.
+    Busy,
+    /// Called from a hook or a callback, or from a task of a runtime.
+    Reentrant,
+    /// The broker has stopped.
+    Stopped,
+    /// The operating system does not say which sockets are ready.
+    Io(std::io::Error),
+    /// The platform has no descriptor to wait for.
+    NoDescriptor,
+}
+
+impl fmt::Display for PollError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HasThreads => {
+                "the broker has threads of its own: only with threads = 0 is it polled"
+            }
+            Self::Busy => "another thread polls the broker, or stops it",
+            Self::Reentrant => "a broker is not polled from a hook, a callback or a task",
+            Self::Stopped => "the broker has stopped",
+            Self::Io(source) => return source.fmt(f),
+            Self::NoDescriptor => {
+                "this platform has no descriptor to wait for; call poll with a timeout"
+            }
+        })
+    }
+}
+
+impl std::error::Error for PollError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
 /// An option that does not exist or a value that it does not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

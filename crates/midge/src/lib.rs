@@ -74,23 +74,25 @@ mod file;
 mod handle;
 mod listener;
 mod observe;
+mod reactor;
 #[cfg(unix)]
 mod ready_fd;
 mod settings;
+mod timers;
 mod transport;
 
 pub use bytes::Bytes;
 pub use clock::{Clock, ClockHandle};
 pub use engine::{Later, Stop, THREAD_STACK, prepare_thread};
 pub use error::{
-    ConnectError, FilterError, OptionError, StartError, StopError, Timeout, WaitError,
+    ConnectError, FilterError, OptionError, PollError, StartError, StopError, Timeout, WaitError,
 };
 pub use feature::{Feature, LeftOut};
 pub use file::ConfigFileError;
 pub use futures_core::Stream;
 pub use handle::broker::{Broker, WeakBroker};
 pub use handle::builder::Builder;
-pub use handle::{Condition, Outgoing};
+pub use handle::{Condition, Outgoing, Poller};
 pub use listener::{ListenAddr, ListenerOptions};
 pub use midge_codec::{
     EncodeError, MessageProperties, Properties, PropertiesBuf, PropertiesIter, Property, QoS,

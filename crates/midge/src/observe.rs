@@ -1,11 +1,13 @@
 //! In-process subscriptions and events.
 
 use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -252,16 +254,26 @@ pub struct Subscription {
     handle: ObserverHandle,
     queue: Arc<Queue<Received>>,
     hub: Weak<Hub>,
+    spawner: Option<Spawner>,
     /// As a stream.
     waiting: Waiting,
 }
 
+/// Runs a task where the host polls its broker.
+pub(crate) type Spawner = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
+
 impl Subscription {
-    pub(crate) fn new(handle: ObserverHandle, queue: Arc<Queue<Received>>, hub: Weak<Hub>) -> Self {
+    pub(crate) fn new(
+        handle: ObserverHandle,
+        queue: Arc<Queue<Received>>,
+        hub: Weak<Hub>,
+        spawner: Option<Spawner>,
+    ) -> Self {
         Self {
             handle,
             queue,
             hub,
+            spawner,
             waiting: Waiting::default(),
         }
     }
@@ -270,7 +282,8 @@ impl Subscription {
         &self.queue
     }
 
-    /// Calls `callback` for each message, in order, on a thread of its own named `midge-callback`.
+    /// Calls `callback` for each message, in order, on a thread of its own named `midge-callback`; for a
+    /// broker without threads where the host calls [`Broker::poll`](crate::Broker::poll).
     /// It may call the broker. A panic of `callback` is caught and ends the subscription.
     ///
     /// # Errors
@@ -285,6 +298,21 @@ impl Subscription {
             Some(hub) => hub.config().shutdown.patience_ms,
             None => Shutdown::default().patience_ms,
         };
+
+        if let Some(spawner) = self.spawner.clone() {
+            let polled = Arc::new(PolledCallback {
+                callback: Mutex::new(Some(Box::new(callback))),
+                caller: Mutex::new(None),
+            });
+            spawner(Box::pin(call_back(queue.clone(), polled.clone())));
+            return Ok(Callback {
+                subscription: Some(self),
+                queue,
+                hub,
+                runner: Runner::Poll(polled),
+                patience: Duration::from_millis(patience),
+            });
+        }
 
         let (lives, alive) = mpsc::channel::<()>();
         let thread = thread::Builder::new()
@@ -305,7 +333,7 @@ impl Subscription {
             subscription: Some(self),
             queue,
             hub,
-            thread: Some((thread, Mutex::new(alive))),
+            runner: Runner::Thread(Some((thread, Mutex::new(alive)))),
             patience: Duration::from_millis(patience),
         })
     }
@@ -375,9 +403,92 @@ pub struct Callback {
     subscription: Option<Subscription>,
     queue: Arc<Queue<Received>>,
     hub: Weak<Hub>,
-    /// The thread, and a channel that it closes last.
-    thread: Option<(JoinHandle<()>, Mutex<Receiver<()>>)>,
+    runner: Runner,
     patience: Duration,
+}
+
+/// Where a callback runs.
+enum Runner {
+    /// The thread, and a channel that it closes last.
+    Thread(Option<(JoinHandle<()>, Mutex<Receiver<()>>)>),
+    Poll(Arc<PolledCallback>),
+}
+
+type CallbackFn = Box<dyn FnMut(Message) + Send>;
+
+/// A callback that runs where the host polls its broker.
+struct PolledCallback {
+    /// Held during a call.
+    callback: Mutex<Option<CallbackFn>>,
+    /// The thread of the call that is under way.
+    caller: Mutex<Option<ThreadId>>,
+}
+
+impl PolledCallback {
+    /// Calls it. `false` if it is gone, or is now.
+    fn call(&self, message: Message) -> bool {
+        let mut place = self.callback.lock();
+        let Some(callback) = &mut *place else {
+            return false;
+        };
+
+        *self.caller.lock() = Some(thread::current().id());
+        let done = catch_unwind(AssertUnwindSafe(|| callback(message)));
+        *self.caller.lock() = None;
+        if done.is_err() {
+            *place = None;
+            tracing::error!("a callback panicked");
+        }
+        done.is_ok()
+    }
+}
+
+/// Messages after which other tasks get their turn.
+const CALLS: u32 = 16;
+
+/// Gives messages to a callback, until there are no more or it has panicked.
+async fn call_back(queue: Arc<Queue<Received>>, polled: Arc<PolledCallback>) {
+    let mut calls = 0_u32;
+    while let Ok(inner) = queue.recv().await {
+        if !polled.call(Message { inner }) {
+            return;
+        }
+
+        calls = calls.wrapping_add(1);
+        if calls.is_multiple_of(CALLS) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Runner {
+    /// Waits for a call that is under way. `false` if it has not returned in time.
+    fn end(&mut self, patience: Duration) -> bool {
+        let me = thread::current().id();
+        match self {
+            Self::Thread(running) => {
+                let Some((thread, alive)) = running.take() else {
+                    return true;
+                };
+                if thread.thread().id() == me {
+                    return true;
+                }
+                let ended = alive.into_inner().recv_timeout(patience);
+                if ended != Err(RecvTimeoutError::Disconnected) {
+                    return false;
+                }
+                let _ = thread.join();
+                true
+            }
+            Self::Poll(polled) => {
+                if *polled.caller.lock() == Some(me) {
+                    return true;
+                }
+                let callback = polled.callback.try_lock_for(patience);
+                callback.map(|mut callback| callback.take()).is_some()
+            }
+        }
+    }
 }
 
 impl Callback {
@@ -393,15 +504,7 @@ impl Drop for Callback {
         self.subscription = None;
         while let Ok(Some(_)) = self.queue.try_recv() {}
 
-        let Some((thread, alive)) = self.thread.take() else {
-            return;
-        };
-
-        if thread.thread().id() == thread::current().id() {
-            return;
-        }
-        if alive.into_inner().recv_timeout(self.patience) == Err(RecvTimeoutError::Disconnected) {
-            let _ = thread.join();
+        if self.runner.end(self.patience) {
             return;
         }
         if let Some(hub) = self.hub.upgrade() {

@@ -139,11 +139,11 @@ const START: [OptionInfo; 3] = [
     OptionInfo {
         key: "threads",
         kind: OptionKind::Integer,
-        accepted: "1 to 1024",
-        doc: "Threads of the broker. A connection stays with one of them, the one that has the fewest when it begins. Of no meaning on a runtime of the host.",
+        accepted: "0 to 1024",
+        doc: "Threads of the broker. A connection stays with one of them, the one that has the fewest when it begins. With 0 the host polls the broker. Of no meaning on a runtime of the host.",
         access: Access::Start {
             set: |settings, value| {
-                settings.threads = whole(value, 1..=1024)?;
+                settings.threads = whole(value, 0..=1024)?;
                 Some(())
             },
             get: |settings| settings.threads.to_string(),
@@ -364,7 +364,7 @@ mod tests {
 
         for (key, value) in [
             ("listen", "localhost"),
-            ("threads", "0"),
+            ("threads", "-1"),
             ("threads", "1025"),
             ("clock", "sundial"),
             ("limits.preset", "large"),

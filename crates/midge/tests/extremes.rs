@@ -11,7 +11,7 @@ use midge::{
     Broker, Clock, EventMask, OptionError, OptionKind, QoS, RecvError, Settings, StartError, Stop,
     SubscribeOptions,
 };
-use midge_testkit::{Client, Connect, Subscribe};
+use midge_testkit::{Client, Connect, PollingHost, Subscribe};
 
 const LONG: [Duration; 4] = [
     Duration::ZERO,
@@ -149,6 +149,7 @@ fn every_option_works_at_its_bounds() {
             };
             tried += 1;
             let broker = builder.start().unwrap();
+            let _host = (broker.poller()).map(|_| PollingHost::start(&broker).unwrap());
             let mut client = client(&broker);
             let subscription = broker.subscribe("t").unwrap();
             for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::drive;
 use crate::sync::{Condvar, Mutex};
 use crate::wakers::{Place, Wakers};
 
@@ -122,6 +123,12 @@ impl Receipt {
             return true;
         };
         let deadline = Instant::now().checked_add(timeout);
+        if !tracker.is_done()
+            && let Some(driver) = drive::driver()
+        {
+            return drive::drive_until(&*driver, self.acknowledged(), deadline).is_some();
+        }
+
         let mut waiting = tracker.waiting.lock();
         while !tracker.is_done() {
             match deadline {

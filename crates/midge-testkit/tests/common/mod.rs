@@ -18,7 +18,7 @@ use midge_testkit::{
 
 /// A broker on a port of its own, stopped when dropped. Its clock stands still until a test
 /// moves it, so nothing happens by the passing of time.
-pub struct Server(Broker);
+pub struct Server(Broker, Loop);
 
 impl Deref for Server {
     type Target = Broker;
@@ -55,12 +55,40 @@ fn listening(builder: Builder) -> Builder {
     }
 }
 
+/// The loop of a host, if it has one.
+#[cfg(unix)]
+type Loop = Option<midge_testkit::PollingHost>;
+#[cfg(not(unix))]
+type Loop = ();
+
+/// With MIDGE_THREADS=0 a loop of a host's polls the broker through its descriptor: no test may notice.
+fn looping(builder: Builder) -> (Builder, bool) {
+    match std::env::var("MIDGE_THREADS").as_deref() {
+        Ok("0") => (builder.threads(0), true),
+        Ok(other) => panic!("MIDGE_THREADS takes 0, not {other}"),
+        Err(_) => (builder, false),
+    }
+}
+
+#[cfg(unix)]
+fn start_loop(broker: &Broker, is_polled: bool) -> Loop {
+    is_polled.then(|| midge_testkit::PollingHost::start(broker).expect("a descriptor"))
+}
+
+#[cfg(not(unix))]
+fn start_loop(_: &Broker, is_polled: bool) -> Loop {
+    assert!(!is_polled, "the loop waits for a descriptor");
+}
+
 /// A broker that is built as a test wants it.
 pub fn broker_with(configure: impl FnOnce(Builder) -> Builder) -> Server {
     let builder = listening(Broker::builder()).clock(Clock::Manual);
     // Updates of $SYS are periodic, and tests let years pass at once.
     let builder = builder.set("sys.interval_s", "0").expect("a known option");
-    Server(configure(builder).start().expect("a broker on a free port"))
+    let (builder, is_polled) = looping(configure(builder));
+    let broker = builder.start().expect("a broker on a free port");
+    let host = start_loop(&broker, is_polled);
+    Server(broker, host)
 }
 
 impl Drop for Server {

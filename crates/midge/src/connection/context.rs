@@ -9,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Admitted};
 use crate::clock::TimeSource;
+use crate::timers::Timers;
 
 /// The rules, the time, and the signs of the end: what a connection needs of its broker.
 pub(crate) struct Context {
     pub(crate) hub: Arc<Hub>,
     pub(crate) time: TimeSource,
+    pub(crate) timers: Timers,
     /// No new connections; listeners end.
     pub(crate) closing: CancellationToken,
     /// Output that a transport does not accept at once is dropped.
@@ -24,10 +26,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(hub: Arc<Hub>, time: TimeSource) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, time: TimeSource, timers: Timers) -> Self {
         Self {
             hub,
             time,
+            timers,
             closing: CancellationToken::new(),
             cut: CancellationToken::new(),
             admission: Admission::default(),

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use midge_core::{Connection, DisconnectReason, Flush, Link};
 use tokio::io::ReadBuf;
-use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::fairness::Fairness;
 use super::input::{Consumer, Input, Read};
 use super::outlet::{Flushed, Outlet};
 use super::{Context, Wakeups};
+use crate::timers::Sleep;
 use crate::transport::Transport;
 
 /// Acknowledgements that may wait unsent before nothing more is read from the client.
@@ -58,7 +58,7 @@ pub(crate) struct Driver<T: Transport> {
     overdue_bytes: u32,
     input: Input,
     connection: Connection,
-    linger: Option<Pin<Box<Sleep>>>,
+    linger: Option<Box<Sleep>>,
     cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
@@ -337,8 +337,8 @@ impl<T: Transport> Driver<T> {
     fn lingered(&mut self, cx: &mut task::Context<'_>) -> bool {
         let linger = self
             .linger
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        linger.as_mut().poll(cx).is_ready()
+            .get_or_insert_with(|| Box::new(self.outlet.context.timers.sleep(LINGER)));
+        Pin::new(&mut **linger).poll(cx).is_ready()
     }
 
     /// Whether the broker has stopped waiting for clients.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use crate::listener::{ListenAddr, Listener};
+use crate::timers::Sleep;
 
 /// Connections accepted in a turn. Then other tasks get theirs.
 const ACCEPTS: u32 = 16;
@@ -61,7 +62,8 @@ async fn accept_all<L: Listener>(
         };
 
         let taken = accepted.and_then(|incoming| engine.connect(incoming, &name));
-        pace.keep(taken, &stop, &name).await;
+        let pause = || engine.context.timers.sleep(ACCEPT_PAUSE);
+        pace.keep(taken, pause, &stop, &name).await;
     }
 }
 
@@ -74,7 +76,13 @@ struct Pace {
 }
 
 impl Pace {
-    async fn keep(&mut self, taken: io::Result<bool>, stop: &CancellationToken, name: &str) {
+    async fn keep(
+        &mut self,
+        taken: io::Result<bool>,
+        pause: impl FnOnce() -> Sleep,
+        stop: &CancellationToken,
+        name: &str,
+    ) {
         match taken {
             Ok(_) => {
                 if let Some(times) = self.trouble.over() {
@@ -98,8 +106,7 @@ impl Pace {
                     }
                     None => {}
                 }
-                let pause = tokio::time::sleep(ACCEPT_PAUSE);
-                stop.run_until_cancelled(pause).await;
+                stop.run_until_cancelled(pause()).await;
             }
         }
     }

@@ -23,7 +23,7 @@ impl Later {
         let work = RunOnDrop::new(work);
         match self.0.upgrade() {
             Some(engine) => {
-                engine.workers.first().spawn(async move { drop(work) });
+                drop(engine.workers.first().spawn(async move { drop(work) }));
             }
             None => drop(work),
         }

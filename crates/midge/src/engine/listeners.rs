@@ -3,12 +3,18 @@
 use std::io;
 use std::sync::Arc;
 
+use midge_core::TcpSettings;
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio_util::sync::CancellationToken;
 
 use super::{Accept, Engine};
 use crate::error::StartError;
-use crate::listener::{Bound, ListenAddr, TcpPort};
+use crate::listener::{Bound, ListenAddr, Listener, PolledPort, TcpPort};
+#[cfg(all(unix, feature = "unix"))]
+use crate::listener::{SocketFile, UnixSocket};
+use crate::reactor::Reactor;
+use crate::transport::prepare;
 
 /// A listener that accepts, or will.
 #[derive(Debug)]
@@ -123,17 +129,54 @@ impl Engine {
     /// # Errors
     /// It cannot be registered there.
     pub(crate) fn open(&self, bound: Bound) -> io::Result<Box<dyn Accept>> {
-        let _entered = self.workers.first().enter();
+        let config = self.context.hub.config();
+        let or_default =
+            |settings: Option<TcpSettings>| settings.unwrap_or_else(|| config.tcp.clone());
+
+        if let Some(host) = self.workers.host() {
+            let reactor = host.reactor();
+            return Ok(match bound {
+                Bound::Tcp(socket, settings) => {
+                    Box::new(polled_tcp(socket, or_default(settings), reactor)?)
+                }
+                #[cfg(all(unix, feature = "unix"))]
+                Bound::Unix(file, socket) => Box::new(polled_unix(file, socket, reactor)?),
+            });
+        }
+
+        let _entered = self.workers.first().runtime.enter();
         Ok(match bound {
-            Bound::Tcp(socket, settings) => {
-                let config = self.context.hub.config();
-                let settings = settings.unwrap_or_else(|| config.tcp.clone());
-                Box::new(TcpPort::new(socket, settings)?)
-            }
+            Bound::Tcp(socket, settings) => Box::new(TcpPort::new(socket, or_default(settings))?),
             #[cfg(all(unix, feature = "unix"))]
-            Bound::Unix(file, socket) => Box::new(crate::listener::UnixSocket::new(file, socket)?),
+            Bound::Unix(file, socket) => Box::new(UnixSocket::new(file, socket)?),
         })
     }
+}
+
+/// Listens with TCP on a reactor.
+fn polled_tcp(
+    socket: std::net::TcpListener,
+    settings: TcpSettings,
+    reactor: &Arc<Reactor>,
+) -> io::Result<impl Listener> {
+    let address = socket.local_addr().ok().map(ListenAddr::Tcp);
+    let socket = mio::net::TcpListener::from_std(socket);
+    let options = |settings: &TcpSettings, stream: &mio::net::TcpStream| {
+        prepare(SockRef::from(stream), settings);
+    };
+    PolledPort::new(socket, address, settings, options, reactor)
+}
+
+/// Listens on a Unix socket on a reactor.
+#[cfg(all(unix, feature = "unix"))]
+fn polled_unix(
+    file: SocketFile,
+    socket: std::os::unix::net::UnixListener,
+    reactor: &Arc<Reactor>,
+) -> io::Result<impl Listener> {
+    let address = Some(ListenAddr::Unix(file.path().to_owned()));
+    let socket = mio::net::UnixListener::from_std(socket);
+    PolledPort::new(socket, address, file, |_, _| (), reactor)
 }
 
 /// Takes a listener that has ended off the list: by itself, or with a panic. The list of a broker that

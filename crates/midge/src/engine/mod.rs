@@ -1,6 +1,7 @@
 //! What runs in the background: worker threads, listeners, deadlines; and their end.
 
 mod accept;
+mod host_loop;
 mod later;
 mod listeners;
 mod stop;
@@ -14,7 +15,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use midge_core::Hub;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,15 +23,17 @@ use tokio_util::task::TaskTracker;
 use crate::clock::TimeSource;
 use crate::connection::{Context, Driver, ReadBuffer};
 use crate::listener::Incoming;
+use crate::observe::Spawner;
 use crate::transport::Transport;
 use later::RunOnDrop;
 
 pub(crate) use accept::Accept;
+pub(crate) use host_loop::HostLoop;
 pub use later::Later;
 pub(crate) use listeners::Listeners;
 pub(crate) use stop::BrokerState;
 pub use stop::Stop;
-pub(crate) use workers::{Background, ThreadHook, Workers};
+pub(crate) use workers::{Background, ThreadHook, Worker, Workers};
 pub use workers::{THREAD_STACK, prepare_thread};
 
 /// Time for connections to get their last bytes out before they are cut.
@@ -62,8 +64,9 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(hub: Arc<Hub>, time: TimeSource, workers: Workers) -> Arc<Self> {
+        let timers = workers.timers();
         let engine = Arc::new(Self {
-            context: Arc::new(Context::new(hub, time)),
+            context: Arc::new(Context::new(hub, time, timers)),
             workers,
             hurry: CancellationToken::new(),
             abort: CancellationToken::new(),
@@ -96,14 +99,12 @@ impl Engine {
         self.spawn_on(self.workers.first(), task);
     }
 
-    fn spawn_on(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn_on(&self, worker: &Worker, task: impl Future<Output = ()> + Send + 'static) {
         let abort = self.abort.clone();
-        self.tasks.spawn_on(
-            async move {
-                abort.run_until_cancelled_owned(task).await;
-            },
-            runtime,
-        );
+        let task = self.tasks.track_future(async move {
+            abort.run_until_cancelled_owned(task).await;
+        });
+        drop(worker.spawn(task));
     }
 
     /// Serves a connection on the worker with the fewest tasks. `false` if it is turned away.
@@ -129,8 +130,21 @@ impl Engine {
         };
 
         // It ends soon after its link, by itself: what could cut it would take memory all the time.
-        self.tasks.spawn_on(driver, &worker.runtime);
+        drop(worker.spawn(self.tasks.track_future(driver)));
         Ok(true)
+    }
+
+    /// What runs callbacks in place of threads, for a broker that has none.
+    pub(crate) fn spawner(&self) -> Option<Spawner> {
+        let host = self.workers.host()?.clone();
+        Some(Arc::new(move |task| drop(host.spawn(task))))
+    }
+
+    /// Sockets come in that only a runtime knows.
+    pub(crate) fn note_foreign(&self) {
+        if let Some(host) = self.workers.host() {
+            host.note_foreign();
+        }
     }
 
     /// Ends everything: listeners first, then (after draining) connections, then what is left.
@@ -140,20 +154,18 @@ impl Engine {
         if let Some(drain) = drain {
             let settled = async {
                 while !context.hub.is_settled() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    context.timers.sleep(Duration::from_millis(1)).await;
                 }
             };
-            let drained = tokio::time::timeout(drain, settled);
+            let drained = context.timers.within(drain, settled);
             let _ = self.hurry.run_until_cancelled(drained).await;
         }
 
         context.cut.cancel();
         context.hub.shut_down(context.now());
         self.tasks.close();
-        if tokio::time::timeout(CLOSE_TIME, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        let ended = context.timers.within(CLOSE_TIME, self.tasks.wait()).await;
+        if ended.is_none() {
             self.abort.cancel();
             self.tasks.wait().await;
         }
@@ -226,7 +238,7 @@ impl Engine {
         {
             for worker in self.workers.all() {
                 let engine = self.clone();
-                self.spawn_on(&worker.runtime, async move { engine.beat() });
+                self.spawn_on(worker, async move { engine.beat() });
             }
         }
         self.beats.load(Ordering::Relaxed)
@@ -243,7 +255,11 @@ impl Engine {
 /// Fires deadlines as they come, by the system's clock.
 async fn keep_deadlines(context: Arc<Context>, deadline: Arc<Notify>) {
     let Context {
-        hub, time, closing, ..
+        hub,
+        time,
+        timers,
+        closing,
+        ..
     } = &*context;
     let mut expected = time.now();
 
@@ -251,7 +267,7 @@ async fn keep_deadlines(context: Arc<Context>, deadline: Arc<Notify>) {
         let now = time.now();
         if expected.until(now) >= PAUSED_MS {
             expected = now.after(CATCH_UP);
-            let pause = tokio::time::sleep(CATCH_UP);
+            let pause = timers.sleep(CATCH_UP);
             closing.run_until_cancelled(pause).await;
             continue;
         }
@@ -268,7 +284,7 @@ async fn keep_deadlines(context: Arc<Context>, deadline: Arc<Notify>) {
         };
 
         expected = now.after(wait);
-        let changed = tokio::time::timeout(wait, deadline.notified());
+        let changed = timers.within(wait, deadline.notified());
         closing.run_until_cancelled(changed).await;
     }
 }

@@ -1,15 +1,15 @@
 //! The end of a broker: asked for, or because its last handle is gone.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::Engine;
 use super::listeners::Listeners;
 use super::workers::Background;
+use super::{Engine, HostLoop};
 use crate::clock::Mover;
 use crate::error::StopError;
 
@@ -66,6 +66,7 @@ impl BrokerState {
             Some(background) => background.is_own_thread(),
             None => tokio::runtime::Handle::try_current().is_ok(),
         };
+        let host = self.engine.workers.host();
         if own || midge_core::is_in_hook() {
             let end = self.background.as_ref().map(|background| {
                 let end = background.end_token();
@@ -83,15 +84,13 @@ impl BrokerState {
             drop(self.engine.end_soon(how.drain(), move || drop(done)));
 
             let patience = self.patience(stopped.left_hooks);
-            let mut ended = match how.drain().unwrap_or_default().checked_add(patience) {
-                Some(limit) => wait.recv_timeout(limit),
-                None => wait.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            if ended == Err(RecvTimeoutError::Timeout) && !self.engine.context.hub.is_in_hooks() {
-                ended = wait.recv_timeout(ENDING);
+            let limit = how.drain().unwrap_or_default().checked_add(patience);
+            let mut ended = has_ended(host, &wait, limit);
+            if !ended && !self.engine.context.hub.is_in_hooks() {
+                ended = has_ended(host, &wait, Some(ENDING));
             }
 
-            if ended == Err(RecvTimeoutError::Timeout) {
+            if !ended {
                 if !std::mem::replace(&mut stopped.left_hooks, true) {
                     self.report_abandoned_hooks();
                 }
@@ -100,6 +99,11 @@ impl BrokerState {
             stopped.ended = true;
         }
 
+        if let Some(host) = host {
+            // Callbacks get what was on its way to them.
+            while host.turn(Some(Instant::now())).unwrap_or(false) {}
+            host.end();
+        }
         let Some(background) = &self.background else {
             return Ok(());
         };
@@ -142,6 +146,22 @@ impl BrokerState {
     }
 }
 
+/// Waits for the end of all tasks, which closes a channel; a broker without threads is driven meanwhile.
+fn has_ended(host: Option<&Arc<HostLoop>>, end: &Receiver<()>, limit: Option<Duration>) -> bool {
+    if let Some(host) = host {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        return host.drive_until(deadline, || {
+            end.try_recv() == Err(TryRecvError::Disconnected)
+        });
+    }
+
+    let ended = match limit {
+        Some(limit) => end.recv_timeout(limit),
+        None => end.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    };
+    ended == Err(RecvTimeoutError::Disconnected)
+}
+
 /// Progress of a stop.
 #[derive(Debug, Default)]
 pub(crate) struct Stopped {
@@ -158,9 +178,19 @@ impl Drop for BrokerState {
         if self.background.is_some() {
             // `stop` has logged why it failed.
             let _ = self.stop(Stop::Now);
-        } else if !self.stopped.get_mut().ended {
+            return;
+        }
+
+        let host = self.engine.workers.host().cloned();
+        if host.is_some() && self.stop(Stop::Now).is_ok() {
+            return;
+        }
+        if !self.stopped.get_mut().ended {
             self.engine.hurry();
             self.engine.end_without_waiting();
+        }
+        if let Some(host) = host {
+            host.end();
         }
     }
 }

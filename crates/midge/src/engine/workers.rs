@@ -4,6 +4,7 @@
 //! costs less than one runtime on several threads, which hands its tasks from one to another: the
 //! threads do not wake each other, and what a connection touches stays in one cache.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,9 @@ use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use super::HostLoop;
 use crate::connection::Wakeups;
+use crate::timers::Timers;
 
 /// Bytes of stack for a thread of a broker, whatever `RUST_MIN_STACK` says: that belongs to the host.
 pub const THREAD_STACK: usize = 2 << 20;
@@ -24,6 +27,8 @@ pub const THREAD_STACK: usize = 2 << 20;
 pub(crate) struct Worker {
     pub(crate) runtime: Handle,
     pub(super) wakeups: Arc<Wakeups>,
+    /// The host drives the runtime.
+    host: Option<Arc<HostLoop>>,
 }
 
 impl Worker {
@@ -31,7 +36,19 @@ impl Worker {
         Arc::new(Self {
             runtime,
             wakeups: Arc::default(),
+            host: None,
         })
+    }
+
+    /// Runs a task.
+    pub(super) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::JoinHandle<()> {
+        match &self.host {
+            None => self.runtime.spawn(task),
+            Some(host) => host.spawn(task),
+        }
     }
 }
 
@@ -50,9 +67,35 @@ impl Workers {
         }
     }
 
-    /// The runtime of everything but connections.
-    pub(crate) fn first(&self) -> &Handle {
-        &self.first.runtime
+    /// That of a runtime which the host drives.
+    pub(crate) fn of_loop(host: Arc<HostLoop>) -> Self {
+        let first = Worker {
+            runtime: host.runtime().clone(),
+            wakeups: Arc::default(),
+            host: Some(host),
+        };
+        Self {
+            first: Arc::new(first),
+            others: Arc::default(),
+        }
+    }
+
+    /// The one of everything but connections.
+    pub(crate) fn first(&self) -> &Worker {
+        &self.first
+    }
+
+    /// The loop of a broker without threads.
+    pub(crate) fn host(&self) -> Option<&Arc<HostLoop>> {
+        self.first.host.as_ref()
+    }
+
+    /// Where its tasks wait for a moment.
+    pub(super) fn timers(&self) -> Timers {
+        match self.host() {
+            None => Timers::Runtime,
+            Some(host) => Timers::Host(host.alarms().clone()),
+        }
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Worker>> {

@@ -16,15 +16,15 @@ use midge_core::{
 use parking_lot::Mutex;
 
 use crate::clock::{ClockHandle, Mover};
-use crate::engine::{Accept, Background, BrokerState, Engine, Later, Listeners, Stop};
-use crate::error::{ConnectError, FilterError, StartError, StopError, Timeout};
+use crate::engine::{Accept, Background, BrokerState, Engine, HostLoop, Later, Listeners, Stop};
+use crate::error::{ConnectError, FilterError, PollError, StartError, StopError, Timeout};
 #[cfg(all(unix, not(feature = "unix")))]
 use crate::feature::{Feature, LeftOut};
 use crate::listener::{Incoming, ListenAddr, Listener, ListenerOptions, bind_all};
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
-#[cfg(all(unix, feature = "unix"))]
-use crate::transport::Unix;
 use crate::transport::{MemoryStream, Transport, memory_pair};
+#[cfg(all(unix, feature = "unix"))]
+use crate::transport::{Polled, Unix, unix_pair};
 
 /// Events that wait for their reader by default.
 const EVENT_CAPACITY: usize = 4096;
@@ -157,6 +157,7 @@ impl Broker {
     /// # Errors
     /// Another listener has this name, or the broker has stopped.
     pub fn add_listener_of(&self, name: &str, listener: impl Listener) -> Result<(), StartError> {
+        self.engine().note_foreign();
         self.start_listeners(name, vec![Box::new(listener)])
             .map(drop)
     }
@@ -339,7 +340,10 @@ impl Broker {
         let now = self.now();
         self.hub()
             .observe_messages(filters, options.qos, options.retained, queue.clone(), now)
-            .map(|handle| Subscription::new(handle, queue, Arc::downgrade(self.hub())))
+            .map(|handle| {
+                let hub = Arc::downgrade(self.hub());
+                Subscription::new(handle, queue, hub, self.engine().spawner())
+            })
             .map_err(FilterError::new)
     }
 
@@ -452,7 +456,7 @@ impl Broker {
     /// No more connections are taken.
     pub fn connect_in_memory(&self) -> Result<MemoryStream, ConnectError> {
         let (client, broker) = memory_pair();
-        self.attach(broker, "memory")?;
+        self.serve(broker, "memory")?;
         Ok(client)
     }
 
@@ -474,10 +478,20 @@ impl Broker {
 
     #[cfg(all(unix, feature = "unix"))]
     fn connect_pair(&self) -> Result<OwnedFd, ConnectError> {
+        let workers = &self.engine().workers;
+        if let Some(host) = workers.host() {
+            let (client, broker) = unix_pair().map_err(ConnectError::Io)?;
+            let broker = mio::net::UnixStream::from_std(broker);
+            let broker = Polled::new(broker, host.reactor()).map_err(ConnectError::Io)?;
+            self.serve(broker, "memory")?;
+            return Ok(client.into());
+        }
+
         // The runtime that the connection will mostly be served on, so that it need not move.
-        let _entered = self.engine().workers.emptiest().runtime.enter();
-        let (client, broker) = Unix::pair().map_err(ConnectError::Io)?;
-        self.attach(broker, "memory")?;
+        let _entered = workers.emptiest().runtime.enter();
+        let (client, broker) = unix_pair().map_err(ConnectError::Io)?;
+        let broker = Unix::of_std_here(broker).map_err(ConnectError::Io)?;
+        self.serve(broker, "memory")?;
         Ok(client.into())
     }
 
@@ -487,6 +501,11 @@ impl Broker {
     /// # Errors
     /// No more connections are taken, or the transport cannot be moved to the broker's runtime.
     pub fn attach(&self, transport: impl Transport, peer: &str) -> Result<(), ConnectError> {
+        self.engine().note_foreign();
+        self.serve(transport, peer)
+    }
+
+    fn serve(&self, transport: impl Transport, peer: &str) -> Result<(), ConnectError> {
         let engine = self.engine();
         if engine.context.is_closing() {
             return Err(ConnectError::Refused);
@@ -508,6 +527,13 @@ impl Broker {
     pub fn settle(&self, timeout: Duration) -> Result<(), Timeout> {
         // Without one there is no moment as late as that.
         let deadline = Instant::now().checked_add(timeout);
+        if let Some(host) = self.engine().workers.host()
+            && host.is_driven_here()
+        {
+            let settled = host.drive_until(deadline, || self.hub().is_settled());
+            return settled.then_some(()).ok_or(Timeout(timeout));
+        }
+
         while !self.hub().is_settled() {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Timeout(timeout));
@@ -515,6 +541,70 @@ impl Broker {
             std::thread::sleep(Duration::from_micros(100));
         }
         Ok(())
+    }
+
+    /// The loop of a broker without threads.
+    fn host(&self) -> Result<&Arc<HostLoop>, PollError> {
+        self.engine().workers.host().ok_or(PollError::HasThreads)
+    }
+
+    /// Does what there is to do for a broker without threads ([`Builder::threads`](crate::Builder::threads)
+    /// with 0): accepts, reads, writes, fires deadlines, calls hooks and callbacks, all on the calling
+    /// thread. If there is nothing to do it waits up to `timeout` for it; zero does not wait. Returns whether
+    /// something was done. May return early without, such as after a signal.
+    ///
+    /// One thread at a time polls, any thread may. All other calls are still free to come from any thread:
+    /// where they give the broker something to do, a poll that waits goes on. One call does a bounded part of
+    /// what there is, so that the host gets its turn; the next one goes on.
+    ///
+    /// What blocks (`recv`, [`Broker::wait_for`], [`Broker::settle`], [`Receipt::wait_acknowledged`],
+    /// [`Broker::stop`]) polls meanwhile, if it is called on the thread that has started the broker or has
+    /// polled it. Inside a hook or a callback it looks once, as if its time were over.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use midge::Broker;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let broker = Broker::builder().listen("tcp://127.0.0.1:0").threads(0).start()?;
+    /// while broker.poll(Duration::ZERO)? {}
+    /// broker.stop(midge::Stop::Now)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`PollError`].
+    pub fn poll(&self, timeout: Duration) -> Result<bool, PollError> {
+        let host = self.host()?;
+        let done = host.turn(Instant::now().checked_add(timeout))?;
+
+        host.drive_here();
+        Ok(done)
+    }
+
+    /// How long a host may wait for [`Broker::poll_fd`] before it polls again: until the broker's next
+    /// deadline. `None` without one. At most 10 ms while there are transports or listeners of other crates.
+    ///
+    /// # Errors
+    /// [`PollError::HasThreads`].
+    pub fn poll_timeout(&self) -> Result<Option<Duration>, PollError> {
+        Ok(self.host()?.timeout())
+    }
+
+    /// The descriptor of a broker without threads, for the host's own loop: readable while
+    /// [`Broker::poll`] has something to do, but for deadlines: see [`Broker::poll_timeout`]. Only to be
+    /// waited for, level-triggered. It is close-on-exec and lives as long as the broker.
+    ///
+    /// Sockets of other crates ([`Broker::attach`], [`Broker::add_listener_of`]) belong to a runtime, and do not make it
+    /// readable; what the broker has itself does.
+    ///
+    /// # Errors
+    /// [`PollError::HasThreads`].
+    #[cfg(unix)]
+    pub fn poll_fd(&self) -> Result<std::os::fd::BorrowedFd<'_>, PollError> {
+        Ok(self.host()?.reactor().as_fd())
     }
 
     /// Whether it has been told to stop.
@@ -561,6 +651,13 @@ impl Broker {
         if midge_core::is_in_hook() {
             return self.stop(how);
         }
+        if self.engine().workers.host().is_some() {
+            // The thread that polls does it.
+            let ended = self.inner.engine.end_soon(how.drain(), || ());
+            let _ = ended.await;
+            return Ok(());
+        }
+
         let (tell, told) = tokio::sync::oneshot::channel();
         let broker = self.clone();
 

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::broker::{Broker, WeakBroker};
 use crate::clock::{Clock, TimeSource};
-use crate::engine::{Accept, Background, Engine, ThreadHook, Workers};
+use crate::engine::{Accept, Background, Engine, HostLoop, ThreadHook, Workers};
 use crate::error::{OptionError, StartError};
 use crate::listener::{Bound, Listener, ListenerOptions, bind_all};
 use crate::settings::Settings;
@@ -190,8 +190,11 @@ impl Builder {
 
     /// Number of threads in the background, 1 by default, 1,024 at most. A connection stays with one of them, the
     /// one that has the fewest when it begins. With [`Builder::runtime`] this has no meaning.
+    ///
+    /// With 0 the broker starts no thread: everything that it does happens where the host calls
+    /// [`Broker::poll`].
     pub fn threads(mut self, threads: usize) -> Self {
-        self.settings.threads = threads.max(1);
+        self.settings.threads = threads;
         self
     }
 
@@ -251,14 +254,18 @@ impl Builder {
         let unnamed = |address| (None, Source::Bound(ListenerOptions::new(address)));
         let listeners = listen.into_iter().map(unnamed).chain(listeners);
         let named = bind_named(listeners.collect())?;
-        let background = match &runtime {
-            Some(_) => None,
-            None => Some(Background::start(threads, &thread_hook).map_err(StartError::Runtime)?),
-        };
-        let workers = match (runtime, &background) {
-            (Some(handle), _) => Workers::of_host(handle),
-            (None, Some(background)) => background.workers().clone(),
-            (None, None) => return Err(StartError::Runtime(std::io::ErrorKind::NotFound.into())),
+        let (workers, background) = match (runtime, threads) {
+            (Some(handle), _) => (Workers::of_host(handle), None),
+            (None, 0) => {
+                let host = HostLoop::new().map_err(StartError::Runtime)?;
+                host.drive_here();
+                (Workers::of_loop(host), None)
+            }
+            (None, _) => {
+                let background = Background::start(threads, &thread_hook);
+                let background = background.map_err(StartError::Runtime)?;
+                (background.workers().clone(), Some(background))
+            }
         };
 
         let time = TimeSource::new(clock);
@@ -296,7 +303,10 @@ impl Ready {
     fn open(self, engine: &Engine) -> std::io::Result<Vec<Box<dyn Accept>>> {
         match self {
             Self::Bound(all) => all.into_iter().map(|bound| engine.open(bound)).collect(),
-            Self::Own(listener) => Ok(vec![listener]),
+            Self::Own(listener) => {
+                engine.note_foreign();
+                Ok(vec![listener])
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod address;
 mod bind;
+mod polled;
 mod tcp;
 #[cfg(all(unix, feature = "unix"))]
 mod unix;
@@ -18,9 +19,10 @@ use midge_core::TcpSettings;
 use crate::transport::Transport;
 
 pub(crate) use bind::{Bound, bind_all};
+pub(crate) use polled::PolledPort;
 pub(crate) use tcp::TcpPort;
 #[cfg(all(unix, feature = "unix"))]
-pub(crate) use unix::UnixSocket;
+pub(crate) use unix::{SocketFile, UnixSocket};
 
 /// Connections that may wait to be accepted. Systems take less where they have a lower limit.
 const BACKLOG: i32 = 4096;

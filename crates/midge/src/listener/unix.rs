@@ -125,6 +125,10 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn new(path: &Path) -> io::Result<Self> {
         Ok(Self {
             id: id_of(path)?,

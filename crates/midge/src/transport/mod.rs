@@ -2,6 +2,7 @@
 //! nor of the connection that uses it.
 
 mod memory;
+mod polled;
 mod socket;
 mod tcp;
 #[cfg(all(unix, feature = "unix"))]
@@ -17,7 +18,11 @@ use tokio::runtime::Handle;
 
 pub use memory::MemoryStream;
 pub(crate) use memory::memory_pair;
+pub(crate) use polled::{Polled, Stream};
+pub(crate) use tcp::prepare;
 pub use tcp::{Tcp, TcpDirect};
+#[cfg(all(unix, feature = "unix"))]
+pub(crate) use unix::unix_pair;
 #[cfg(all(unix, feature = "unix"))]
 pub use unix::{Unix, UnixDirect};
 

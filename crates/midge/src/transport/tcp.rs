@@ -22,19 +22,19 @@ use super::{DirectWrite, Transport};
 const UNSENT_HIGH: u32 = 256 * 1024;
 
 /// Sets the options of a connection that has come in. None is worth losing the connection for.
-fn prepare(stream: &TcpStream, settings: &TcpSettings) {
+pub(crate) fn prepare(stream: SockRef<'_>, settings: &TcpSettings) {
     // Coalescing is the broker's own work: never wait for more.
-    let _ = stream.set_nodelay(true);
+    let _ = stream.set_tcp_nodelay(true);
     if settings.keepalive_s > 0 {
         let seconds = |seconds: u16| Duration::from_secs(seconds.into());
         let keepalive = TcpKeepalive::new()
             .with_time(seconds(settings.keepalive_s))
             .with_interval(seconds(settings.keepalive_interval_s))
             .with_retries(settings.keepalive_probes.into());
-        let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+        let _ = stream.set_tcp_keepalive(&keepalive);
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_HIGH);
+    let _ = stream.set_tcp_notsent_lowat(UNSENT_HIGH);
 }
 
 socket_transport!(
@@ -50,7 +50,7 @@ impl Tcp {
     /// A connection that has come in, kept as `settings` say. It belongs to the runtime of the stream
     /// until the broker moves it.
     pub fn new(stream: TcpStream, settings: &TcpSettings) -> Self {
-        prepare(&stream, settings);
+        prepare(SockRef::from(&stream), settings);
 
         Self::of(stream)
     }
@@ -68,7 +68,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_sends_at_once_and_keeps_little_in_the_kernel() {
         let stream = connection().await.unwrap();
-        prepare(&stream, &TcpSettings::default());
+        prepare(SockRef::from(&stream), &TcpSettings::default());
         assert!(stream.nodelay().unwrap());
         let socket = SockRef::from(&stream);
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_HIGH);
@@ -78,12 +78,12 @@ mod tests {
     async fn the_system_asks_whether_the_other_side_is_there_unless_it_is_told_not_to() {
         let (stream, mut settings) = (connection().await.unwrap(), TcpSettings::default());
         settings.keepalive_s = 0;
-        prepare(&stream, &settings);
+        prepare(SockRef::from(&stream), &settings);
         let socket = SockRef::from(&stream);
         assert!(!socket.keepalive().unwrap());
 
         let by_default = TcpSettings::default();
-        prepare(&stream, &by_default);
+        prepare(SockRef::from(&stream), &by_default);
         assert!(socket.keepalive().unwrap());
         let seconds = |time: io::Result<Duration>| time.unwrap().as_secs();
         let (time, interval) = (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval());

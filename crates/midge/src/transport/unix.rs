@@ -28,12 +28,18 @@ impl Unix {
         Self::of(stream)
     }
 
-    /// The broker's end of a socket pair, on the runtime that has been entered, and the client's, which
-    /// blocks.
-    pub(crate) fn pair() -> io::Result<(std::os::unix::net::UnixStream, Self)> {
-        let (client, broker) = std::os::unix::net::UnixStream::pair()?;
-        broker.set_nonblocking(true)?;
-
-        UnixStream::from_std(broker).map(|broker| (client, Self::of(broker)))
+    /// A socket that does not block, on the runtime that has been entered.
+    pub(crate) fn of_std_here(socket: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        UnixStream::from_std(socket).map(Self::of)
     }
+}
+
+/// The two ends of a socket pair: the client's, which blocks, and the broker's, which does not.
+pub(crate) fn unix_pair() -> io::Result<(
+    std::os::unix::net::UnixStream,
+    std::os::unix::net::UnixStream,
+)> {
+    let (client, broker) = std::os::unix::net::UnixStream::pair()?;
+    broker.set_nonblocking(true)?;
+    Ok((client, broker))
 }
