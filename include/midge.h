@@ -1545,7 +1545,7 @@ typedef struct midge_error_info {
 typedef void (*midge_log_fn)(void *user, int32_t level, const char *text);
 
 /**
- * Called for each event, in order, on the queue's own thread. The event is cleared afterwards.
+ * Called for each event, in order, on the queue's own thread, or in midge_broker_poll(). The event is cleared afterwards.
  */
 typedef void (*midge_event_fn)(void *user, const struct midge_event *ev);
 
@@ -2450,6 +2450,53 @@ MIDGE_API const char *midge_drop_reason_name(uint32_t reason);
 MIDGE_API const char *midge_status_name(midge_status status);
 
 /**
+ * [blocking unless timeout_ms is 0] Does what there is to do for a broker without threads ("threads" is 0):
+ * accepts, reads, writes, fires deadlines, stops, calls hooks and the callbacks of queues, all on the
+ * calling thread. If there is nothing to do it waits for that. One call does a bounded part of what there
+ * is. It may return early, such as after a signal.
+ *
+ * One thread at a time polls; any thread may, and all other functions are still free to be called from
+ * anywhere: what they give the broker to do ends a wait. What blocks (midge_queue_next(), midge_receipt_wait(),
+ * midge_broker_join(), midge_broker_free()) polls meanwhile, if its thread has started the broker or has
+ * polled it.
+ *
+ * @param timeout_ms  milliseconds to wait, 0 and less not to wait, MIDGE_WAIT_FOREVER without limit
+ * @return MIDGE_OK (something was done), MIDGE_E_TIMEOUT (nothing was to do), MIDGE_E_CLOSED (the broker has
+ *         stopped), MIDGE_E_STATE (the broker has threads, or another thread polls it), MIDGE_E_REENTRANT
+ *         (called from a callback), MIDGE_E_IO, MIDGE_E_INVALID
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_poll(struct midge_broker b,
+                               int32_t timeout_ms);
+
+/**
+ * A file descriptor that is readable while midge_broker_poll() has something to do, for the host's own loop:
+ * poll, epoll, select, libuv, glib. It does not tell when a deadline comes: midge_broker_poll_timeout() does.
+ * Level-triggered, close-on-exec. Only poll it: never read, write or close it. It lives until
+ * midge_broker_free().
+ *
+ * @return MIDGE_OK, MIDGE_E_STATE (the broker has threads), MIDGE_E_UNSUPPORTED (the platform
+ *         has no such descriptor: poll with a timeout), MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_poll_fd(struct midge_broker b,
+                                  int32_t *fd);
+
+/**
+ * How long the host may wait for midge_broker_poll_fd() before it calls midge_broker_poll() again: until the
+ * broker's next deadline. To be asked after each poll.
+ *
+ * @param ms  receives milliseconds, rounded up, or -1 without a deadline, as poll() and epoll_wait() take it
+ * @return MIDGE_OK, MIDGE_E_STATE (the broker has threads), MIDGE_E_INVALID, MIDGE_E_CLOSED
+ * @since 0.1
+ */
+MIDGE_API
+midge_status midge_broker_poll_timeout(struct midge_broker b,
+                                       int32_t *ms);
+
+/**
  * Publishes a message as the host. The payload is copied. It is routed on the calling thread:
  * when this returns, every matching session and queue has it, or a counted drop. Callbacks for
  * publish and access control run on the calling thread, too.
@@ -2547,7 +2594,8 @@ midge_status midge_queue_next(struct midge_queue q,
 MIDGE_API midge_status midge_queue_fd(struct midge_queue q, int32_t *fd);
 
 /**
- * Lets a thread of its own, with all signals blocked, call a function for each event. From now on
+ * Lets a thread of its own, with all signals blocked, call a function for each event; for a broker without
+ * threads midge_broker_poll() calls it. From now on
  * midge_queue_next() gives MIDGE_E_STATE. The thread ends with the broker, after the events that
  * waited, or with midge_queue_free(), at once.
  *

@@ -2055,6 +2055,25 @@ public:
     return check(midge_broker_advance(b_.get(), detail::rounded_up<std::milli>(d, most)));
   }
 
+  /// Without threads: does what there is to do, or waits for it. False if there was nothing.
+  result<bool> poll(timeout t = std::chrono::milliseconds(0)) const noexcept {
+    const auto s = midge_broker_poll(b_.get(), t.count());
+    if (s != MIDGE_OK && s != MIDGE_E_TIMEOUT) return midge::error(s);
+    return s == MIDGE_OK;
+  }
+  /// Without threads: a descriptor that is readable while poll() has something to do. It stays the broker's.
+  result<std::int32_t> poll_fd() const noexcept {
+    std::int32_t fd = -1;
+    if (const auto s = midge_broker_poll_fd(b_.get(), &fd); s != MIDGE_OK) return midge::error(s);
+    return fd;
+  }
+  /// Without threads: milliseconds until poll() must be called again, -1 without a deadline.
+  result<std::int32_t> poll_timeout() const noexcept {
+    std::int32_t ms = -1;
+    if (const auto s = midge_broker_poll_timeout(b_.get(), &ms); s != MIDGE_OK) return midge::error(s);
+    return ms;
+  }
+
   /// Begins to stop: at most `drain` for clients to take what waits for them.
   status stop(timeout drain = std::chrono::milliseconds(0)) const noexcept {
     const auto ms = drain.count() < 0 ? std::numeric_limits<std::int32_t>::max() : drain.count();

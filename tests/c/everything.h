@@ -156,6 +156,9 @@ __attribute__((unused)) static int everything(midge_broker b, int inside) {
   EXPECT(midge_broker_addr(b, 99, text, sizeof text, NULL), MIDGE_E_NOT_FOUND);
   EXPECT(midge_broker_disconnect(b, "nobody", 0x98), MIDGE_E_NOT_FOUND);
   EXPECT(midge_broker_clear_session(b, "nobody"), MIDGE_E_NOT_FOUND);
+  EXPECT(midge_broker_poll(b, 0), inside ? MIDGE_E_REENTRANT : MIDGE_E_STATE);
+  EXPECT(midge_broker_poll_fd(b, &fd), MIDGE_E_STATE);
+  EXPECT(midge_broker_poll_timeout(b, &fd), MIDGE_E_STATE);
   EXPECT(midge_broker_wait_subscribers(b, "every/thing", 1, 0), blocked);
   EXPECT(midge_broker_wait_subscribers_n(b, "every/thing!", 11, 1, 0), blocked);
   EXPECT(midge_broker_quiesce(b, inside ? 0 : MIDGE_WAIT_FOREVER), inside ? blocked : MIDGE_OK);

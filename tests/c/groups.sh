@@ -315,6 +315,7 @@ group_examples() {
     check "build hooks.cpp" g++ -std=c++17 -Wall -Wextra -Werror -pthread "$root/examples/c/hooks.cpp" "${pkg_shared[@]}" -o "$out/hooks-example"
     check "run minimal" says "ward/7/spo2 = 97" "$out/minimal-example"
     check "run epoll" says "from/host" "$out/epoll-example"
+    check "run loop" says "from/host" "$out/loop-example"
     check "run hooks" says "ward/checked = 97" "$out/hooks-example"
     check "run bedside" says "200 samples, 1 alarms, 1 offline, watchdog fed" "$out/bedside-example" "$out/events.log"
     check "bedside wrote its events" grep -q "client=bed-1 .*connection_lost" "$out/events.log"

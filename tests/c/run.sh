@@ -14,7 +14,7 @@ out="$target/c-tests"
 
 # The programs of the contract, which are linked in every way, and those of midge.hpp, which
 # tests/cpp/run.sh compiles in every version of C++.
-programs=(broker misuse garbage contract look guest signals process left)
+programs=(broker misuse garbage contract look guest signals process left polled)
 plus_programs=(midge probes)
 ways=(shared pkg static valgrind sanitizers)
 # What else there is (groups.sh), in the order in which the gate runs it.

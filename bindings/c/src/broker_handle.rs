@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::{Broker, Clock, OptionError, StartError, Stop};
+use broker::{Broker, Clock, OptionError, Poller, StartError, Stop};
 use parking_lot::Mutex;
 
 use crate::config::midge_config;
@@ -37,6 +37,8 @@ pub(crate) struct BrokerObject {
     pub(crate) life: Arc<Life>,
     /// Strong, so that the end of each dispatch thread can be waited for.
     queues: Mutex<Vec<Arc<QueueObject>>>,
+    /// Of a broker without threads.
+    pub(crate) poller: Option<Poller>,
     /// Threads that wait for receipts; the end wakes them.
     pub(crate) receipts: Waiting,
     hooks: Vec<Arc<CHooks>>,
@@ -87,6 +89,7 @@ impl BrokerObject {
 
         Ok(Arc::new(Self {
             _log: log::Place::new(broker.later()),
+            poller: broker.poller(),
             broker,
             is_clock_manual: settings.clock() == Clock::Manual,
             packet_bytes: rules.limits.packet_bytes as usize,
@@ -150,6 +153,10 @@ impl BrokerObject {
             for queue in &queues {
                 queue.close();
             }
+            if object.poller.is_some() {
+                // Otherwise the last thread does it.
+                object.hooks.iter().for_each(|hooks| hooks.close());
+            }
             object.life.engine_ends();
             object.receipts.wake_all();
         });
@@ -157,7 +164,7 @@ impl BrokerObject {
 
     /// Waits for the end, no longer than the caller says.
     pub(crate) fn join(&self, timeout: Option<Duration>) -> Result<(), Fault> {
-        self.life.wait(timeout)?;
+        self.life.wait(timeout, self.poller.as_ref())?;
         // All that is left for them is to return. Not a thread of the broker, so there is no error.
         let _ = self.broker.stop(Stop::Now);
         let queues = self.queues.lock().clone();

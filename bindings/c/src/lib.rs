@@ -29,6 +29,7 @@ mod log;
 mod log_api;
 mod message;
 mod names;
+mod polling;
 mod prepare;
 mod process;
 mod publish;

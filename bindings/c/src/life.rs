@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use broker::Poller;
 use parking_lot::{Condvar, Mutex};
 
 use crate::status::{Fault, MIDGE_E_TIMEOUT};
@@ -134,10 +135,18 @@ impl Life {
         self.state.lock().engine_ended
     }
 
-    /// Waits for the end of everything.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<(), Fault> {
+    /// Waits for the end of everything; a broker without threads is driven meanwhile.
+    pub(crate) fn wait(
+        &self,
+        timeout: Option<Duration>,
+        poller: Option<&Poller>,
+    ) -> Result<(), Fault> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        if self.wait_until(deadline, LifeState::has_ended) {
+        let has_ended = match poller {
+            Some(poller) => poller.drive_until(deadline, || self.state.lock().has_ended()),
+            None => self.wait_until(deadline, LifeState::has_ended),
+        };
+        if has_ended {
             return Ok(());
         }
         let what = "the broker has not stopped in time";

@@ -4,9 +4,10 @@
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use broker::{Bounded, Events, Feed, Message, Pushed, QueueLimits, ReadyFd, Sink};
+use broker::{Bounded, Events, Feed, Message, Poller, Pushed, QueueLimits, ReadyFd, Sink};
 use parking_lot::Mutex;
 
 use crate::bell::Bell;
@@ -53,6 +54,8 @@ pub(crate) struct QueueObject {
     state: Mutex<State>,
     pub(crate) bell: Bell,
     pub(crate) dispatch: Dispatch,
+    /// Of a broker without threads.
+    poller: Option<Poller>,
 }
 
 struct State {
@@ -62,6 +65,8 @@ struct State {
     sleepers: usize,
     fd: Option<ReadyFd>,
     has_dispatch: bool,
+    /// What dispatches where the host polls, while it waits for an item.
+    dispatcher: Option<Waker>,
     closed: bool,
 }
 
@@ -92,12 +97,19 @@ impl State {
 
     /// Whether a reader waits for an item, so that one that comes must wake it.
     fn is_awaited(&self) -> bool {
-        self.sleepers > 0 || self.fd.as_ref().is_some_and(|fd| !fd.is_set())
+        self.sleepers > 0
+            || self.dispatcher.is_some()
+            || self.fd.as_ref().is_some_and(|fd| !fd.is_set())
     }
 }
 
 impl QueueObject {
-    pub(crate) fn new(broker: u64, life: &Arc<Life>, limits: QueueLimits) -> Arc<Self> {
+    pub(crate) fn new(
+        broker: u64,
+        life: &Arc<Life>,
+        poller: Option<Poller>,
+        limits: QueueLimits,
+    ) -> Arc<Self> {
         Arc::new(Self {
             broker,
             state: Mutex::new(State {
@@ -107,10 +119,12 @@ impl QueueObject {
                 sleepers: 0,
                 fd: None,
                 has_dispatch: false,
+                dispatcher: None,
                 closed: false,
             }),
             bell: Bell::new(),
-            dispatch: Dispatch::new(life),
+            dispatch: Dispatch::new(life, poller.clone()),
+            poller,
         })
     }
 
@@ -274,6 +288,12 @@ impl QueueObject {
         state.refresh_fd(&self.bell);
         if state.sleepers > 0 {
             self.bell.ring();
+            if let Some(poller) = &self.poller {
+                poller.wake();
+            }
+        }
+        if let Some(dispatcher) = state.dispatcher.take() {
+            dispatcher.wake();
         }
     }
 
@@ -322,10 +342,37 @@ impl QueueObject {
             }
             state.sleepers += 1;
             drop(state);
-            self.bell.wait(seen, deadline);
+            self.wait(seen, deadline);
             state = self.state.lock();
             state.sleepers -= 1;
         }
+    }
+
+    /// Waits until the bell has rung more often than `seen`, until the deadline, or for nothing. A thread that
+    /// drives its broker goes on with that.
+    fn wait(&self, seen: u32, deadline: Option<Instant>) {
+        match &self.poller {
+            Some(poller) if poller.is_here() => {
+                poller.drive_until(deadline, || self.bell.rings() != seen);
+            }
+            _ => self.bell.wait(seen, deadline),
+        }
+    }
+
+    /// The next entry for what dispatches where the host polls; `None` when there are no more.
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Entry>> {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.entries.pop() {
+            return Poll::Ready(Some(entry));
+        }
+        if state.closed {
+            return Poll::Ready(None);
+        }
+
+        // There is no reader that a wake-up is for.
+        while self.bell.take_wake() {}
+        state.dispatcher = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// A descriptor that is readable while there is something to read.
@@ -341,7 +388,7 @@ impl QueueObject {
         state.fd.as_ref().map(ReadyFd::as_raw_fd).ok_or_else(closed)
     }
 
-    /// Starts the thread that takes everything and gives it to `deliver`. A panic of that costs one
+    /// Starts what takes everything and gives it to `deliver`: a thread, or what the host polls. A panic of that costs one
     /// event, and not the thread.
     pub(crate) fn start_dispatch(
         self: &Arc<Self>,
@@ -357,7 +404,20 @@ impl QueueObject {
             return Err(Fault::new(MIDGE_E_STATE, what));
         }
 
+        let deliver = move |entry| {
+            failpoints::point(failpoints::Point::Task);
+            deliver(entry);
+        };
+
         let queue = self.clone();
+        if self.poller.is_some() {
+            let next = move |cx: &mut Context<'_>| queue.poll_next(cx);
+            state.has_dispatch = true;
+            drop(state);
+            self.dispatch.start_polled(next, deliver, report_panic);
+            return Ok(());
+        }
+
         let next = move || {
             loop {
                 match queue.next(None) {
@@ -367,11 +427,6 @@ impl QueueObject {
                 }
             }
         };
-        let deliver = move |entry| {
-            failpoints::point(failpoints::Point::Task);
-            deliver(entry);
-        };
-
         self.dispatch
             .start(next, deliver, report_panic)
             .map_err(|error| Fault::io("cannot start the dispatch thread", &error))?;

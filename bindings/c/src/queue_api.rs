@@ -21,7 +21,7 @@ use crate::status::{
     Fault, MIDGE_E_CLOSED, MIDGE_E_FORKED, MIDGE_E_INVALID, MIDGE_OK, midge_status,
 };
 
-/// Called for each event, in order, on the queue's own thread. The event is cleared afterwards.
+/// Called for each event, in order, on the queue's own thread, or in midge_broker_poll(). The event is cleared afterwards.
 pub type midge_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, ev: *const midge_event)>;
 
 /// Makes a bounded queue.
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn midge_queue_new(
         let object = BROKERS.find(b.id)?;
         let max_bytes = if max_bytes == 0 { 16 << 20 } else { max_bytes };
         let limits = QueueLimits::new(max_events, max_bytes).overflow(overflow);
-        let queue = QueueObject::new(b.id, &object.life, limits);
+        let queue = QueueObject::new(b.id, &object.life, object.poller.clone(), limits);
         object.attach(&queue)?;
         if mask & !MIDGE_EV_MESSAGE != 0 {
             let events = object.broker.events_with(event::mask(mask), max_events);
@@ -128,7 +128,8 @@ pub unsafe extern "C" fn midge_queue_fd(q: midge_queue, fd: *mut i32) -> midge_s
     })
 }
 
-/// Lets a thread of its own, with all signals blocked, call a function for each event. From now on
+/// Lets a thread of its own, with all signals blocked, call a function for each event; for a broker without
+/// threads midge_broker_poll() calls it. From now on
 /// midge_queue_next() gives MIDGE_E_STATE. The thread ends with the broker, after the events that
 /// waited, or with midge_queue_free(), at once.
 ///

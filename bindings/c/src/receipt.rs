@@ -46,8 +46,8 @@ impl ReceiptObject {
             return Ok(());
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let signal = Arc::<Signal>::default();
         let broker = self.broker.upgrade();
+        let signal = Signal::here(broker.as_ref().and_then(|broker| broker.poller.as_ref()));
         self.waiting.join(&signal);
         if let Some(broker) = &broker {
             broker.receipts.join(&signal);

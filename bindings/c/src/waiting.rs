@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Wake;
 use std::time::Instant;
 
+use broker::Poller;
 use parking_lot::{Condvar, Mutex};
 
 /// Threads that wait for receipts of one broker, or for one receipt.
@@ -32,16 +33,33 @@ impl Waiting {
 pub(crate) struct Signal {
     raised: Mutex<bool>,
     changed: Condvar,
+    /// The loop that the thread drives meanwhile.
+    poller: Option<Poller>,
 }
 
 impl Signal {
+    /// Of the calling thread, which goes on to drive a broker without threads, if it does that.
+    pub(crate) fn here(poller: Option<&Poller>) -> Arc<Self> {
+        Arc::new(Self {
+            poller: poller.filter(|poller| poller.is_here()).cloned(),
+            ..Self::default()
+        })
+    }
+
     pub(crate) fn raise(&self) {
         *self.raised.lock() = true;
         self.changed.notify_one();
+        if let Some(poller) = &self.poller {
+            poller.wake();
+        }
     }
 
     /// Waits until it is raised; whether it was.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        if let Some(poller) = &self.poller {
+            return poller.drive_until(deadline, || std::mem::take(&mut *self.raised.lock()));
+        }
+
         let mut raised = self.raised.lock();
         while !*raised {
             match deadline {
