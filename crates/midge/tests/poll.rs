@@ -246,7 +246,7 @@ fn inside_a_hook_or_a_callback_it_is_not_polled_and_nothing_waits() {
     });
     let callback = callback.unwrap();
 
-    // Somebody keeps a message unacknowledged.
+    // One message stays unacknowledged.
     let mut keeps = connect(&broker);
     keeps.write_all(b"\x82\x09\0\x01\0\x04kept\x01").unwrap();
     assert_eq!(read(&broker, &mut keeps, 5), [0x90, 3, 0, 1, 1]);
