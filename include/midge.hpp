@@ -57,7 +57,10 @@
 #if defined(__cpp_lib_expected)
 #include <expected>
 #endif
-#if !defined(_WIN32)
+#if defined(_WIN32)
+// As winsock2.h has it, which brings all of windows.h along. Link to ws2_32 where descriptors are used.
+extern "C" __declspec(dllimport) int __stdcall closesocket(std::uintptr_t);
+#else
 #include <unistd.h>
 #endif
 
@@ -312,6 +315,7 @@ MIDGE_SHARED_BY_ALL inline const std::error_category &category() noexcept {
         case errc::forked: return "called in a forked child";
         case errc::closed: return "closed";
         case errc::panic: return "a panic inside the library was caught";
+        case errc::unsupported: return "this build leaves out what that needs";
       }
       return "unknown";
     }
@@ -326,6 +330,7 @@ MIDGE_SHARED_BY_ALL inline const std::error_category &category() noexcept {
         case errc::io: return std::errc::io_error;
         case errc::address_in_use: return std::errc::address_in_use;
         case errc::reentrant: return std::errc::resource_deadlock_would_occur;
+        case errc::unsupported: return std::errc::not_supported;
         case errc::state:
         case errc::limit:
         case errc::not_found:
@@ -1820,7 +1825,7 @@ public:
 
 // ---- broker, queue, client ---------------------------------------------------------------------
 
-/// A descriptor that is closed by its owner.
+/// A descriptor that is closed by its owner; on Windows a SOCKET.
 class descriptor {
   int fd_ = -1;
 
@@ -1840,7 +1845,12 @@ public:
   int get() const noexcept { return fd_; }
   int release() noexcept { return std::exchange(fd_, -1); }
   void close() noexcept {
-    if (fd_ >= 0) (void)::close(release());
+    if (fd_ < 0) return;
+#if defined(_WIN32)
+    (void)::closesocket(static_cast<std::uintptr_t>(release()));
+#else
+    (void)::close(release());
+#endif
   }
 };
 
@@ -2149,7 +2159,7 @@ public:
     if (s == MIDGE_OK) (void)box.release();
     return check(s);
   }
-  /// Readable while there is something to read. Not to be read or closed.
+  /// Readable while there is something to read. Not to be read or closed. On Windows a SOCKET.
   result<int> fd() const noexcept {
     std::int32_t number = -1;
     if (const auto s = midge_queue_fd(q_.get(), &number); s != MIDGE_OK) return midge::error(s);
