@@ -49,20 +49,23 @@ tools() {
     python=$venv/$bin/python
 }
 
-build() { # OPTION... : a release wheel in a folder of its own, stripped, without paths of this machine
-    local made=$target/python-wheel name
+build() { # INTERPRETER OPTION... : a release wheel, stripped, without paths of this machine, tried by INTERPRETER
+    local with=$1 made=$target/python-wheel name required=()
+    shift
     rm -rf "$made"
     (
         cd "$here"
         CARGO_ENCODED_RUSTFLAGS=$("$python" backend.py flags) CARGO_TARGET_DIR=$target \
             maturin build --quiet --release --strip --locked --out "$made" "$@"
     )
+
+    command -v "$with" >/dev/null || with=$python
+    [ "$with" != "$python" ] || [ "$2" != "$(host)" ] || [[ " $* " = *" --interpreter "* ]] || required=(--required)
     for name in "$made"/*.whl; do
         "$python" "$here/backend.py" clean "$name"
         "$python" "$here/audit.py" "$name"
+        "$with" "$here/try_wheel.py" ${required[@]+"${required[@]}"} "$name"
         mv "$name" "$out"
-        name=$out/$(basename "$name")
-        "$python" "$here/try_wheel.py" "$name"
     done
 }
 
@@ -72,9 +75,9 @@ wheels() { # TARGET : its wheel for the stable interface, and those that need th
         *-linux-gnu*) options+=(--zig --compatibility manylinux_2_17) ;;
         *-linux-musl*) options+=(--zig --compatibility musllinux_1_2) ;;
     esac
-    build "${options[@]}"
+    build "$python" "${options[@]}"
     for version in ${FREE_THREADED-3.14t}; do
-        build "${options[@]}" --interpreter "python$version" --no-default-features
+        build "python$version" "${options[@]}" --interpreter "python$version" --no-default-features
     done
 }
 

@@ -60,8 +60,9 @@ def check(python: list[str], command: list[str], **environment: str) -> None:
 
 
 def fits(wheel: Path) -> bool:
-    from packaging.tags import sys_tags
-    from packaging.utils import parse_wheel_filename
+    # What pip itself decides with; nothing else has to be installed for this interpreter.
+    from pip._vendor.packaging.tags import sys_tags
+    from pip._vendor.packaging.utils import parse_wheel_filename
 
     *_, tags = parse_wheel_filename(wheel.name)
     return any(tag in tags for tag in sys_tags())
@@ -106,7 +107,7 @@ def main() -> None:
     elif fits(wheel):
         in_environment(wheel)
     else:
-        print(f"{wheel.name}: not tried, it is for another machine or interpreter")
+        print(f"{wheel.name}: not tried, it is for another machine or interpreter", flush=True)
         sys.exit(1 if options.required else 0)
     print(f"{wheel.name}: the first example and the command work")
 
