@@ -1,6 +1,6 @@
-"""Packs files into NAME.zip; the same files give the same bytes.
+"""Packs files into PATH.zip; the same files give the same bytes.
 
-archive.py FOLDER/NAME FILE...       the files stand in a folder NAME, without the paths they have here
+archive.py PATH PLACE=FILE...       PLACE is where the file stands in the folder of the archive
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ def main() -> None:
     path = Path(sys.argv[1])
     archive = path.with_name(path.name + ".zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for file in map(Path, sys.argv[2:]):
-            info = zipfile.ZipInfo(f"{path.name}/{file.name}", time.gmtime(EPOCH)[:6])
+        for each in sys.argv[2:]:
+            place, _, file = each.partition("=")
+            info = zipfile.ZipInfo(f"{path.name}/{place}", time.gmtime(EPOCH)[:6])
             info.compress_type = zipfile.ZIP_DEFLATED
-            packed.writestr(info, file.read_bytes())
+            info.external_attr = (0o755 if place.startswith("bin/") else 0o644) << 16
+            packed.writestr(info, Path(file).read_bytes())
     print(f"{archive.name}: {archive.stat().st_size // 1024} KiB")
 
 

@@ -25,7 +25,7 @@ if [ -n "$tests" ] && [ -n "$native" ]; then
 fi
 
 case $target in
-    *-windows-*) release/windows.sh "$target" "$out" ;;
+    *-windows-* | *-apple-darwin) release/desktop.sh "$target" "$out" ;;
     *)
         release/build.sh "$target" "$out"
         if [ -n "$native" ] && [[ $target = *-linux-gnu ]] && command -v dpkg-architecture >/dev/null; then
