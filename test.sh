@@ -105,6 +105,7 @@ checks() {
     step "format of C and C++" clang_format
     step "shell scripts" shell_scripts
     step "workflows" tests/workflows.sh
+    step "release" tests/release.sh
     step "jobs of the parts" jobs_of_parts
     step "lints" timeout 900 cargo clippy -q --workspace --all-targets -- -D warnings
     step "documentation" env RUSTDOCFLAGS=-Dwarnings timeout 600 cargo doc -q --workspace --no-deps
