@@ -9,6 +9,9 @@ use bytes::Bytes;
 
 use crate::budget::{Budget, Charge, Part};
 
+#[cfg(test)]
+mod tests;
+
 /// Buffers of connections that have nothing to send, kept per thread: an idle connection owns none.
 const POOLED_BUFFERS: usize = 32;
 const POOLED_CAPACITY: usize = CHUNK;
@@ -220,6 +223,8 @@ impl Outbox {
     pub(crate) fn charge(&mut self, budget: &Arc<Budget>) {
         if !self.is_empty() && self.exceeds_charge(0) {
             self.compact();
+            // What says what is charged is memory, too.
+            self.segments.get_or_insert_default();
             let own = self.own();
             let segments = self.segments.get_or_insert_default();
             segments.noted = self.bytes.capacity();
@@ -408,152 +413,5 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         give_buffer(std::mem::take(&mut self.bytes));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn content(outbox: &Outbox) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 64];
-        let used = outbox.io_slices(&mut slices, usize::MAX);
-        slices[..used]
-            .iter()
-            .flat_map(|slice| slice.to_vec())
-            .collect()
-    }
-
-    fn sample() -> Outbox {
-        let mut outbox = Outbox::default();
-        outbox.push(b"ab");
-        outbox.push_segment(Bytes::from_static(b"CDE"));
-        outbox.push_segment(Bytes::from_static(b"F"));
-        outbox.push(b"gh");
-        outbox.push_segment(Bytes::from_static(b"IJ"));
-        outbox
-    }
-
-    #[test]
-    fn any_split_of_writes_gives_the_same_bytes() {
-        let whole = b"abCDEFghIJ";
-        for first in 0..=whole.len() {
-            for second in 0..=whole.len() - first {
-                let mut outbox = sample();
-                outbox.advance(first);
-                assert_eq!(outbox.len(), whole.len() - first);
-                outbox.advance(second);
-                assert_eq!(content(&outbox), &whole[first + second..]);
-                let mut seen = Vec::new();
-                while !outbox.is_empty() {
-                    let chunk = outbox.chunk().to_vec();
-                    outbox.advance(chunk.len());
-                    seen.extend(chunk);
-                }
-                assert_eq!(seen, &whole[first + second..]);
-            }
-        }
-    }
-
-    #[test]
-    fn appending_a_half_written_outbox_keeps_the_order() {
-        for written in 0..=10 {
-            let mut tail = sample();
-            tail.advance(written);
-            let mut outbox = Outbox::default();
-            outbox.push(b"x");
-            outbox.append(tail);
-            assert_eq!(content(&outbox), [b"x", &b"abCDEFghIJ"[written..]].concat());
-        }
-    }
-
-    #[test]
-    fn a_backlog_is_kept_in_chunks_and_leaves_in_order() {
-        let mut outbox = Outbox::default();
-        let mut model = VecDeque::new();
-        let mut random = 1u32;
-        let mut next = |below: usize| {
-            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (random >> 8) as usize % below
-        };
-
-        let budget = Budget::new(0);
-        for round in 0..4_000 {
-            if next(20) == 0 {
-                outbox.compact();
-                outbox.charge(&budget);
-                assert_eq!(outbox.charged(), budget.of(Part::Output));
-            }
-            let size = next(3_000) + usize::from(round % 500 == 0) * 3 * CHUNK;
-            let bytes: Vec<u8> = (0..size).map(|at| (at + round) as u8).collect();
-            model.extend(&bytes);
-            match next(10) {
-                0 => outbox.push_segment(bytes.into()),
-                1 => outbox.buffer().extend_from_slice(&bytes),
-                _ => outbox.push(&bytes),
-            }
-            if round % 3 == 0 {
-                let mut slices = [IoSlice::new(&[]); 5];
-                let enough = next(7_000);
-                let used = outbox.io_slices(&mut slices, enough);
-                let seen: Vec<u8> = slices[..used].iter().flat_map(|s| s.to_vec()).collect();
-                assert!(used == 5 || seen.len() >= enough.min(model.len()));
-                assert!(seen.len() - slices[used.saturating_sub(1)].len() <= enough);
-                assert!(seen.iter().eq(model.iter().take(seen.len())));
-                let written = next(7_000).min(seen.len());
-                model.drain(..written);
-                outbox.advance(written);
-            }
-            assert_eq!(outbox.len(), model.len());
-            assert!(outbox.bytes.capacity() <= 2 * CHUNK || outbox.bytes.len() > CHUNK);
-        }
-
-        assert!(outbox.len() > 4 * CHUNK);
-        while !outbox.is_empty() {
-            let chunk = outbox.chunk().to_vec();
-            let expected: Vec<u8> = model.drain(..chunk.len()).collect();
-            assert!(chunk == expected);
-            outbox.advance(chunk.len());
-        }
-
-        assert!(model.is_empty() && outbox.segments.is_none());
-        assert_eq!(budget.total(), 0);
-    }
-
-    #[test]
-    fn what_is_charged_follows_what_waits() {
-        let budget = Budget::new(0);
-        let mut outbox = Outbox::default();
-        outbox.push(&[1; 60_000]);
-        outbox.advance(59_990);
-        outbox.compact();
-        outbox.charge(&budget);
-        assert!((10..5_000).contains(&budget.total()), "{}", budget.total());
-        outbox.push_segment(vec![2; 1 << 20].into());
-        outbox.push(&[3; 300_000]);
-        outbox.charge(&budget);
-        // The payload has a charge of its own.
-        assert!((300_000..800_000).contains(&budget.total()));
-
-        let mut rest = Outbox::default();
-        rest.push(b"x");
-        rest.append(std::mem::take(&mut outbox));
-        assert!((300_000..900_000).contains(&budget.total()));
-        rest.advance(rest.len() - 1);
-        assert!(budget.total() > 0);
-        rest.advance(1);
-        assert_eq!(budget.total(), 0);
-    }
-
-    #[test]
-    fn a_compact_outbox_keeps_what_waits_in_order() {
-        for written in 0..10 {
-            let mut outbox = sample();
-            outbox.bytes.reserve(100_000);
-            outbox.advance(written);
-            outbox.compact();
-            assert!(outbox.bytes.capacity() < 100);
-            assert_eq!(content(&outbox), &b"abCDEFghIJ"[written..]);
-        }
     }
 }

@@ -4,6 +4,8 @@ mod payload;
 mod receipt;
 mod shared_message;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
