@@ -205,6 +205,53 @@ fn accounting_is_exact() {
     assert_eq!((store.count(), store.bytes()), (0, 0));
 }
 
+#[test]
+fn places_are_charged_as_long_as_they_are_there() {
+    let budget = Budget::new(0);
+    let mut store = Retained::new(&budget);
+    let bytes = |store: &Retained| -> usize {
+        let shelves = store.shelves.iter().chain(&store.dollar_shelves);
+        shelves.map(Shelf::bytes).sum()
+    };
+
+    let names: Vec<String> = (0..200)
+        .flat_map(|n| [format!("t/{n}"), format!("{n}"), format!("$x/{n}/y")])
+        .collect();
+    for name in &names {
+        keep(&mut store, message(name));
+        assert_eq!(budget.of(Part::Retained), bytes(&store));
+    }
+    let most = budget.of(Part::Retained);
+    assert!(most > 200 * 3 * size_of::<Entry>());
+
+    keep(&mut store, message("t/7"));
+    assert_eq!(budget.of(Part::Retained), most, "replaced");
+    for name in names.iter().rev() {
+        assert!(store.remove(name).is_some());
+        assert_eq!(budget.of(Part::Retained), bytes(&store));
+    }
+    assert_eq!(budget.total(), 0);
+}
+
+#[test]
+fn a_message_of_the_broker_counts_for_nothing() {
+    let mut store = Retained::default();
+    let own = OwnedMessage::new("$SYS/x", "x").parts().keep(
+        None,
+        1,
+        Origin::Broker,
+        Tick(0),
+        None,
+        Account::Host,
+    );
+    assert!(store.insert(own.clone(), None, (0, 0)).is_ok());
+    assert!(store.insert(own, None, (0, 0)).is_ok(), "replaced");
+    assert_eq!((store.count(), store.bytes()), (0, 0));
+    assert_eq!(topics(&store, "$SYS/#"), ["$SYS/x"]);
+    assert!(store.remove("$SYS/x").is_some());
+    assert_eq!((store.count(), store.bytes()), (0, 0));
+}
+
 #[cfg(debug_assertions)]
 mod work {
     use super::*;

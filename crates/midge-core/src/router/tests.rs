@@ -223,3 +223,152 @@ fn long_levels_are_told_apart_and_forgotten() {
 
     assert_eq!(router.wild.long_levels(), 0);
 }
+
+#[test]
+fn tables_are_charged_as_they_grow_until_they_are_empty() {
+    let budget = Budget::new(0);
+    let mut router = Router::new(&budget);
+    let session = session("s");
+    let charged = || budget.of(Part::Subscriptions);
+    assert_eq!(charged(), 0);
+
+    // A filter that a group alone has stands in both tables.
+    let filters = ["a", "b", "$share/g/c"];
+    for (filter, places) in filters.iter().zip([1, 2, 4]) {
+        insert(&mut router, filter, &session, QoS::AtMostOnce, 0);
+        assert_eq!(charged(), places * PLACE, "{filter}");
+    }
+    for (filter, places) in filters.iter().zip([4, 4, 0]) {
+        remove(&mut router, filter, &session);
+        assert_eq!(charged(), places * PLACE, "{filter}");
+    }
+
+    insert(&mut router, "a/+", &session, QoS::AtMostOnce, 0);
+    assert!(
+        charged() > 0 && router.charge.bytes() == 0,
+        "the trie has its own"
+    );
+}
+
+#[test]
+fn what_is_asked_for_covers_what_a_filter_takes() {
+    for filter in [
+        "a",
+        "a/b/c/d",
+        "a/+/c",
+        "+/+/+/+/+",
+        "#",
+        "$share/g/a",
+        "$share/g/+/b/#",
+    ] {
+        let budget = Budget::new(0);
+        let mut router = Router::new(&budget);
+        insert(&mut router, filter, &session("s"), QoS::AtMostOnce, 0);
+        let (taken, growth) = (budget.of(Part::Subscriptions), Router::growth(filter));
+        assert!(taken <= growth, "{filter}: {taken} of {growth}");
+        assert!(growth <= taken + 4096, "{filter}: {taken} of {growth}");
+    }
+
+    let (plain, shared) = ("f".repeat(1000), format!("$share/g/{}", "f".repeat(991)));
+    let with_group = subscription_bytes(&shared) - subscription_bytes(&plain);
+    assert!(subscription_bytes(&plain) - subscription_bytes("f") == 999);
+    assert!(
+        (1000..2000).contains(&with_group),
+        "the text again, and the group"
+    );
+}
+
+fn sub(session: &Arc<Session>, id: u32) -> Sub {
+    Sub::new(
+        Subscriber::Session(session.clone()),
+        record(QoS::AtLeastOnce, id),
+    )
+}
+
+fn ids(slot: &Slot) -> Vec<u32> {
+    let mut ids: Vec<u32> = slot.subs().iter().map(|sub| sub.id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn a_slot_has_each_subscriber_once() {
+    let sessions: Vec<_> = (0..4).map(|_| session("s")).collect();
+    let key = |at: usize| Subscriber::Session(sessions[at].clone());
+    let mut slot = Slot::default();
+    assert!(slot.is_empty());
+
+    slot.insert(sub(&sessions[0], 1));
+    slot.insert(sub(&sessions[0], 10));
+    assert_eq!(ids(&slot), [10], "replaced");
+    slot.remove(&key(1));
+    assert_eq!(ids(&slot), [10], "of another");
+    slot.insert(sub(&sessions[1], 2));
+    slot.insert(sub(&sessions[1], 20));
+    slot.insert(sub(&sessions[2], 30));
+    assert_eq!(ids(&slot), [10, 20, 30]);
+
+    slot.remove(&key(3));
+    slot.remove(&key(0));
+    assert_eq!(ids(&slot), [20, 30]);
+    slot.remove(&key(2));
+    assert_eq!(ids(&slot), [20]);
+    assert!(!slot.is_empty());
+    slot.remove(&key(1));
+    assert!(slot.is_empty() && slot.subs().is_empty());
+}
+
+#[test]
+fn groups_of_a_filter_leave_in_any_order() {
+    let named = |name: &str| Arc::new(Group::new(name.into()));
+    let groups = ["$share/a/t", "$share/b/t", "$share/c/t"].map(named);
+    let stranger = named("$share/x/t");
+
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1]] {
+        let mut slot = Slot::default();
+        for group in &groups {
+            slot.add_group(group.clone());
+        }
+        slot.remove_group(&stranger);
+        assert_eq!(slot.groups().len(), 3);
+
+        let mut left: Vec<&str> = groups.iter().map(|group| &*group.filter).collect();
+        for at in order {
+            assert!(!slot.is_empty());
+            slot.remove_group(&groups[at]);
+            slot.remove_group(&groups[at]);
+            left.retain(|name| *name != &*groups[at].filter);
+            let mut found: Vec<&str> = slot.groups().iter().map(|group| &*group.filter).collect();
+            found.sort_unstable();
+            assert_eq!(found, left);
+        }
+        assert!(slot.is_empty());
+    }
+}
+
+#[test]
+fn a_subscription_keeps_its_options() {
+    let session = session("own");
+    for bits in 0..12 {
+        let options = SubscriptionOptions {
+            qos: QoS::from_u8(bits % 3).unwrap(),
+            no_local: bits & 4 != 0,
+            retain_as_published: bits & 8 != 0,
+            ..Default::default()
+        };
+        let of = |subscriber| {
+            let record = SubRecord {
+                options,
+                id: 7,
+                shared: false,
+            };
+            Sub::new(subscriber, record)
+        };
+
+        let own = of(Subscriber::Session(session.clone()));
+        assert_eq!((own.qos(), own.id), (options.qos, 7));
+        assert_eq!(own.retain_as_published(), options.retain_as_published);
+        assert_eq!(own.hidden_from(Some("own")), options.no_local);
+        assert!(!own.hidden_from(Some("other")) && !own.hidden_from(None));
+    }
+}
