@@ -27,7 +27,7 @@ static void null_and_garbage(void) {
   CHECK(midge_config_set(config, not_utf8, "") == MIDGE_E_INVALID);
   CHECK(midge_config_set(config, "listen", not_utf8) == MIDGE_E_INVALID);
   CHECK(midge_config_set(config, "listen", "garbage") == MIDGE_E_CONFIG);
-  CHECK(midge_config_set(config, "threads", "0") == MIDGE_E_CONFIG);
+  CHECK(midge_config_set(config, "threads", "-1") == MIDGE_E_CONFIG);
   CHECK(midge_config_set(config, "clock", "sun") == MIDGE_E_CONFIG);
   CHECK(midge_config_set_int(NULL, "limits.inflight", 1) == MIDGE_E_INVALID);
   CHECK(midge_config_set_int(config, NULL, 1) == MIDGE_E_INVALID);
@@ -178,7 +178,7 @@ static void configuration_files(void) {
   OK(midge_config_get(config, "limits.inflight", text, sizeof text, NULL));
   CHECK(strcmp(text, "7") == 0);
   CHECK(load(config, "[limits]\ninflight = 9\ninflght = 1\n") == MIDGE_E_NOT_FOUND);
-  CHECK(load(config, "threads = 0\n") == MIDGE_E_CONFIG);
+  CHECK(load(config, "threads = -1\n") == MIDGE_E_CONFIG);
   CHECK(load(config, "[limits\n") == MIDGE_E_CONFIG);
   OK(midge_config_get(config, "limits.inflight", text, sizeof text, NULL));
   CHECK(strcmp(text, "7") == 0);

@@ -97,6 +97,11 @@ pub(crate) fn apply(settings: &mut Settings, pairs: &[(String, String)]) -> Resu
             "clock: a manual one is for a program that moves it; the command has the system's",
         ));
     }
+    if settings.threads() == 0 {
+        return Err(Failure::new(
+            "threads: 0 is for a program that polls the broker; the command takes 1 and more",
+        ));
+    }
     Ok(())
 }
 
@@ -128,6 +133,15 @@ mod tests {
         for option in Settings::options() {
             let name = option.key.rsplit('.').next().unwrap_or_default();
             assert!(text.contains(&format!("\n{name} = ")), "{}", option.key);
+        }
+    }
+
+    #[test]
+    fn what_only_a_program_can_do_is_refused() {
+        for (key, value) in [("clock", "manual"), ("threads", "0")] {
+            let refused = apply(&mut Settings::default(), &[(key.into(), value.into())]);
+            let message = refused.map_err(|failure| failure.message);
+            assert!(message.unwrap_err().starts_with(key));
         }
     }
 
