@@ -44,6 +44,16 @@ case $target in
 esac
 [ "$target" = x86_64-apple-darwin ] || cp "$wheels"/*.whl "$out"
 
+# What is for another processor is tried under an emulator where there is one.
+case $target in
+    aarch64-*-gnu) emulator=qemu-aarch64-static ;;
+    armv7-*-gnueabihf) emulator=qemu-arm-static ;;
+    *) emulator= ;;
+esac
+if [ -z "$native" ] && [ -n "$emulator" ] && command -v "$emulator" >/dev/null; then
+    tests/platforms/python-elsewhere.sh "$wheels"/*-abi3-*.whl
+fi
+
 if [ -n "$tests" ] && [ -n "$native" ]; then
     python/release.sh test "$wheels"/*-abi3-*.whl
 fi
