@@ -44,13 +44,14 @@ case $target in
 esac
 [ "$target" = x86_64-apple-darwin ] || cp "$wheels"/*.whl "$out"
 
-# What is for another processor is tried under an emulator where there is one.
-case $target in
-    aarch64-*-gnu) emulator=qemu-aarch64-static ;;
-    armv7-*-gnueabihf) emulator=qemu-arm-static ;;
-    *) emulator= ;;
+# What the Python of this machine cannot load is tried with another one where there is one.
+case $native:$target in
+    :aarch64-*-gnu) needed=qemu-aarch64-static ;;
+    :armv7-*-gnueabihf) needed=qemu-arm-static ;;
+    *:x86_64-*-musl) needed=musl-gcc ;;
+    *) needed= ;;
 esac
-if [ -z "$native" ] && [ -n "$emulator" ] && command -v "$emulator" >/dev/null; then
+if [ -n "$needed" ] && command -v "$needed" >/dev/null; then
     tests/platforms/python-elsewhere.sh "$wheels"/*-abi3-*.whl
 fi
 
