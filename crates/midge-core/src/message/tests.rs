@@ -186,3 +186,36 @@ fn large_copies_and_own_buffers_of_the_host_are_charged() {
     let read = Bytes::from(vec![1; 2 * SHARE_FROM]);
     assert!(!within(&read, SHARE_FROM).is_large_and_own());
 }
+
+#[test]
+fn a_message_has_expired_at_its_moment() {
+    let mut message = owned("t", 1);
+    let stays = kept(&message, Origin::Host, Account::Host);
+    assert!(!stays.is_expired(Tick(u64::MAX / 2)));
+
+    message.expiry = Some(2); // from 1000 on
+    let expires = kept(&message, Origin::Host, Account::Host);
+    assert_eq!(expires.expires(), Tick(3000));
+    assert!(!expires.is_expired(Tick(2999)) && expires.is_expired(Tick(3000)));
+    assert_eq!(expires.remaining_expiry(Tick(2001)), Some(1));
+    assert_eq!(expires.remaining_expiry(Tick(2000)), Some(1));
+    assert_eq!(expires.remaining_expiry(Tick(1999)), Some(2));
+}
+
+#[test]
+fn a_large_payload_that_moves_is_charged_to_the_other_broker() {
+    let budget = Budget::new(0);
+    for (payload_len, is_charged) in [(SHARE_FROM - 1, false), (SHARE_FROM, true)] {
+        let kept = kept(&owned("t", payload_len), Origin::Host, Account::Host);
+        let moved = kept.moved(Tick(0), Tick(0), Account::Receivers(&budget));
+        assert_eq!(moved.payload(), kept.payload());
+        assert_eq!(budget.of(Part::Payloads) >= SHARE_FROM, is_charged);
+        drop(moved);
+        assert_eq!(budget.total(), 0);
+        assert_eq!(
+            kept.moved(Tick(0), Tick(0), Account::Host).size(),
+            kept.size()
+        );
+        assert_eq!(budget.total(), 0);
+    }
+}

@@ -240,3 +240,29 @@ fn buffers_are_used_again_unless_they_are_large_or_many() {
     let kept = std::iter::from_fn(|| Some(take_buffer()).filter(|buffer| buffer.capacity() > 0));
     assert_eq!(kept.count(), POOLED_BUFFERS);
 }
+
+#[test]
+fn chunks_of_an_appended_outbox_are_charged_with_it() {
+    let budget = Budget::new(0);
+    let mut tail = Outbox::default();
+    tail.push(&[1; 2 * CHUNK]);
+    tail.push(&[2; 1000]);
+    let chunks = tail.segments.as_ref().unwrap().chunks;
+    assert!(chunks >= 2 * CHUNK && tail.charged() == 0);
+
+    let mut outbox = Outbox::default();
+    outbox.push(b"x");
+    outbox.append(tail);
+    assert_eq!(budget.total(), 0);
+    outbox.charge(&budget);
+    assert_eq!(outbox.charged(), memory(&outbox, chunks));
+
+    // One that is charged makes the other one charged.
+    let mut first = Outbox::default();
+    first.push(b"y");
+    first.append(outbox);
+    assert_eq!(first.charged(), memory(&first, chunks));
+    assert_eq!(budget.of(Part::Output), first.charged());
+    drop(first);
+    assert_eq!(budget.total(), 0);
+}

@@ -240,3 +240,52 @@ fn take(budget: &mut usize) -> bool {
     *budget = budget.saturating_sub(1);
     left
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Account, Origin, OwnedMessage};
+    use crate::time::Tick;
+
+    fn entry(n: u32) -> Entry {
+        let message = OwnedMessage::new(n.to_string(), "x");
+        let account = Account::Host;
+        let parts = message.parts();
+        Entry {
+            message: parts.keep(None, 0, Origin::Host, Tick(0), None, account),
+            stamp: 0,
+            timer: None,
+        }
+    }
+
+    #[test]
+    fn chunks_come_and_go_with_their_entries() {
+        let mut shelf = Shelf::default();
+        let chunks = |shelf: &Shelf| {
+            let list = shelf.chunks.capacity() * size_of::<usize>();
+            let bytes = shelf.bytes() - list;
+            assert_eq!(bytes % size_of::<Chunk>(), 0);
+            bytes / size_of::<Chunk>()
+        };
+        assert_eq!(shelf.bytes(), 0);
+
+        for n in 0..3 * CHUNK {
+            assert_eq!(shelf.insert(entry(n), [n].into_iter()), n);
+            assert_eq!(chunks(&shelf), (n / CHUNK + 1) as usize);
+        }
+
+        // A chunk in the middle goes, and its places are used again.
+        for n in CHUNK..2 * CHUNK {
+            assert!(shelf.remove(n, [n].into_iter()).is_some());
+            assert!(shelf.remove(n, [n].into_iter()).is_none() && shelf.get(n).is_none());
+        }
+        assert_eq!(chunks(&shelf), 2);
+        let mut again: Vec<u32> = (0..CHUNK)
+            .map(|n| shelf.insert(entry(n), [n].into_iter()))
+            .collect();
+        again.sort_unstable();
+        assert_eq!(again, (CHUNK..2 * CHUNK).collect::<Vec<u32>>());
+        assert_eq!(chunks(&shelf), 3);
+        assert!(shelf.get(3 * CHUNK - 1).is_some() && shelf.get(3 * CHUNK).is_none());
+    }
+}

@@ -172,6 +172,27 @@ fn pages_skip_what_came_later_and_go_on_where_they_ended() {
 }
 
 #[test]
+fn everything_lies_on_both_sides_of_the_dollar_sign() {
+    let mut store = Retained::default();
+    let topics: Vec<String> = (0..600)
+        .flat_map(|n| [format!("!{n:03}"), format!("t/{n:03}")])
+        .collect();
+    for topic in &topics {
+        keep(&mut store, message(topic));
+    }
+    for hidden in ["$", "$x", "$x/y"] {
+        keep(&mut store, message(hidden));
+    }
+
+    let (found, count) = pages(&store, "#", u64::MAX);
+    assert!(count > 2 && found.is_sorted());
+    assert_eq!(found.len(), topics.len());
+    for topic in ["!000", "!599", "t/000", "t/599"] {
+        assert!(found.contains(&topic.to_owned()), "{topic}");
+    }
+}
+
+#[test]
 fn large_messages_end_a_page() {
     let mut store = Retained::default();
     for n in 0..10 {

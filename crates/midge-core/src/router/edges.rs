@@ -354,4 +354,15 @@ mod tests {
         assert_eq!(memory(&edges), 0);
         assert!(!edges.shrink(1));
     }
+
+    #[test]
+    fn a_list_shrinks_by_so_many_bytes() {
+        let mut list: Vec<u64> = (0..20).collect();
+        assert!(shrink(&mut list, 80));
+        assert_eq!(list, (0..10).collect::<Vec<u64>>());
+        assert!(shrink(&mut list, 1), "one at least");
+        assert_eq!(list.len(), 9);
+        assert!(!shrink(&mut list, 800));
+        assert_eq!(list.capacity(), 0);
+    }
 }

@@ -372,3 +372,64 @@ fn a_subscription_keeps_its_options() {
         assert!(!own.hidden_from(Some("other")) && !own.hidden_from(None));
     }
 }
+
+#[test]
+fn long_levels_are_charged_with_their_text() {
+    let budget = Budget::new(0);
+    let mut router = Router::new(&budget);
+    let session = session("s");
+    let mut taken = |filter: &str| {
+        let before = budget.of(Part::Subscriptions);
+        insert(&mut router, filter, &session, QoS::AtMostOnce, 0);
+        budget.of(Part::Subscriptions) - before
+    };
+
+    let short = taken("short/+");
+    let (one, another) = ("l".repeat(100), "m".repeat(200));
+    let long = taken(&format!("{one}/+"));
+    assert!(long >= short + 100, "{long} {short}");
+    assert_eq!(taken(&format!("{another}/+")), long + 100);
+    assert!(taken(&format!("{one}/x/+")) < long, "the text is there");
+}
+
+#[test]
+fn members_of_a_group_are_asked_in_turn() {
+    let group = Group::new("$share/g/t".into());
+    let sessions = ["one", "two", "three", "four"].map(session);
+    for session in &sessions {
+        group.insert(sub(session, 0));
+    }
+
+    let name = |sub: &Sub| match &sub.subscriber {
+        Subscriber::Session(session) => session.client_id.to_string(),
+        Subscriber::Observer(_) => unreachable!(),
+    };
+    for order in [
+        ["one", "two", "three", "four"],
+        ["two", "three", "four", "one"],
+        ["three", "four", "one", "two"],
+        ["four", "one", "two", "three"],
+        ["one", "two", "three", "four"],
+    ] {
+        let (mut asked, mut found) = (Asked::default(), Vec::new());
+        let candidates = group.candidates();
+        let first = candidates.first.clone().unwrap();
+        asked.add(&first.subscriber);
+        found.push(name(&first));
+        found.extend(group.others(&candidates, &asked).iter().map(name));
+        assert_eq!(found, order);
+
+        for sub in group.others(&candidates, &asked) {
+            asked.add(&sub.subscriber);
+        }
+        assert!(group.others(&candidates, &asked).is_empty());
+    }
+
+    assert!(group.has(&Subscriber::Session(sessions[3].clone())));
+    for (left, session) in sessions.iter().enumerate() {
+        let is_empty = group.remove(&Subscriber::Session(session.clone()));
+        assert_eq!(is_empty, left == 3);
+        assert!(!group.has(&Subscriber::Session(session.clone())));
+    }
+    assert!(group.candidates().first.is_none());
+}
