@@ -15,10 +15,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 programs=()
 for pair in amd64=x86_64 arm64=aarch64; do
-    name=midge-$version-${pair#*=}-unknown-linux-musl
-    [ -f "$folder/$name.tar.xz" ] || continue
-    tar -xJf "$folder/$name.tar.xz" -C "$work" "$name/bin/midge"
-    programs+=("${pair%=*}=$work/$name/bin/midge")
+    program=$folder/midge-${pair#*=}-unknown-linux-musl
+    [ ! -f "$program" ] || programs+=("${pair%=*}=$program")
 done
 [ ${#programs[@]} -gt 0 ] || { echo "$folder has no static command for the container" >&2; exit 1; }
 as_root=()

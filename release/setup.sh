@@ -11,7 +11,7 @@ rustup target add "$target"
 case $target in
     *-apple-darwin) rustup target add x86_64-apple-darwin aarch64-apple-darwin ;; # the wheel is of both
     *-linux-*)
-        packages=(python3 python3-venv musl-tools xz-utils binutils dpkg-dev)
+        packages=(python3 python3-venv musl-tools mosquitto-clients xz-utils binutils dpkg-dev)
         case $target in armv7-*) packages+=(gcc-arm-linux-gnueabihf qemu-user-static) ;; esac
         as_root=()
         [ "$(id -u)" -eq 0 ] || as_root=(sudo)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that is released for one target: the archive of C library and command, Debian packages on such a
-# machine, and the wheels. Where this machine can run the target, its Rust tests come first, and the tests of
+# Everything that is released for one target: the archive of C library and command, with musl the command as
+# one file, Debian packages on such a machine, and the wheels. Where this machine can run the target, its Rust tests come first, and the tests of
 # the Python package last.
 #
 #   release/target.sh [--no-tests] TARGET [OUT]      OUT is release/dist by default
@@ -30,6 +30,9 @@ case $target in
         release/build.sh "$target" "$out"
         if [ -n "$native" ] && [[ $target = *-linux-gnu ]] && command -v dpkg-architecture >/dev/null; then
             release/debian.sh "$out"
+        fi
+        if [[ $target = *-linux-musl ]]; then
+            release/static.sh "$target" "$out"
         fi
         rm -f "$out/SHA256SUMS" # of these alone; release/checksums.sh has all
         ;;
