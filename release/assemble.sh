@@ -22,6 +22,7 @@ done
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo) # only root may start it in a root of its own
 "${as_root[@]}" release/container.sh "$work/image" "${programs[@]}"
+[ "$(id -u)" -eq 0 ] || sudo chown -R "$(id -u)" "$work"
 tar --sort=name --mtime="@$(git log -1 --format=%ct)" --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw \
     -C "$work/image" -cf "$folder/midge-$version.oci.tar" .
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is released for one target: the archive of C library and command, with musl the command as
-# one file, Debian packages on such a machine, and the wheels. Where this machine can run the target, its Rust tests come first, and the tests of
-# the Python package last.
+# one file, Debian packages on such a machine, and the wheels. Where this machine can run the target, its Rust
+# tests come first, and the tests of the Python package last.
 #
 #   release/target.sh [--no-tests] TARGET [OUT]      OUT is release/dist by default
 set -euo pipefail
