@@ -75,7 +75,6 @@ mod handle;
 mod listener;
 mod observe;
 mod reactor;
-#[cfg(unix)]
 mod ready_fd;
 mod settings;
 mod timers;
@@ -110,7 +109,6 @@ pub use midge_core::{
     Verdict, Versions,
 };
 pub use observe::{Callback, Events, Feed, Message, Pushed, Sink, SubscribeOptions, Subscription};
-#[cfg(unix)]
 pub use ready_fd::ReadyFd;
 pub use settings::{OptionInfo, Settings};
 pub use transport::MemoryStream;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
+#[cfg(windows)]
+use std::os::windows::io::OwnedSocket as OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,10 @@ use midge_core::{
     ClientView, EventMask, Hub, MessageRef, OwnedMessage, PublishError, Queue, QueueLimits,
     Receipt, SendError, SessionView, SharedMessage, Stats, SubscriptionView, Tick,
 };
+#[cfg(windows)]
+use mio::net::TcpStream as PairedStream;
+#[cfg(all(unix, feature = "unix"))]
+use mio::net::UnixStream as PairedStream;
 use parking_lot::Mutex;
 
 use crate::clock::{ClockHandle, Mover};
@@ -22,9 +28,13 @@ use crate::error::{ConnectError, FilterError, PollError, StartError, StopError, 
 use crate::feature::{Feature, LeftOut};
 use crate::listener::{Incoming, ListenAddr, Listener, ListenerOptions, bind_all};
 use crate::observe::{self, Events, Feed, Message, Sink, SubscribeOptions, Subscription};
+#[cfg(any(windows, feature = "unix"))]
+use crate::transport::Polled;
 use crate::transport::{MemoryStream, Transport, memory_pair};
+#[cfg(windows)]
+use crate::transport::{Tcp as Paired, tcp_pair as pair};
 #[cfg(all(unix, feature = "unix"))]
-use crate::transport::{Polled, Unix, unix_pair};
+use crate::transport::{Unix as Paired, unix_pair as pair};
 
 /// Events that wait for their reader by default.
 const EVENT_CAPACITY: usize = 4096;
@@ -461,12 +471,12 @@ impl Broker {
     }
 
     /// Connects through a socket pair: a connected, blocking socket that speaks MQTT, for code that
-    /// needs a file descriptor. It is close-on-exec.
+    /// needs a file descriptor. It is close-on-exec. On Windows, where there are no socket pairs, it is an
+    /// `OwnedSocket`, a TCP connection over the loopback interface.
     ///
     /// # Errors
     /// No more connections are taken, no descriptor is left, or the build has no Unix sockets
     /// ([`Feature::Unix`](crate::Feature::Unix)).
-    #[cfg(unix)]
     pub fn connect_fd(&self) -> Result<OwnedFd, ConnectError> {
         self.connect_pair()
     }
@@ -476,12 +486,12 @@ impl Broker {
         Err(ConnectError::LeftOut(LeftOut(Feature::Unix)))
     }
 
-    #[cfg(all(unix, feature = "unix"))]
+    #[cfg(any(windows, feature = "unix"))]
     fn connect_pair(&self) -> Result<OwnedFd, ConnectError> {
         let workers = &self.engine().workers;
         if let Some(host) = workers.host() {
-            let (client, broker) = unix_pair().map_err(ConnectError::Io)?;
-            let broker = mio::net::UnixStream::from_std(broker);
+            let (client, broker) = pair().map_err(ConnectError::Io)?;
+            let broker = PairedStream::from_std(broker);
             let broker = Polled::new(broker, host.reactor()).map_err(ConnectError::Io)?;
             self.serve(broker, "memory")?;
             return Ok(client.into());
@@ -489,8 +499,8 @@ impl Broker {
 
         // The runtime that the connection will mostly be served on, so that it need not move.
         let _entered = workers.emptiest().runtime.enter();
-        let (client, broker) = unix_pair().map_err(ConnectError::Io)?;
-        let broker = Unix::of_std_here(broker).map_err(ConnectError::Io)?;
+        let (client, broker) = pair().map_err(ConnectError::Io)?;
+        let broker = Paired::of_std_here(broker).map_err(ConnectError::Io)?;
         self.serve(broker, "memory")?;
         Ok(client.into())
     }

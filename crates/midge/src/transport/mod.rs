@@ -21,6 +21,8 @@ pub(crate) use memory::memory_pair;
 pub(crate) use polled::{Polled, Stream};
 pub(crate) use tcp::prepare;
 pub use tcp::{Tcp, TcpDirect};
+#[cfg(windows)]
+pub(crate) use tcp::{loopback, tcp_pair};
 #[cfg(all(unix, feature = "unix"))]
 pub(crate) use unix::unix_pair;
 #[cfg(all(unix, feature = "unix"))]

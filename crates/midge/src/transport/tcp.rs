@@ -25,6 +25,9 @@ const UNSENT_HIGH: u32 = 256 * 1024;
 pub(crate) fn prepare(stream: SockRef<'_>, settings: &TcpSettings) {
     // Coalescing is the broker's own work: never wait for more.
     let _ = stream.set_tcp_nodelay(true);
+    // Unlike elsewhere, sockets that were accepted are inherited by child processes.
+    #[cfg(windows)]
+    let _ = stream.set_no_inherit(true);
     if settings.keepalive_s > 0 {
         let seconds = |seconds: u16| Duration::from_secs(seconds.into());
         let keepalive = TcpKeepalive::new()
@@ -53,6 +56,42 @@ impl Tcp {
         prepare(SockRef::from(&stream), settings);
 
         Self::of(stream)
+    }
+}
+
+/// Two sockets that are connected, both blocking, over the loopback interface: for where there are no
+/// socket pairs. Child processes do not inherit them.
+#[cfg(windows)]
+pub(crate) fn loopback() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    let first = std::net::TcpStream::connect(listener.local_addr()?)?;
+    let expected = first.local_addr()?;
+
+    loop {
+        let (second, peer) = listener.accept()?;
+        // Another program may have found the port.
+        if peer == expected {
+            SockRef::from(&second).set_no_inherit(true)?;
+            return Ok((first, second));
+        }
+    }
+}
+
+/// The two ends of a connection to itself: the client's, which blocks, and the broker's, which does not.
+#[cfg(windows)]
+pub(crate) fn tcp_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
+    let (client, broker) = loopback()?;
+    client.set_nodelay(true)?;
+    broker.set_nodelay(true)?;
+    broker.set_nonblocking(true)?;
+    Ok((client, broker))
+}
+
+#[cfg(windows)]
+impl Tcp {
+    /// A socket that does not block, on the runtime that has been entered.
+    pub(crate) fn of_std_here(socket: std::net::TcpStream) -> io::Result<Self> {
+        TcpStream::from_std(socket).map(Self::of)
     }
 }
 

@@ -1,12 +1,25 @@
-//! A descriptor for event loops: readable while something waits.
+//! What event loops wait for: readable while something waits.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+use windows as system;
 
 /// A file descriptor that is readable while it is set: what epoll, poll and other event loops wait for,
 /// so that no thread has to. It never blocks, and is closed on exec. A binding sets it when a queue gets
 /// something, see [`Subscription::on_ready`](crate::Subscription::on_ready), and clears it when the
 /// queue is empty.
+///
+/// On Windows it is a socket, one of a pair over the loopback interface, which is what `select`,
+/// `WSAPoll` and `WSAEventSelect` wait for, and `AsSocket` and `AsRawSocket` stand for `AsFd` and
+/// `AsRawFd`. Child processes do not inherit it.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -19,9 +32,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 /// ```
 #[derive(Debug)]
 pub struct ReadyFd {
-    read: OwnedFd,
-    /// `None` if the descriptor that is read can be written to as well.
-    write: Option<OwnedFd>,
+    ends: system::Ends,
     is_set: bool,
 }
 
@@ -31,35 +42,29 @@ impl ReadyFd {
     /// # Errors
     /// No descriptor is left.
     pub fn new() -> io::Result<Self> {
-        let (read, write) = open()?;
+        let ends = system::Ends::new()?;
         Ok(Self {
-            read,
-            write,
+            ends,
             is_set: false,
         })
     }
 
     /// What becomes readable when eight bytes, a number of one in the order of the machine, are written
     /// to it: for a signal handler, which may call nothing but `write`. [`ReadyFd::clear`] takes that
-    /// back.
-    pub fn write_end(&self) -> BorrowedFd<'_> {
-        self.write.as_ref().unwrap_or(&self.read).as_fd()
+    /// back. (Unix.)
+    #[cfg(unix)]
+    pub fn write_end(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.ends.write_end()
     }
 
     /// Makes it readable, from any thread; [`ReadyFd::is_set`] does not know of it.
     pub fn wake(&self) {
-        // Neither an eventfd nor a pipe that holds a few bytes is full.
-        let _ = rustix::io::write(self.write_end(), &1u64.to_ne_bytes());
+        self.ends.wake();
     }
 
     /// Takes back what has made it readable, as [`ReadyFd::clear`] does, from any thread.
     pub fn drain(&self) {
-        // An eventfd gives everything at once; a pipe as much as there is room for.
-        while rustix::io::read(&self.read, &mut [0; 8]).is_ok_and(|count| count > 0) {
-            if self.write.is_none() {
-                break;
-            }
-        }
+        self.ends.drain();
     }
 
     /// Whether [`ReadyFd::set`] has made it readable.
@@ -87,41 +92,32 @@ impl ReadyFd {
     }
 }
 
-impl AsFd for ReadyFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.read.as_fd()
-    }
-}
-
-impl AsRawFd for ReadyFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.read.as_raw_fd()
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn open() -> io::Result<(OwnedFd, Option<OwnedFd>)> {
-    use rustix::event::{EventfdFlags, eventfd};
-    let read = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    Ok((read, None))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open() -> io::Result<(OwnedFd, Option<OwnedFd>)> {
-    let (read, write) = io::pipe()?;
-    rustix::io::ioctl_fionbio(&read, true)?;
-    rustix::io::ioctl_fionbio(&write, true)?;
-    Ok((read.into(), Some(write.into())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     fn is_readable(ready: &ReadyFd) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(ready, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).unwrap() == 1
+    }
+
+    #[cfg(windows)]
+    fn is_readable(ready: &ReadyFd) -> bool {
+        use std::mem::MaybeUninit;
+        let socket = socket2::SockRef::from(ready);
+        socket.set_nonblocking(true).unwrap();
+        let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+        socket.set_nonblocking(false).unwrap();
+        peeked.is_ok()
+    }
+
+    /// What is sent on one side of a connection comes soon on the other.
+    fn becomes_readable(ready: &ReadyFd) {
+        while !is_readable(ready) {
+            std::thread::yield_now();
+        }
     }
 
     #[test]
@@ -131,7 +127,8 @@ mod tests {
         for _ in 0..3 {
             ready.set(true);
             ready.set(true);
-            assert!(ready.is_set() && is_readable(&ready));
+            assert!(ready.is_set());
+            becomes_readable(&ready);
             ready.set(false);
             ready.set(false);
             assert!(!ready.is_set() && !is_readable(&ready));
@@ -139,20 +136,35 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_written_is_cleared_too() {
+    fn what_was_on_its_way_is_taken_back_too() {
+        let ready = ReadyFd::new().unwrap();
+        for _ in 0..1000 {
+            ready.wake();
+            ready.wake();
+            ready.drain();
+            ready.drain();
+        }
+        assert!(!is_readable(&ready));
+    }
+
+    #[test]
+    fn a_wake_up_is_cleared_too() {
         let mut ready = ReadyFd::new().unwrap();
         for is_set in [false, true] {
             ready.set(is_set);
+            #[cfg(unix)]
             rustix::io::write(ready.write_end(), &1u64.to_ne_bytes()).unwrap();
             ready.wake();
-            assert!(is_readable(&ready));
+            becomes_readable(&ready);
             ready.clear();
             assert!(!ready.is_set() && !is_readable(&ready));
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn it_is_closed_on_exec() {
+        use std::os::fd::AsFd;
         let ready = ReadyFd::new().unwrap();
         for fd in [ready.as_fd(), ready.write_end()] {
             let flags = rustix::io::fcntl_getfd(fd).unwrap();
