@@ -26,7 +26,9 @@
  *              thread, port or callback of the broker is left. Queues stay readable until empty.
  *  9 Process   No signal handlers, environment, stdout, stderr, atexit, working directory or
  *              allocator. All signals are blocked on the library's threads; no write raises SIGPIPE
- *              on any thread. Descriptors are close-on-exec. dlclose() is not supported.
+ *              on any thread. Descriptors are close-on-exec. dlclose() is not supported. On Windows
+ *              descriptors are sockets, which child processes do not inherit, midge.dll stays loaded
+ *              once it was used, and MIDGE_STATIC is to be defined for the static library.
  * 10 fork()    In the child of a process that has used the library every call that gives a status
  *              gives MIDGE_E_FORKED and frees nothing; exec is fine.
  * 11 Memory    What the caller gives a size to fails with MIDGE_E_NOMEM, and nothing has changed; a
@@ -1275,11 +1277,12 @@ typedef struct midge_event {
    */
   uint64_t lost;
   /**
-   * When it came into the queue: nanoseconds of CLOCK_REALTIME.
+   * When it came into the queue: nanoseconds of CLOCK_REALTIME, since 1970 in UTC.
    */
   uint64_t wall_ns;
   /**
-   * When it came into the queue: nanoseconds of CLOCK_MONOTONIC.
+   * When it came into the queue: nanoseconds of CLOCK_MONOTONIC, on Windows of
+   * QueryPerformanceCounter().
    */
   uint64_t mono_ns;
   /**
@@ -1524,7 +1527,7 @@ typedef struct midge_error_info {
    */
   midge_status status;
   /**
-   * errno of the operating system, or 0.
+   * errno of the operating system, on Windows GetLastError(), or 0.
    */
   int32_t os_error;
   /**
@@ -2217,9 +2220,10 @@ midge_status midge_broker_clear_retained(struct midge_broker b,
 
 /**
  * Connects to the broker without a network: a connected, blocking, close-on-exec socket that
- * speaks MQTT, for a client library that takes a descriptor.
+ * speaks MQTT, for a client library that takes a descriptor. On Windows it is a SOCKET, of a connection
+ * over the loopback interface.
  *
- * @param fd  receives the descriptor; the caller closes it
+ * @param fd  receives the descriptor; the caller closes it, on Windows with closesocket()
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (limits.connections, limits.connect_rate),
  *         MIDGE_E_STATE (the broker stops), MIDGE_E_IO, MIDGE_E_CLOSED, MIDGE_E_UNSUPPORTED (a build
  *         without "unix")
@@ -2588,10 +2592,16 @@ midge_status midge_queue_next(struct midge_queue q,
  * wake-up, or MIDGE_E_CLOSED. Level-triggered, close-on-exec. Only poll it: never read, write or
  * close it. It lives until midge_queue_free().
  *
+ * On Windows it is a SOCKET, (SOCKET)fd, for select() and WSAPoll(). For WaitForMultipleObjects() let
+ * WSAEventSelect() set an event of the host's for FD_READ, and then call midge_queue_next() with
+ * timeout 0 until it gives MIDGE_E_TIMEOUT.
+ *
  * @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO, MIDGE_E_CLOSED
  * @since 0.1
  */
-MIDGE_API midge_status midge_queue_fd(struct midge_queue q, int32_t *fd);
+MIDGE_API
+midge_status midge_queue_fd(struct midge_queue q,
+                            int32_t *fd);
 
 /**
  * Lets a thread of its own, with all signals blocked, call a function for each event; for a broker without
@@ -2615,7 +2625,7 @@ midge_status midge_queue_dispatch(struct midge_queue q,
 /**
  * Makes one waiting midge_queue_next(), or the next one that would have to wait, return
  * MIDGE_E_TIMEOUT. Async-signal-safe: a signal handler may call it, whatever its thread was doing. For
- * that reason it leaves midge_last_error() alone; errno stays as it was.
+ * that reason it leaves midge_last_error() alone; errno stays as it was, and on Windows GetLastError().
  * @return MIDGE_OK, MIDGE_E_INVALID (the null handle), MIDGE_E_CLOSED
  * @since 0.1
  */

@@ -6,9 +6,12 @@
 //! of queues that are gone are used again: there are as many as there were queues at one time.
 
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
+
+use broker::ReadyFd;
 
 static FIRST: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
@@ -23,8 +26,8 @@ struct Slot {
     wakes: AtomicU32,
     /// Changes whenever readers are to look again; they sleep on it.
     rings: AtomicU32,
-    /// To be made readable, or -1.
-    fd: AtomicI32,
+    /// To be made readable, or NULL.
+    fd: AtomicPtr<ReadyFd>,
 }
 
 // SAFETY: `next` is written before others can see the slot, and never changed.
@@ -58,10 +61,9 @@ pub(crate) fn wake(id: u64) -> bool {
             .wakes
             .fetch_update(SeqCst, SeqCst, |wakes| wakes.checked_add(1));
         slot.ring();
-        let fd = slot.fd.load(SeqCst);
-        if fd >= 0 {
-            // SAFETY: eight bytes; the descriptor is open while this rings. Full is as good.
-            unsafe { libc::write(fd, ptr::from_ref(&1u64).cast(), size_of::<u64>()) };
+        // SAFETY: NULL, or it lives while this rings: see `Bell::set_fd`.
+        if let Some(fd) = unsafe { slot.fd.load(SeqCst).as_ref() } {
+            fd.wake(); // one system call
         }
     }
 
@@ -98,7 +100,7 @@ impl Bell {
             ringing: AtomicU32::new(0),
             wakes: AtomicU32::new(0),
             rings: AtomicU32::new(0),
-            fd: AtomicI32::new(-1),
+            fd: AtomicPtr::new(ptr::null_mut()),
         }));
         let slot: *mut Slot = slot;
         loop {
@@ -126,12 +128,12 @@ impl Bell {
             // would keep that one from running.
             std::thread::sleep(Duration::from_micros(50));
         }
-        self.0.fd.store(-1, SeqCst);
+        self.0.fd.store(ptr::null_mut(), SeqCst);
     }
 
-    /// What is to be made readable, too.
-    pub(crate) fn set_fd(&self, fd: i32) {
-        self.0.fd.store(fd, SeqCst);
+    /// What is to be made readable, too. The caller keeps it until the bell is closed.
+    pub(crate) fn set_fd(&self, fd: &Arc<ReadyFd>) {
+        self.0.fd.store(Arc::as_ptr(fd).cast_mut(), SeqCst);
     }
 
     pub(crate) fn has_wakes(&self) -> bool {
@@ -193,12 +195,33 @@ fn wake_all(word: &AtomicU32) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, i32::MAX) };
 }
 
+/// As with futexes: a system call that looks at the word once more.
+#[cfg(windows)]
+fn wait(word: &AtomicU32, seen: u32, left: Option<Duration>) {
+    use windows_sys::Win32::System::Threading::{INFINITE, WaitOnAddress};
+
+    // Rounded up, so that a wait is not too short; longer ones return early.
+    let left = left.map_or(INFINITE, |left| {
+        let millis = left.as_nanos().div_ceil(1_000_000);
+        u32::try_from(millis).unwrap_or(INFINITE).min(INFINITE - 1)
+    });
+    let (word, seen) = (word.as_ptr().cast(), ptr::from_ref(&seen).cast());
+    // SAFETY: both words live as long as the call.
+    unsafe { WaitOnAddress(word, seen, size_of::<u32>(), left) };
+}
+
+#[cfg(windows)]
+fn wake_all(word: &AtomicU32) {
+    // SAFETY: only the address counts.
+    unsafe { windows_sys::Win32::System::Threading::WakeByAddressAll(word.as_ptr().cast()) };
+}
+
 /// Without futexes a lock stands in, so that a bell must not be rung by a signal handler.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 static SLEEPERS: (parking_lot::Mutex<()>, parking_lot::Condvar) =
     (parking_lot::Mutex::new(()), parking_lot::Condvar::new());
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 fn wait(word: &AtomicU32, seen: u32, left: Option<Duration>) {
     let mut guard = SLEEPERS.0.lock();
     if word.load(SeqCst) == seen {
@@ -209,7 +232,7 @@ fn wait(word: &AtomicU32, seen: u32, left: Option<Duration>) {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 fn wake_all(_: &AtomicU32) {
     drop(SLEEPERS.0.lock());
     SLEEPERS.1.notify_all();

@@ -66,9 +66,10 @@ pub struct midge_event {
     pub seq: u64,
     /// Events lost just before this one because the queue was full.
     pub lost: u64,
-    /// When it came into the queue: nanoseconds of CLOCK_REALTIME.
+    /// When it came into the queue: nanoseconds of CLOCK_REALTIME, since 1970 in UTC.
     pub wall_ns: u64,
-    /// When it came into the queue: nanoseconds of CLOCK_MONOTONIC.
+    /// When it came into the queue: nanoseconds of CLOCK_MONOTONIC, on Windows of
+    /// QueryPerformanceCounter().
     pub mono_ns: u64,
     /// MIDGE_OK, or MIDGE_E_DENIED for what was refused.
     pub status: midge_status,

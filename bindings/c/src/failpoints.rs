@@ -33,8 +33,6 @@ pub(crate) fn point(point: Point) {
 #[allow(clippy::unwrap_used)] // a test may fail
 mod tests {
     use std::ffi::{CStr, c_char, c_void};
-    use std::os::fd::{FromRawFd, OwnedFd};
-    use std::os::unix::net::UnixStream;
     use std::ptr::null_mut;
     use std::sync::atomic::AtomicUsize;
 
@@ -76,14 +74,25 @@ mod tests {
         broker
     }
 
+    #[cfg(unix)]
+    unsafe fn stream(fd: i32) -> std::os::unix::net::UnixStream {
+        // SAFETY: the caller's.
+        unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }
+    }
+
+    #[cfg(windows)]
+    unsafe fn stream(socket: i32) -> std::net::TcpStream {
+        // SAFETY: the caller's.
+        unsafe { std::os::windows::io::FromRawSocket::from_raw_socket(socket as u64) }
+    }
+
     fn client(broker: midge_broker, client_id: &str) -> Client {
         let mut fd = -1;
-        // SAFETY: a variable of this function; the descriptor is new and ours.
-        let owned = unsafe {
-            assert_eq!(midge_broker_connect_fd(broker, &raw mut fd), MIDGE_OK);
-            OwnedFd::from_raw_fd(fd)
-        };
-        let mut client = Client::over(UnixStream::from(owned));
+        // SAFETY: a variable of this function.
+        let status = unsafe { midge_broker_connect_fd(broker, &raw mut fd) };
+        assert_eq!(status, MIDGE_OK);
+        // SAFETY: the descriptor is new and ours.
+        let mut client = unsafe { Client::over(stream(fd)) };
         client.send(Connect::new(4, client_id).bytes());
         assert_eq!(client.expect_connack().code, 0);
         client

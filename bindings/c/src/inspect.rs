@@ -1,13 +1,13 @@
 //! Looking in, test helpers, administration.
 
 use std::ffi::{c_char, c_void};
-use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Condition, ConnectError, ReasonCode, TopicFilter, TopicName, WaitError};
 
 use crate::broker_handle::{BROKERS, BrokerObject, midge_broker};
+use crate::descriptor;
 use crate::ffi::{self, enter};
 use crate::message::midge_message;
 use crate::publish;
@@ -411,9 +411,10 @@ pub(crate) fn clear_retained(b: midge_broker, filter: &str) -> Result<usize, Fau
 }
 
 /// Connects to the broker without a network: a connected, blocking, close-on-exec socket that
-/// speaks MQTT, for a client library that takes a descriptor.
+/// speaks MQTT, for a client library that takes a descriptor. On Windows it is a SOCKET, of a connection
+/// over the loopback interface.
 ///
-/// @param fd  receives the descriptor; the caller closes it
+/// @param fd  receives the descriptor; the caller closes it, on Windows with closesocket()
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_LIMIT (limits.connections, limits.connect_rate),
 ///         MIDGE_E_STATE (the broker stops), MIDGE_E_IO, MIDGE_E_CLOSED, MIDGE_E_UNSUPPORTED (a build
 ///         without "unix")
@@ -442,8 +443,9 @@ pub unsafe extern "C" fn midge_broker_connect_fd(b: midge_broker, fd: *mut i32) 
                 ),
             }
         })?;
+        let number = descriptor::give(socket)?;
         // SAFETY: not NULL, so writable.
-        unsafe { ffi::write(fd, socket.into_raw_fd()) };
+        unsafe { ffi::write(fd, number) };
         Ok(())
     })
 }

@@ -14,6 +14,7 @@ mod by_length;
 mod callback;
 mod client;
 mod config;
+mod descriptor;
 mod dispatch;
 mod event;
 mod failpoints;

@@ -11,7 +11,7 @@ use crate::{later, message};
 pub(crate) fn process() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        process::note_forks();
+        process::prepare();
 
         // The library's copy of the Rust runtime is its own: this keeps its panics, which are
         // caught and counted, from being written to the host's stderr.

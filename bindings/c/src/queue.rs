@@ -1,7 +1,6 @@
 //! Queues behind their handles: messages and events in the order of their arrival, bounded, read by pull,
 //! through a descriptor, or by a thread of their own.
 
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -11,6 +10,7 @@ use broker::{Bounded, Events, Feed, Message, Poller, Pushed, QueueLimits, ReadyF
 use parking_lot::Mutex;
 
 use crate::bell::Bell;
+use crate::descriptor;
 use crate::dispatch::Dispatch;
 use crate::failpoints;
 use crate::later::Scope;
@@ -51,8 +51,9 @@ pub(crate) type Entry = (Tagged, Arrived);
 pub(crate) struct QueueObject {
     /// Number of its broker.
     pub(crate) broker: u64,
-    state: Mutex<State>,
+    /// Dropped before the descriptor that it makes readable.
     pub(crate) bell: Bell,
+    state: Mutex<State>,
     pub(crate) dispatch: Dispatch,
     /// Of a broker without threads.
     poller: Option<Poller>,
@@ -63,7 +64,7 @@ struct State {
     sources: Vec<Attached>,
     next_source: u64,
     sleepers: usize,
-    fd: Option<ReadyFd>,
+    fd: Option<Readable>,
     has_dispatch: bool,
     /// What dispatches where the host polls, while it waits for an item.
     dispatcher: Option<Waker>,
@@ -79,11 +80,28 @@ struct Attached {
     lost: u64,
 }
 
+/// The descriptor, and whether the queue has made it readable.
+struct Readable {
+    fd: Arc<ReadyFd>,
+    is_set: bool,
+}
+
+impl Readable {
+    fn set(&mut self, is_set: bool) {
+        self.is_set = is_set;
+        if is_set {
+            self.fd.wake();
+        } else {
+            self.fd.drain();
+        }
+    }
+}
+
 impl State {
     fn refresh_fd(&mut self, bell: &Bell) {
         let Some(fd) = &mut self.fd else { return };
         let is_ready = !self.entries.is_empty() || self.closed || bell.has_wakes();
-        if is_ready == fd.is_set() {
+        if is_ready == fd.is_set {
             return;
         }
 
@@ -99,7 +117,7 @@ impl State {
     fn is_awaited(&self) -> bool {
         self.sleepers > 0
             || self.dispatcher.is_some()
-            || self.fd.as_ref().is_some_and(|fd| !fd.is_set())
+            || self.fd.as_ref().is_some_and(|fd| !fd.is_set)
     }
 }
 
@@ -112,6 +130,7 @@ impl QueueObject {
     ) -> Arc<Self> {
         Arc::new(Self {
             broker,
+            bell: Bell::new(),
             state: Mutex::new(State {
                 entries: Bounded::new(limits),
                 sources: Vec::new(),
@@ -122,7 +141,6 @@ impl QueueObject {
                 dispatcher: None,
                 closed: false,
             }),
-            bell: Bell::new(),
             dispatch: Dispatch::new(life, poller.clone()),
             poller,
         })
@@ -328,7 +346,7 @@ impl QueueObject {
             if self.bell.take_wake() {
                 if let Some(fd) = &mut state.fd {
                     let _uncancelled = Uncancelled::new();
-                    fd.clear();
+                    fd.set(false);
                 }
                 state.refresh_fd(&self.bell);
                 return Err(Fault::new(MIDGE_E_TIMEOUT, "the queue was woken"));
@@ -381,11 +399,13 @@ impl QueueObject {
         if state.fd.is_none() {
             let fd =
                 ReadyFd::new().map_err(|error| Fault::io("cannot make a descriptor", &error))?;
-            self.bell.set_fd(fd.write_end().as_raw_fd());
-            state.fd = Some(fd);
+            let fd = Arc::new(fd);
+            self.bell.set_fd(&fd);
+            state.fd = Some(Readable { fd, is_set: false });
             state.refresh_fd(&self.bell);
         }
-        state.fd.as_ref().map(ReadyFd::as_raw_fd).ok_or_else(closed)
+        let fd = state.fd.as_ref().ok_or_else(closed)?;
+        descriptor::of(&fd.fd)
     }
 
     /// Starts what takes everything and gives it to `deliver`: a thread, or what the host polls. A panic of that costs one

@@ -115,6 +115,10 @@ pub unsafe extern "C" fn midge_queue_next(
 /// wake-up, or MIDGE_E_CLOSED. Level-triggered, close-on-exec. Only poll it: never read, write or
 /// close it. It lives until midge_queue_free().
 ///
+/// On Windows it is a SOCKET, (SOCKET)fd, for select() and WSAPoll(). For WaitForMultipleObjects() let
+/// WSAEventSelect() set an event of the host's for FD_READ, and then call midge_queue_next() with
+/// timeout 0 until it gives MIDGE_E_TIMEOUT.
+///
 /// @return MIDGE_OK, MIDGE_E_INVALID, MIDGE_E_IO, MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]
@@ -179,7 +183,7 @@ pub unsafe extern "C" fn midge_queue_dispatch(
 
 /// Makes one waiting midge_queue_next(), or the next one that would have to wait, return
 /// MIDGE_E_TIMEOUT. Async-signal-safe: a signal handler may call it, whatever its thread was doing. For
-/// that reason it leaves midge_last_error() alone; errno stays as it was.
+/// that reason it leaves midge_last_error() alone; errno stays as it was, and on Windows GetLastError().
 /// @return MIDGE_OK, MIDGE_E_INVALID (the null handle), MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]

@@ -48,6 +48,7 @@ thread_local! {
     static DISTANCE: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
+#[cfg(unix)]
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -60,13 +61,50 @@ fn read(clock: libc::clockid_t) -> u64 {
         .wrapping_add(time.tv_nsec as u64)
 }
 
+#[cfg(unix)]
+fn monotonic() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+#[cfg(unix)]
+fn wall() -> u64 {
+    read(libc::CLOCK_REALTIME)
+}
+
+#[cfg(windows)]
+fn monotonic() -> u64 {
+    use windows_sys::Win32::System::Performance::{
+        QueryPerformanceCounter, QueryPerformanceFrequency,
+    };
+
+    let (mut ticks, mut frequency) = (0, 0);
+    // SAFETY: both write a variable of this function.
+    unsafe {
+        QueryPerformanceFrequency(&raw mut frequency);
+        QueryPerformanceCounter(&raw mut ticks);
+    }
+    let (ticks, frequency) = (ticks.unsigned_abs(), frequency.unsigned_abs().max(1));
+    // In two parts: ticks times a thousand million are too many after some minutes.
+    let parts = (ticks % frequency).wrapping_mul(1_000_000_000) / frequency;
+    (ticks / frequency)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(parts)
+}
+
+#[cfg(windows)]
+fn wall() -> u64 {
+    use std::time::SystemTime;
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}
+
 impl Stamp {
     /// The present. Of two clocks one is read, and now and then the other one.
     pub(crate) fn now() -> Self {
-        let monotonic = read(libc::CLOCK_MONOTONIC);
+        let monotonic = monotonic();
         let (at, mut distance) = DISTANCE.get();
         if at == 0 || monotonic.wrapping_sub(at) > CLOCKS_AGREE {
-            distance = read(libc::CLOCK_REALTIME).wrapping_sub(monotonic);
+            distance = wall().wrapping_sub(monotonic);
             DISTANCE.set((monotonic, distance));
         }
         Self {

@@ -59,7 +59,7 @@ pub struct midge_error_info {
     pub struct_size: u32,
     /// The status that was returned, MIDGE_OK if nothing has failed yet on this thread.
     pub status: midge_status,
-    /// errno of the operating system, or 0.
+    /// errno of the operating system, on Windows GetLastError(), or 0.
     pub os_error: i32,
     /// The MQTT reason code of a refusal (MIDGE_E_DENIED), or 0.
     pub reason: u32,

@@ -26,7 +26,9 @@
  *              thread, port or callback of the broker is left. Queues stay readable until empty.
  *  9 Process   No signal handlers, environment, stdout, stderr, atexit, working directory or
  *              allocator. All signals are blocked on the library's threads; no write raises SIGPIPE
- *              on any thread. Descriptors are close-on-exec. dlclose() is not supported.
+ *              on any thread. Descriptors are close-on-exec. dlclose() is not supported. On Windows
+ *              descriptors are sockets, which child processes do not inherit, midge.dll stays loaded
+ *              once it was used, and MIDGE_STATIC is to be defined for the static library.
  * 10 fork()    In the child of a process that has used the library every call that gives a status
  *              gives MIDGE_E_FORKED and frees nothing; exec is fine.
  * 11 Memory    What the caller gives a size to fails with MIDGE_E_NOMEM, and nothing has changed; a

@@ -1,4 +1,4 @@
-//! Being a good guest in the process of the host: signals, fork, cancellation, scheduling.
+//! Unix: signals, fork, cancellation, scheduling, errno.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -16,7 +16,7 @@ pub(crate) fn is_forked_child() -> bool {
 }
 
 /// Has a fork noted from now on. A fork before that harms nothing.
-pub(crate) fn note_forks() {
+pub(crate) fn prepare() {
     // SAFETY: the handler only stores to an atomic, which is allowed after fork.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
 }
