@@ -8,6 +8,7 @@ application imports its event loop; this module never does.
 from __future__ import annotations
 
 import contextlib
+import select
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -49,14 +50,88 @@ async def readable(descriptor: int, timeout: float | None) -> bool:
         if not ready.done():
             ready.set_result(value)
 
-    loop.add_reader(descriptor, resolve, True)
+    remove: Callable[[int], object] = loop.remove_reader
+    try:
+        loop.add_reader(descriptor, resolve, True)
+    except NotImplementedError:
+        _readers.add(descriptor, lambda: loop.call_soon_threadsafe(resolve, True))
+        remove = _readers.remove
+
     alarm = None if timeout is None else loop.call_later(max(timeout, 0.0), resolve, False)
     try:
         return await ready
     finally:
-        loop.remove_reader(descriptor)
+        remove(descriptor)
         if alarm is not None:
             alarm.cancel()
+
+
+class _Readers:
+    """Waits for descriptors on a thread, for loops that wait for none: asyncio's default one on
+    Windows. The thread ends when it has waited for nothing for a while."""
+
+    idle = 5.0
+    """Seconds without a descriptor to wait for after which the thread ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[int, Callable[[], object]] = {}
+        self._thread: threading.Thread | None = None
+        self._poke: Any = None
+
+    def add(self, descriptor: int, call: Callable[[], object]) -> None:
+        """Calls something on the thread, once, when the descriptor is readable."""
+        with self._lock:
+            self._calls[descriptor] = call
+            # In a forked child it is not alive.
+            if self._thread is not None and self._thread.is_alive():
+                self._poke.send(b"+")
+            else:
+                self._start()
+
+    def remove(self, descriptor: int) -> None:
+        """Waits for it no more."""
+        with self._lock:
+            if self._calls.pop(descriptor, None) is not None:
+                self._poke.send(b"-")
+
+    def _start(self) -> None:
+        import socket
+
+        poked, self._poke = socket.socketpair()
+        poked.setblocking(False)
+        self._thread = threading.Thread(
+            target=self._run, args=[poked], name="midge-readers", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, poked: Any) -> None:
+        with poked:
+            while True:
+                with self._lock:
+                    waiting = [poked, *self._calls]
+                try:
+                    ready = select.select(waiting, [], [], self.idle)[0]
+                except (OSError, ValueError):
+                    # One was closed meanwhile. All look again.
+                    ready = waiting
+
+                with self._lock:
+                    if not ready and not self._calls:
+                        self._thread = None
+                        self._poke.close()
+                        return
+                    with contextlib.suppress(BlockingIOError):
+                        poked.recv(4096)
+                    calls = [self._calls.pop(one, None) for one in ready if one is not poked]
+
+                for call in filter(None, calls):
+                    # Its loop may have been closed.
+                    with contextlib.suppress(RuntimeError):
+                        call()
+
+
+_readers = _Readers()
 
 
 async def pause(seconds: float) -> None:

@@ -10,7 +10,7 @@ import uvloop
 from packets import connect, publish, subscribe
 
 import midge
-from midge import Broker, ExpectationError, Refuse
+from midge import Broker, ExpectationError, Refuse, _eventloop
 
 
 @pytest.fixture
@@ -19,8 +19,24 @@ def broker():
         yield broker
 
 
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """Waits for no descriptors, as the default loop of asyncio on Windows."""
+
+    def add_reader(self, *_):
+        raise NotImplementedError
+
+    def remove_reader(self, *_):
+        raise NotImplementedError
+
+
+def run_without_readers(main):
+    with asyncio.Runner(loop_factory=WithoutReaders) as runner:
+        return runner.run(main())
+
+
 RUNNERS = {
     "asyncio": lambda main: asyncio.run(main()),
+    "asyncio without readers": run_without_readers,
     "uvloop": lambda main: uvloop.run(main()),
     "trio": trio.run,
     "anyio": anyio.run,
@@ -31,6 +47,23 @@ RUNNERS = {
 @pytest.fixture(params=RUNNERS)
 def run(request):
     return RUNNERS[request.param]
+
+
+def test_the_thread_that_waits_for_descriptors_ends(broker, monkeypatch):
+    monkeypatch.setattr(_eventloop._Readers, "idle", 0.01)
+    readings = broker.subscribe("t")
+
+    async def main():
+        waits = asyncio.ensure_future(readings.aget(timeout=20))
+        await asyncio.sleep(0)
+        broker.publish("t", "1")
+        assert (await waits).text == "1"
+
+    for _ in range(2):
+        run_without_readers(main)
+        for thread in threading.enumerate():
+            if thread.name == "midge-readers":
+                thread.join()
 
 
 def test_everything_on_every_loop(broker, device, run):

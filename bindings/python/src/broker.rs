@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::descriptor;
 use crate::errors;
 use crate::event::{mask, version};
 use crate::hooks::reason_code;
@@ -319,12 +320,11 @@ impl Broker {
         Ok(rest.is_some())
     }
 
-    /// A file descriptor of a connected socket that speaks MQTT. The caller owns it.
-    fn connect_fd(&self, py: Python<'_>) -> PyResult<i32> {
-        use std::os::fd::IntoRawFd;
+    /// The descriptor of a connected socket that speaks MQTT. The caller owns it.
+    fn connect_fd(&self, py: Python<'_>) -> PyResult<descriptor::Number> {
         let broker = self.handle()?;
         match outside(py, || broker.connect_fd())? {
-            Ok(fd) => Ok(fd.into_raw_fd()),
+            Ok(socket) => Ok(descriptor::give(socket)),
             Err(midge::ConnectError::Io(source)) => Err(source.into()),
             Err(error) => Err(errors::RefusedError::new_err(error.to_string())),
         }

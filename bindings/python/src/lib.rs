@@ -6,6 +6,7 @@
 #![deny(unsafe_code)] // but where a block says why
 
 mod broker;
+mod descriptor;
 mod event;
 mod hooks;
 mod message;

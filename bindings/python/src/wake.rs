@@ -1,12 +1,12 @@
 //! Descriptors that become readable when something has come, for event loops.
 
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use midge::ReadyFd;
 use pyo3::prelude::*;
 
+use crate::descriptor;
 use crate::lock;
 
 struct Armed {
@@ -52,8 +52,9 @@ pub struct Wake {
 
 #[pymethods]
 impl Wake {
-    fn fileno(&self) -> i32 {
-        self.inner.fd.as_raw_fd()
+    /// A descriptor, or on Windows a socket.
+    fn fileno(&self) -> descriptor::Number {
+        descriptor::of(&self.inner.fd)
     }
 
     /// From now on whatever comes makes it readable. Look at the queue after this, then wait.
