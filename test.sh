@@ -132,7 +132,7 @@ rust() {
 }
 
 platforms() {
-    step "packages of platforms" need_packages rustc-web cargo-web rust-web-src gcc-mingw-w64-x86-64 wine wine64
+    step "packages of platforms" need_packages rustc-web cargo-web rust-web-src gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64-posix wine wine64
     step "macOS" timeout 900 tests/platforms/macos.sh
     step "Windows" timeout 1500 tests/platforms/windows.sh
 }

@@ -2,21 +2,30 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include "everything.h"
-
-#include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define UNUSED __attribute__((unused))
+
+#ifdef _WIN32
+#include "on_windows.h"
+#else
+#include <dirent.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
+
+UNUSED static int is_inherited(int fd) { return (fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0; }
+#endif
+
+#include "everything.h"
 
 static int passed, failed;
 
@@ -32,8 +41,6 @@ static int passed, failed;
 
 #define OK(call) CHECK((call) == MIDGE_OK)
 #define WAIT 20000
-#define UNUSED __attribute__((unused))
-
 UNUSED static const char *last_message(void) {
   static midge_error_info info;
   info.struct_size = sizeof info;

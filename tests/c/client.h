@@ -4,7 +4,9 @@
 
 #include "check.h"
 
+#ifndef _WIN32
 #include <netinet/in.h>
+#endif
 
 /* ---- connections ------------------------------------------------------------------------------- */
 

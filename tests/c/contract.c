@@ -634,14 +634,14 @@ static void readers_are_woken(void) {
   struct pollfd ready = {fd, POLLIN, 0};
   CHECK(poll(&ready, 1, 0) == 0);
   OK(midge_queue_wake(q));
-  CHECK(poll(&ready, 1, 0) == 1 && poll(&ready, 1, 0) == 1); /* level-triggered */
+  CHECK(poll(&ready, 1, WAIT) == 1 && poll(&ready, 1, 0) == 1); /* level-triggered */
   CHECK(midge_queue_next(q, 0, &event) == MIDGE_E_TIMEOUT && poll(&ready, 1, 0) == 0);
-  CHECK((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+  CHECK(!is_inherited(fd));
   CHECK(pthread_create(&thread, NULL, read_one, &q) == 0);
   OK(midge_broker_stop(b, 0));
   CHECK(pthread_join(thread, &result) == 0 && (intptr_t)result == MIDGE_E_CLOSED);
   OK(midge_broker_join(b, WAIT));
-  CHECK(poll(&ready, 1, 0) == 1); /* it has something to say: closed */
+  CHECK(poll(&ready, 1, WAIT) == 1); /* it has something to say: closed */
   OK(midge_queue_free(q));
   OK(midge_broker_free(b));
 }
@@ -733,6 +733,35 @@ static void what_stops_says_so(void) {
   }
 }
 
+#ifdef _WIN32
+/* An event of the host's, for WaitForMultipleObjects(). */
+static void an_event_stands_for_a_queue(void) {
+  midge_broker b = start();
+  midge_queue q = queue_of(b, 0);
+  midge_client c = {0};
+  midge_event event = MIDGE_EVENT_INIT;
+  int32_t fd = -1;
+  WSAEVENT comes = WSACreateEvent();
+  OK(midge_client_new(b, NULL, q, &c));
+  OK(midge_client_subscribe(c, "t", 0, 0));
+  OK(midge_queue_fd(q, &fd));
+  CHECK(WSAEventSelect((SOCKET)fd, comes, FD_READ) == 0);
+  for (int n = 0; n < 3; n++) {
+    CHECK(WSAWaitForMultipleEvents(1, &comes, FALSE, 0, FALSE) == WSA_WAIT_TIMEOUT);
+    OK(midge_publish(b, "t", "x", 1, 0, false));
+    CHECK(WSAWaitForMultipleEvents(1, &comes, FALSE, WAIT, FALSE) == WSA_WAIT_EVENT_0);
+    CHECK(WSAResetEvent(comes));
+    OK(midge_queue_next(q, 0, &event));
+    midge_event_clear(&event);
+    CHECK(midge_queue_next(q, 0, &event) == MIDGE_E_TIMEOUT);
+  }
+  OK(midge_queue_free(q));
+  OK(midge_client_free(c));
+  OK(midge_broker_free(b));
+  WSACloseEvent(comes);
+}
+#endif
+
 int main(void) {
   properties_arrive();
   hooks_decide();
@@ -750,5 +779,8 @@ int main(void) {
   errors_name_the_argument();
   time_has_ends();
   what_stops_says_so();
+#ifdef _WIN32
+  an_event_stands_for_a_queue();
+#endif
   return result();
 }

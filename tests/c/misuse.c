@@ -162,9 +162,8 @@ static void null_and_garbage(void) {
 /* A file sets all of what it says, or nothing. */
 static midge_status load(midge_config *config, const char *text) {
   char path[] = "/tmp/midge-XXXXXX";
-  int fd = mkstemp(path);
-  CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-  close(fd);
+  FILE *file = fdopen(mkstemp(path), "w");
+  CHECK(file != NULL && fputs(text, file) >= 0 && fclose(file) == 0);
   midge_status status = midge_config_load(config, path);
   if (status != MIDGE_OK) CHECK(strstr(last_message(), status == MIDGE_E_NOT_FOUND ? "inflght" : path) != NULL);
   unlink(path);

@@ -1,10 +1,17 @@
 // midge.hpp, with and without exceptions and RTTI: what it does. Prints "N passed, M failed".
 #include "check.hpp"
 
+#if defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <winsock2.h>
+
+static int poll(pollfd *ready, unsigned long count, int timeout) { return WSAPoll(ready, count, timeout); }
+#else
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#endif
 
 #include <atomic>
 #include <mutex>
@@ -16,8 +23,16 @@ using namespace std::chrono_literals;
 
 // ---- a client of bytes, of MQTT 5.0 --------------------------------------------------------------
 
+#if defined(_WIN32)
+using socket_number = SOCKET;
+#else
+using socket_number = int;
+#endif
+
 class raw_client {
   midge::descriptor fd_;
+
+  socket_number socket() const { return static_cast<socket_number>(fd_.get()); }
 
 public:
   raw_client(const midge::broker &broker, const std::string &id, const std::string &username = {})
@@ -32,14 +47,14 @@ public:
   static std::string text(const std::string &t) { return std::string(1, '\0') + static_cast<char>(t.size()) + t; }
   void send(char type, const std::string &body) {
     const std::string packet = std::string(1, type) + static_cast<char>(body.size()) + body;
-    CHECK(::write(fd_.get(), packet.data(), packet.size()) == static_cast<ssize_t>(packet.size()));
+    CHECK(::send(socket(), packet.data(), packet.size(), 0) == static_cast<ssize_t>(packet.size()));
   }
   std::string read(std::size_t count) {
     std::string got;
     while (got.size() < count) {
       char byte = 0;
-      pollfd ready{fd_.get(), POLLIN, 0};
-      if (::poll(&ready, 1, 20000) != 1 || ::read(fd_.get(), &byte, 1) != 1) return {};
+      pollfd ready{socket(), POLLIN, 0};
+      if (::poll(&ready, 1, 20000) != 1 || ::recv(socket(), &byte, 1, 0) != 1) return {};
       got += byte;
     }
     return got;
@@ -522,7 +537,7 @@ static void errors_are_values_or_exceptions() {
   CHECK(!wrong && wrong.error().status() == MIDGE_E_NOT_FOUND && wrong.error() == midge::error(midge::errc::not_found));
   CHECK(wrong.error().name() == "MIDGE_E_NOT_FOUND" && wrong.error().what().find("MIDGE_E_NOT_FOUND: ") == 0);
   CHECK(wrong.error().message().find("limits.inflight") != std::string_view::npos);
-  CHECK(config.load("/nowhere/midge.toml").error().os_error() == ENOENT);
+  CHECK(config.load("nowhere.toml").error().os_error() == ENOENT);
   CHECK(midge::broker::start("tcp:/").kind() == midge::errc::config);
   const std::error_code late = midge::errc::timeout;
   CHECK(late == std::errc::timed_out && late == midge::errc::timeout && late != midge::errc::closed);
@@ -557,6 +572,7 @@ static void a_manual_clock_moves() {
 
 // ---- the log -----------------------------------------------------------------------------------
 
+#if !defined(_WIN32) // which has no bound of descriptors to lower
 static void the_log_is_told() {
   auto broker = start();
   const auto lines = std::make_shared<std::atomic<int>>(0);
@@ -588,6 +604,7 @@ static void the_log_is_told() {
   CHECK(midge::set_log({}, midge::log_level::off));
   while (kept.use_count() > 1) std::this_thread::yield(); // what was captured is let go
 }
+#endif
 
 int main() {
   durations_that_are_no_numbers();
@@ -602,6 +619,8 @@ int main() {
   handles_move();
   errors_are_values_or_exceptions();
   a_manual_clock_moves();
+#if !defined(_WIN32)
   the_log_is_told();
+#endif
   return results();
 }
