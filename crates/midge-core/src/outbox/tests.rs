@@ -266,3 +266,19 @@ fn chunks_of_an_appended_outbox_are_charged_with_it() {
     drop(first);
     assert_eq!(budget.total(), 0);
 }
+
+#[test]
+fn a_packet_gets_its_own_identifier() {
+    let mut outbox = Outbox::default();
+    outbox.push(b"x");
+    outbox.push_numbered(b"ab\0\0c", 2, 0x0102);
+    outbox.push_numbered(b"ab\0\0", 2, 0x0304);
+    assert_eq!(outbox.single(), Some(&b"xab\x01\x02cab\x03\x04"[..]));
+    // A place that is not there is left alone.
+    outbox.push_numbered(b"d", 1, 0x0506);
+    assert_eq!(outbox.len(), 11);
+
+    outbox.buffer().extend_from_slice(b"yz");
+    assert!(content(&outbox).ends_with(b"dyz"));
+    assert_eq!(outbox.len(), 13);
+}

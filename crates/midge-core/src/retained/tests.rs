@@ -193,6 +193,33 @@ fn everything_lies_on_both_sides_of_the_dollar_sign() {
 }
 
 #[test]
+fn a_subtree_goes_on_behind_its_top() {
+    let mut store = Retained::default();
+    // What stands between the top and its subtree is no match.
+    for topic in ["t", "t!", "t!/1", "t/1", "t/2", "t0"] {
+        keep(&mut store, message(topic));
+    }
+
+    let first = store.page("t/#", None, u64::MAX);
+    let names = |messages: &[SharedMessage]| -> Vec<String> {
+        let topics = messages.iter().map(|message| message.topic());
+        topics.map(str::to_owned).collect()
+    };
+    assert_eq!(names(&first.messages), ["t", "t/1", "t/2"]);
+    for (used, rest) in [(0, &["t/1", "t/2"][..]), (1, &["t/2"]), (2, &[])] {
+        let behind = first.place_behind(used);
+        let page = store.page("t/#", behind.as_ref(), u64::MAX);
+        assert_eq!(names(&page.messages), rest);
+    }
+
+    // Few topics are few steps, whichever way they are found.
+    for filter in ["t/#", "+/1", "+/+", "t!/+", "#"] {
+        let steps = store.page(filter, None, u64::MAX).steps;
+        assert!((1..30).contains(&steps), "{filter}: {steps}");
+    }
+}
+
+#[test]
 fn large_messages_end_a_page() {
     let mut store = Retained::default();
     for n in 0..10 {
