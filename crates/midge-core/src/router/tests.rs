@@ -433,3 +433,21 @@ fn members_of_a_group_are_asked_in_turn() {
     }
     assert!(group.candidates().first.is_none());
 }
+
+#[test]
+fn a_large_group_whose_members_are_away_is_looked_through_in_parts() {
+    let group = Group::new("$share/g/t".into());
+    let sessions: Vec<_> = (0..2500).map(|n| session(&n.to_string())).collect();
+    for session in &sessions {
+        group.insert(sub(session, 0));
+    }
+
+    // A thousand are looked at for one message, and the next ones for the next.
+    for expected in ["0", "1000", "2000", "500", "1500"] {
+        let candidates = group.candidates();
+        let Some(Subscriber::Session(first)) = candidates.first.map(|sub| sub.subscriber) else {
+            panic!("no member");
+        };
+        assert_eq!(&*first.client_id, expected);
+    }
+}
