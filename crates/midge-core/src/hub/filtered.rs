@@ -86,11 +86,13 @@ impl Hub {
         if routed.message.retain {
             self.retain_delivered(routed, batch);
         }
+
         let matched = plan.len();
         routed.receivers = matched;
         let mut groups = Vec::new();
         let mut offering = self.offering(routed, &router.observers, batch);
         offering.receipt = receipt.as_deref_mut();
+
         for Planned { target, verdict } in plan {
             match target {
                 Target::One(target) => {
@@ -158,6 +160,7 @@ impl Hub {
         let mut last = None;
         let candidates = group.candidates();
         let mut waiting: Vec<Sub> = candidates.first.clone().into_iter().collect();
+
         while !waiting.is_empty() {
             for sub in std::mem::take(&mut waiting) {
                 asked.add(&sub.subscriber);

@@ -52,6 +52,7 @@ impl Hub {
             at,
             ..Recovered::default()
         };
+
         for session in self.all_sessions() {
             let mut state = session.lock();
             if state.expiry_s > 0 && !state.dead {
@@ -59,6 +60,7 @@ impl Hub {
                     .push((session.client_id.clone(), keep(&session, &mut state)));
             }
         }
+
         let of_clients = |message: &&crate::SharedMessage| *message.origin() != Origin::Broker;
         next.retained
             .extend(self.retained.read().iter().filter(of_clients).cloned());

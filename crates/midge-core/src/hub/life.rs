@@ -231,6 +231,7 @@ impl Hub {
         // Not charged: it must not stay for as long as the client waits to close.
         let caller = link.take_caller();
         self.env.counters.refused.fetch_add(1, Ordering::Relaxed);
+
         if batch.wants(EventMask::CONNECTION_REFUSED) {
             let text = refusal.and_then(|refusal| refusal.text.as_deref());
             batch.event(Event::ConnectionRefused {

@@ -223,8 +223,10 @@ impl Hub {
 
         state.queued_bytes += delivery.cost();
         self.env.charge_queues(delivery.share());
+
         let is_free = |id: &u16| *id != 0 && state.inflight.get(*id).is_none();
         let packet_id = (stored.packet_id).filter(|id| qos != QoS::AtMostOnce && is_free(id));
+
         match packet_id {
             Some(packet_id) => {
                 let stage = if stored.released && qos == QoS::ExactlyOnce {

@@ -88,6 +88,7 @@ impl Hub {
         };
         let (count, work_of_slice) = slice(rest.iter().map(|grant| &*grant.filter));
         let is_last = count == rest.len();
+
         let section = steps::section(steps::Section::Subscriptions);
         let mut router = self.router.write();
         let until = self.retained.read().stamp();
@@ -108,6 +109,7 @@ impl Hub {
                 ));
             }
         }
+
         // Slice by slice: the connection may end before the last one, and what it has is kept.
         let made = rest.get(..count).unwrap_or_default();
         self.report_subscribed((link, session), made, batch);
@@ -120,6 +122,7 @@ impl Hub {
                     .get_or_insert_with(|| std::mem::take(&mut attached.outbox));
                 return false;
             }
+
             let before = work.before.take();
             let brought = before.map(|before| std::mem::replace(&mut attached.outbox, before));
             attached.append(&self.env.budget, |outbox| {
@@ -157,6 +160,7 @@ impl Hub {
             id: grant.id,
             shared: grant.shared,
         };
+
         // The router and the session share one copy of the filter.
         let limits = self.subscription_limits();
         let Ok(old) = (state.subscriptions).insert(&mut grant.filter, record, &limits) else {
@@ -169,6 +173,7 @@ impl Hub {
             grant.answer = Some(ReasonCode::QuotaExceeded);
             return None;
         }
+
         let subscriber = Subscriber::Session(session.clone());
         let mut emptied = None;
         if let Some(old) = old.filter(|old| old.shared != grant.shared) {
@@ -178,6 +183,7 @@ impl Hub {
             self.count_subscriptions(grant.shared, 1);
         }
         router.insert(&grant.filter, subscriber, record, grant.shared);
+
         if let Some((journal, client_id)) = state.recorded(&self.env) {
             let subscription = StoredSubscription::of(grant.filter.clone(), record);
             journal.record(Op::Subscribed {
@@ -228,6 +234,7 @@ impl Hub {
         for grant in grants {
             let (client_id, filter) = (session.client_id.clone(), grant.filter.clone());
             let refused = grant.answer.filter(|answer| answer.is_error());
+
             match refused {
                 Some(reason) if batch.wants(EventMask::SUBSCRIBE_REFUSED) => {
                     let event = Event::SubscribeRefused {
@@ -274,6 +281,7 @@ impl Hub {
                 answers.push(ReasonCode::NoSubscriptionExisted);
                 continue;
             };
+
             if let Some((journal, client_id)) = state.recorded(&self.env) {
                 journal.record(Op::Unsubscribed {
                     client_id,
@@ -290,9 +298,11 @@ impl Hub {
                 };
                 batch.record(&self.env, event);
             }
+
             drop(state);
             let emptied = router.remove(filter, &subscriber, record.shared);
             drop(router);
+
             self.release_subscription(filter);
             self.throw_away(emptied);
             self.count_subscriptions(record.shared, -1);

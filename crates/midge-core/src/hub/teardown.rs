@@ -117,6 +117,7 @@ impl Hub {
             left = left.saturating_sub(cost(&filter));
             slice.push((filter, record));
         }
+
         let subscriber = Subscriber::Session(teardown.session.clone());
         let mut emptied = Vec::new();
         let mut router = self.router.write();
@@ -126,6 +127,7 @@ impl Hub {
             self.count_subscriptions(record.shared, -1);
         }
         drop(router);
+
         self.throw_away(emptied);
         teardown.rest.len() > 0
     }

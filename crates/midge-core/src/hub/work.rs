@@ -188,6 +188,7 @@ impl Hub {
                 subscriptions,
                 has_messages,
             } => self.tear_down(&session, subscriptions, has_messages, batch.now),
+
             After::Connected {
                 info,
                 session_present,
