@@ -80,6 +80,21 @@ impl Connection {
     }
 }
 
+/// Appends a packet, unless it is longer than the client's Maximum Packet Size: whether it fits.
+pub(super) fn encode_within(
+    packet: &Packet<'_>,
+    (version, maximum): (Version, u32),
+    out: &mut Vec<u8>,
+) -> bool {
+    let before = out.len();
+    let is_encoded = midge_codec::encode(packet, version, out).is_ok();
+    let fits = is_encoded && out.len() - before <= maximum as usize;
+    if !fits {
+        out.truncate(before);
+    }
+    fits
+}
+
 /// The properties of a packet with a Reason String, if there is one to give.
 pub(super) fn reason_string(text: Option<&str>) -> PropertiesBuf {
     let mut properties = PropertiesBuf::new();

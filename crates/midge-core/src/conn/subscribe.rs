@@ -7,6 +7,7 @@ use midge_codec::{
     Version,
 };
 
+use super::answer::encode_within;
 use super::handshake::granted;
 use super::{Connection, Fault, NO_PROPERTIES, Step, Then, reason_string};
 use crate::hooks::{Answer, FIRST, HookSet, Place, Refusal, Said};
@@ -181,21 +182,18 @@ impl Connection {
         let mut length = 0;
         let suback = |grants: &[Grant], out: &mut Vec<u8>| {
             let before = out.len();
-            let reasons: Vec<ReasonCode> = grants.iter().map(|g| suback_code(g, version)).collect();
             let explained = reason_string(text);
-            fits = false;
-            for properties in [explained.as_properties(), NO_PROPERTIES] {
-                let packet = Packet::Suback(Suback {
-                    packet_id,
-                    properties,
-                    reasons: reasons.clone(),
-                });
-                if midge_codec::encoded_len(&packet, version)
-                    .is_ok_and(|len| len <= maximum as usize)
-                {
-                    fits = midge_codec::encode(&packet, version, out).is_ok();
-                    break;
-                }
+            let mut suback = Suback {
+                packet_id,
+                properties: explained.as_properties(),
+                reasons: grants.iter().map(|g| suback_code(g, version)).collect(),
+            };
+
+            let within = (version, maximum);
+            fits = text.is_some() && encode_within(&Packet::Suback(suback.clone()), within, out);
+            if !fits {
+                suback.properties = NO_PROPERTIES;
+                fits = encode_within(&Packet::Suback(suback), within, out);
             }
             length = out.len() - before;
         };
@@ -276,10 +274,10 @@ impl Connection {
             properties: NO_PROPERTIES,
             reasons,
         });
-        if !self.fits(&packet) {
+        let within = (self.version, self.maximum_packet);
+        if !encode_within(&packet, within, &mut self.batch.replies) {
             return Err(too_large());
         }
-        let _ = midge_codec::encode(&packet, self.version, &mut self.batch.replies);
         self.batch.packet_sent();
         Ok(())
     }
