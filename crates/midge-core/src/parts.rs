@@ -96,7 +96,12 @@ impl<T: Keyed> Parts<T> {
 
     #[inline]
     pub(crate) fn get(&self, key: &str) -> Option<&T> {
-        let hash = self.hash(key);
+        self.get_hashed(key, self.hash(key))
+    }
+
+    /// As [`Parts::get`], with the hash of the key.
+    #[inline]
+    pub(crate) fn get_hashed(&self, key: &str, hash: u64) -> Option<&T> {
         let part = self.parts.get(self.number(hash))?;
         part.find(hash, |known| *known.key() == *key)
     }

@@ -232,7 +232,7 @@ impl Connection {
 
         let result = self.hub.publish(
             &publisher,
-            *message,
+            message,
             Some(&mut self.routes),
             None,
             &mut self.batch,

@@ -283,12 +283,13 @@ impl Hub {
             }
             None => (Origin::Host, Some(cache)),
         };
+
         let mut batch = self.begin_with(batch, now());
         batch.local.publish_received += 1;
         batch.local.publish_bytes_received += message.payload.len() as u64;
 
         let publisher = Publisher::Other(origin);
-        self.publish(&publisher, message, cache, receipt, &mut batch)
+        self.publish(&publisher, &message, cache, receipt, &mut batch)
             .map_err(|unpublished| match unpublished {
                 Unpublished::Refused(refusal) => PublishError::Refused(refusal),
                 Unpublished::Detached => PublishError::Stopped,
@@ -434,6 +435,7 @@ impl Hub {
 
             let filter: Arc<str> = (*filter).into();
             router.insert(&filter, Subscriber::Observer(key), record, shared);
+
             if retained && !shared {
                 let mut from = None;
                 loop {
@@ -453,6 +455,7 @@ impl Hub {
             }
             handle.filters.push((filter, shared));
         }
+
         drop(store);
         drop(router);
 

@@ -80,7 +80,7 @@ impl Hub {
     pub(crate) fn publish(
         &self,
         publisher: &Publisher<'_>,
-        message: MessageRef<'_>,
+        message: &MessageRef<'_>,
         cache: Option<&mut RouteCache>,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
@@ -89,14 +89,14 @@ impl Hub {
             return self.route(publisher, message, cache, receipt, batch);
         }
 
-        match self.intercept_publish(&publisher.origin(), &message, FIRST) {
+        match self.intercept_publish(&publisher.origin(), message, FIRST) {
             Interception::Forward => self.route(publisher, message, cache, receipt, batch),
             Interception::Replace(other) => {
                 if let Err(error) = self.check_parts(&other.parts(), false) {
                     let refusal = Refusal::new(error.reason()).text(error.to_string());
                     return Err(Unpublished::Refused(refusal));
                 }
-                self.route(publisher, other.parts(), None, receipt, batch)
+                self.route(publisher, &other.parts(), None, receipt, batch)
             }
             Interception::Drop => {
                 self.admit(publisher)?;
@@ -149,13 +149,13 @@ impl Hub {
     fn route(
         &self,
         publisher: &Publisher<'_>,
-        message: MessageRef<'_>,
+        message: &MessageRef<'_>,
         cache: Option<&mut RouteCache>,
         receipt: Option<&mut Receipt>,
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
         if message.is_large_and_own() {
-            self.route_own(publisher, &message, cache, receipt, batch)
+            self.route_own(publisher, message, cache, receipt, batch)
         } else {
             self.route_charged(publisher, message, cache, receipt, batch)
         }
@@ -172,7 +172,7 @@ impl Hub {
     ) -> Result<usize, Unpublished> {
         let (mut place, mut message) = (None, *message);
         message.charge(&self.env.budget, &mut place);
-        self.route_charged(publisher, message, cache, receipt, batch)
+        self.route_charged(publisher, &message, cache, receipt, batch)
     }
 
     /// Routes a message: retained store first, then every receiver, all under the router's read
@@ -180,7 +180,7 @@ impl Hub {
     fn route_charged(
         &self,
         publisher: &Publisher<'_>,
-        message: MessageRef<'_>,
+        message: &MessageRef<'_>,
         cache: Option<&mut RouteCache>,
         mut receipt: Option<&mut Receipt>,
         batch: &mut Batch,
@@ -224,18 +224,20 @@ impl Hub {
 
         let client_id = routed.publisher.client_id();
         let mut once = Vec::new();
-        let known = cache
-            .and_then(|cache| cache.route(message.topic, &router, client_id, &self.env.budget));
+        let known = match cache {
+            Some(cache) => cache.route(message.topic, &router, client_id, &self.env.budget),
+            None => Err(router.hash(message.topic)),
+        };
         let targets = match known {
-            Some(route) => {
+            Ok(route) => {
                 if message.qos != QoS::AtMostOnce || route.needs_shared_message {
                     routed.topic = Some(route.topic.clone());
                 }
                 &route.targets[..]
             }
-            None => {
+            Err(hash) => {
                 once = std::mem::take(&mut batch.targets);
-                router.resolve_into(message.topic, client_id, &mut once);
+                router.resolve_into(message.topic, hash, client_id, &mut once);
                 &once[..]
             }
         };
@@ -274,6 +276,7 @@ impl Hub {
         let limits = &self.config().limits;
         let timer = (message.expires() != Tick::NEVER)
             .then(|| self.arm(message.expires(), Due::RetainedExpiry(message.clone())));
+
         let system = *message.origin() == Origin::Broker;
         let reason = match system || self.env.budget.has_room(0) {
             true => DropReason::RetainedFull,
@@ -283,6 +286,7 @@ impl Hub {
             DropReason::MemoryFull => (0, 0),
             _ => (limits.retained_messages, limits.retained_bytes),
         };
+
         let mut retained = self.retained.write();
         let Ok(replaced) = retained.insert(message.clone(), timer, bounds) else {
             drop(retained);
@@ -343,7 +347,7 @@ impl Hub {
     pub(super) fn publish_will(&self, session: &Session, will: &OwnedMessage, batch: &mut Batch) {
         let publisher = Publisher::Will(session);
         // There is no one to be told that a hook refuses it, and the drop has been counted.
-        let _ = self.publish(&publisher, will.parts(), None, None, batch);
+        let _ = self.publish(&publisher, &will.parts(), None, None, batch);
     }
 }
 

@@ -70,12 +70,12 @@ impl<'a> RoutedMessage<'a> {
     /// As [`RoutedMessage::new`], with buffers of the batch, which [`RoutedMessage::end`] gives back.
     #[inline]
     pub(super) fn begin(
-        message: MessageRef<'a>,
+        message: &MessageRef<'a>,
         publisher: &'a Publisher<'a>,
         hub: &'a Hub,
         batch: &mut Batch,
     ) -> Self {
-        let mut routed = Self::new(message, publisher, hub, batch.now);
+        let mut routed = Self::new(*message, publisher, hub, batch.now);
         routed.v3 = std::mem::take(&mut batch.frame_v3);
         routed.v5 = std::mem::take(&mut batch.frame_v5);
         routed.v3.clear();
@@ -140,11 +140,6 @@ impl Deliverable for RoutedMessage<'_> {
     }
 
     fn frame(&mut self, version: Version) -> Option<&[u8]> {
-        let size = self.message.payload.len() + self.message.properties.block_len();
-        if self.receivers < 2 || size >= SHARE_FROM {
-            return None;
-        }
-
         let buffer = if version == Version::V5 {
             &mut self.v5
         } else {
@@ -152,6 +147,11 @@ impl Deliverable for RoutedMessage<'_> {
         };
 
         if buffer.is_empty() {
+            let size = self.message.payload.len() + self.message.properties.block_len();
+            if self.receivers < 2 || size >= SHARE_FROM {
+                return None;
+            }
+
             let mut block = Vec::new();
             if version == Version::V5 {
                 self.message.properties.append_block(&mut block);

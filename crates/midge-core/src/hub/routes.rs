@@ -123,46 +123,81 @@ impl RouteCache {
         self.last().is_some_and(|route| *route.topic == *topic)
     }
 
-    /// The route of a topic, unless it comes for the first time.
+    /// The route of a topic, unless it comes for the first time: then the hash of the topic, which is
+    /// to be resolved once.
+    #[inline]
     pub(super) fn route(
         &mut self,
         topic: &str,
         router: &Router,
         publisher: Option<&str>,
         budget: &Arc<Budget>,
-    ) -> Option<&Route> {
+    ) -> Result<&Route, u64> {
         let known = self.routes.iter().position(|route| *route.topic == *topic);
         let at = match known {
-            Some(at) => {
-                let route = self.routes.get(at)?;
-                if route.generation != router.generation() {
-                    let topic = route.topic.clone();
-                    let Some(again) = Route::new(topic, router, publisher, budget) else {
-                        self.routes.swap_remove(at);
-                        self.last = 0;
-                        return None;
-                    };
-                    *self.routes.get_mut(at)? = again;
-                }
-                at
-            }
-
-            None if !self.came_before(router.hash(topic)) => return None,
+            Some(at) => self.renew(at, router, publisher, budget),
             None => {
-                let route = Route::new(topic.into(), router, publisher, budget)?;
-                if self.routes.len() < CACHED_ROUTES {
-                    self.routes.push(route);
-                    self.routes.len() - 1
-                } else {
-                    let at = (usize::from(self.last) + 1) % CACHED_ROUTES;
-                    *self.routes.get_mut(at)? = route;
-                    at
+                let hash = router.hash(topic);
+                if !self.came_before(hash) {
+                    return Err(hash);
                 }
+                self.remember(topic, router, publisher, budget)
             }
         };
 
+        let Some(at) = at else {
+            return Err(router.hash(topic));
+        };
         self.last = at as u8;
-        self.routes.get(at)
+        self.routes.get(at).ok_or_else(|| router.hash(topic))
+    }
+
+    /// Resolves a known route again if subscriptions have changed; `None` if no memory may be held
+    /// for it any more.
+    #[inline]
+    fn renew(
+        &mut self,
+        at: usize,
+        router: &Router,
+        publisher: Option<&str>,
+        budget: &Arc<Budget>,
+    ) -> Option<usize> {
+        let route = self.routes.get_mut(at)?;
+        if route.generation == router.generation() {
+            return Some(at);
+        }
+
+        let again = Route::new(route.topic.clone(), router, publisher, budget);
+        match again {
+            Some(again) => {
+                *route = again;
+                Some(at)
+            }
+            None => {
+                self.routes.swap_remove(at);
+                self.last = 0;
+                None
+            }
+        }
+    }
+
+    /// Remembers one more topic, in place of another one if there are many.
+    fn remember(
+        &mut self,
+        topic: &str,
+        router: &Router,
+        publisher: Option<&str>,
+        budget: &Arc<Budget>,
+    ) -> Option<usize> {
+        let route = Route::new(topic.into(), router, publisher, budget)?;
+        if self.routes.len() < CACHED_ROUTES {
+            self.routes.push(route);
+            return Some(self.routes.len() - 1);
+        }
+
+        let at = (usize::from(self.last) + 1) % CACHED_ROUTES;
+        *self.routes.get_mut(at)? = route;
+        Some(at)
     }
 
     /// Whether a topic with this hash came lately. It is noted.
@@ -182,7 +217,7 @@ mod tests {
     use super::*;
 
     fn knows(cache: &mut RouteCache, router: &Router, topic: &str) -> bool {
-        let known = cache.route(topic, router, None, &Budget::new(0)).is_some();
+        let known = cache.route(topic, router, None, &Budget::new(0)).is_ok();
         assert!(!known || cache.knows(topic));
         known
     }

@@ -37,9 +37,10 @@ impl Hub {
                 let mut message = OwnedMessage::new(topic.as_str(), value);
                 message.retain = true;
                 // A hook may refuse it; then it is not there.
-                let _ = self.publish(&publisher, message.parts(), None, None, batch);
+                let _ = self.publish(&publisher, &message.parts(), None, None, batch);
             }
         };
+
         publish("version", VERSION.to_owned());
         publish("uptime", format!("{} seconds", stats.uptime_ms / 1000));
         for (name, value) in values(&stats) {

@@ -17,15 +17,15 @@ pub(super) struct Edge {
 
 impl Edge {
     pub(super) fn new(parent: u32, level: &str) -> Option<Self> {
-        if level.len() > 15 {
+        let bytes = level.as_bytes();
+        if bytes.len() > 15 {
             return None;
         }
-        let mut whole = (level.len() as u128) << 120;
-        for (at, byte) in level.bytes().enumerate() {
-            whole |= u128::from(byte) << (8 * at);
-        }
+
+        let (first, rest) = bytes.split_at_checked(8).unwrap_or((bytes, &[]));
+        let len = (bytes.len() as u64) << 56;
         Some(Self {
-            level: [whole as u64, (whole >> 64) as u64],
+            level: [word(first), word(rest) | len],
             parent,
         })
     }
@@ -37,6 +37,21 @@ impl Edge {
             parent,
         }
     }
+}
+
+/// Up to eight bytes as a number, the first one lowest. Parts that overlap say the same.
+#[inline]
+fn word(bytes: &[u8]) -> u64 {
+    if let Some(all) = bytes.first_chunk() {
+        return u64::from_le_bytes(*all);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let [first, last] = [first, last].map(|four| u64::from(u32::from_le_bytes(*four)));
+        return first | last << (8 * (bytes.len() - 4));
+    }
+
+    let byte = |at: usize| bytes.get(at).map_or(0, |byte| u64::from(*byte) << (8 * at));
+    byte(0) | byte(1) | byte(2)
 }
 
 /// An edge and where it leads to; `NONE`: a free place.

@@ -265,20 +265,21 @@ impl Router {
     /// subscriptions with No Local (MQTT-3.8.3-3).
     pub(crate) fn resolve(&self, topic: &str, publisher: Option<&str>) -> Vec<Target> {
         let mut targets = Vec::new();
-        self.resolve_into(topic, publisher, &mut targets);
+        self.resolve_into(topic, self.hash(topic), publisher, &mut targets);
         targets
     }
 
-    /// As [`Router::resolve`], appended to a list.
+    /// As [`Router::resolve`], appended to a list; `hash` is the topic's, see [`Router::hash`].
     pub(crate) fn resolve_into(
         &self,
         topic: &str,
+        hash: u64,
         publisher: Option<&str>,
         targets: &mut Vec<Target>,
     ) {
         let _section = steps::section(steps::Section::Routing);
         let mut found = Found::default();
-        if let Some(known) = self.exact.get(topic) {
+        if let Some(known) = self.exact.get_hashed(topic, hash) {
             found.push(&known.slot);
         }
 

@@ -136,6 +136,7 @@ impl Hub {
                 is_new
             })
         };
+
         if run.count == 0 {
             return None;
         }
@@ -148,6 +149,7 @@ impl Hub {
 
         let observers = &router.observers;
         let whole = self.may_go_whole(&run, route);
+
         if run.qos == QoS::AtMostOnce {
             let unserved = match whole && !route.grouped {
                 true => self.offer_run(&run, route, batch),
@@ -164,6 +166,7 @@ impl Hub {
                 self.offer_acknowledged_run(publisher.session, &one, route, observers, batch);
             }
         }
+
         Some((run.bytes.len(), run.count))
     }
 
@@ -260,7 +263,7 @@ impl Hub {
     ) {
         let routed = routed.get_or_insert_with(|| {
             let message = rest.run.message(packet);
-            let mut routed = RoutedMessage::begin(message, rest.publisher, self, batch);
+            let mut routed = RoutedMessage::begin(&message, rest.publisher, self, batch);
             routed.receivers = rest.route.targets.len();
             let route = rest.route;
             routed.topic = route.needs_shared_message.then(|| route.topic.clone());
@@ -316,6 +319,7 @@ impl Hub {
             message.payload = packet.payload;
             message.keep(Some(run.topic), id, origin, batch.now, None, account)
         }));
+
         if let Some((last, others)) = route.targets.split_last() {
             for target in others {
                 self.offer_kept(target, run, kept.iter().cloned(), observers, batch);
