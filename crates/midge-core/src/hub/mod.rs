@@ -239,6 +239,7 @@ impl Hub {
             }
             counters.connections.fetch_sub(1, Ordering::AcqRel);
             counters.refused.fetch_add(1, Ordering::Relaxed);
+
             let mut batch = self.begin(now);
             if batch.wants(EventMask::CONNECTION_REFUSED) {
                 let reason = if charged {
@@ -263,7 +264,8 @@ impl Hub {
         let link = Arc::new(Link::new(number, peer, listener, io, now));
         fresh.insert(Arc::as_ptr(&link).addr(), link.clone());
         drop(fresh);
-        link.set_silence(self.config().limits.connect_timeout_ms);
+        let timeout = self.config().limits.connect_timeout_ms; // a day at most
+        link.set_silence(u32::try_from(timeout).unwrap_or(u32::MAX));
         self.watch(&link);
         Some(link)
     }

@@ -13,6 +13,7 @@ use crate::session::{
 };
 use crate::steps;
 use crate::store::{Journal, Position};
+use crate::sync::MutexGuard;
 use crate::time::Tick;
 
 /// A position that is never committed: output is held until all subscriptions of a SUBSCRIBE are
@@ -70,27 +71,13 @@ impl Hub {
         }
 
         if let Some(detached) = link.take_detached() {
-            into.append(*detached);
+            into.append(detached);
         }
 
-        let mut looks_again = false;
-        if let Some(session) = link.session.get() {
-            let mut batch = None;
-            match self.take_attached(link, session, into, &mut batch, &now) {
-                Taken::All => {}
-                Taken::Part => looks_again = true,
-                Taken::After(detour) => {
-                    let batch = batch.get_or_insert_with(|| self.batch(now()));
-                    batch.detours.push((session.clone(), detour));
-                }
-            }
-            if let Some(mut batch) = batch {
-                batch.local.flush_into(&self.env.counters);
-                if batch.has_more() {
-                    work.push(batch);
-                }
-            }
-        }
+        let looks_again = match link.session.get() {
+            Some(session) => self.take_attached(link, session, into, work, now),
+            None => false,
+        };
 
         match into.is_empty() {
             false => NextOutput::Bytes,
@@ -122,73 +109,138 @@ impl Hub {
         is_written
     }
 
-    /// Lets what waits move up and takes the outbox, unless something must be done before, with no lock
-    /// held.
+    /// Takes the outbox of a session, and what moves up into it. Whether to look again, because finding
+    /// what waits was cut short.
+    #[inline]
     fn take_attached(
         &self,
         link: &Link,
         session: &Arc<Session>,
         into: &mut Outbox,
+        work: &mut Vec<Batch>,
+        now: impl Fn() -> Tick,
+    ) -> bool {
+        let mut state = session.lock();
+        let has_more = state.has_more();
+        let Some(attached) = Attached::of(&mut state.attached, link) else {
+            return false;
+        };
+
+        attached.written();
+        if has_more || attached.held_until > 0 {
+            return self.take_behind_others(session, state, into, work, now);
+        }
+
+        attached.take_into(into);
+        false
+    }
+
+    /// The same where something waits: the store, or messages that are to move up. Most connections have
+    /// none: kept apart, so that those stay short.
+    #[inline(never)]
+    fn take_behind_others(
+        &self,
+        session: &Arc<Session>,
+        mut state: MutexGuard<'_, State>,
+        into: &mut Outbox,
+        work: &mut Vec<Batch>,
+        now: impl Fn() -> Tick,
+    ) -> bool {
+        if self.is_held(&mut state) {
+            return false;
+        }
+
+        let mut batch = None;
+        let taken = match state.has_more() {
+            true => self.take_moved_up(session, state, into, &mut batch, &now),
+            false => {
+                state.take_output(into);
+                Taken::All
+            }
+        };
+
+        let looks_again = matches!(taken, Taken::Part);
+        if let Taken::After(detour) = taken {
+            let batch = batch.get_or_insert_with(|| self.batch(now()));
+            batch.detours.push((session.clone(), detour));
+        }
+
+        if let Some(mut batch) = batch {
+            batch.local.flush_into(&self.env.counters);
+            if batch.has_more() {
+                work.push(batch);
+            }
+        }
+        looks_again
+    }
+
+    /// Whether a connection's output has to wait for the store. Once it need not, nothing is held.
+    fn is_held(&self, state: &mut State) -> bool {
+        let Some(attached) = state.attached.as_deref_mut() else {
+            return false;
+        };
+        let is_held = match (attached.held_until, self.env.journal()) {
+            (0, _) => false,
+            (position, Some(journal)) => !journal.is_committed(position),
+            (position, None) => position == HELD,
+        };
+
+        if is_held {
+            attached.dirty = false;
+        } else {
+            attached.held_until = 0;
+        }
+        is_held
+    }
+
+    /// Lets what waits move up and takes the outbox, unless something must be done before, with no lock
+    /// held.
+    fn take_moved_up(
+        &self,
+        session: &Arc<Session>,
+        state: MutexGuard<'_, State>,
+        into: &mut Outbox,
         batch: &mut Option<Batch>,
         now: impl Fn() -> Tick,
     ) -> Taken {
         let asks = self.hooks.intersects(HookSet::AUTHORIZE_RECEIVE);
-        let mut looks_again = false;
-        let mut state = session.lock();
-        let (waits, has_more) = (state.waits(), state.has_more());
-        let Some(attached) = Attached::of(&mut state.attached, link) else {
-            return Taken::All;
-        };
-        attached.written();
-        if attached.held_until > 0 {
-            let is_held = match self.env.journal() {
-                Some(journal) => !journal.is_committed(attached.held_until),
-                None => attached.held_until == HELD,
-            };
-            if is_held {
-                attached.dirty = false;
-                return Taken::All;
-            }
-            attached.held_until = 0;
-        }
-
-        if has_more {
-            attached.dirty = true; // it is being flushed already
-            if waits {
-                let batch = batch.get_or_insert_with(|| self.batch(now()));
-                let asked = usize::from(std::mem::take(&mut state.asked));
-                let most = if asks { asked } else { PUMP_BUDGET };
-                let mut session = SessionGuard::new(session, state, &self.env, batch);
-                let all = session.pump(most);
-                state = session.into_state();
-                if asks && !all && !state.asking {
-                    let deliveries = state.take_for_asking(&self.env);
-                    if !deliveries.is_empty() {
-                        set_unsettled(&mut state);
-                        return Taken::After(Detour::Ask(deliveries));
-                    }
-                }
-                looks_again = !asks && !all;
-            }
-
-            let ready = state.retained_backlog.is_empty()
-                && !state.paging
-                && state.resend.is_empty()
-                && state
-                    .attached
-                    .as_ref()
-                    .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
-            if ready && let Some(cursor) = state.retained.pop_front() {
-                state.paging = true;
-                set_unsettled(&mut state);
-                return Taken::After(Detour::Retained(cursor));
-            }
-        }
-
+        let (mut state, mut looks_again) = (state, false);
         if let Some(attached) = state.attached.as_deref_mut() {
-            attached.dirty = false;
-            attached.take_into(into);
+            attached.dirty = true; // it is being flushed already
         }
+
+        if state.waits() {
+            let batch = batch.get_or_insert_with(|| self.batch(now()));
+            let asked = usize::from(std::mem::take(&mut state.asked));
+            let most = if asks { asked } else { PUMP_BUDGET };
+            let mut guard = SessionGuard::new(session, state, &self.env, batch);
+            let all = guard.pump(most);
+            state = guard.into_state();
+
+            if asks && !all && !state.asking {
+                let deliveries = state.take_for_asking(&self.env);
+                if !deliveries.is_empty() {
+                    set_unsettled(&mut state);
+                    return Taken::After(Detour::Ask(deliveries));
+                }
+            }
+            looks_again = !asks && !all;
+        }
+
+        let is_ready = state.retained_backlog.is_empty()
+            && !state.paging
+            && state.resend.is_empty()
+            && state
+                .attached
+                .as_ref()
+                .is_some_and(|a| a.outbox.len() < OUTBOX_HIGH);
+        if is_ready && let Some(cursor) = state.retained.pop_front() {
+            state.paging = true;
+            set_unsettled(&mut state);
+            return Taken::After(Detour::Retained(cursor));
+        }
+
+        state.take_output(into);
         match looks_again {
             true => Taken::Part,
             false => Taken::All,
@@ -283,6 +335,7 @@ impl Hub {
             } else {
                 state.subscriptions.end_walk(&cursor.filter);
             }
+
             let has_room = state
                 .attached
                 .as_ref()

@@ -148,8 +148,10 @@ impl Attached {
         }
     }
 
-    /// Takes output away to be written.
+    /// Takes output away to be written: a flush that was owed is done.
+    #[inline]
     pub(crate) fn take_into(&mut self, into: &mut Outbox) {
+        self.dirty = false;
         if into.is_empty() {
             std::mem::swap(into, &mut self.outbox);
         } else {

@@ -49,6 +49,7 @@ use crate::budget::{Budget, Charge, Part};
 use crate::client::ClientInfo;
 use crate::event::Whom;
 use crate::message::SharedMessage;
+use crate::outbox::Outbox;
 use crate::retained::Place;
 use crate::store::{Journal, StoredSession, StoredWill};
 use crate::subscription::SubRecord;
@@ -417,6 +418,13 @@ impl State {
     /// The same for a session that was admitted before.
     pub(crate) fn restore(&mut self, budget: &Arc<Budget>, known: usize) {
         self.charge = Some(budget.hold(Part::Sessions, SESSION + known));
+    }
+
+    /// Takes the output of the connection, if there is one, to be written.
+    pub(crate) fn take_output(&mut self, into: &mut Outbox) {
+        if let Some(attached) = self.attached.as_deref_mut() {
+            attached.take_into(into);
+        }
     }
 
     /// Whether nothing waits and nothing is in flight.
