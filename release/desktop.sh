@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The command and the C library for Windows and macOS, on such a machine: midge-VERSION-TARGET.zip with programs,
-# libraries, headers and licences. Linux has release/build.sh.
+# The command and the C library for Windows and macOS, on such a machine: midge-VERSION-TARGET.zip or .tar.xz with
+# programs, libraries, headers and licences. Linux has release/build.sh.
 #
 #   release/desktop.sh TARGET OUT
 set -euo pipefail
@@ -23,10 +23,12 @@ built=${CARGO_TARGET_DIR:-target}/$target/release
 # Programs find it beside them, or where they say, instead of where it was built.
 case $target in *-apple-darwin) install_name_tool -id @rpath/libmidge.dylib "$built/libmidge.dylib" ;; esac
 
-files=("bin/$program=$built/$program")
+# On Windows a program looks for libraries beside itself.
+case $target in *-windows-*) programs= ;; *) programs=bin/ ;; esac
+files=("$programs$program=$built/$program")
 for library in $libraries; do
     case $library in
-        *.dll) files+=("bin/$library=$built/$library") ;;
+        *.dll) files+=("$library=$built/$library") ;;
         *) files+=("lib/$library=$built/$library") ;;
     esac
 done

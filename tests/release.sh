@@ -56,13 +56,15 @@ refuses "is not static" release/container.sh "$work/image" amd64="$(command -v b
 
 # Archives, too, with programs that can be started.
 for name in one other; do
-    mkdir "$work/zip-$name"
-    python3 release/archive.py "$work/zip-$name/midge" bin/midge="$work/midge" README.md=README.md >/dev/null
+    mkdir "$work/archive-$name"
+    for target in x86_64-pc-windows-msvc aarch64-apple-darwin; do
+        python3 release/archive.py "$work/archive-$name/midge-$target" bin/midge="$work/midge" README.md=README.md >/dev/null
+    done
 done
-cmp "$work/zip-one/midge.zip" "$work/zip-other/midge.zip" || fail "two archives of the same files differ"
-python3 -c 'import sys, zipfile
-(program,) = (each for each in zipfile.ZipFile(sys.argv[1]).infolist() if each.filename == "midge/bin/midge")
-sys.exit(program.external_attr >> 16 != 0o755)' "$work/zip-one/midge.zip" || fail "the program in the archive cannot be started"
+diff -r "$work/archive-one" "$work/archive-other" || fail "two archives of the same files differ"
+tar -xJf "$work/archive-one/midge-aarch64-apple-darwin.tar.xz" -C "$work"
+[ -x "$work/midge-aarch64-apple-darwin/bin/midge" ] || fail "the program in the archive cannot be started"
+python3 -m zipfile -t "$work/archive-one/midge-x86_64-pc-windows-msvc.zip" >/dev/null || fail "the archive for Windows is damaged"
 
 # The platform that a wheel names is compared with what was found.
 python3 - <<'P' || fail "audit.py takes one platform for another"
