@@ -218,6 +218,34 @@ class Broker(Life, Expectations):
 
         return _socket.socket(fileno=self._running().connect_fd())
 
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """With ``threads=0``: does what there is to do for the broker, on this thread, or waits up to
+        ``timeout`` seconds for it (``None``: without limit). Whether something was done.
+
+        One call does a bounded part of what there is. One thread at a time polls. ``RuntimeError`` if
+        another one does, in a hook or callback, or if the broker has threads; :class:`StoppedError` if it
+        does not run. Methods that wait poll meanwhile, on the thread that has started the broker or has
+        polled it.
+
+        >>> import midge
+        >>> with midge.Broker(threads=0) as broker:
+        ...     while broker.poll():
+        ...         pass
+        """
+        return self._running().poll(timeout)
+
+    def fileno(self) -> int:
+        """With ``threads=0``: a descriptor that is readable while :meth:`poll` has something to do, so
+        that a selector takes the broker as it takes a socket. It stays the broker's, until that stops.
+        """
+        return self._running().poll_fd()
+
+    @property
+    def poll_timeout(self) -> float | None:
+        """With ``threads=0``: seconds until :meth:`poll` must be called although the descriptor does not
+        say so. ``None`` if there is no such moment."""
+        return self._running().poll_timeout()
+
     @property
     def clock(self) -> Clock:
         """The clock."""

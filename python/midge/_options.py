@@ -15,7 +15,8 @@ class Options(TypedDict, total=False):
 
     threads: int
     """Threads of the broker. A connection stays with one of them, the one that has the fewest when
-    it begins. Of no meaning on a runtime of the host. Accepted: 1 to 1024; 1 by default."""
+    it begins. With 0 the host polls the broker. Of no meaning on a runtime of the host.
+    Accepted: 0 to 1024; 1 by default."""
     clock: Literal["system", "manual"]
     """The clock of the broker. A manual one stands still until the host moves it: for tests.
     Accepted: system or manual; system by default."""

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use midge::{EventMask, MessageRef, PublishError, Stop};
+use midge::{EventMask, MessageRef, PollError, PublishError, Stop};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -39,6 +39,25 @@ fn publish_error(error: &PublishError) -> PyErr {
         PublishError::InvalidProperty(_) => PyValueError::new_err(format!("properties: {text}")),
         _ => PyValueError::new_err(text),
     }
+}
+
+fn poll_error(error: &PollError) -> PyErr {
+    match error {
+        PollError::Stopped => errors::StoppedError::new_err(error.to_string()),
+        error => PyRuntimeError::new_err(error.to_string()),
+    }
+}
+
+#[cfg(unix)]
+fn poll_fd(broker: &midge::Broker) -> Result<i32, PollError> {
+    use std::os::fd::AsRawFd;
+    broker.poll_fd().map(|fd| fd.as_raw_fd())
+}
+
+#[cfg(not(unix))]
+fn poll_fd(broker: &midge::Broker) -> Result<i32, PollError> {
+    broker.poll_timeout()?;
+    Err(PollError::NoDescriptor)
 }
 
 impl Broker {
@@ -95,6 +114,28 @@ impl Broker {
             other => Ok(other.to_string().into_pyobject(py)?.into_any()),
         };
         self.handle()?.addrs().iter().map(address).collect()
+    }
+
+    /// Does what there is to do, or waits for it; whether there was something.
+    fn poll(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let broker = self.handle()?;
+        let polled = wait(py, timeout, |time| match broker.poll(time) {
+            Ok(false) => None,
+            done => Some(done),
+        })?;
+        polled.map_or(Ok(false), |done| done.map_err(|error| poll_error(&error)))
+    }
+
+    /// A descriptor that is readable while there is something to do.
+    fn poll_fd(&self) -> PyResult<i32> {
+        poll_fd(&self.handle()?).map_err(|error| poll_error(&error))
+    }
+
+    /// Seconds until the next deadline, if there is one.
+    fn poll_timeout(&self) -> PyResult<Option<f64>> {
+        let timeout = self.handle()?.poll_timeout();
+        let timeout = timeout.map_err(|error| poll_error(&error))?;
+        Ok(timeout.map(|time| time.as_secs_f64()))
     }
 
     /// Stops it; `drain` seconds for clients to take what waits for them.
