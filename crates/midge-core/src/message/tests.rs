@@ -219,3 +219,37 @@ fn a_large_payload_that_moves_is_charged_to_the_other_broker() {
         assert_eq!(budget.total(), 0);
     }
 }
+
+#[test]
+fn a_message_that_moves_has_all_of_it_charged() {
+    let budget = Budget::new(0);
+    let account = Account::Receivers(&budget);
+    let mut message = owned("a/b", 10);
+    message
+        .properties
+        .push(Property::ContentType(
+            "a text that is longer than the topic",
+        ))
+        .unwrap();
+    message.expiry = Some(9);
+    let kept = kept(&message, Origin::Will("c".into()), account);
+    let moved = kept.moved(Tick(0), Tick(0), account);
+    assert_eq!((moved.share(), moved.cost()), (kept.share(), kept.cost()));
+    assert_eq!(moved.size(), kept.size());
+    assert!(moved.share() > RECEIVER + MESSAGE + 30);
+}
+
+#[test]
+fn a_small_payload_stands_in_the_message_a_large_one_in_its_buffer() {
+    let read = Bytes::from(vec![1; 2 * SHARE_FROM]);
+    let keep =
+        |message: MessageRef<'_>| message.keep(None, 0, Origin::Host, Tick(0), None, Account::Host);
+    let small = keep(within(&read, 20));
+    assert!(small.backing().is_none() && small.parts(Tick(0)).backing.is_none());
+    assert_eq!(small.payload(), [1; 20]);
+
+    let large = keep(within(&read, SHARE_FROM));
+    let backing = large.parts(Tick(0)).backing.unwrap();
+    assert_eq!(backing.as_ptr(), read[1..].as_ptr());
+    assert_eq!(backing.len(), SHARE_FROM);
+}

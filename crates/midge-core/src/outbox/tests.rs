@@ -282,3 +282,19 @@ fn a_packet_gets_its_own_identifier() {
     assert!(content(&outbox).ends_with(b"dyz"));
     assert_eq!(outbox.len(), 13);
 }
+
+#[test]
+fn an_outbox_takes_a_buffer_that_is_left() {
+    let take: [fn(&mut Outbox); 3] = [
+        |outbox| outbox.push(b"ab"),
+        |outbox| outbox.push_numbered(b"ab\0\0", 2, 7),
+        |outbox| outbox.buffer().extend_from_slice(b"ab"),
+    ];
+    for append in take {
+        while take_buffer().capacity() > 0 {}
+        give_buffer(Vec::with_capacity(30_000));
+        let mut outbox = Outbox::default();
+        append(&mut outbox);
+        assert_eq!(outbox.bytes.capacity(), 30_000);
+    }
+}

@@ -390,6 +390,10 @@ fn long_levels_are_charged_with_their_text() {
     assert!(long >= short + 100, "{long} {short}");
     assert_eq!(taken(&format!("{another}/+")), long + 100);
     assert!(taken(&format!("{one}/x/+")) < long, "the text is there");
+
+    let before = budget.of(Part::Subscriptions);
+    remove(&mut router, &format!("{another}/+"), &session);
+    assert_eq!(before - budget.of(Part::Subscriptions), 200);
 }
 
 #[test]
