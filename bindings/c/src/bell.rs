@@ -178,9 +178,10 @@ impl Drop for Bell {
 /// Sleeps while `word` is `seen`, so long at most. May return early.
 #[cfg(target_os = "linux")]
 fn wait(word: &AtomicU32, seen: u32, left: Option<Duration>) {
-    let left = left.map(|left| libc::timespec {
-        tv_sec: i32::try_from(left.as_secs()).unwrap_or(i32::MAX).into(),
-        tv_nsec: left.subsec_nanos().into(),
+    // As the system call has it on every processor; `timespec` may be wider on one of 32 bits.
+    let left = left.map(|left| -> [libc::c_long; 2] {
+        let seconds = i32::try_from(left.as_secs()).unwrap_or(i32::MAX);
+        [seconds.into(), left.subsec_nanos().cast_signed().into()]
     });
     let timeout = left.as_ref().map_or(ptr::null(), ptr::from_ref);
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;

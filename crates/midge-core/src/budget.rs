@@ -362,9 +362,10 @@ mod tests {
     #[test]
     fn without_a_limit_everything_fits_and_is_counted() {
         let budget = Budget::new(0);
-        assert!(budget.try_charge(Part::Wills, 1 << 40));
-        assert!(budget.has_room(1 << 50) && !budget.is_exceeded());
-        assert_eq!(budget.total(), 1 << 40);
+        let most = usize::MAX / 4;
+        assert!(budget.try_charge(Part::Wills, most));
+        assert!(budget.has_room(most) && !budget.is_exceeded());
+        assert_eq!(budget.total(), most);
     }
 
     #[test]
@@ -405,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_charge_is_two_words() {
-        assert_eq!(size_of::<Charge>(), 16);
-        assert_eq!(size_of::<Option<Charge>>(), 16);
+        assert!(size_of::<Charge>() <= 16);
+        assert_eq!(size_of::<Option<Charge>>(), size_of::<Charge>());
     }
 }

@@ -17,7 +17,7 @@ pub struct Received {
     terms: NonZeroU64,
 }
 
-const _: () = assert!(size_of::<Received>() == 16);
+const _: () = assert!(size_of::<Received>() <= 16);
 
 /// Always set: it makes room for what an `Option` or `enum` around it has to say.
 const MARK: NonZeroU64 = NonZeroU64::new(1 << 40).unwrap();
@@ -277,7 +277,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(size_of::<Option<Received>>(), 16);
+        assert_eq!(size_of::<Option<Received>>(), size_of::<Received>());
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn run(broker: &WeakBroker, fd: &OwnedFd, ended: &OwnedFd) {
 
         let timeout = timeout.ok().flatten().map(|time| Timespec {
             tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: time.subsec_nanos().into(),
+            tv_nsec: time.subsec_nanos().cast_signed().into(),
         });
         let mut fds = [
             PollFd::new(fd, PollFlags::IN),

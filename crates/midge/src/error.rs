@@ -179,7 +179,14 @@ impl fmt::Display for OptionError {
                 value,
                 accepted,
             } => {
-                write!(f, "{key} does not take {value:?}; accepted: {accepted}")
+                write!(f, "{key} does not take {value:?}; accepted: {accepted}")?;
+
+                // Limits of memory are as wide as addresses, so a file of another machine may say more.
+                let number = value.trim().replace('_', "").parse::<u128>();
+                if number.is_ok_and(|number| number > usize::MAX as u128) {
+                    write!(f, "; numbers end at {} here", usize::MAX)?;
+                }
+                Ok(())
             }
             Self::LeftOut { key, value, source } => {
                 write!(f, "{key} does not take {value:?}: {source}")

@@ -299,6 +299,29 @@ mod tests {
     }
 
     #[test]
+    fn a_number_wider_than_addresses_is_refused_with_the_largest() {
+        let mut settings = Settings::default();
+        let most = usize::MAX.to_string();
+        settings.set("limits.retained_bytes", &most).unwrap();
+        assert_eq!(settings.get("limits.retained_bytes").unwrap(), most);
+
+        let more = (usize::MAX as u128 + 1).to_string();
+        let refused = settings.set("limits.retained_bytes", &more).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.ends_with(&format!("; numbers end at {most} here")),
+            "{said}"
+        );
+
+        // What an option does not take for another reason is refused without it.
+        let refused = settings.set("limits.topic_levels", "9999").unwrap_err();
+        assert!(
+            refused.to_string().ends_with("accepted: 1 to 1024"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn a_preset_is_followed_by_single_limits() {
         let mut settings = Settings::default();
         let mut put = |key, value: &str| settings.set(key, value).unwrap();

@@ -70,6 +70,13 @@ const PRESET: &[ConfigOption] = &[ConfigOption {
     },
 }];
 
+/// Half of what a process can address on a processor of 32 bits would be too much beside all else that it holds.
+const TOTAL_BYTES: usize = if cfg!(target_pointer_width = "32") {
+    1 << 30
+} else {
+    2 << 30
+};
+
 section! {
     /// Bounds. 0 means "no limit" only where it says so.
     pub struct Limits: limits {
@@ -126,7 +133,7 @@ section! {
         /// Bytes held for clients in whatever form: connections, sessions, subscriptions, wills,
         /// incomplete packets, messages, unwritten output, retained messages. The table in
         /// docs/memory.md says what happens to each when it is reached.
-        total_bytes: usize = 2 << 30, 0.., "0 or more; 0 is no limit";
+        total_bytes: usize = TOTAL_BYTES, 0.., "0 or more; 0 is no limit";
         /// Time from accepting a connection to its CONNECT, authentication included, in milliseconds.
         connect_timeout_ms: u64 = 10_000, 1..=86_400_000, "1 to 86400000";
         /// PUBLISH packets a second of one client, with one second's worth of burst. More end the
