@@ -82,18 +82,6 @@ air_and_voice() {
     python3 tools/voice/voice.py --self-test --quiet && python3 tools/voice/voice.py
 }
 
-# What is published alone stands alone: licences, a readme, nothing that is missing.
-packages() {
-    local package file listed status=0
-    for package in midge-codec midge-core midge midge-cli; do
-        listed=$(cargo package --list --quiet --allow-dirty --package "$package") || return 1
-        for file in LICENSE-APACHE LICENSE-MIT README.md; do
-            grep -qx "$file" <<<"$listed" || { echo "$package: no $file"; status=1; }
-        done
-    done
-    return "$status"
-}
-
 rust_tests() {
     timeout 900 cargo test --workspace --no-fail-fast 2>&1 | tee "$CARGO_TARGET_DIR/tests.log" | grep -E '^(test result|failures:|error|warning)|FAILED|panicked|^    [a-z_0-9:]+$'
     return "${PIPESTATUS[0]}"
@@ -113,7 +101,7 @@ checks() {
     step "layers" layers
     step "floors" python3 tools/floors/floors.py
     step "air and voice" air_and_voice
-    step "published packages" packages
+    step "published packages" timeout 1200 tests/packages.sh
     step "dependencies" timeout 900 tests/deny.sh
     step "public API" cargo run -q --locked --manifest-path tools/public-api/Cargo.toml --target-dir "$CARGO_TARGET_DIR/tools"
 }
