@@ -82,6 +82,13 @@ air_and_voice() {
     python3 tools/voice/voice.py --self-test --quiet && python3 tools/voice/voice.py
 }
 
+# Where the oldest compiler cannot be had, that is told; the job `msrv` has it.
+oldest_compiler() {
+    local status=0
+    timeout 900 tests/msrv.sh || status=$?
+    [ "$status" -eq 0 ] || [ "$status" -eq 77 ]
+}
+
 rust_tests() {
     timeout 900 cargo test --workspace --no-fail-fast 2>&1 | tee "$CARGO_TARGET_DIR/tests.log" | grep -E '^(test result|failures:|error|warning)|FAILED|panicked|^    [a-z_0-9:]+$'
     return "${PIPESTATUS[0]}"
@@ -102,6 +109,7 @@ checks() {
     step "floors" python3 tools/floors/floors.py
     step "air and voice" air_and_voice
     step "published packages" timeout 1200 tests/packages.sh
+    step "oldest compiler" oldest_compiler
     step "dependencies" timeout 900 tests/deny.sh
     step "public API" cargo run -q --locked --manifest-path tools/public-api/Cargo.toml --target-dir "$CARGO_TARGET_DIR/tools"
 }
