@@ -2,6 +2,7 @@
 # Builds and installs the C library: headers, shared and static library, pkg-config and CMake files.
 #   install.sh [OPTION]... builds and installs
 #   install.sh uninstall   removes what an installation with the same settings has written
+#   install.sh --version   prints the version
 #   install.sh --help      says this
 # Options:
 #   --without=LIST      leaves out features: mqtt31, sys, toml, unix, or all, separated by commas; what is
@@ -17,7 +18,7 @@
 #   CC LD AR NM OBJCOPY   its tools, one by one; LD is GNU ld
 # CARGO_TARGET_DIR, RUSTFLAGS and the other variables of cargo work as usual.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd -P)
 prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-lib}
 profile=${PROFILE:-release}
@@ -114,6 +115,10 @@ for argument in "$@"; do
             leave_out all
             profile=${PROFILE:-minimal}
             ;;
+        --version)
+            echo "$version"
+            exit
+            ;;
         -h | --help)
             help
             exit
@@ -139,12 +144,11 @@ target=${CARGO_BUILD_TARGET:-$host}
 
 # The tools of the target: those that are named, else those with its prefix, else those of the host
 # if it has the same processor.
+# shellcheck source=bindings/c/cross.sh
+. "$root/bindings/c/cross.sh"
 cross=${CROSS_COMPILE:-}
 if [ -z "$cross" ] && [ "${target%%-*}" != "${host%%-*}" ]; then
-    # aarch64-unknown-linux-gnu is aarch64-linux-gnu for compilers; some have names of their own.
-    IFS=- read -r cpu _ system <<<"$target"
-    case $cpu in armv7* | thumbv7*) cpu=arm ;; i[3-6]86) cpu=i686 ;; riscv64*) cpu=riscv64 ;; esac
-    cross=$cpu-$system-
+    cross=$(cross_prefix "$target")
 fi
 tool() {
     local named=$1 name
@@ -164,34 +168,10 @@ ar=$(tool "${AR:-}" "${cross}ar")
 nm=$(tool "${NM:-}" "${cross}nm")
 objcopy=$(tool "${OBJCOPY:-}" "${cross}objcopy")
 
-# Cargo links with the same compiler, unless it has been told about the target itself.
-variable=${target^^}
-variable=CARGO_TARGET_${variable//[-.]/_}_LINKER
-if [ -n "${CARGO_BUILD_TARGET:-}" ]; then
-    linker=${CC:-}
-    if [ -z "$linker" ] && [ -n "$cross" ]; then linker=${cross}gcc; fi
-    if [ -n "$linker" ] && [ -z "${!variable:-}" ]; then export "$variable=$linker"; fi
-fi
+if [ -n "${CARGO_BUILD_TARGET:-}" ]; then choose_linker "$target" "$cross"; fi
 
-# Where it was built stays out of what is built. Flags of the caller come first.
-registry=${CARGO_HOME:-$HOME/.cargo}
-remaps=("--remap-path-prefix=$root=midge" "--remap-path-prefix=$registry=cargo"
-    "--remap-path-prefix=$(rustc --print sysroot)=rust")
-[ -z "${CARGO_TARGET_DIR:-}" ] || remaps+=("--remap-path-prefix=$CARGO_TARGET_DIR=target")
-flags=()
-if [ -n "${CARGO_ENCODED_RUSTFLAGS:-}" ]; then
-    export CARGO_ENCODED_RUSTFLAGS
-    for remap in "${remaps[@]}"; do CARGO_ENCODED_RUSTFLAGS+=$'\x1f'$remap; done
-elif [ -n "${RUSTFLAGS:-}" ]; then
-    CARGO_ENCODED_RUSTFLAGS=
-    for flag in $RUSTFLAGS; do CARGO_ENCODED_RUSTFLAGS+=$flag$'\x1f'; done
-    for remap in "${remaps[@]}"; do CARGO_ENCODED_RUSTFLAGS+=$remap$'\x1f'; done
-    export CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS%$'\x1f'}
-else
-    # Joined with the flags of configuration files.
-    list=$(printf '"%s",' "${remaps[@]}")
-    flags=(--config "build.rustflags=[${list%,}]")
-fi
+# shellcheck source=bindings/c/remap.sh
+. "$root/bindings/c/remap.sh"
 
 # Builds, and takes what cargo says that it has built, wherever that is. The compiler says on the way
 # what a program needs besides to link the static library; cargo repeats that if nothing is to be done. It is for midge.pc and not shown.

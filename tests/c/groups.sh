@@ -52,6 +52,18 @@ musl_log() {
     [ "$1" -eq 0 ]
 }
 # A target with another C library, statically linked.
+# A build of its own, without all that can be left out.
+without_all() {
+    mkdir -p "$out/left-out"
+    (cd "$root" && cargo build -q -p midge-c --no-default-features) && cp "$target/debug/libmidge.so" "$out/left-out/" &&
+        ln -sf libmidge.so "$out/left-out/libmidge.so.$interface"
+}
+group_left_out() {
+    check "build without all that can be left out" without_all
+    check "link left_out" "${c[@]}" "$root/tests/c/left_out.c" "-I$include" "-L$out/left-out" -lmidge -o "$out/left-out/left_out"
+    check "run left_out" quiet env "LD_LIBRARY_PATH=$out/left-out" "$out/left-out/left_out"
+}
+
 group_musl() {
     local status=0
     "$root/tests/c/musl.sh" >"$out/musl-log" 2>&1 || status=$?
@@ -130,7 +142,7 @@ group_cmake() {
     if has cmake; then
         check "cmake configure" configure
         check "cmake build" cmake --build "$out/cmake" -j 2
-        for program in c_shared c_static c_alone cpp_static; do check "run cmake $program" quiet "$out/cmake/$program"; done
+        for program in c_shared c_static c_any c_alone cpp_static; do check "run cmake $program" quiet "$out/cmake/$program"; done
         for wanted in "$interface" "$version" "$major"; do check "cmake: $version fits $wanted" fits "$wanted" TRUE; done
         for wanted in "$major.$((minor + 1))" "$((major + 1))" "$major.$minor.999"; do check "cmake: $version does not fit $wanted" fits "$wanted" FALSE; done
     else
