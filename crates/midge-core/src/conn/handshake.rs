@@ -433,7 +433,7 @@ impl Connection {
 
         let rate = config.limits.publish_rate;
         self.publish_bucket = (rate > 0).then(|| Box::new(Bucket::new(rate, self.batch.now())));
-        self.silence_ms = u32::from(keep_alive) * 1500; // MQTT-3.1.2-22
+        self.silence_ms = u64::from(keep_alive) * 1500; // MQTT-3.1.2-22
         if let Some(method) = handshake.method.clone() {
             self.remember_method(method, handshake.place);
         }

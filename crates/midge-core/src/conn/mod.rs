@@ -104,7 +104,7 @@ pub struct Connection {
     routes: RouteCache,
     publish_bucket: Option<Box<Bucket>>,
     info: Option<Arc<ClientInfo>>,
-    silence_ms: u32,
+    silence_ms: u64,
     /// Remainder of [`Connection::arriving`], in thousandths of a byte.
     arrived: u32,
     #[allow(clippy::box_collection)] // few connections have any

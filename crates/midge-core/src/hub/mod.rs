@@ -264,8 +264,7 @@ impl Hub {
         let link = Arc::new(Link::new(number, peer, listener, io, now));
         fresh.insert(Arc::as_ptr(&link).addr(), link.clone());
         drop(fresh);
-        let timeout = self.config().limits.connect_timeout_ms; // a day at most
-        link.set_silence(u32::try_from(timeout).unwrap_or(u32::MAX));
+        link.set_silence(self.config().limits.connect_timeout_ms);
         self.watch(&link);
         Some(link)
     }

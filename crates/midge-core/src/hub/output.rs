@@ -71,7 +71,7 @@ impl Hub {
         }
 
         if let Some(detached) = link.take_detached() {
-            into.append(detached);
+            into.append(*detached);
         }
 
         let looks_again = match link.session.get() {
