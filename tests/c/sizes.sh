@@ -12,7 +12,7 @@ target="${CARGO_TARGET_DIR:-$root/target}"
 out=$target/sizes
 page=$root/docs/packages.md
 # Bytes; what a device has to have room for.
-limit=1500000
+limit=1550000
 
 # Installs as an argument of install.sh says, and prints the bytes of the shared library.
 measure() {
