@@ -128,8 +128,10 @@ rust() {
 }
 
 platforms() {
-    step "packages of platforms" need_packages rustc-web cargo-web rust-web-src gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64-posix wine wine64
+    step "packages of platforms" need_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static rustc-web cargo-web rust-web-src gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64-posix wine wine64
     step "macOS" timeout 900 tests/platforms/macos.sh
+    step "ARM64" timeout 1500 tests/platforms/linux.sh aarch64-unknown-linux-gnu -- \
+        core handle c:broker c:misuse c:garbage c:contract c:look
     step "Windows" timeout 1500 tests/platforms/windows.sh
 }
 
