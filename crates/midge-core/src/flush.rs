@@ -14,3 +14,12 @@ pub trait Flush: Send + Sync {
         false
     }
 }
+
+/// A connection that can wait for a commit.
+pub(crate) trait Waits: Send + Sync {
+    /// Notes that it is to be flushed at a commit; `false` if that is noted already.
+    fn starts_waiting(&self) -> bool;
+
+    /// What it has waited for is committed: it is flushed, and may wait again.
+    fn committed(&self);
+}

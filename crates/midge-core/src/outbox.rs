@@ -76,10 +76,17 @@ pub struct Outbox {
     written: usize,
     /// Few connections have any at a time.
     segments: Option<Box<Segments>>,
+    /// What waits for a commit.
+    marks: Option<Box<Marks>>,
 }
 
 /// Bytes of the smallest buffer.
 const SMALLEST: usize = 8;
+
+/// Positions of a store, each with the number of bytes that may leave before it is committed: both
+/// rise.
+type Marks = VecDeque<(usize, u64)>;
+
 /// Above that a buffer that is mostly empty is not kept for what waits.
 const LOOSE: usize = 2 * 1024;
 
@@ -105,6 +112,64 @@ impl Outbox {
     pub fn len(&self) -> usize {
         let shared = self.segments.as_ref().map_or(0, |segments| segments.bytes);
         self.bytes.len() - self.written + shared
+    }
+
+    /// What is appended from now on leaves when a position is committed.
+    pub(crate) fn hold(&mut self, position: u64) {
+        let at = self.len();
+        let marks = self.marks.get_or_insert_default();
+        match marks.back_mut() {
+            Some((_, last)) if *last >= position => {}
+            Some((place, last)) if *place == at => *last = position,
+            _ => marks.push_back((at, position)),
+        }
+    }
+
+    /// Whether something may wait for a commit.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marks.is_some()
+    }
+
+    /// The number of bytes that may leave, and the position that those behind them wait for; `None` if
+    /// all may leave.
+    pub(crate) fn held(&mut self, is_committed: impl Fn(u64) -> bool) -> Option<(usize, u64)> {
+        let marks = self.marks.as_deref_mut()?;
+        while let Some((_, position)) = marks.front()
+            && is_committed(*position)
+        {
+            marks.pop_front();
+        }
+        let first = marks.front().copied();
+        if first.is_none() {
+            self.marks = None;
+        }
+        first
+    }
+
+    /// Takes the first `count` bytes; what is behind them goes on waiting.
+    pub(crate) fn split_front(&mut self, count: usize) -> Self {
+        let marks = self.marks.take();
+        let (mut front, mut left) = (Self::default(), count);
+        while left > 0 && !self.is_empty() {
+            let segment = self.segments.as_ref().and_then(|segments| {
+                let (at, segment) = segments.list.front()?;
+                (*at == self.written).then(|| segment.slice(segments.written..))
+            });
+            let chunk = self.chunk();
+            let taken = chunk.len().min(left);
+            match segment {
+                Some(segment) => front.push_segment(segment.slice(..taken)),
+                None => front.push(chunk.get(..taken).unwrap_or_default()),
+            }
+            self.advance(taken);
+            left -= taken;
+        }
+
+        self.marks = marks;
+        for (at, _) in self.marks.iter_mut().flat_map(|marks| marks.iter_mut()) {
+            *at = at.saturating_sub(count);
+        }
+        front
     }
 
     /// Whether nothing waits.
@@ -258,9 +323,21 @@ impl Outbox {
 
     /// Appends all that another outbox holds. If one of them is charged, both are, then.
     pub(crate) fn append(&mut self, mut other: Self) {
+        let behind = self.len();
+        let marks = other.marks.take();
+        self.append_bytes(other);
+
+        let moved = marks.into_iter().flat_map(|marks| *marks);
+        for (at, position) in moved.map(|(at, position)| (behind + at, position)) {
+            self.marks.get_or_insert_default().push_back((at, position));
+        }
+    }
+
+    fn append_bytes(&mut self, mut other: Self) {
         if self.is_empty() {
-            self.release();
-            *self = other;
+            self.release_bytes();
+            (self.bytes, self.written) = (std::mem::take(&mut other.bytes), other.written);
+            self.segments = other.segments.take();
             return;
         }
 
@@ -404,6 +481,11 @@ impl Outbox {
 
     /// Forgets everything and gives the buffer back.
     pub fn release(&mut self) {
+        self.release_bytes();
+        self.marks = None;
+    }
+
+    fn release_bytes(&mut self) {
         give_buffer(std::mem::take(&mut self.bytes));
         self.segments = None;
         self.written = 0;

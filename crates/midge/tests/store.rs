@@ -37,6 +37,22 @@ fn connect_over(broker: &Broker, client_id: &str, clean: bool) -> (Client, TcpSt
     (join(client, &connect).0, socket)
 }
 
+/// Commits again and again while something is done.
+fn committing<T>(store: &MemoryStore, work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                store.commit();
+                std::thread::yield_now();
+            }
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
 /// Nothing lies in the socket: no barrier, whose answer would have to wait, too.
 fn expect_silence(socket: &TcpStream) {
     socket.set_nonblocking(true).unwrap();
@@ -153,8 +169,7 @@ fn goes_on(keeping: impl Fn(Builder) -> Builder) -> Broker {
 fn acknowledgements_wait_for_the_commit() {
     let store = MemoryStore::manual();
     let broker = start(&store);
-    let (mut durable, socket) = connect_over(&broker, "d", false);
-    store.commit();
+    let (mut durable, socket) = committing(&store, || connect_over(&broker, "d", false));
     durable.send(Subscribe::new(1).filter("q", 1).bytes_for(4));
     let events = broker.events_with(midge::EventMask::ALL, 100);
     // The SUBACK waits; the subscription is there.
@@ -184,7 +199,9 @@ fn the_reason_of_the_end_is_told_while_acknowledgements_wait() {
     let store = MemoryStore::manual();
     let broker = start(&store);
     let connect = Connect::v5("d").clean(false).expiry(u32::MAX);
-    let (mut client, _) = join(Client::open(broker.addr().unwrap()), &connect);
+    let (mut client, _) = committing(&store, || {
+        join(Client::open(broker.addr().unwrap()), &connect)
+    });
     client.send(Subscribe::new(1).filter("q", 1).bytes());
     while broker.subscriptions(Some("d")).is_empty() {
         std::thread::yield_now();
@@ -257,7 +274,7 @@ fn nothing_takes_an_acknowledgement_along_before_the_commit() {
     client.subscribe("z", 0);
 
     store.fall_behind(&broker);
-    client.send(Publish::new("q", "?").qos(1, 7).bytes_for(4));
+    client.send(Publish::new("q", "?").qos(1, 7).retain().bytes_for(4));
     client.expect_message("z", "!");
     store.catch_up();
     client.expect_ack(Kind::Puback, 7);

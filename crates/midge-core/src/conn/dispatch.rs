@@ -96,8 +96,8 @@ impl Connection {
             }
             Packet::Pubrec(ack) => self.pubrec(ack),
             Packet::Pubrel(ack) => {
-                let env = &self.hub.env;
-                let reason = match session.release_qos2(&self.link, ack.packet_id, env) {
+                let (env, id) = (&self.hub.env, ack.packet_id);
+                let reason = match session.release_qos2(&self.link, id, env, &mut self.batch) {
                     IdState::Known => ReasonCode::Success,
                     IdState::Unknown => ReasonCode::PacketIdentifierNotFound,
                     IdState::Detached => return Ok(()),

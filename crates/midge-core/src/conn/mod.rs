@@ -474,10 +474,9 @@ impl Connection {
         if !self.batch.replies.is_empty() {
             self.has_output = true;
             self.note_unwritten(self.batch.replies.len());
-            self.hub
-                .push_replies(&self.link, &self.batch.replies, self.batch.now());
-            self.batch.replies.clear();
+            self.hub.push_replies(&self.link, &mut self.batch);
         }
+        self.batch.waits_for = 0;
     }
 
     fn fail(&mut self, fault: Fault) {

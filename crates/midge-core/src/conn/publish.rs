@@ -197,14 +197,14 @@ impl Connection {
     }
 
     /// Whether a QoS 2 message is new.
-    fn check_qos2(&self, packet_id: u16) -> Result<IdState, Fault> {
+    fn check_qos2(&mut self, packet_id: u16) -> Result<IdState, Fault> {
         let maximum = self.receive_maximum();
         let Some(session) = &self.session else {
             return Ok(IdState::Detached);
         };
 
-        let env = &self.hub.env;
-        let checked = session.check_qos2(&self.link, packet_id, maximum, env);
+        let work = (&self.hub.env, &mut **self.batch);
+        let checked = session.check_qos2(&self.link, packet_id, maximum, work);
         checked.map_err(|reason| {
             let what =
                 "more QoS 2 messages in flight than Receive Maximum, or than there is memory for";
@@ -284,7 +284,8 @@ impl Connection {
         if qos == QoS::ExactlyOnce
             && self.version != Version::V5
             && let Some(session) = &self.session
-            && session.open_qos2(&self.link, packet_id, &self.hub.env) == IdState::Detached
+            && session.open_qos2(&self.link, packet_id, &self.hub.env, &mut self.batch)
+                == IdState::Detached
         {
             return;
         }

@@ -60,6 +60,12 @@ impl Batch {
         self.work = 0;
     }
 
+    /// Whether something is still to be done that belongs to its unit.
+    pub(crate) fn owes_to_unit(&self) -> bool {
+        !(self.effects.reassign.is_empty() && self.effects.disconnects.is_empty())
+            || self.after.iter().any(After::belongs_to_unit)
+    }
+
     /// Keeps no more memory for the next time than is mostly needed.
     #[inline]
     pub(crate) fn tidy(&mut self) {

@@ -64,25 +64,26 @@ impl Hub {
         };
 
         let mut rounds = 0;
-        let (order, router) = loop {
+        let (unit, order, router) = loop {
             for planned in plan.iter_mut().filter(|planned| planned.is_to_be_asked()) {
                 planned.verdict = Some(self.ask(&planned.target, routed, batch.now));
             }
 
+            let unit = self.unit(&routed.message);
             let order = (routed.message.retain).then(|| self.retained_order.lock(topic));
             let router = self.router.read();
             if router.generation() == generation {
-                break (order, router);
+                break (unit, order, router);
             }
             generation = router.generation();
             plan = renewed(plan, &router, topic, client_id);
             rounds += 1;
             if rounds == ROUNDS || !plan.iter().any(Planned::is_to_be_asked) {
-                break (order, router);
+                break (unit, order, router);
             }
         };
 
-        self.admit(routed.publisher)?;
+        self.admit(routed.publisher, batch)?;
         if routed.message.retain {
             self.retain_delivered(routed, batch);
         }
@@ -103,8 +104,13 @@ impl Hub {
                 Target::Group(group) => groups.push(group),
             }
         }
+        if !groups.is_empty() {
+            // Their members are asked one by one, with no lock held.
+            self.open_unit(batch);
+        }
         drop(router);
         drop(order);
+        drop(unit);
 
         for group in groups {
             self.offer_group_filtered(&group, routed, receipt.as_deref_mut(), batch);

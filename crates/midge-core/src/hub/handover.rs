@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Hub;
 use crate::message::Origin;
 use crate::session::{Session, Stage, State};
-use crate::store::{Recovered, RecoveredSession, StoredSubscription};
+use crate::store::{Recovered, RecoveredSession, StoredDelivery, StoredSubscription};
 use crate::sync::Mutex;
 use crate::time::Tick;
 
@@ -73,13 +73,16 @@ fn keep(session: &Session, state: &mut State) -> RecoveredSession {
     let mut flights: Vec<_> = (state.inflight.iter_mut())
         .map(|(packet_id, entry)| {
             let released = entry.stage == Stage::Released;
-            let delivery = entry.delivery.to_stored(Some(packet_id), released);
+            let delivery = StoredDelivery {
+                packet_id,
+                ..entry.delivery.to_stored(released)
+            };
             (entry.sequence, delivery)
         })
         .collect();
     flights.sort_unstable_by_key(|(sequence, _)| *sequence);
     let waiting = state.retained_backlog.iter().chain(state.queue.iter());
-    let waiting = waiting.map(|delivery| delivery.to_stored(None, false));
+    let waiting = waiting.map(|delivery| delivery.to_stored(false));
     let sent = flights.into_iter().map(|(_, delivery)| delivery);
 
     RecoveredSession {

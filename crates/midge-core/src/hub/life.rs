@@ -13,7 +13,7 @@ use crate::hub::Batch;
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
 use crate::session::{Attached, AttachedSettings, Due, Link, Session, Sessions, State, Will};
-use crate::store::StoredWill;
+use crate::store::{Journal, StoredWill};
 use crate::time::Tick;
 
 /// The result of CONNECT.
@@ -40,6 +40,8 @@ impl Hub {
         let client_id = plan.info.client_id.clone();
         let will = self.admit_will(plan.will.take())?;
 
+        // The end of an older session and the new one come together.
+        let unit = self.env.journal().map(Journal::unit);
         let mut sessions = self.sessions.lock();
         // Whether the connection has a session and whether it has ended are decided under this
         // lock, here and in `end_with`.
@@ -67,6 +69,7 @@ impl Hub {
         self.attach_locked(&session, link, (plan, will), present, connack, batch);
         self.report_connected(&session, link, &info, present, batch);
         drop(sessions);
+        drop(unit);
 
         self.wait_for_publishers();
         self.no_longer_fresh(link);
@@ -161,6 +164,13 @@ impl Hub {
         state.prepare_resume();
 
         let mut attached = Box::new(Attached::new(link.clone(), plan.settings, &self.env.budget));
+        if let Some(journal) = self.env.journal() {
+            // What it says of the session, and of one before, must be so after a crash, too.
+            let position = state.last_recorded().max(journal.last_end());
+            if !journal.is_committed(position) {
+                attached.outbox.hold(position);
+            }
+        }
         connack(present, attached.outbox.buffer());
         batch.packet_sent();
         batch.touch(&mut attached);
@@ -317,14 +327,13 @@ impl Hub {
     /// not even when closing, and all of it if the connection makes room for others.
     #[inline]
     fn drop_unsendable_output(&self, attached: &mut Attached, reason: &DisconnectReason) {
-        let held = attached.held_until;
-        let is_committed = || {
-            let journal = self.env.journal();
-            journal.is_some_and(|journal| journal.is_committed(held))
-        };
-
-        if *reason == DisconnectReason::MemoryFull || held > 0 && !is_committed() {
+        let journal = self.env.journal();
+        let held = journal
+            .and_then(|journal| (attached.outbox).held(|position| journal.is_committed(position)));
+        if attached.held || *reason == DisconnectReason::MemoryFull {
             attached.outbox.release();
+        } else if let Some((free, _)) = held {
+            attached.outbox = attached.outbox.split_front(free);
         }
     }
 

@@ -132,6 +132,13 @@ pub(crate) enum After {
     SessionEnded(Arc<str>),
 }
 
+impl After {
+    /// Whether a crash must not come in between that and the end of the session.
+    fn belongs_to_unit(&self) -> bool {
+        matches!(self, Self::Will { .. })
+    }
+}
+
 impl Hub {
     /// A hub with these settings. `instance` makes assigned client identifiers unique between
     /// brokers: any text. The sets of `hooks` are asked in this order, see [`Hooks`]. A `store` gives

@@ -12,13 +12,9 @@ use crate::session::{
     Attached, Link, OUTBOX_HIGH, PUMP_BUDGET, RetainedCursor, Session, SessionGuard, State,
 };
 use crate::steps;
-use crate::store::{Journal, Position};
+use crate::store::Position;
 use crate::sync::MutexGuard;
 use crate::time::Tick;
-
-/// A position that is never committed: output is held until all subscriptions of a SUBSCRIBE are
-/// made, and until it is known for which position it has to wait.
-pub(super) const HELD: Position = Position::MAX;
 
 /// Steps and messages of retained messages that are sent in one go.
 const WALK: usize = 1024;
@@ -127,11 +123,11 @@ impl Hub {
         };
 
         attached.written();
-        if has_more || attached.held_until > 0 {
+        if has_more || attached.held || attached.outbox.is_marked() {
             return self.take_behind_others(session, state, into, work, now);
         }
 
-        attached.take_into(into);
+        attached.take_into(into, None);
         false
     }
 
@@ -146,7 +142,8 @@ impl Hub {
         work: &mut Vec<Batch>,
         now: impl Fn() -> Tick,
     ) -> bool {
-        if self.is_held(&mut state) {
+        if let Some(attached) = state.attached.as_deref_mut().filter(|it| it.held) {
+            attached.dirty = false;
             return false;
         }
 
@@ -154,7 +151,7 @@ impl Hub {
         let taken = match state.has_more() {
             true => self.take_moved_up(session, state, into, &mut batch, &now),
             false => {
-                state.take_output(into);
+                self.take_committed(&mut state, into);
                 Taken::All
             }
         };
@@ -172,25 +169,6 @@ impl Hub {
             }
         }
         looks_again
-    }
-
-    /// Whether a connection's output has to wait for the store. Once it need not, nothing is held.
-    fn is_held(&self, state: &mut State) -> bool {
-        let Some(attached) = state.attached.as_deref_mut() else {
-            return false;
-        };
-        let is_held = match (attached.held_until, self.env.journal()) {
-            (0, _) => false,
-            (position, Some(journal)) => !journal.is_committed(position),
-            (position, None) => position == HELD,
-        };
-
-        if is_held {
-            attached.dirty = false;
-        } else {
-            attached.held_until = 0;
-        }
-        is_held
     }
 
     /// Lets what waits move up and takes the outbox, unless something must be done before, with no lock
@@ -240,53 +218,49 @@ impl Hub {
             return Taken::After(Detour::Retained(cursor));
         }
 
-        state.take_output(into);
+        self.take_committed(&mut state, into);
         match looks_again {
             true => Taken::Part,
             false => Taken::All,
         }
     }
 
+    /// Takes the output that waits for no commit. If some of it does, the connection is flushed
+    /// again when that is committed.
+    #[inline]
+    fn take_committed(&self, state: &mut State, into: &mut Outbox) {
+        let Some(attached) = state.attached.as_deref_mut() else {
+            return;
+        };
+        let mut count = None;
+        if let Some(journal) = self.env.journal() {
+            while let Some((free, position)) =
+                (attached.outbox).held(|position| journal.is_committed(position))
+            {
+                if journal.wait(position, attached.link.clone()) {
+                    count = Some(free);
+                    break;
+                }
+            }
+        }
+
+        attached.take_into(into, count);
+        if into.is_empty() {
+            attached.link.hold_output(0);
+        }
+    }
+
     /// Appends the acknowledgements of a batch. They, and everything behind them, leave when what
     /// they acknowledge is committed.
-    pub(crate) fn push_replies(&self, link: &Arc<Link>, bytes: &[u8], now: Tick) {
-        if bytes.is_empty() {
-            return;
+    pub(crate) fn push_replies(&self, link: &Link, batch: &mut Batch) {
+        let position = std::mem::take(&mut batch.waits_for);
+        let held = self.env.journal().filter(|_| position > 0);
+        if let Some(journal) = held {
+            journal.flush(batch.now);
         }
-        let Some((journal, position)) = self.uncommitted(now) else {
-            return self.push_output(link, bytes, 0);
-        };
-        // In one step: another thread that writes to this client in between must not take them along.
-        self.push_output(link, bytes, position);
-        journal.wait(position, link.io.clone());
-    }
-
-    /// Hands over what was recorded; the position to wait for, if it is not committed yet.
-    fn uncommitted(&self, now: Tick) -> Option<(&Journal, Position)> {
-        let journal = self.env.journal()?;
-        let position = journal.flush(now);
-        (!journal.is_committed(position)).then_some((journal, position))
-    }
-
-    /// Holds back a connection's output until everything recorded so far is committed. So far it is
-    /// held for ever ([`HELD`]), because it was recorded and appended under one lock.
-    pub(crate) fn hold_until_committed(
-        &self,
-        link: &Arc<Link>,
-        session: &Session,
-        batch: &mut Batch,
-    ) {
-        if self.env.journal().is_none() {
-            return;
-        }
-        let uncommitted = self.uncommitted(batch.now);
-        if let Some(attached) = Attached::of(&mut session.lock().attached, link) {
-            attached.held_until = uncommitted.map_or(0, |(_, position)| position);
-            batch.touch(attached);
-        }
-        if let Some((journal, position)) = uncommitted {
-            journal.wait(position, link.io.clone());
-        }
+        let held = held.filter(|journal| !journal.is_committed(position));
+        self.push_output(link, &batch.replies, held.map(|_| position));
+        batch.replies.clear();
     }
 
     /// The store has committed more.
@@ -299,12 +273,16 @@ impl Hub {
     /// Appends bytes to what a connection is to send, not before a position is committed. Nothing
     /// follows the DISCONNECT of a connection that another thread has ended meanwhile
     /// (MQTT-3.14.4-1): what is not acknowledged comes again.
-    fn push_output(&self, link: &Link, bytes: &[u8], held_until: Position) {
+    fn push_output(&self, link: &Link, bytes: &[u8], held: Option<Position>) {
         if let Some(session) = link.session.get() {
             let mut state = session.lock();
             if let Some(attached) = Attached::of(&mut state.attached, link) {
-                attached.append(&self.env.budget, |outbox| outbox.push(bytes));
-                attached.held_until = attached.held_until.max(held_until);
+                attached.append(&self.env.budget, |outbox| {
+                    if let Some(position) = held {
+                        outbox.hold(position);
+                    }
+                    outbox.push(bytes);
+                });
             }
             return;
         }

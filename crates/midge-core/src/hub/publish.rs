@@ -99,7 +99,7 @@ impl Hub {
                 self.route(publisher, &other.parts(), None, receipt, batch)
             }
             Interception::Drop => {
-                self.admit(publisher)?;
+                self.admit(publisher, batch)?;
                 self.drop_published(publisher, message.topic, batch);
                 Ok(1) // the publisher is not to know: no "no matching subscribers"
             }
@@ -125,7 +125,11 @@ impl Hub {
     /// Whether the connection that a message comes from still has its session; from then on a
     /// repetition of a QoS 2 message is known. Called under the router's read lock, which is kept
     /// until the message has reached its receivers: a takeover waits for that.
-    pub(super) fn admit(&self, publisher: &Publisher<'_>) -> Result<(), Unpublished> {
+    pub(super) fn admit(
+        &self,
+        publisher: &Publisher<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), Unpublished> {
         let Publisher::Client(client) = publisher else {
             return Ok(());
         };
@@ -133,7 +137,7 @@ impl Hub {
             None => client.link.ended().is_none(),
             Some(packet_id) => {
                 let session = client.session;
-                session.open_qos2(client.link, packet_id, &self.env) == IdState::Unknown
+                session.open_qos2(client.link, packet_id, &self.env, batch) == IdState::Unknown
             }
         };
 
@@ -213,11 +217,13 @@ impl Hub {
         batch: &mut Batch,
     ) -> Result<usize, Unpublished> {
         let message = routed.message;
+        // What a message changes is recorded together: its identifier, the retained one, its receivers.
+        let _unit = self.unit(&message);
         let _order = message
             .retain
             .then(|| self.retained_order.lock(message.topic));
         let router = self.router.read();
-        self.admit(routed.publisher)?;
+        self.admit(routed.publisher, batch)?;
         if message.retain {
             self.retain(routed, WhenFull::RemoveOld, batch);
         }
@@ -259,6 +265,14 @@ impl Hub {
         Ok(matched)
     }
 
+    /// Begins the unit of a message, if anything about it may be recorded.
+    #[inline]
+    pub(super) fn unit<'a>(&'a self, message: &MessageRef<'_>) -> Option<impl Sized + use<'a>> {
+        let journal = self.env.journal()?;
+        let leaves_traces = message.qos != QoS::AtMostOnce || message.retain;
+        leaves_traces.then(|| journal.unit())
+    }
+
     /// Stores or removes the retained message of a topic, which is delivered under the same lock.
     pub(super) fn retain_delivered(&self, routed: &mut RoutedMessage<'_>, batch: &mut Batch) {
         self.retain(routed, WhenFull::RemoveOld, batch);
@@ -268,7 +282,7 @@ impl Hub {
     /// if the store is full.
     fn retain(&self, routed: &mut RoutedMessage<'_>, full: WhenFull, batch: &mut Batch) -> bool {
         if routed.message.payload.is_empty() {
-            self.remove_retained(routed.message.topic);
+            self.remove_retained(routed.message.topic, batch);
             return true;
         }
 
@@ -294,14 +308,14 @@ impl Hub {
                 self.env.timers.cancel(timer);
             }
             if full == WhenFull::RemoveOld {
-                self.remove_retained(message.topic());
+                self.remove_retained(message.topic(), batch);
             }
             batch.report_drop(&self.env, Whom::NOBODY, Lost::kept(&message), reason);
             return false;
         };
 
         if let (Some(journal), false) = (self.env.journal(), system) {
-            journal.record(Op::Retained { message });
+            batch.wait_for(journal.record(Op::Retained { message }));
         }
         drop(retained);
         if let Some(timer) = replaced.and_then(|replaced| replaced.timer) {
@@ -310,15 +324,15 @@ impl Hub {
         true
     }
 
-    fn remove_retained(&self, topic: &str) {
+    fn remove_retained(&self, topic: &str, batch: &mut Batch) {
         let mut retained = self.retained.write();
         let Some(removed) = retained.remove(topic) else {
             return;
         };
         if let Some(journal) = self.env.journal() {
-            journal.record(Op::RetainedRemoved {
+            batch.wait_for(journal.record(Op::RetainedRemoved {
                 topic: topic.into(),
-            });
+            }));
         }
         drop(retained);
 
@@ -339,6 +353,7 @@ impl Hub {
         let mut message = message;
         message.charge(&self.env.budget, &mut place);
         let mut routed = RoutedMessage::new(message, &publisher, self, batch.now);
+        let _unit = self.unit(&message);
         let _order = self.router.read();
         self.retain(&mut routed, WhenFull::KeepOld, batch)
     }

@@ -13,7 +13,7 @@ use crate::message::{Account, Origin, SharedMessage};
 use crate::reason::DisconnectReason;
 use crate::router::Subscriber;
 use crate::session::{
-    Delivery, Due, Extra, Inflight, Session, Stage, State, SubscriptionLimits, Will,
+    Delivery, Due, Extra, Inflight, Recorded, Session, Stage, State, SubscriptionLimits, Will,
 };
 use crate::store::{Recovered, RecoveredSession, StoredDelivery, StoredSubscription};
 use crate::subscription::is_shared;
@@ -156,17 +156,22 @@ impl Hub {
             let _ = state.inbound.make_room(&self.env.budget);
             state.inbound.insert_anyway(*packet_id);
         }
-        for stored in &recovered.deliveries {
+        let sent = sent_before(&recovered);
+        let is_sound = |stored: &&StoredDelivery| {
+            stored.packet_id != 0 || stored.qos == QoS::AtMostOnce || self.env.journal().is_none()
+        };
+        let deliveries = recovered.deliveries.iter().enumerate();
+        for (at, stored) in deliveries.filter(|(_, stored)| is_sound(stored)) {
             if let Some(message) = rebase.message(&stored.message) {
                 let extra = rebase.extra(stored);
-                self.recover_delivery(&mut state, stored, message, extra);
+                self.recover_delivery(&mut state, (stored, at < sent), message, extra);
             }
         }
         session.watch_expiry(&mut state, &self.env);
 
         // From here on changes are recorded again, if they are at all.
-        let recorded = self.env.journal().map(|_| session.client_id.clone());
-        state.recorded = recorded;
+        let recorded = Recorded::new(session.client_id.clone(), row.identifiers);
+        state.recorded = self.env.journal().map(|_| recorded);
         if state.expiry_s != u32::MAX {
             let left = (u64::from(state.expiry_s) * 1000).saturating_sub(away);
             let epoch = state.epoch;
@@ -208,7 +213,7 @@ impl Hub {
     fn recover_delivery(
         &self,
         state: &mut State,
-        stored: &StoredDelivery,
+        (stored, was_sent): (&StoredDelivery, bool),
         message: SharedMessage,
         extra: Option<Arc<Extra>>,
     ) {
@@ -217,17 +222,18 @@ impl Hub {
             message,
             extra,
             id: stored.subscription_ids.first().copied().unwrap_or_default(),
+            packet_id: self.env.journal().map_or(0, |_| stored.packet_id),
             qos,
             retain,
         };
 
         state.queued_bytes += delivery.cost();
         self.env.charge_queues(delivery.share());
+        // Nothing overtakes a message that waits for its packet identifier.
+        let goes_on = was_sent && qos != QoS::AtMostOnce && state.queue.is_empty();
+        let packet_id = Some(stored.packet_id).filter(|id| *id != 0 && goes_on);
 
-        let is_free = |id: &u16| *id != 0 && state.inflight.get(*id).is_none();
-        let packet_id = (stored.packet_id).filter(|id| qos != QoS::AtMostOnce && is_free(id));
-
-        match packet_id {
+        match packet_id.filter(|id| state.inflight.get(*id).is_none()) {
             Some(packet_id) => {
                 let stage = if stored.released && qos == QoS::ExactlyOnce {
                     Stage::Released
@@ -240,7 +246,11 @@ impl Hub {
                     stage,
                     counted: false,
                 };
-                state.inflight.insert(packet_id, entry, &self.env.budget);
+                let (inflight, budget) = (&mut state.inflight, &self.env.budget);
+                match entry.delivery.packet_id {
+                    0 => inflight.insert(packet_id, entry, budget),
+                    _ => inflight.insert_numbered(packet_id, entry, budget),
+                }
             }
             None => {
                 self.env
@@ -252,6 +262,18 @@ impl Hub {
             }
         }
     }
+}
+
+/// How many of the first deliveries may have been sent before: all, if the session had a connection to
+/// the last.
+fn sent_before(recovered: &RecoveredSession) -> usize {
+    let deliveries = &recovered.deliveries;
+    if recovered.session.disconnected.is_none() {
+        return deliveries.len();
+    }
+    let sent = recovered.session.sent;
+    let last = (deliveries.iter()).rposition(|one| one.released || one.message.id() <= sent);
+    last.map_or(0, |last| last + 1)
 }
 
 /// Whether a message may have this topic.

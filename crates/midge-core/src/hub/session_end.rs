@@ -52,6 +52,10 @@ impl Hub {
         batch: &mut Batch,
     ) {
         if let Some(will) = state.will.take() {
+            if state.recorded.is_some() {
+                // Until it is published.
+                self.open_unit(batch);
+            }
             self.record_session(session, state);
             let session = session.clone();
             batch.after.push(After::Will { session, will });
@@ -81,9 +85,11 @@ impl Hub {
         if state.dead {
             return;
         }
-        if let Some((journal, client_id)) = state.recorded(&self.env) {
-            journal.record(Op::SessionEnded { client_id });
+        if state.recorded.is_some() {
+            // Until its will is published, and others have its shared messages.
+            self.open_unit(batch);
         }
+        state.record(&self.env, |client_id| Op::SessionEnded { client_id });
 
         state.dead = true;
         if batch.wants(EventMask::SESSION_ENDED) {
@@ -189,19 +195,32 @@ impl Hub {
         true
     }
 
+    /// Begins a unit that goes on until the effects of the batch have been carried out: see
+    /// [`Hub::hand_over_changes`].
+    pub(super) fn open_unit(&self, batch: &mut Batch) {
+        if let Some(journal) = self.env.journal()
+            && !std::mem::replace(&mut batch.unit, true)
+        {
+            journal.open();
+        }
+    }
+
+    /// Hands over what was recorded. The unit of the batch ends, if it has one and nothing is left of
+    /// it to be done.
+    pub(super) fn hand_over_changes(&self, batch: &mut Batch) {
+        let Some(journal) = self.env.journal() else {
+            return;
+        };
+        if batch.unit && !batch.owes_to_unit() {
+            batch.unit = false;
+            journal.close();
+        }
+        journal.flush(batch.now);
+    }
+
     /// Records what a session is: that it exists, for how long, with which will, since when without
     /// connection.
     pub(super) fn record_session(&self, session: &Session, state: &mut State) {
-        let Some(journal) = self.env.journal().filter(|_| !state.dead) else {
-            return;
-        };
-        let client_id = session.client_id.clone();
-        if state.expiry_s > 0 {
-            state.recorded = Some(client_id.clone());
-            let session = state.to_stored(session);
-            journal.record(Op::Session { client_id, session });
-        } else if state.recorded.take().is_some() {
-            journal.record(Op::SessionEnded { client_id });
-        }
+        state.record_row(session, &self.env);
     }
 }

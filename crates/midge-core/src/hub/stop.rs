@@ -49,10 +49,10 @@ impl Hub {
             let mut state = session.lock();
             state.dead = true;
             while let Some(delivery) = state.take_any(&self.env) {
-                state.end_accounting(&delivery, None, &self.env);
+                state.end_accounting(&delivery, &self.env);
             }
             for entry in state.inflight.take() {
-                state.end_accounting(&entry.delivery, None, &self.env);
+                state.end_accounting(&entry.delivery, &self.env);
             }
         }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use midge_codec::{QoS, ReasonCode, SubscriptionOptions};
 
 use super::Hub;
-use super::output::HELD;
 use crate::budget::Part;
 use crate::event::{Event, EventMask};
 use crate::hub::Batch;
@@ -115,26 +114,26 @@ impl Hub {
         self.report_subscribed((link, session), made, batch);
         work.made += count;
 
+        let recorded = state.last_recorded();
         if let Some(attached) = state.attached.as_deref_mut() {
             if !is_last {
-                attached.held_until = HELD;
+                attached.held = true;
                 work.before
                     .get_or_insert_with(|| std::mem::take(&mut attached.outbox));
                 return false;
             }
-
+            attached.held = false;
             let before = work.before.take();
             let brought = before.map(|before| std::mem::replace(&mut attached.outbox, before));
             attached.append(&self.env.budget, |outbox| {
+                if recorded > 0 {
+                    outbox.hold(recorded);
+                }
                 suback(&work.grants, outbox.buffer());
             });
             if let Some(brought) = brought {
                 attached.outbox.append(brought);
             }
-            attached.held_until = match self.env.journal() {
-                Some(_) => HELD,
-                None => 0,
-            };
             batch.packet_sent();
             batch.touch(attached);
         }
@@ -143,7 +142,6 @@ impl Hub {
         drop(section);
 
         self.throw_away(emptied);
-        self.hold_until_committed(link, session, batch);
         true
     }
 
@@ -183,14 +181,10 @@ impl Hub {
             self.count_subscriptions(grant.shared, 1);
         }
         router.insert(&grant.filter, subscriber, record, grant.shared);
-
-        if let Some((journal, client_id)) = state.recorded(&self.env) {
-            let subscription = StoredSubscription::of(grant.filter.clone(), record);
-            journal.record(Op::Subscribed {
-                client_id,
-                subscription,
-            });
-        }
+        state.record(&self.env, |client_id| Op::Subscribed {
+            client_id,
+            subscription: StoredSubscription::of(grant.filter.clone(), record),
+        });
         if old.is_none() {
             self.count_subscriptions(grant.shared, 1);
         }
@@ -281,13 +275,10 @@ impl Hub {
                 answers.push(ReasonCode::NoSubscriptionExisted);
                 continue;
             };
-
-            if let Some((journal, client_id)) = state.recorded(&self.env) {
-                journal.record(Op::Unsubscribed {
-                    client_id,
-                    filter: name.clone(),
-                });
-            }
+            batch.wait_for(state.record(&self.env, |client_id| Op::Unsubscribed {
+                client_id,
+                filter: name.clone(),
+            }));
 
             if batch.wants(EventMask::UNSUBSCRIBED) {
                 let event = Event::Unsubscribed {

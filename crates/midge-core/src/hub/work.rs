@@ -100,11 +100,12 @@ impl Hub {
     /// Does all that a batch has to do without its locks, but for flushing connections.
     pub(crate) fn run_effects(&self, batch: &mut Batch) {
         batch.local.flush_into(&self.env.counters);
-        if let Some(journal) = self.env.journal() {
-            journal.flush(batch.now);
+        if self.env.journal().is_some() {
+            self.hand_over_changes(batch);
         }
         if batch.has_more_than_dirty() {
             self.run_seldom_effects(batch);
+            self.hand_over_changes(batch);
         }
     }
 
@@ -129,7 +130,14 @@ impl Hub {
                 self.redeliver(&reassigned.delivery, batch);
             }
 
-            for after in taken(&mut batch.after) {
+            // What belongs to the unit first: others wait for its end.
+            let (unit, rest): (Vec<_>, Vec<_>) =
+                taken(&mut batch.after).partition(After::belongs_to_unit);
+            for after in unit {
+                self.catch_hook_panic(|| self.run_after(after, batch));
+            }
+            self.hand_over_changes(batch);
+            for after in rest {
                 self.catch_hook_panic(|| self.run_after(after, batch));
             }
 

@@ -2,7 +2,7 @@
 
 use midge_codec::{Ack, Packet, Properties, QoS, ReasonCode, Version};
 
-use super::{Env, Inflight, Link, NoMemory, Session, SessionGuard, Stage};
+use super::{Effects, Env, Inflight, Link, NoMemory, Session, SessionGuard, Stage};
 use crate::event::{Event, EventMask};
 use crate::message::SharedMessage;
 use crate::reason::DropReason;
@@ -58,17 +58,22 @@ impl SessionGuard<'_> {
                 let first = entry.stage == Stage::Published;
                 entry.stage = Stage::Released;
                 let message_id = entry.delivery.message.id();
-                if let Some((journal, client_id)) = self.state.recorded(self.env).filter(|_| first)
-                {
-                    journal.record(Op::Released {
+
+                if first {
+                    self.state.record(self.env, |client_id| Op::Released {
                         client_id,
                         message_id,
                         packet_id,
                     });
                 }
+
+                self.effects.wait_for(self.state.last_recorded());
                 Ok(IdState::Known)
             }
-            None => Ok(IdState::Unknown),
+            None => {
+                self.effects.wait_for(self.state.last_recorded());
+                Ok(IdState::Unknown)
+            }
         }
     }
 
@@ -120,8 +125,7 @@ impl SessionGuard<'_> {
         };
 
         self.window_back(&entry);
-        self.state
-            .end_accounting(&entry.delivery, Some(packet_id), self.env);
+        self.state.end_accounting(&entry.delivery, self.env);
         if reason.is_error() {
             self.report_dropped(&entry.delivery, DropReason::RefusedByReceiver);
         } else if self.effects.wants(EventMask::ACKNOWLEDGED) {
@@ -152,12 +156,14 @@ impl Session {
         link: &Link,
         packet_id: u16,
         maximum: u16,
-        env: &Env,
+        (env, effects): (&Env, &mut Effects),
     ) -> Result<IdState, ReasonCode> {
         let Some(mut state) = self.lock_for(link) else {
             return Ok(IdState::Detached);
         };
         if state.inbound.contains(packet_id) {
+            // What came first may not be committed yet.
+            effects.wait_for(state.last_recorded());
             return Ok(IdState::Known);
         }
 
@@ -172,7 +178,13 @@ impl Session {
 
     /// A QoS 2 message of the client has been decided: from now on a repetition is known. In one
     /// step with routing it, because whatever is known is not routed again.
-    pub(crate) fn open_qos2(&self, link: &Link, packet_id: u16, env: &Env) -> IdState {
+    pub(crate) fn open_qos2(
+        &self,
+        link: &Link,
+        packet_id: u16,
+        env: &Env,
+        effects: &mut Effects,
+    ) -> IdState {
         let Some(mut state) = self.lock_for(link) else {
             return IdState::Detached;
         };
@@ -181,31 +193,34 @@ impl Session {
             return IdState::Known;
         }
 
-        if let Some((journal, client_id)) = state.recorded(env) {
-            journal.record(Op::Opened {
-                client_id,
-                packet_id,
-            });
-        }
+        effects.wait_for(state.record(env, |client_id| Op::Opened {
+            client_id,
+            packet_id,
+        }));
         IdState::Unknown
     }
 
     /// PUBREL from the client: the identifier is free again.
-    pub(crate) fn release_qos2(&self, link: &Link, packet_id: u16, env: &Env) -> IdState {
+    pub(crate) fn release_qos2(
+        &self,
+        link: &Link,
+        packet_id: u16,
+        env: &Env,
+        effects: &mut Effects,
+    ) -> IdState {
         let Some(mut state) = self.lock_for(link) else {
             return IdState::Detached;
         };
         if !state.inbound.remove(packet_id) {
+            effects.wait_for(state.last_recorded());
             return IdState::Unknown;
         }
 
         state.inbound.tidy();
-        if let Some((journal, client_id)) = state.recorded(env) {
-            journal.record(Op::Closed {
-                client_id,
-                packet_id,
-            });
-        }
+        effects.wait_for(state.record(env, |client_id| Op::Closed {
+            client_id,
+            packet_id,
+        }));
         IdState::Known
     }
 }

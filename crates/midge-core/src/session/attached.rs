@@ -52,8 +52,8 @@ pub(crate) struct Attached {
     pub(crate) in_write: u32,
     /// Bytes that the outbox may hold without a charge: none while the transport is full.
     pub(crate) allowance: u32,
-    /// Position in the store that must be committed before anything is sent, 0 for none.
-    pub(crate) held_until: u64,
+    /// Nothing is sent: the subscriptions of a SUBSCRIBE are being made, in slices.
+    pub(crate) held: bool,
     /// A batch has taken on to flush the connection.
     pub(crate) dirty: bool,
     /// A batch has taken on to end the connection.
@@ -99,7 +99,7 @@ impl Attached {
             in_window: 0,
             in_write: 0,
             allowance: OUTBOX_HIGH as u32,
-            held_until: 0,
+            held: false,
             dirty: false,
             disconnecting: false,
             aliases,
@@ -148,11 +148,13 @@ impl Attached {
         }
     }
 
-    /// Takes output away to be written: a flush that was owed is done.
+    /// Takes output away to be written, all of it or so many bytes: a flush that was owed is done.
     #[inline]
-    pub(crate) fn take_into(&mut self, into: &mut Outbox) {
+    pub(crate) fn take_into(&mut self, into: &mut Outbox, count: Option<usize>) {
         self.dirty = false;
-        if into.is_empty() {
+        if let Some(count) = count {
+            into.append(self.outbox.split_front(count));
+        } else if into.is_empty() {
             std::mem::swap(into, &mut self.outbox);
         } else {
             into.append(std::mem::take(&mut self.outbox));

@@ -13,7 +13,7 @@ use crate::event::{Event, EventMask};
 use crate::message::{MessageRef, Outcome, SharedMessage};
 use crate::reason::{DisconnectReason, DropReason};
 use crate::session::attached::OUTBOX_HIGH;
-use crate::store::{Op, StoredDelivery};
+use crate::store::StoredDelivery;
 use crate::sync::atomic::Ordering;
 use crate::time::Tick;
 
@@ -35,7 +35,7 @@ pub(crate) trait Deliverable {
 }
 
 impl Delivery {
-    pub(crate) fn to_stored(&self, packet_id: Option<u16>, released: bool) -> StoredDelivery {
+    pub(crate) fn to_stored(&self, released: bool) -> StoredDelivery {
         StoredDelivery {
             message: self.message.clone(),
             qos: self.qos,
@@ -43,7 +43,7 @@ impl Delivery {
             subscription_ids: self.subscription_ids().to_vec(),
             group: self.group().cloned(),
             original: (self.extra.as_deref()).and_then(|extra| extra.original.clone()),
-            packet_id,
+            packet_id: self.packet_id,
             released,
         }
     }
@@ -66,6 +66,7 @@ impl DeliveryTerms<'_> {
             message,
             extra: self.extra.cloned(),
             id: self.id,
+            packet_id: 0,
             qos: self.qos,
             retain: self.retain,
         }
@@ -158,7 +159,7 @@ impl SessionGuard<'_> {
     }
 
     /// A QoS 1 or 2 message: sent at once if the window allows and nothing waits before it.
-    fn offer_acknowledged(&mut self, delivery: Delivery, before_queue: bool) -> Outcome {
+    fn offer_acknowledged(&mut self, mut delivery: Delivery, before_queue: bool) -> Outcome {
         let (env, state) = (self.env, &mut *self.state);
         if !takes(state, &delivery, self.effects.now) {
             return Outcome::Dropped(DropReason::PacketTooLarge); // MQTT-3.1.2-25
@@ -189,7 +190,7 @@ impl SessionGuard<'_> {
             tracker.opened();
         }
 
-        state.begin_accounting(&delivery, env);
+        self.begin_accounting(&mut delivery);
         match self.send(delivery) {
             Ok(()) => Outcome::Sent,
             Err((_, reason)) => Outcome::Dropped(reason),
@@ -197,7 +198,7 @@ impl SessionGuard<'_> {
     }
 
     /// Keeps a retained message until the window opens; at most one page of them.
-    fn enqueue_retained(&mut self, delivery: Delivery) -> Outcome {
+    fn enqueue_retained(&mut self, mut delivery: Delivery) -> Outcome {
         let env = self.env;
         let (cost, share) = (delivery.cost(), delivery.share());
         let limit = env.config.limits.session_queue_bytes;
@@ -214,8 +215,8 @@ impl SessionGuard<'_> {
         }
 
         let expires = delivery.message.expires();
+        self.begin_accounting(&mut delivery);
         let state = &mut *self.state;
-        state.begin_accounting(&delivery, env);
         env.counters.queued_messages.fetch_add(1, Ordering::Relaxed);
         state.retained_backlog.push_back(delivery);
         if expires != Tick::NEVER {
@@ -226,7 +227,7 @@ impl SessionGuard<'_> {
     }
 
     /// Puts a message into the queue, within its bounds.
-    fn enqueue(&mut self, delivery: Delivery) -> Outcome {
+    fn enqueue(&mut self, mut delivery: Delivery) -> Outcome {
         let env = self.env;
         let limits = &env.config.limits;
 
@@ -270,8 +271,8 @@ impl SessionGuard<'_> {
             tracker.opened();
         }
 
+        self.begin_accounting(&mut delivery);
         let state = &mut *self.state;
-        state.begin_accounting(&delivery, env);
         env.counters.queued_messages.fetch_add(1, Ordering::Relaxed);
         state.queued_qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
 
@@ -293,19 +294,25 @@ impl SessionGuard<'_> {
         let (env, state) = (self.env, &mut *self.state);
         let effects = &mut *self.effects;
         let acknowledged = delivery.qos != QoS::AtMostOnce;
-        let packet_id = if acknowledged {
-            state.inflight.free_packet_id()
-        } else {
-            Some(0)
+        let packet_id = match delivery.packet_id {
+            0 if acknowledged => state.inflight.free_packet_id(),
+            given => Some(given),
+        };
+        let held = match acknowledged {
+            true => state.held_by(delivery.qos, env),
+            false => None,
         };
         let (Some(packet_id), Some(attached)) = (packet_id, state.attached.as_deref_mut()) else {
-            state.end_accounting(&delivery, None, env);
+            state.end_accounting(&delivery, env);
             return Err((delivery, DropReason::QueueFull));
         };
+        if let Some(position) = held {
+            attached.outbox.hold(position);
+        }
 
         if !encode(attached, &delivery, packet_id, false, effects.now) {
             // MQTT-3.1.2-25: as if it had been sent.
-            state.end_accounting(&delivery, None, env);
+            state.end_accounting(&delivery, env);
             return Err((delivery, DropReason::PacketTooLarge));
         }
 
@@ -325,27 +332,21 @@ impl SessionGuard<'_> {
         }
 
         if !acknowledged {
-            state.end_accounting(&delivery, None, env);
+            state.end_accounting(&delivery, env);
             return Ok(());
         }
 
         attached.in_window += 1;
-        if let Some((journal, client_id)) = state.recorded(env) {
-            let message_id = delivery.message.id();
-            journal.record(Op::Sent {
-                client_id,
-                message_id,
-                packet_id,
-            });
-        }
-
         let entry = Inflight {
             delivery,
             sequence: 0, // given by the table
             stage: Stage::Published,
             counted: true,
         };
-        state.inflight.insert(packet_id, entry, &env.budget);
+        match entry.delivery.packet_id {
+            0 => state.inflight.insert(packet_id, entry, &env.budget),
+            _ => (state.inflight).insert_numbered(packet_id, entry, &env.budget),
+        }
         Ok(())
     }
 

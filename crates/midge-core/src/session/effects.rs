@@ -9,6 +9,7 @@ use crate::event::{Event, EventMask, Lost, Whom};
 use crate::message::{Hold, Tracker};
 use crate::reason::{DisconnectReason, DropReason};
 use crate::stats::Local;
+use crate::store::Position;
 use crate::time::Tick;
 
 /// A message of a shared group that needs another member, because the one that had it has left or
@@ -50,6 +51,10 @@ pub struct Effects {
     pub(crate) local: Local,
     /// Answers to the client that this batch's packets came from, written together at its end.
     pub(crate) replies: Vec<u8>,
+    /// The position that they wait for, 0 for none.
+    pub(crate) waits_for: Position,
+    /// A unit goes on until the effects have been carried out.
+    pub(crate) unit: bool,
     /// Acknowledgements of that client have made room for messages that wait for it.
     pub(crate) moves_up: bool,
     /// Bytes appended to outboxes, without a charge, whose flush is still owed.
@@ -71,6 +76,8 @@ impl Effects {
             reassign: Vec::new(),
             local: Local::new(),
             replies: Vec::new(),
+            waits_for: 0,
+            unit: false,
             moves_up: false,
             uncharged: 0,
             scratch: Vec::new(),

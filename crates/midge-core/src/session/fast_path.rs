@@ -112,6 +112,7 @@ impl SessionGuard<'_> {
                     message,
                     extra: extra.cloned(),
                     id: 0,
+                    packet_id: 0,
                     qos: run.qos,
                     retain: false,
                 },

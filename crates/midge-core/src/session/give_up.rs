@@ -12,11 +12,10 @@ const MESSAGES: usize = 256;
 
 impl SessionGuard<'_> {
     /// Gives a message of a shared group to another member.
-    pub(super) fn pass_on(&mut self, delivery: Delivery, packet_id: Option<u16>) {
+    pub(super) fn pass_on(&mut self, delivery: Delivery) {
         // First: a receipt must not see the message as done in between.
         let reassigned = Reassigned::new(delivery);
-        self.state
-            .end_accounting(&reassigned.delivery, packet_id, self.env);
+        self.state.end_accounting(&reassigned.delivery, self.env);
         self.effects.reassign.push(reassigned);
     }
 
@@ -24,7 +23,7 @@ impl SessionGuard<'_> {
     /// group and may be sent `again`, another member gets it; otherwise it is dropped.
     pub(crate) fn give_up(&mut self, delivery: Delivery, again: bool, reason: DropReason) {
         if again && delivery.group().is_some() {
-            self.pass_on(delivery, None);
+            self.pass_on(delivery);
         } else {
             self.drop_delivery(&delivery, reason);
         }

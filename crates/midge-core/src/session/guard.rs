@@ -67,7 +67,7 @@ impl<'a> SessionGuard<'a> {
 
     /// Gives up a message that was taken: accounts, counts, tells.
     pub(super) fn drop_delivery(&mut self, delivery: &Delivery, reason: DropReason) {
-        self.state.end_accounting(delivery, None, self.env);
+        self.state.end_accounting(delivery, self.env);
         self.report_dropped(delivery, reason);
     }
 
@@ -78,35 +78,25 @@ impl<'a> SessionGuard<'a> {
     }
 }
 
-impl State {
+impl SessionGuard<'_> {
     /// Begins the accounting of a message that is taken.
-    pub(super) fn begin_accounting(&mut self, delivery: &Delivery, env: &Env) {
-        if let Some((journal, client_id)) = self.recorded(env)
-            && delivery.qos != QoS::AtMostOnce
-        {
-            let delivery = delivery.to_stored(None, false);
-            journal.record(Op::Taken {
-                client_id,
-                delivery,
-            });
+    #[inline]
+    pub(super) fn begin_accounting(&mut self, delivery: &mut Delivery) {
+        if self.state.recorded.is_some() && delivery.qos != QoS::AtMostOnce {
+            self.record_taken(delivery);
         }
 
-        self.queued_bytes += delivery.cost();
-        env.charge_queues(delivery.share());
+        self.state.queued_bytes += delivery.cost();
+        self.env.charge_queues(delivery.share());
     }
+}
 
+impl State {
     /// Ends the accounting of a message that was taken.
-    pub(crate) fn end_accounting(
-        &mut self,
-        delivery: &Delivery,
-        packet_id: Option<u16>,
-        env: &Env,
-    ) {
-        if let Some((journal, client_id)) = self.recorded(env)
-            && delivery.qos != QoS::AtMostOnce
-        {
-            let message_id = delivery.message.id();
-            journal.record(Op::Done {
+    pub(crate) fn end_accounting(&mut self, delivery: &Delivery, env: &Env) {
+        if self.recorded.is_some() && delivery.qos != QoS::AtMostOnce {
+            let (message_id, packet_id) = (delivery.message.id(), delivery.packet_id);
+            self.record(env, |client_id| Op::Done {
                 client_id,
                 message_id,
                 packet_id,

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::Inflight;
 use crate::budget::{Budget, Charge, Part};
+use crate::sync::Hashing;
 
 /// Above this many slots memory is given back when nothing is in flight any more.
 const KEPT_SLOTS: usize = 16;
+
+/// Memory of a message under a given identifier.
+const NUMBERED: usize = 8 * size_of::<(u16, Inflight)>() / 7;
 
 /// Identifiers that are left alone for a while after they became free.
 const RESTING: usize = 8;
@@ -31,6 +37,8 @@ struct Slab {
     charged: usize,
     /// For the slots, which stay when the messages go that were charged for them.
     charge: Option<Charge>,
+    /// Messages whose identifiers were given before, anywhere among all that there are.
+    numbered: HashMap<u16, Inflight, Hashing>,
 }
 
 #[derive(Debug)]
@@ -66,10 +74,11 @@ impl Slab {
     #[cold]
     fn charge(&mut self, budget: &Arc<Budget>) {
         self.charged = self.slots.capacity();
-        if self.charged > KEPT_SLOTS {
+        let numbered = self.numbered.capacity();
+        if self.charged + numbered > KEPT_SLOTS {
             self.charge
                 .get_or_insert_with(|| Charge::new(budget, Part::Sessions))
-                .set(self.charged * size_of::<Slot>());
+                .set(self.charged * size_of::<Slot>() + numbered * NUMBERED);
         }
     }
 
@@ -115,7 +124,7 @@ impl InFlight {
     pub(crate) fn len(&self) -> usize {
         self.0
             .as_ref()
-            .map_or(0, |slab| slab.slots.len() - slab.free)
+            .map_or(0, |slab| slab.slots.len() - slab.free + slab.numbered.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -136,12 +145,45 @@ impl InFlight {
 
     #[inline]
     pub(crate) fn get(&self, packet_id: u16) -> Option<&Inflight> {
-        self.0.as_ref()?.slots.get(place(packet_id))?.used()
+        let slab = self.0.as_ref()?;
+        let used = slab.slots.get(place(packet_id)).and_then(Slot::used);
+        used.or_else(|| slab.numbered.get(&packet_id))
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, packet_id: u16) -> Option<&mut Inflight> {
-        self.0.as_mut()?.slots.get_mut(place(packet_id))?.used_mut()
+        let slab = self.0.as_deref_mut()?;
+        let used = (slab.slots.get_mut(place(packet_id))).and_then(Slot::used_mut);
+        used.or_else(|| slab.numbered.get_mut(&packet_id))
+    }
+
+    /// As [`InFlight::insert`], under an identifier that was not asked for here.
+    pub(crate) fn insert_numbered(
+        &mut self,
+        packet_id: u16,
+        mut entry: Inflight,
+        budget: &Arc<Budget>,
+    ) {
+        let slab = self.0.get_or_insert_default();
+        slab.sequence += 1;
+        entry.sequence = slab.sequence;
+
+        let before = slab.numbered.capacity();
+        slab.numbered.insert(packet_id, entry);
+        if slab.numbered.capacity() != before {
+            slab.charge(budget);
+        }
+    }
+
+    /// The highest id of the messages in flight, 0 for none.
+    pub(crate) fn newest_message(&self) -> u64 {
+        let slab = self.0.as_deref();
+        let slots = slab.into_iter().flat_map(|slab| &slab.slots);
+        let numbered = slab.into_iter().flat_map(|slab| slab.numbered.values());
+        let all = slots.filter_map(Slot::used).chain(numbered);
+        all.map(|entry| entry.delivery.message.id())
+            .max()
+            .unwrap_or(0)
     }
 
     /// Puts a message in flight under an identifier that is free, the last one in the order of sending.
@@ -173,33 +215,58 @@ impl InFlight {
     #[inline]
     pub(crate) fn remove(&mut self, packet_id: u16) -> Option<Inflight> {
         let slab = self.0.as_mut()?;
-        let slot = slab.slots.get_mut(place(packet_id))?;
-        slot.used()?;
+        let slot = (slab.slots.get_mut(place(packet_id))).filter(|slot| slot.used().is_some());
+        let Some(slot) = slot else {
+            return self.remove_numbered(packet_id);
+        };
         let Slot::Used(entry) = std::mem::replace(slot, Slot::Free(0)) else {
             return None;
         };
         slab.rest(packet_id);
         if slab.slots.len() > KEPT_SLOTS && slab.slots.len() == slab.free {
-            self.0 = None;
+            self.tidy();
         }
         Some(entry)
+    }
+
+    fn remove_numbered(&mut self, packet_id: u16) -> Option<Inflight> {
+        let slab = self.0.as_deref_mut()?;
+        let entry = slab.numbered.remove(&packet_id)?;
+        if slab.numbered.capacity() > KEPT_SLOTS && slab.numbered.is_empty() {
+            self.tidy();
+        }
+        Some(entry)
+    }
+
+    /// Gives the memory back when nothing is in flight.
+    fn tidy(&mut self) {
+        if self.is_empty() {
+            self.0 = None;
+        }
     }
 
     /// Everything in flight with its identifier.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u16, &mut Inflight)> {
         let ids = 1..=u16::MAX;
-        let slots = self.0.iter_mut().flat_map(|slab| &mut slab.slots);
-        ids.zip(slots)
+        let (slots, numbered) = match self.0.as_deref_mut() {
+            Some(slab) => (Some(&mut slab.slots), Some(&mut slab.numbered)),
+            None => (None, None),
+        };
+        let slots = ids.zip(slots.into_iter().flatten());
+        let numbered = numbered.into_iter().flatten();
+        slots
             .filter_map(|(packet_id, slot)| Some((packet_id, slot.used_mut()?)))
+            .chain(numbered.map(|(packet_id, entry)| (*packet_id, entry)))
     }
 
     /// Takes everything.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Inflight> + use<> {
-        let slots = self.0.take().into_iter().flat_map(|slab| slab.slots);
-        slots.filter_map(|slot| match slot {
+        let slab = self.0.take().map(|slab| *slab).unwrap_or_default();
+        let slots = slab.slots.into_iter().filter_map(|slot| match slot {
             Slot::Used(entry) => Some(entry),
             Slot::Free(_) => None,
-        })
+        });
+        slots.chain(slab.numbered.into_values())
     }
 }
 
@@ -227,6 +294,7 @@ mod tests {
                 message,
                 extra: None,
                 id: 0,
+                packet_id: 0,
                 qos: QoS::AtLeastOnce,
                 retain: false,
             },

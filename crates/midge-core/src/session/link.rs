@@ -8,7 +8,7 @@ use crate::sync::{Mutex, OnceLock};
 use super::Session;
 use crate::client::ClientInfo;
 use crate::event::Whom;
-use crate::flush::Flush;
+use crate::flush::{Flush, Waits};
 use crate::outbox::Outbox;
 use crate::reason::DisconnectReason;
 use crate::time::{Tick, TimerKey};
@@ -23,6 +23,8 @@ pub struct Link {
     ended: OnceLock<Box<DisconnectReason>>,
     /// The side that does the IO must write.
     write_requested: AtomicBool,
+    /// It is to be flushed at a commit.
+    awaits_commit: AtomicBool,
     last_received: AtomicU64,
     pub(crate) session: OnceLock<Arc<Session>>,
     pub(crate) io: Arc<dyn Flush>,
@@ -67,6 +69,7 @@ impl Link {
             ended: OnceLock::new(),
             last_received: AtomicU64::new(now.0),
             write_requested: AtomicBool::new(false),
+            awaits_commit: AtomicBool::new(false),
             silence_ms: AtomicU64::new(0),
             timer: Mutex::new(None),
             held: AtomicU32::new(0),
@@ -199,6 +202,18 @@ impl Link {
             0 => None,
             ms => Some(Tick(self.last_received.load(Ordering::Relaxed)).after_ms(ms)),
         }
+    }
+}
+
+impl Waits for Link {
+    fn starts_waiting(&self) -> bool {
+        !self.awaits_commit.swap(true, Ordering::AcqRel)
+    }
+
+    fn committed(&self) {
+        // First: what the flush finds may wait for the next commit.
+        self.awaits_commit.store(false, Ordering::Release);
+        self.io.flush();
     }
 }
 

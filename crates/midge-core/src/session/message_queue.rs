@@ -92,6 +92,12 @@ impl MessageQueue {
         slots.filter_map(|slot| slot.delivery.as_ref())
     }
 
+    /// The message that [`MessageQueue::pop_front`] takes.
+    #[inline]
+    pub(crate) fn front(&self) -> Option<&Delivery> {
+        self.0.as_deref()?.slots.front()?.delivery.as_ref()
+    }
+
     pub(crate) fn push_back(&mut self, delivery: Delivery) {
         let inner = self.0.get_or_insert_default();
         let number = (inner.slots.back()).map_or(MIDDLE, |slot| slot.number + 1);
@@ -207,6 +213,7 @@ mod tests {
             message: message.keep(None, 1, Origin::Host, Tick(0), None, Account::Host),
             extra: None,
             id: 0,
+            packet_id: 0,
             qos: QoS::AtLeastOnce,
             retain: false,
         }

@@ -20,6 +20,7 @@ mod in_flight;
 mod link;
 mod message_queue;
 mod pump;
+mod recorded;
 mod registry;
 mod room;
 mod subscriptions;
@@ -42,6 +43,7 @@ use in_flight::InFlight;
 pub use link::Link;
 use message_queue::MessageQueue;
 pub(crate) use pump::PUMP_BUDGET;
+pub(crate) use recorded::Recorded;
 pub(crate) use registry::Sessions;
 pub(crate) use subscriptions::{Draining, SubscriptionLimits, Subscriptions};
 
@@ -49,9 +51,8 @@ use crate::budget::{Budget, Charge, Part};
 use crate::client::ClientInfo;
 use crate::event::Whom;
 use crate::message::SharedMessage;
-use crate::outbox::Outbox;
 use crate::retained::Place;
-use crate::store::{Journal, StoredSession, StoredWill};
+use crate::store::StoredWill;
 use crate::subscription::SubRecord;
 use crate::time::{Tick, TimerKey};
 
@@ -100,6 +101,8 @@ pub(crate) struct Delivery {
     pub(crate) extra: Option<Arc<Extra>>,
     /// Subscription identifier, 0 for none; unused if there is an `extra`.
     pub(crate) id: u32,
+    /// Packet identifier, given when a recorded session takes it; 0 if it gets one when it is sent.
+    pub(crate) packet_id: u16,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
 }
@@ -256,8 +259,8 @@ pub(crate) struct State {
     pub(crate) queued_bytes: usize,
     /// Packet identifiers of QoS 2 messages from the client between PUBREC and PUBCOMP.
     pub(crate) inbound: PacketIds,
-    /// The client identifier, if what happens to the session is recorded.
-    pub(crate) recorded: Option<Arc<str>>,
+    /// If what happens to the session is recorded.
+    pub(crate) recorded: Option<Box<Recorded>>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<Will>>,
     /// The part that only sessions without connection have.
@@ -352,26 +355,6 @@ impl std::fmt::Debug for Session {
 }
 
 impl State {
-    /// Where to record what happens to the session, and under which name, if it is recorded.
-    #[inline]
-    pub(crate) fn recorded<'a>(&self, env: &'a Env) -> Option<(&'a Journal, Arc<str>)> {
-        let client_id = self.recorded.as_ref().filter(|_| !self.dead)?;
-        Some((env.journal()?, client_id.clone()))
-    }
-
-    /// Its row in a store.
-    pub(crate) fn to_stored(&self, session: &Session) -> StoredSession {
-        let mut stored = StoredSession::new(self.expiry_s);
-        stored.disconnected = self.offline.as_ref().map(|offline| offline.since);
-        stored.username = session.username().cloned();
-        if let Some(info) = &self.info {
-            stored.listener = info.listener.clone();
-            stored.version = info.version;
-        }
-        stored.will = self.will.as_deref().map(|will| (**will).clone());
-        stored
-    }
-
     /// Whether retained messages are to be sent for a new or replaced subscription
     /// (MQTT-3.3.1-9 to MQTT-3.3.1-11).
     pub(crate) fn wants_retained(options: &SubscriptionOptions, existed: bool) -> bool {
@@ -420,13 +403,6 @@ impl State {
         self.charge = Some(budget.hold(Part::Sessions, SESSION + known));
     }
 
-    /// Takes the output of the connection, if there is one, to be written.
-    pub(crate) fn take_output(&mut self, into: &mut Outbox) {
-        if let Some(attached) = self.attached.as_deref_mut() {
-            attached.take_into(into);
-        }
-    }
-
     /// Whether nothing waits and nothing is in flight.
     pub(crate) fn is_settled(&self) -> bool {
         match &self.attached {
@@ -435,7 +411,7 @@ impl State {
                     && self.inflight.is_empty()
                     && !self.awaits_retained()
                     && attached.outbox.is_empty()
-                    && attached.held_until == 0
+                    && !attached.held
                     && attached.in_write == 0
             }
             None => true,

@@ -31,6 +31,12 @@ impl State {
 
     /// Takes what is to be sent next: retained messages for new subscriptions before the queue.
     fn take_next(&mut self, env: &Env) -> Option<Delivery> {
+        let next = self.retained_backlog.front();
+        let next = next.or_else(|| self.queue.front());
+        if next.is_some_and(|next| self.waits_for_identifier(next)) {
+            return None;
+        }
+
         let retained = self.retained_backlog.pop_front();
         if retained.is_some() {
             env.counters.queued_messages.fetch_sub(1, Ordering::Relaxed);
@@ -47,7 +53,12 @@ impl State {
     pub(crate) fn take_any(&mut self, env: &Env) -> Option<Delivery> {
         self.retained.clear();
         (self.paging, self.asking) = (false, false);
-        self.take_next(env)
+        let retained = self.retained_backlog.pop_front();
+        if retained.is_some() {
+            env.counters.queued_messages.fetch_sub(1, Ordering::Relaxed);
+            return retained;
+        }
+        self.take_queued(env)
     }
 
     /// Whether the window and the outbox have room for another message, and everything that was sent
@@ -138,7 +149,7 @@ impl SessionGuard<'_> {
 
             // Another member of its group may take what is too large for this one.
             if delivery.group().is_some() && !takes(&self.state, &delivery, now) {
-                self.pass_on(delivery, None);
+                self.pass_on(delivery);
                 continue;
             }
 
@@ -212,10 +223,9 @@ impl SessionGuard<'_> {
 
         let delivery = entry.delivery;
         if delivery.group().is_some() && delivery.qos == QoS::AtLeastOnce {
-            return self.pass_on(delivery, Some(packet_id));
+            return self.pass_on(delivery);
         }
-        self.state
-            .end_accounting(&delivery, Some(packet_id), self.env);
+        self.state.end_accounting(&delivery, self.env);
         self.report_dropped(&delivery, DropReason::PacketTooLarge);
     }
 }

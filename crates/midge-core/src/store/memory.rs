@@ -36,7 +36,7 @@ struct MemorySession {
     session: RecoveredSession,
     deliveries: BTreeMap<u64, StoredDelivery>,
     order: u64,
-    ids: HashMap<u64, Vec<u64>>,
+    places: HashMap<(u64, u16), u64>,
 }
 
 impl MemoryStore {
@@ -121,21 +121,12 @@ impl MemoryInner {
                 self.change(&client_id, |known| known.take(delivery));
             }
 
-            Op::Sent {
-                client_id,
-                message_id,
-                packet_id,
-            } => self.change(&client_id, |known| {
-                if let Some(delivery) = known.find(message_id, None) {
-                    delivery.packet_id = Some(packet_id);
-                }
-            }),
             Op::Released {
                 client_id,
                 message_id,
                 packet_id,
             } => self.change(&client_id, |known| {
-                if let Some(delivery) = known.find(message_id, Some(packet_id)) {
+                if let Some(delivery) = known.find(message_id, packet_id) {
                     delivery.released = true;
                 }
             }),
@@ -161,7 +152,7 @@ impl MemorySession {
             session: RecoveredSession::new(session),
             deliveries: BTreeMap::new(),
             order: 0,
-            ids: HashMap::new(),
+            places: HashMap::new(),
         }
     }
 
@@ -173,36 +164,19 @@ impl MemorySession {
 
     fn take(&mut self, delivery: StoredDelivery) {
         self.order += 1;
-        let orders = self.ids.entry(delivery.message.id()).or_default();
-        orders.push(self.order);
+        let key = (delivery.message.id(), delivery.packet_id);
+        self.places.insert(key, self.order);
         self.deliveries.insert(self.order, delivery);
     }
 
-    fn find(&mut self, message_id: u64, packet_id: Option<u16>) -> Option<&mut StoredDelivery> {
-        let order = self.position(message_id, packet_id)?;
-        self.deliveries.get_mut(&order)
+    fn find(&mut self, message_id: u64, packet_id: u16) -> Option<&mut StoredDelivery> {
+        let order = self.places.get(&(message_id, packet_id))?;
+        self.deliveries.get_mut(order)
     }
 
-    fn position(&self, message_id: u64, packet_id: Option<u16>) -> Option<u64> {
-        let orders = self.ids.get(&message_id)?;
-        let same = |order: &&u64| {
-            self.deliveries
-                .get(order)
-                .is_some_and(|delivery| delivery.packet_id == packet_id)
-        };
-        orders.iter().find(same).copied()
-    }
-
-    fn done(&mut self, message_id: u64, packet_id: Option<u16>) {
-        let Some(order) = self.position(message_id, packet_id) else {
-            return;
-        };
-        self.deliveries.remove(&order);
-        if let Some(orders) = self.ids.get_mut(&message_id) {
-            orders.retain(|other| *other != order);
-            if orders.is_empty() {
-                self.ids.remove(&message_id);
-            }
+    fn done(&mut self, message_id: u64, packet_id: u16) {
+        if let Some(order) = self.places.remove(&(message_id, packet_id)) {
+            self.deliveries.remove(&order);
         }
     }
 }

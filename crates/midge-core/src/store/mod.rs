@@ -1,11 +1,41 @@
 //! The seam to durable storage: what changes, in order, and how far it is safe.
 //!
 //! The hub records an [`Op`] under the lock that guards the change, so that their order is the
-//! order of the changes. At the end of each batch they go to the [`Store`] together. What a client
-//! is told in that batch (PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK) leaves only when the
-//! store says that the batch is committed.
+//! order of the changes. At the end of each batch they go to the [`Store`] together.
 //!
 //! Only sessions with an expiry above 0 and retained messages are recorded.
+//!
+//! # Units
+//!
+//! What one packet changes is a unit: the packet identifier that is open from now on, the retained
+//! message, each receiver. So is a takeover, with the end of the session before; so are the end of a
+//! session, its will, and the other members that get its shared messages, but for what an ended
+//! session with more than 256 messages leaves, which follows. A batch that a store is given has whole
+//! units only.
+//!
+//! # What may leave when
+//!
+//! | packet | waits for the commit of |
+//! |---|---|
+//! | PUBACK, PUBREC | the unit of the message; nothing if nothing of it is recorded |
+//! | PUBCOMP | the end of the packet identifier ([`Op::Closed`]) |
+//! | PUBREL | [`Op::Released`] |
+//! | PUBLISH at QoS 2 to a recorded session | the message ([`Op::Taken`]) |
+//! | PUBLISH at QoS 0 and 1, PINGRESP | nothing of its own |
+//! | SUBACK, UNSUBACK of a recorded session | the subscriptions |
+//! | CONNACK that makes, changes or ends a recorded session | that change |
+//!
+//! A repetition waits for what it repeats. Packets of one connection keep their order: what is behind
+//! one that waits waits with it, what is before it does not. What a receiver acknowledges
+//! ([`Op::Done`]) is waited for by nothing: after a crash it may be sent again, at QoS 2 under the
+//! packet identifier by which its receiver knows it.
+//!
+//! # Packet identifiers
+//!
+//! A message has its packet identifier from the moment in which a recorded session takes it
+//! ([`StoredDelivery::packet_id`]), so that sending it changes nothing. The identifiers derive from a
+//! sequence whose bound is stored ahead ([`StoredSession::identifiers`]): after a crash none that may
+//! have been sent is used for another message.
 //!
 //! A store needs nothing of the core but these types: their fields are public, and
 //! [`StoredMessage`](crate::StoredMessage) makes a message of its parts.
@@ -17,6 +47,8 @@ mod rows;
 use std::sync::Arc;
 
 pub(crate) use journal::Journal;
+#[cfg(shuttle)]
+pub(crate) use journal::Units;
 pub use memory::MemoryStore;
 pub use rows::{
     Recovered, RecoveredSession, StoredDelivery, StoredSession, StoredSubscription, StoredWill,
@@ -68,16 +100,6 @@ pub enum Op {
         /// The delivery.
         delivery: StoredDelivery,
     },
-    /// A message was sent with this packet identifier for the first time: the oldest delivery of this
-    /// message that has none.
-    Sent {
-        /// Client identifier.
-        client_id: Arc<str>,
-        /// Message id.
-        message_id: u64,
-        /// Packet identifier.
-        packet_id: u16,
-    },
     /// PUBREC has come for a message.
     Released {
         /// Client identifier.
@@ -93,9 +115,9 @@ pub enum Op {
         client_id: Arc<str>,
         /// Message id.
         message_id: u64,
-        /// Packet identifier, if it was sent: a session may have the same message twice, through a
-        /// shared and a plain subscription.
-        packet_id: Option<u16>,
+        /// Packet identifier: a session may have the same message twice, through a shared and a plain
+        /// subscription.
+        packet_id: u16,
     },
     /// A QoS 2 message of the client was taken; its packet identifier is open until PUBREL.
     Opened {

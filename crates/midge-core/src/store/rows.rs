@@ -91,15 +91,16 @@ pub struct StoredDelivery {
     pub group: Option<Arc<str>>,
     /// The message that another member gets, if a hook has replaced it for this one.
     pub original: Option<SharedMessage>,
-    /// Packet identifier, once sent.
-    pub packet_id: Option<u16>,
+    /// Packet identifier, 1 to 65535: the one that it is sent with, whenever that is. No two deliveries
+    /// of one message in a session have the same.
+    pub packet_id: u16,
     /// PUBREC has come: PUBREL is what is sent again.
     pub released: bool,
 }
 
 impl StoredDelivery {
-    /// A message that has not been sent, as it was published and without subscription identifiers.
-    pub fn new(message: SharedMessage, qos: QoS) -> Self {
+    /// A message as it was published, with its packet identifier and without subscription identifiers.
+    pub fn new(message: SharedMessage, qos: QoS, packet_id: u16) -> Self {
         Self {
             message,
             qos,
@@ -107,7 +108,7 @@ impl StoredDelivery {
             subscription_ids: Vec::new(),
             group: None,
             original: None,
-            packet_id: None,
+            packet_id,
             released: false,
         }
     }
@@ -130,6 +131,12 @@ pub struct StoredSession {
     pub version: Version,
     /// The will of its last connection, until it is published or withdrawn.
     pub will: Option<StoredWill>,
+    /// Packet identifiers of its messages derive from a sequence of numbers, `1 + number % 65535`.
+    /// Numbers from this one on have not been used.
+    pub identifiers: u64,
+    /// Highest id of the messages in flight when its last connection ended, 0 for none. While it has
+    /// one, every message may have been sent.
+    pub sent: u64,
 }
 
 impl StoredSession {
@@ -142,6 +149,8 @@ impl StoredSession {
             listener: "".into(),
             version: Version::V5,
             will: None,
+            identifiers: 0,
+            sent: 0,
         }
     }
 }

@@ -109,17 +109,11 @@ fn what_ends_is_only_what_is_named() {
 fn a_message_that_a_session_has_twice_is_two_deliveries() {
     let store = MemoryStore::new();
     let (first, second) = (message("t", 3), message("u", 4));
-    let taken = |message: &SharedMessage| Op::Taken {
+    let taken = |message: &SharedMessage, packet_id| Op::Taken {
         client_id: name("a"),
-        delivery: StoredDelivery::new(message.clone(), QoS::ExactlyOnce),
+        delivery: StoredDelivery::new(message.clone(), QoS::ExactlyOnce, packet_id),
     };
     let (client_id, message_id) = (name("a"), first.id());
-    let sent = |packet_id| Op::Sent {
-        client_id: client_id.clone(),
-        message_id,
-        packet_id,
-    };
-
     let done = |packet_id| Op::Done {
         client_id: client_id.clone(),
         message_id,
@@ -132,26 +126,24 @@ fn a_message_that_a_session_has_twice_is_two_deliveries() {
             .collect()
     };
     let row = |topic: &str, id, released| (topic.to_owned(), id, released);
-    store.apply(vec![session("a", 7), taken(&first), taken(&first)], Tick(0));
-    store.apply(vec![sent(5), taken(&second)], Tick(0));
-    let expected = [row("t", Some(5), false), row("t", None, false)];
-    assert_eq!(deliveries()[..2], expected);
-
     store.apply(
-        vec![
-            sent(6),
-            Op::Released {
-                client_id: client_id.clone(),
-                message_id,
-                packet_id: 6,
-            },
-        ],
+        vec![session("a", 7), taken(&first, 5), taken(&first, 6)],
         Tick(0),
     );
-    let expected = [row("t", Some(5), false), row("t", Some(6), true)];
+    store.apply(vec![taken(&second, 7)], Tick(0));
+
+    store.apply(
+        vec![Op::Released {
+            client_id: client_id.clone(),
+            message_id,
+            packet_id: 6,
+        }],
+        Tick(0),
+    );
+    let expected = [row("t", 5, false), row("t", 6, true)];
     assert_eq!(deliveries()[..2], expected);
-    store.apply(vec![done(Some(6)), done(Some(7)), done(None)], Tick(0));
-    let left = [row("t", Some(5), false), row("u", None, false)];
+    store.apply(vec![done(6), done(7), done(0)], Tick(0));
+    let left = [row("t", 5, false), row("u", 7, false)];
     assert_eq!(deliveries(), left);
 }
 

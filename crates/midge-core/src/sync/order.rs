@@ -12,6 +12,7 @@ use crate::session::{Sessions, State};
 /// the leaves, because queues are filled under it; `Journal.order` stands above everything.
 const OUTSIDE: u8 = 0;
 const TIMER: u8 = 30;
+const UNITS: u8 = 35;
 const SESSIONS: u8 = 40;
 const RETAINED_ORDER: u8 = 41;
 const ROUTER: u8 = 50;
@@ -38,6 +39,7 @@ fn row<T>() -> u8 {
     let rows = [
         (type_name::<()>(), OUTSIDE),
         (type_name::<Option<crate::time::TimerKey>>(), TIMER),
+        (type_name::<crate::store::Units>(), UNITS),
         (type_name::<Sessions>(), SESSIONS),
         (type_name::<crate::hub::Turn>(), RETAINED_ORDER),
         (type_name::<Router>(), ROUTER),

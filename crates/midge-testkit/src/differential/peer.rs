@@ -1,6 +1,6 @@
 //! A client of a script, and its connection at the core.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
@@ -105,10 +105,60 @@ impl Wire {
     }
 }
 
+/// Packet identifiers of a session. A broker chooses them as it likes, on one way other ones than on
+/// another.
+#[derive(Default)]
+pub(super) struct Identifiers {
+    counts: HashMap<u16, u16>,
+    last: u16,
+}
+
+impl Identifiers {
+    /// Whole packets, with the number of the message in place of its packet identifier, 0 for one that
+    /// is sent again.
+    pub(super) fn counted(&mut self, mut packets: Vec<u8>) -> Vec<u8> {
+        let mut rest = &mut packets[..];
+        while let Some(&first) = rest.first() {
+            let digits = rest[1..]
+                .iter()
+                .take(4)
+                .take_while(|byte| **byte & 0x80 != 0);
+            let head = digits.count() + 2;
+            let length = (rest[1..head].iter().rev())
+                .fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
+            let (packet, behind) = rest.split_at_mut(head + length);
+            rest = behind;
+
+            let (is_publish, qos) = (first >> 4 == 3, first >> 1 & 3);
+            let at = match is_publish {
+                true if qos > 0 => head + 2 + usize::from(word(&packet[head..])),
+                false if first >> 4 == 6 => head,
+                _ => continue,
+            };
+            let packet_id = word(&packet[at..]);
+            if is_publish {
+                // One that is sent again may be one that the client has never got.
+                let is_first = first & 8 == 0;
+                self.last = self.last.wrapping_add(u16::from(is_first));
+                let count = if is_first { self.last } else { 0 };
+                self.counts.insert(packet_id, count);
+            }
+            let count = self.counts.get(&packet_id).copied().unwrap_or(0);
+            packet[at..at + 2].copy_from_slice(&count.to_be_bytes());
+        }
+        packets
+    }
+}
+
+fn word(bytes: &[u8]) -> u16 {
+    u16::from_be_bytes([bytes[0], bytes[1]])
+}
+
 /// A client.
 pub(super) struct Peer {
     pub(super) connect: Connect,
     pub(super) wire: Option<Wire>,
+    pub(super) identifiers: Identifiers,
     pub(super) next_id: u16,
     /// Acknowledgements that it owes.
     pub(super) owed: VecDeque<(Kind, u16)>,
@@ -122,6 +172,7 @@ impl Peer {
         Self {
             connect,
             wire: None,
+            identifiers: Identifiers::default(),
             next_id: 0,
             owed: VecDeque::new(),
             to_release: VecDeque::new(),

@@ -222,6 +222,7 @@ impl World {
         let bytes = wire.read(self.now);
         let ended = wire.ended();
         if !bytes.is_empty() {
+            let bytes = peer.identifiers.counted(bytes);
             self.trace.entries.push(Entry::Bytes(number, bytes));
         }
         peer.note();

@@ -125,7 +125,6 @@ impl Replay {
     fn change_session(&mut self, op: Op) {
         let (Op::Subscribed { client_id, .. }
         | Op::Unsubscribed { client_id, .. }
-        | Op::Sent { client_id, .. }
         | Op::Released { client_id, .. }
         | Op::Done { client_id, .. }
         | Op::Opened { client_id, .. }
@@ -148,21 +147,12 @@ impl Replay {
                 known.subscriptions.retain(|other| other.filter != filter);
             }
 
-            Op::Sent {
-                message_id,
-                packet_id,
-                ..
-            } => {
-                if let Some(place) = place(&known.deliveries, message_id, None) {
-                    known.deliveries[place].packet_id = Some(packet_id);
-                }
-            }
             Op::Released {
                 message_id,
                 packet_id,
                 ..
             } => {
-                if let Some(place) = place(&known.deliveries, message_id, Some(packet_id)) {
+                if let Some(place) = place(&known.deliveries, message_id, packet_id) {
                     known.deliveries[place].released = true;
                 }
             }
@@ -193,8 +183,8 @@ impl Replay {
     }
 }
 
-/// The oldest delivery of a message that has this packet identifier, or none.
-fn place(deliveries: &[StoredDelivery], message_id: u64, packet_id: Option<u16>) -> Option<usize> {
+/// The delivery of a message with this packet identifier.
+fn place(deliveries: &[StoredDelivery], message_id: u64, packet_id: u16) -> Option<usize> {
     let same = |one: &StoredDelivery| (one.message.id(), one.packet_id) == (message_id, packet_id);
     deliveries.iter().position(same)
 }

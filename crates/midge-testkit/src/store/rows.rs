@@ -56,6 +56,8 @@ impl Writer {
             Version::V5 => 5,
         });
         self.option(session.will.as_ref(), Self::will);
+        self.u64(session.identifiers);
+        self.u64(session.sent);
     }
 
     fn subscription(&mut self, subscription: &StoredSubscription) {
@@ -79,7 +81,7 @@ impl Writer {
         }
         self.option(delivery.group.as_deref(), Self::text);
         self.option(delivery.original.as_deref(), Self::message);
-        self.option(delivery.packet_id, Self::u16);
+        self.u16(delivery.packet_id);
         self.bool(delivery.released);
     }
 
@@ -123,7 +125,7 @@ impl Writer {
                 self.text(client_id);
                 self.delivery(delivery);
             }
-            Op::Sent {
+            Op::Released {
                 client_id,
                 message_id,
                 packet_id,
@@ -131,8 +133,7 @@ impl Writer {
                 self.packet(5, client_id, *packet_id);
                 self.u64(*message_id);
             }
-
-            Op::Released {
+            Op::Done {
                 client_id,
                 message_id,
                 packet_id,
@@ -140,31 +141,21 @@ impl Writer {
                 self.packet(6, client_id, *packet_id);
                 self.u64(*message_id);
             }
-            Op::Done {
-                client_id,
-                message_id,
-                packet_id,
-            } => {
-                self.u8(7);
-                self.text(client_id);
-                self.u64(*message_id);
-                self.option(*packet_id, Self::u16);
-            }
 
             Op::Opened {
                 client_id,
                 packet_id,
-            } => self.packet(8, client_id, *packet_id),
+            } => self.packet(7, client_id, *packet_id),
             Op::Closed {
                 client_id,
                 packet_id,
-            } => self.packet(9, client_id, *packet_id),
+            } => self.packet(8, client_id, *packet_id),
             Op::Retained { message } => {
-                self.u8(10);
+                self.u8(9);
                 self.message(message);
             }
             Op::RetainedRemoved { topic } => {
-                self.u8(11);
+                self.u8(10);
                 self.text(topic);
             }
             other => panic!("a change that is not known here: {other:?}"),
@@ -230,6 +221,8 @@ impl Reader<'_> {
             _ => return None,
         };
         session.will = self.option(Self::will)?;
+        session.identifiers = self.u64()?;
+        session.sent = self.u64()?;
         Some(session)
     }
 
@@ -255,14 +248,14 @@ impl Reader<'_> {
 
     fn delivery(&mut self) -> Option<StoredDelivery> {
         let (message, qos) = (self.message()?, self.qos()?);
-        let mut delivery = StoredDelivery::new(message, qos);
+        let mut delivery = StoredDelivery::new(message, qos, 0);
         delivery.retain = self.bool()?;
         for _ in 0..self.u32()? {
             delivery.subscription_ids.push(self.u32()?);
         }
         delivery.group = self.option(Self::name)?;
         delivery.original = self.option(Self::message)?;
-        delivery.packet_id = self.option(Self::u16)?;
+        delivery.packet_id = self.u16()?;
         delivery.released = self.bool()?;
         Some(delivery)
     }
@@ -270,7 +263,7 @@ impl Reader<'_> {
     pub(super) fn op(&mut self) -> Option<Op> {
         let kind = self.u8()?;
         // The topic of a retained message that goes stands where the others name their session.
-        let client_id = if kind == 10 { "".into() } else { self.name()? };
+        let client_id = if kind == 9 { "".into() } else { self.name()? };
 
         Some(match kind {
             0 => Op::Session {
@@ -292,35 +285,30 @@ impl Reader<'_> {
                 client_id,
                 delivery: self.delivery()?,
             },
-            5 => Op::Sent {
-                client_id,
-                packet_id: self.u16()?,
-                message_id: self.u64()?,
-            },
-            6 => Op::Released {
+            5 => Op::Released {
                 client_id,
                 packet_id: self.u16()?,
                 message_id: self.u64()?,
             },
 
-            7 => Op::Done {
+            6 => Op::Done {
                 client_id,
+                packet_id: self.u16()?,
                 message_id: self.u64()?,
-                packet_id: self.option(Self::u16)?,
             },
-            8 => Op::Opened {
+            7 => Op::Opened {
                 client_id,
                 packet_id: self.u16()?,
             },
-            9 => Op::Closed {
+            8 => Op::Closed {
                 client_id,
                 packet_id: self.u16()?,
             },
 
-            10 => Op::Retained {
+            9 => Op::Retained {
                 message: self.message()?,
             },
-            11 => Op::RetainedRemoved { topic: client_id },
+            10 => Op::RetainedRemoved { topic: client_id },
             _ => return None,
         })
     }

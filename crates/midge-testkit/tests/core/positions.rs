@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use midge_core::{Hub, MemoryStore, Op, Position, Recovered, Store, Tick};
-use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe, ack, disconnect};
+use midge_testkit::{Connect, Kind, Packet, PropsBuf, Publish, Subscribe, Will, ack, disconnect};
 
 use crate::world::{Client, START, stored_hub};
 
@@ -13,7 +13,7 @@ type Notify = Arc<dyn Fn() + Send + Sync>;
 /// A store whose positions are ten apart, which commits when a test says so.
 #[derive(Default)]
 pub(crate) struct Slow {
-    ops: Mutex<Vec<Op>>,
+    ops: Mutex<Vec<Vec<Op>>>,
     batches: AtomicUsize,
     committed: AtomicU64,
     /// Each batch is committed at once.
@@ -42,6 +42,11 @@ impl Slow {
 
     /// What was recorded since the last time.
     fn ops(&self) -> Vec<Op> {
+        self.batches().into_iter().flatten().collect()
+    }
+
+    /// The same, batch by batch.
+    fn batches(&self) -> Vec<Vec<Op>> {
         std::mem::take(&mut self.ops.lock().unwrap())
     }
 }
@@ -53,7 +58,7 @@ impl Store for Slow {
 
     fn apply(&self, batch: Vec<Op>, _: Tick) -> Position {
         assert!(!batch.is_empty(), "a batch without changes");
-        self.ops.lock().unwrap().extend(batch);
+        self.ops.lock().unwrap().push(batch);
         let position = 10 * (self.batches.fetch_add(1, Ordering::AcqRel) as u64 + 1);
         if self.prompt {
             self.committed.store(position, Ordering::Release);
@@ -110,18 +115,26 @@ fn an_answer_leaves_at_its_position_and_not_before() {
 
 /// Covers: none
 #[test]
-fn whatever_is_behind_an_answer_that_waits_waits_with_it() {
+fn what_is_behind_an_answer_that_waits_waits_with_it_and_nothing_before() {
     let store = Arc::new(Slow::default());
     let hub = stored_hub(store.clone());
     let mut client = Client::plain(&hub, "client");
-    client.say(retained("a", 1));
-    client.say(retained("b", 2));
-    assert_eq!(store.applied(), 20);
-
-    store.commit(10);
-    assert!(client.take().is_empty(), "the second is not committed");
-    store.commit(20);
-    assert_eq!(client.acks(Kind::Puback), [1, 2]);
+    // The store is always one batch behind.
+    for id in 1..20 {
+        client.say(retained("a", id));
+        assert_eq!(store.applied(), 10 * u64::from(id));
+        store.commit(store.applied() - 10);
+        let expected: Vec<_> = (id > 1).then(|| id - 1).into_iter().collect();
+        assert_eq!(client.acks(Kind::Puback), expected);
+    }
+    client.say([0xc0, 0]);
+    assert!(client.take().is_empty(), "the last is not committed");
+    store.commit(store.applied());
+    let packets = client.read();
+    assert!(
+        matches!(packets[..], [Packet::Ack(_), Packet::Pingresp]),
+        "{packets:?}"
+    );
     // What comes next does not wait for what is committed.
     client.say([0xc0, 0]);
     assert!(matches!(client.read()[..], [Packet::Pingresp]));
@@ -164,11 +177,118 @@ fn every_kind_of_answer_waits() {
         let before = store.applied();
         client.say(request);
         assert!(store.applied() > before, "request {number} is recorded");
-        assert!(client.take().is_empty(), "request {number}");
+        // A message at QoS 1 waits for nothing.
+        let early = client.read();
+        let waits = |packet: &Packet| matches!(packet, Packet::Publish(message) if message.qos < 2);
+        assert!(early.iter().all(waits), "request {number}: {early:?}");
         store.commit(store.applied());
         assert!(client.told() > 0, "request {number}");
         assert!(!client.read().is_empty(), "request {number}");
     }
+}
+
+/// Covers: none
+#[test]
+fn a_connack_that_speaks_of_a_recorded_session_waits() {
+    let store = Arc::new(Slow::default());
+    let hub = stored_hub(store.clone());
+    let lasting = Connect::v5("client").expiry(100);
+    let connects = [
+        (lasting.clone(), "made"),
+        (lasting.clone().clean(false), "resumed"),
+        (lasting.clone(), "replaced"),
+        (Connect::v5("client"), "ended"),
+    ];
+    for (connect, what) in connects {
+        let mut client = Client::accept(&hub);
+        client.say(connect.bytes());
+        assert!(client.take().is_empty(), "{what}");
+        store.commit(store.applied());
+        assert!(client.told() > 0, "{what}");
+        let packets = client.read();
+        assert!(matches!(packets[..], [Packet::Connack(_)]), "{packets:?}");
+    }
+
+    // One that has nothing to do with any leaves at once.
+    Client::accept(&hub).say(lasting.bytes());
+    let mut other = Client::accept(&hub);
+    other.say(Connect::v5("other").bytes());
+    assert!(matches!(other.read()[..], [Packet::Connack(_)]));
+
+    // But not while the end of its session is still to be committed.
+    store.commit(store.applied());
+    assert!(hub.clear_session("client", START));
+    let mut client = Client::accept(&hub);
+    client.say(Connect::v5("client").clean(false).bytes());
+    assert!(client.take().is_empty());
+    store.commit(store.applied());
+    assert!(matches!(client.read()[..], [Packet::Connack(_)]));
+}
+
+/// Covers: none
+#[test]
+fn a_message_at_qos_2_leaves_when_it_is_committed_one_at_qos_1_at_once() {
+    let store = Arc::new(Slow::default());
+    let hub = stored_hub(store.clone());
+    let mut client = Client::connect(&hub, &Connect::v5("client").expiry(100));
+    store.commit(store.applied());
+    client.say(Subscribe::new(1).filter("t", 2).bytes());
+    store.commit(store.applied());
+    client.read();
+
+    let mut publisher = Client::plain(&hub, "publisher");
+    publisher.say(Publish::new("t", "first").qos(1, 1).bytes());
+    assert_eq!(client.texts(), ["first"], "at once");
+    publisher.say(Publish::new("t", "second").qos(2, 2).bytes());
+    assert!(client.take().is_empty(), "before the commit");
+    store.commit(store.applied());
+    assert!(client.told() > 0);
+    let packets = client.read();
+    let [Packet::Publish(second)] = &packets[..] else {
+        panic!("{packets:?}");
+    };
+
+    // What its client has received is committed before it is told to forget it.
+    let released = second.id;
+    client.say(ack(Kind::Pubrec, released));
+    assert!(client.take().is_empty());
+    store.commit(store.applied());
+    assert_eq!(client.acks(Kind::Pubrel), [released]);
+}
+
+/// The batch in which the first change of a kind was recorded, and all changes of it.
+fn batch_with(batches: &[Vec<Op>], is_it: impl Fn(&Op) -> bool) -> &[Op] {
+    let found = batches.iter().find(|batch| batch.iter().any(&is_it));
+    found.expect("recorded")
+}
+
+/// Covers: none
+#[test]
+fn an_end_and_what_it_brings_are_one_batch() {
+    let store = Slow::prompt();
+    let hub = stored_hub(store.clone());
+    let will = Will::new("will", "gone").qos(1);
+    let mut first = Client::connect(&hub, &Connect::v5("leaving").expiry(100).will(will));
+    first.say(Subscribe::new(1).filter("$share/g/t", 1).bytes());
+    let mut publisher = Client::plain(&hub, "publisher");
+    publisher.say(Publish::new("t", "shared").qos(1, 1).bytes());
+    first.read();
+    let mut staying = Client::connect(&hub, &Connect::v5("staying").expiry(100));
+    let filters = Subscribe::new(1).filter("$share/g/t", 1).filter("will", 1);
+    staying.say(filters.bytes());
+    store.batches();
+
+    assert!(hub.clear_session("leaving", START));
+    let batches = store.batches();
+    let batch = batch_with(&batches, |op| matches!(op, Op::SessionEnded { .. }));
+    let taken: Vec<_> = (batch.iter())
+        .filter_map(|op| match op {
+            Op::Taken { delivery, .. } => Some(delivery.message.topic().to_owned()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(taken.len(), 2, "{batches:?}");
+    assert!(taken.contains(&"t".to_owned()) && taken.contains(&"will".to_owned()));
 }
 
 /// The expiry and the end of a session as they were recorded.
