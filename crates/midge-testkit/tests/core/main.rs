@@ -13,6 +13,7 @@ mod leaks;
 mod limits;
 mod order;
 mod positions;
+mod prefixes;
 mod replies;
 mod rules;
 mod world;
