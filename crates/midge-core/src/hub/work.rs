@@ -100,18 +100,16 @@ impl Hub {
     /// Does all that a batch has to do without its locks, but for flushing connections.
     pub(crate) fn run_effects(&self, batch: &mut Batch) {
         batch.local.flush_into(&self.env.counters);
-        if self.env.journal().is_some() {
-            self.hand_over_changes(batch);
-        }
-        if batch.has_more_than_dirty() {
+        if self.env.journal().is_some() || batch.has_more_than_dirty() {
             self.run_seldom_effects(batch);
-            self.hand_over_changes(batch);
         }
     }
 
     /// Most batches have none: kept apart, so that those stay short.
     #[inline(never)]
     fn run_seldom_effects(&self, batch: &mut Batch) {
+        self.hand_over_changes(batch);
+
         while batch.has_more_than_dirty() {
             for (session, detour) in taken(&mut batch.detours) {
                 match detour {
@@ -130,16 +128,15 @@ impl Hub {
                 self.redeliver(&reassigned.delivery, batch);
             }
 
-            // What belongs to the unit first: others wait for its end.
-            let (unit, rest): (Vec<_>, Vec<_>) =
-                taken(&mut batch.after).partition(After::belongs_to_unit);
-            for after in unit {
+            // What belongs to the unit first: the rest may wait for its end.
+            batch.after.sort_by_key(|after| !after.belongs_to_unit());
+            for after in taken(&mut batch.after) {
+                if batch.unit && !after.belongs_to_unit() {
+                    self.hand_over_changes(batch);
+                }
                 self.catch_hook_panic(|| self.run_after(after, batch));
             }
             self.hand_over_changes(batch);
-            for after in rest {
-                self.catch_hook_panic(|| self.run_after(after, batch));
-            }
 
             if std::mem::take(&mut batch.recorded) {
                 self.catch_hook_panic(|| self.env.taps.hand_on());

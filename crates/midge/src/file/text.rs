@@ -141,8 +141,8 @@ mod tests {
             ),
             ("listen = [[]]", "f:1: listen takes a single value"),
             (
-                "\nthreads = 0",
-                "f:2: threads does not take \"0\"; accepted: 1 to 1024",
+                "\nthreads = 1025",
+                "f:2: threads does not take \"1025\"; accepted: 0 to 1024",
             ),
             ("threads = -1", "f:1: threads does not take \"-1\""),
             (
