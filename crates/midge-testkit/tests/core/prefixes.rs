@@ -127,6 +127,8 @@ struct Memory {
 struct Side {
     memory: Memory,
     client: Option<Client>,
+    /// CONNACK has come: nothing is published before, because it would be sent a second time then.
+    greeted: bool,
     /// Acknowledgements that it has not sent yet.
     owed: VecDeque<Vec<u8>>,
     connect: Connect,
@@ -187,6 +189,7 @@ impl Side {
         Self {
             memory: Memory::default(),
             client: None,
+            greeted: false,
             owed: VecDeque::new(),
             connect,
         }
@@ -205,6 +208,7 @@ impl Side {
         let mut client = Client::accept(hub);
         client.say(self.connect.clone().clean(clean).bytes());
         self.client = Some(client);
+        self.greeted = false;
         if clean {
             self.memory.begun_anew = false;
         }
@@ -333,6 +337,7 @@ impl Play {
 
     fn connected(&mut self, client: usize, present: bool) {
         let side = &mut self.sides[client];
+        side.greeted = true;
         if !present {
             side.memory.known.clear();
             side.memory.begun_anew = true;
@@ -412,7 +417,7 @@ impl Play {
                 retain,
             } => {
                 let side = &mut self.sides[publisher];
-                if side.client.is_none() || !side.memory.begun_anew {
+                if side.client.is_none() || !side.greeted || !side.memory.begun_anew {
                     return;
                 }
                 let name = (publisher, side.memory.next);
