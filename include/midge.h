@@ -2492,13 +2492,13 @@ midge_status midge_broker_poll_fd(struct midge_broker b,
  * How long the host may wait for midge_broker_poll_fd() before it calls midge_broker_poll() again: until the
  * broker's next deadline. To be asked after each poll.
  *
- * @param ms  receives milliseconds, rounded up, or -1 without a deadline, as poll() and epoll_wait() take it
+ * @param wait_ms  receives milliseconds, rounded up, or -1 without a deadline, as poll() and epoll_wait() take it
  * @return MIDGE_OK, MIDGE_E_STATE (the broker has threads), MIDGE_E_INVALID, MIDGE_E_CLOSED
  * @since 0.1
  */
 MIDGE_API
 midge_status midge_broker_poll_timeout(struct midge_broker b,
-                                       int32_t *ms);
+                                       int32_t *wait_ms);
 
 /**
  * Publishes a message as the host. The payload is copied. It is routed on the calling thread:

@@ -85,6 +85,7 @@ RIGHT = {
     "matched": "&s.matched",
     "port": "&s.port",
     "fd": "&s.fd",
+    "wait_ms": "&s.fd",
     "val": "&s.bytes",
     "num": "&s.number",
     "bytes": "s.bytes",

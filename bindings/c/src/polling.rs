@@ -92,13 +92,16 @@ fn descriptor(broker: &broker::Broker) -> Result<i32, PollError> {
 /// How long the host may wait for midge_broker_poll_fd() before it calls midge_broker_poll() again: until the
 /// broker's next deadline. To be asked after each poll.
 ///
-/// @param ms  receives milliseconds, rounded up, or -1 without a deadline, as poll() and epoll_wait() take it
+/// @param wait_ms  receives milliseconds, rounded up, or -1 without a deadline, as poll() and epoll_wait() take it
 /// @return MIDGE_OK, MIDGE_E_STATE (the broker has threads), MIDGE_E_INVALID, MIDGE_E_CLOSED
 /// @since 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn midge_broker_poll_timeout(b: midge_broker, ms: *mut i32) -> midge_status {
+pub unsafe extern "C" fn midge_broker_poll_timeout(
+    b: midge_broker,
+    wait_ms: *mut i32,
+) -> midge_status {
     enter(|| {
-        ffi::not_null(ms, "ms")?;
+        ffi::not_null(wait_ms, "wait_ms")?;
         let object = BROKERS.find(b.id)?;
         let timeout = object
             .broker
@@ -108,7 +111,7 @@ pub unsafe extern "C" fn midge_broker_poll_timeout(b: midge_broker, ms: *mut i32
             i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
         });
         // SAFETY: not NULL, so writable.
-        unsafe { ffi::write(ms, rounded) };
+        unsafe { ffi::write(wait_ms, rounded) };
         Ok(())
     })
 }
