@@ -117,7 +117,7 @@ impl Hub {
         session_present: bool,
         batch: &mut Batch,
     ) {
-        if batch.wants(EventMask::CLIENT_CONNECTED) {
+        if batch.wants_change(&self.env, EventMask::CLIENT_CONNECTED) {
             let event = Event::ClientConnected {
                 client_id: info.client_id.clone(),
                 username: info.username.clone(),
@@ -306,7 +306,7 @@ impl Hub {
         drop(attached);
 
         self.env.counters.clients.fetch_sub(1, Ordering::Relaxed);
-        if batch.wants(EventMask::CLIENT_DISCONNECTED) {
+        if batch.wants_change(&self.env, EventMask::CLIENT_DISCONNECTED) {
             let event = Event::ClientDisconnected {
                 client_id: session.client_id.clone(),
                 reason: reason.clone(),

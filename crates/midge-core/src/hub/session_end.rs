@@ -92,7 +92,7 @@ impl Hub {
         state.record(&self.env, |client_id| Op::SessionEnded { client_id });
 
         state.dead = true;
-        if batch.wants(EventMask::SESSION_ENDED) {
+        if batch.wants_change(&self.env, EventMask::SESSION_ENDED) {
             let event = Event::SessionEnded {
                 client_id: session.client_id.clone(),
                 session: session.number,

@@ -220,7 +220,10 @@ impl Hub {
         grants: &[Grant],
         batch: &mut Batch,
     ) {
-        if !batch.wants(EventMask::SUBSCRIBE_REFUSED.union(EventMask::SUBSCRIBED)) {
+        if !batch.wants_change(
+            &self.env,
+            EventMask::SUBSCRIBE_REFUSED.union(EventMask::SUBSCRIBED),
+        ) {
             return;
         }
 
@@ -230,7 +233,7 @@ impl Hub {
             let refused = grant.answer.filter(|answer| answer.is_error());
 
             match refused {
-                Some(reason) if batch.wants(EventMask::SUBSCRIBE_REFUSED) => {
+                Some(reason) if batch.wants_change(&self.env, EventMask::SUBSCRIBE_REFUSED) => {
                     let event = Event::SubscribeRefused {
                         client_id,
                         filter,
@@ -240,7 +243,7 @@ impl Hub {
                     };
                     batch.record(&self.env, event);
                 }
-                None if batch.wants(EventMask::SUBSCRIBED) => {
+                None if batch.wants_change(&self.env, EventMask::SUBSCRIBED) => {
                     let qos = grant.options.qos;
                     let event = Event::Subscribed {
                         client_id,
@@ -280,7 +283,7 @@ impl Hub {
                 filter: name.clone(),
             }));
 
-            if batch.wants(EventMask::UNSUBSCRIBED) {
+            if batch.wants_change(&self.env, EventMask::UNSUBSCRIBED) {
                 let event = Event::Unsubscribed {
                     client_id: session.client_id.clone(),
                     filter: name,

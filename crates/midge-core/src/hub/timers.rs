@@ -76,7 +76,7 @@ impl Hub {
                 }
 
                 drop(retained);
-                if removed && batch.wants(EventMask::EXPIRED) {
+                if removed && batch.wants_change(&self.env, EventMask::EXPIRED) {
                     batch.event(Event::RetainedExpired { message });
                 }
             }

@@ -104,6 +104,12 @@ impl Effects {
         self.mask & kind.0 != 0
     }
 
+    /// As [`Effects::wants`], of a change of state that has been made. An observer that came since the
+    /// batch began may have looked for that state before the change: it is told, too.
+    pub(crate) fn wants_change(&self, env: &Env, kind: EventMask) -> bool {
+        (self.mask | env.taps.mask()) & kind.0 != 0
+    }
+
     pub(crate) fn event(&mut self, event: Event) {
         self.events.push(event);
     }

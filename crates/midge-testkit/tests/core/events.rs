@@ -1,9 +1,9 @@
 //! What observers see of connections and sessions, in which order, and how they are told apart.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use midge::{DisconnectReason, Event, EventKind, EventMask};
-use midge_codec::ReasonCode;
+use midge_codec::{ReasonCode, SubscriptionOptions};
 use midge_core::{
     AuthReply, ClientInfo, ConnectRequest, HookSet, Hooks, Hub, Observed, Queue, QueueLimits,
     Refusal, Resolver, Verdict,
@@ -351,4 +351,55 @@ fn an_event_has_one_number_for_all_who_see_it() {
     assert_eq!(some, all.iter().copied().filter(ended).collect::<Vec<_>>());
     let numbers: Vec<_> = all.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+}
+
+/// Begins to watch while it is asked.
+#[derive(Default)]
+struct Watches {
+    hub: OnceLock<Weak<Hub>>,
+    events: Mutex<Option<Arc<Queue<Observed>>>>,
+}
+
+impl Watches {
+    fn watch(&self, mask: EventMask) -> Verdict {
+        let hub = self.hub.get().and_then(Weak::upgrade).expect("a hub");
+        *self.events.lock().unwrap() = Some(watch(&hub, mask));
+        Verdict::Allow
+    }
+
+    fn seen(&self) -> Vec<(&'static str, Option<u64>, Option<u64>)> {
+        let events = self.events.lock().unwrap().take();
+        all(&events.expect("it was asked"))
+    }
+}
+
+impl Hooks for Watches {
+    fn set(&self) -> HookSet {
+        HookSet::AUTHENTICATE.union(HookSet::AUTHORIZE_SUBSCRIBE)
+    }
+
+    fn authenticate(&self, _: &ConnectRequest) -> Verdict {
+        self.watch(EventMask::CLIENT_CONNECTED)
+    }
+
+    fn authorize_subscribe(&self, _: &ClientInfo, _: &str, _: &SubscriptionOptions) -> Verdict {
+        self.watch(EventMask::SUBSCRIBED)
+    }
+}
+
+/// An observer that comes while a packet is worked on, and finds the state before it, is told of the
+/// change: a wait for a state relies on it.
+///
+/// Covers: none
+#[test]
+fn a_change_is_told_to_an_observer_that_comes_before_it() {
+    let hooks = Arc::new(Watches::default());
+    let hub = hub_with(|_| (), Some(hooks.clone()), None);
+    hooks.hub.set(Arc::downgrade(&hub)).expect("one hub");
+
+    let mut client = Client::plain(&hub, "client");
+    assert_eq!(hooks.seen(), [("connected", Some(1), Some(1))]);
+
+    client.say(Subscribe::new(1).filter("t", 0).bytes());
+    assert_eq!(hooks.seen(), [("subscribed", Some(1), Some(1))]);
 }
