@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use midge_core::{Drive, drive_while_waiting, is_in_hook};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
@@ -210,10 +210,7 @@ impl HostLoop {
             }
 
             if *taken {
-                match deadline {
-                    None => self.left.wait(&mut taken),
-                    Some(deadline) => drop(self.left.wait_until(&mut taken, deadline)),
-                }
+                self.await_left(&mut taken, deadline);
                 continue;
             }
             drop(taken);
@@ -229,10 +226,14 @@ impl HostLoop {
     fn await_turn(&self, until: Option<Instant>) {
         let mut taken = self.taken.lock();
         if *taken {
-            match until {
-                None => self.left.wait(&mut taken),
-                Some(until) => drop(self.left.wait_until(&mut taken, until)),
-            }
+            self.await_left(&mut taken, until);
+        }
+    }
+
+    fn await_left(&self, taken: &mut MutexGuard<'_, bool>, until: Option<Instant>) {
+        match until {
+            None => self.left.wait(taken),
+            Some(until) => drop(self.left.wait_until(taken, until)),
         }
     }
 
@@ -258,27 +259,21 @@ impl HostLoop {
 
     /// Whether the calling thread drives it while it waits.
     pub(crate) fn is_driven_here(self: &Arc<Self>) -> bool {
-        let known = DRIVEN.try_with(|driven| {
-            let brokers = driven.brokers.borrow();
-            brokers
-                .iter()
-                .any(|other| other.as_ptr() == Arc::as_ptr(self))
-        });
-        known.unwrap_or(false)
+        DRIVEN
+            .try_with(|driven| driven.knows(self))
+            .unwrap_or(false)
     }
 
     /// From now on the calling thread drives this while it waits for anything of a broker.
     pub(crate) fn drive_here(self: &Arc<Self>) {
         let driver = DRIVEN.try_with(|driven| {
+            if driven.knows(self) {
+                return None;
+            }
             let mut brokers = driven.brokers.borrow_mut();
             brokers.retain(|other| other.strong_count() > 0);
-            let is_known = brokers
-                .iter()
-                .any(|other| other.as_ptr() == Arc::as_ptr(self));
-            if !is_known {
-                brokers.push(Arc::downgrade(self));
-            }
-            (!is_known).then(|| driven.clone())
+            brokers.push(Arc::downgrade(self));
+            Some(driven.clone())
         });
         if let Ok(Some(driver)) = driver {
             drive_while_waiting(driver);
@@ -393,6 +388,13 @@ struct Driven {
 }
 
 impl Driven {
+    fn knows(&self, host: &Arc<HostLoop>) -> bool {
+        let brokers = self.brokers.borrow();
+        brokers
+            .iter()
+            .any(|other| other.as_ptr() == Arc::as_ptr(host))
+    }
+
     fn alive(&self) -> Vec<Arc<HostLoop>> {
         let brokers = self.brokers.borrow();
         let alive = brokers.iter().filter_map(Weak::upgrade);
