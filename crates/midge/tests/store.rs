@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::join;
 use midge::store::{Op, Position, Recovered};
 use midge::{Broker, Builder, Handover, MemoryStore, QoS, Stop, Store, Tick};
-use midge_testkit::store::{Bytewise, Disk};
+use midge_testkit::store::{Bytewise, Disk, committing};
 use midge_testkit::{Client, Connect, Kind, Publish, Subscribe, ack, id};
 
 fn start(store: &Arc<MemoryStore>) -> Broker {
@@ -35,22 +35,6 @@ fn connect_over(broker: &Broker, client_id: &str, clean: bool) -> (Client, TcpSt
     let client = Client::over(socket.try_clone().unwrap());
     let connect = Connect::new(4, client_id).clean(clean);
     (join(client, &connect).0, socket)
-}
-
-/// Commits again and again while something is done.
-fn committing<T>(store: &MemoryStore, work: impl FnOnce() -> T) -> T {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                store.commit();
-                std::thread::yield_now();
-            }
-        });
-        let result = work();
-        done.store(true, Ordering::Relaxed);
-        result
-    })
 }
 
 /// Nothing lies in the socket: no barrier, whose answer would have to wait, too.

@@ -7,11 +7,12 @@ mod rows;
 mod suite;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use midge_core::{
-    Op, Position, Recovered, RecoveredSession, SharedMessage, Store, StoredDelivery, Tick,
+    MemoryStore, Op, Position, Recovered, RecoveredSession, SharedMessage, Store, StoredDelivery,
+    Tick,
 };
 
 use bytes::{Reader, Writer};
@@ -187,4 +188,20 @@ impl Replay {
 fn place(deliveries: &[StoredDelivery], message_id: u64, packet_id: u16) -> Option<usize> {
     let same = |one: &StoredDelivery| (one.message.id(), one.packet_id) == (message_id, packet_id);
     deliveries.iter().position(same)
+}
+
+/// Commits again and again, on another thread, while something is done.
+pub fn committing<T>(store: &MemoryStore, work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                store.commit();
+                std::thread::yield_now();
+            }
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
 }

@@ -1,33 +1,16 @@
 //! What a store promises to clients.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use midge::{MemoryStore, Stop};
-use midge_testkit::store::{Bytewise, Disk, store_suite};
+use midge_testkit::store::{Bytewise, Disk, committing, store_suite};
 use midge_testkit::{Connect, Kind, Packet, Publish, ack};
 
 use crate::common::{Server, broker_with};
 
 fn server(store: &Arc<MemoryStore>) -> Server {
     broker_with(|builder| builder.store(store.clone()))
-}
-
-/// Commits again and again while something is done.
-fn committing<T>(store: &Arc<MemoryStore>, work: impl FnOnce() -> T) -> T {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                store.commit();
-                std::thread::yield_now();
-            }
-        });
-        let result = work();
-        done.store(true, Ordering::Relaxed);
-        result
-    })
 }
 
 /// Covers: NN5-149, v5:MQTT-4.3.2-4, v5:MQTT-4.3.3-8
